@@ -1,0 +1,1 @@
+"""The words manager, agent and Jupyter side share. Standard library only; no I/O, no clock."""

@@ -1,0 +1,324 @@
+"""Messages between manager and agent, and their JSON form.
+
+The agent dials the manager and keeps one control WebSocket open. Every message is one JSON object with a ``type``.
+Nothing here is a command to be obeyed once: ``Wanted`` states what should be there, reports state what is there, and
+both may be repeated at any time. Only ``Call`` and ``Reply`` (interrupt, logs, streams) are requests in the usual
+sense.
+
+::
+
+    agent                        manager
+      Hello            ──►                     who I am, what I have, what I found running
+                       ◄──       Welcome       your id, and your credential if you joined with a token
+                       ◄──       Wanted        complete=true: the whole truth for this agent
+      KernelReport     ──►                     at every change of a kernel or of a Jupyter kernel in it
+      Heartbeat        ──►                     every ``heartbeat_s``
+                       ◄──       Call          please do this once
+      Reply            ──►                     done, or why not
+                       ◄──       Wanted        complete=false: these kernels changed
+                       ◄──       Forget        the end of these kernels is recorded; drop what you keep of them
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from bai_jupyter.common.errors import ProtocolError
+from bai_jupyter.common.ids import AgentId, JupyterKernelId, KernelId, SessionId
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
+
+PROTOCOL_VERSION = 1
+
+T = TypeVar("T")
+
+
+# What an agent has
+
+
+@dataclass(frozen=True)
+class KernelSpecFacts:
+    """A Jupyter kernelspec found inside an image. ``argv`` holds ``{connection_file}`` unexpanded."""
+
+    name: str
+    display_name: str
+    language: str
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+    interrupt_mode: str = "signal"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What looking inside an image told. ``digest`` is the engine's image id; ``labels`` as in the image."""
+
+    name: str
+    digest: str
+    architecture: str
+    size_bytes: int
+    labels: dict[str, str]
+    kernelspecs: list[KernelSpecFacts]
+    builtin: bool = False  # usable without an admin adding it: the process runtime's own environment
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """One device an agent offers. ``slots`` is what it adds to the agent's total."""
+
+    device_id: str
+    kind: str  # the plugin's key: cpu, mem, cuda, mock
+    model: str
+    slots: ResourceSlots
+    mem_bytes: int | None = None
+    numa_node: int | None = None
+    health: str = "ok"
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+# What the manager wants
+
+
+@dataclass(frozen=True)
+class MountWant:
+    """A folder to mount: ``subpath`` below the root of ``volume`` (``local:home``), seen at ``target``."""
+
+    name: str
+    volume: str
+    subpath: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class JupyterKernelWant:
+    """A Jupyter kernel process. A larger ``generation`` than the one found means: stop that one, start this."""
+
+    jupyter_kernel_id: JupyterKernelId
+    generation: int
+    kernelspec: str
+    cwd: str  # absolute, inside the container
+    env: dict[str, str]
+    key: str  # signs the Jupyter messages; a secret
+    target: Target = Target.RUNNING
+
+
+@dataclass(frozen=True)
+class KernelWant:
+    """A container. Everything needed to start it, and nothing that names a host, path or engine id."""
+
+    kernel_id: KernelId
+    session_id: SessionId
+    session_name: str
+    target: Target
+    image: str
+    image_digest: str
+    slots: ResourceSlots
+    shm_bytes: int
+    environ: dict[str, str]
+    mounts: list[MountWant]
+    jupyter_kernels: list[JupyterKernelWant] = field(default_factory=list)
+
+
+# What the agent found
+
+
+@dataclass(frozen=True)
+class JupyterKernelReport:
+    jupyter_kernel_id: JupyterKernelId
+    generation: int
+    status: JupyterKernelStatus
+    exit_code: int | None = None
+    reason: Reason | None = None
+
+
+# Messages: manager to agent
+
+
+@dataclass(frozen=True)
+class Welcome:
+    agent_id: AgentId
+    credential: str | None  # only after joining with a token; the agent keeps it, file mode 0600
+    heartbeat_s: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The manager does not take this agent; it closes after this."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Wanted:
+    kernels: list[KernelWant]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Forget:
+    kernel_ids: list[KernelId]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to do something once.
+
+    ========================  ===========================================================  ======================
+    method                    params                                                       result
+    ========================  ===========================================================  ======================
+    ``interrupt``             kernel_id, jupyter_kernel_id                                 ``{}``
+    ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
+    ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
+    ``inspect_image``         name                                                         ImageFacts as JSON
+    ========================  ===========================================================  ======================
+
+    ``endpoint`` of a stream: ``{"kind": "jupyter", "jupyter_kernel_id": …, "generation": …}``. The agent dials
+    ``/agent/streams/{stream_id}`` with the one-use ticket and splices bytes between that and the relay's socket.
+    """
+
+    call_id: str
+    method: str
+    params: dict[str, Any]
+
+
+# Messages: agent to manager
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """The state of one container. ``revision`` grows with each change, so that an old report is told from a new one."""
+
+    kernel_id: KernelId
+    session_id: SessionId
+    status: KernelStatus
+    revision: int
+    runtime_ref: str | None = None  # opaque to the manager
+    devices: dict[str, dict[str, str]] = field(default_factory=dict)  # {slot: {device id: amount}}
+    exit_code: int | None = None
+    reason: Reason | None = None
+    jupyter_kernels: list[JupyterKernelReport] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Hello:
+    protocol: int
+    version: str
+    name: str
+    credential: str | None
+    join_token: str | None
+    runtime: str  # docker, process
+    isolated: bool
+    architecture: str
+    slots: ResourceSlots
+    devices: list[DeviceFacts]
+    images: list[ImageFacts]
+    kernels: list[KernelReport]
+    volumes: list[str]
+
+
+@dataclass(frozen=True)
+class ImagesFound:
+    images: list[ImageFacts]
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """``stats``: ``{kernel_id: {"cpu_used_s": …, "mem_used_bytes": …, "mem_limit_bytes": …}}``."""
+
+    stats: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    call_id: str
+    result: dict[str, Any] | None
+    error: Reason | None
+
+
+Message = Welcome | Refused | Wanted | Forget | Call | Hello | KernelReport | ImagesFound | Heartbeat | Reply
+
+_TYPES: dict[str, type[Message]] = {cls.__name__: cls for cls in get_args(Message)}
+
+
+# JSON
+
+
+def encode(message: Message) -> str:
+    """One message as JSON text."""
+    return json.dumps({"type": type(message).__name__, **to_json(message)}, separators=(",", ":"))
+
+
+def decode(text: str | bytes) -> Message:
+    """Read one message. Fields this version does not know are ignored.
+
+    Raises ``ProtocolError`` for anything that is not one of the messages above.
+    """
+    try:
+        raw = json.loads(text)
+        cls = _TYPES[raw.pop("type")]
+        return from_json(cls, raw)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {error!r}") from error
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses, slots, reasons and enums as plain JSON values."""
+    if isinstance(value, ResourceSlots | Reason):
+        return value.to_json()
+    if is_dataclass(value):
+        return {item.name: to_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {name: to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(cls: type[T], raw: Any) -> T:
+    """The reverse of ``to_json`` for the types of this module."""
+    return _read(cls, raw)  # type: ignore[no-any-return]
+
+
+def _read(kind: Any, raw: Any) -> Any:
+    kind = getattr(kind, "__supertype__", kind)  # NewType
+    origin = get_origin(kind)
+    if kind is Any:
+        return raw
+    if origin in (Union, UnionType):
+        inner = [item for item in get_args(kind) if item is not NoneType]
+        return None if raw is None else _read(inner[0], raw)
+    if origin is list:
+        return [_read(get_args(kind)[0], item) for item in raw]
+    if origin is dict:
+        return {str(name): _read(get_args(kind)[1], item) for name, item in raw.items()}
+    if kind is ResourceSlots:
+        return ResourceSlots.parse(raw)
+    if kind is Reason:
+        return Reason.from_json(raw)
+    if is_dataclass(kind):
+        hints = _hints(kind)
+        return kind(**{name: _read(hint, raw[name]) for name, hint in hints.items() if name in raw})  # type: ignore[operator]
+    return _read_plain(kind, raw)
+
+
+def _read_plain(kind: Any, raw: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(raw)
+    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if not isinstance(raw, kind):
+        raise TypeError(f"expected {kind.__name__}, got {raw!r}")
+    return raw
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)

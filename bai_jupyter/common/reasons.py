@@ -1,0 +1,177 @@
+"""Every reason with its parameters and its sentence: one table for Lab, Hub, command line and API.
+
+A ``Reason`` is stored and sent as ``{code, params}``; the English sentence is made here and nowhere else.
+Sentences say what happened, the figures, and what to do next. A reason cannot be made with a parameter missing,
+so a sentence never has a hole in it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Formatter
+
+# Waiting: nothing is wrong, the session keeps its place.
+_WAITING = {
+    "queued": "{place} in the queue of group {group}.",
+    "no-room": "Waits for {asked} in group {group}: {free} of {total} free. {estimate}",
+    "behind-others": "There is room, but {n} earlier sessions go first in group {group}. {estimate}",
+    "quota-wait": "Your {level} {name} allows {limit} {slot}; {used} in use, this asks for {asked}. "
+    "Starts when other sessions end, or end one yourself.",
+    "sessions-wait": "Your {level} {name} allows {limit} sessions at once; you have {used}. End one to start this.",
+    "dependency": "Starts after {session} succeeds; it is {status}.",
+    "starts-at": "Starts not before {time}, as you asked.",
+    "no-agent": "No agent of group {group} is connected. Tell your admin, or start one with `bai agent run`.",
+    "draining": "None of the {n} agents of group {group} takes new sessions now: they are being emptied or do not "
+    "answer. It starts when one of them does.",
+    "tried-all": "Every agent of group {group} that it could use has failed to start it ({agents}). "
+    "It waits for another one; tell your admin.",
+    "agent-retry": "{agent} failed to start it ({fault}). Trying again, attempt {n} of {max}.",
+}
+
+# On the way to running.
+_PROGRESS = {
+    "assigned": "Assigned to {agent}; preparing.",
+    "preparing": "Preparing folders and network on {agent}.",
+    "pulling": "Pulling image {image} on {agent}: {pct} % ({done} of {total}).",
+    "creating": "Starting the container on {agent}.",
+    "starting-kernel": "Starting the kernel.",
+    "running": "Running on {agent}.",
+    "unreachable": "{agent} has not answered since {time}. The session is kept and goes on when it returns.",
+    "restarting": "Restarting the kernel. Files and packages stay, variables are gone.",
+}
+
+# Refused: nothing was created.
+_REFUSED = {
+    "too-big": "Asked for {asked}; the largest agent in group {group} has {max}. Ask for at most {max}.",
+    "over-quota": "Your {level} {name} allows {limit} {slot}; {used} in use, asked for {asked}: {excess} too much. "
+    "Ask for less, or end a session.",
+    "over-sessions": "Your {level} {name} allows {limit} sessions; {used} exist. End one first.",
+    "below-image-min": "{image} needs at least {min}; asked for {asked}.",
+    "slot-unknown": "No agent offers {slot}. Agents of group {group} offer: {slots}.",
+    "group-unknown": "There is no group {group} for you. You may use: {groups}.",
+    "preset-unknown": "There is no preset {preset}. Presets: {names}.",
+    "image-unknown": "There is no environment {image} for you. Nearest: {names}.",
+    "image-arch": "{image} is built for {arch}; agents in group {group} are {archs}.",
+    "no-kernelspec": "{image} contains no Jupyter kernel {kernelspec}. It has: {names}.",
+    "folder-denied": "Folder {folder} does not exist or is not shared with you.",
+    "mount-clash": "Two folders would be at {path}. Give one another name.",
+    "name-taken": "You already have a session {name} with another environment. Choose another name, or open that one.",
+    "bad-value": "{field}: {given} is not {expected}.",
+    "shm-too-big": "Shared memory {shm} must be less than memory {mem}.",
+    "rate-limited": "{used} requests in 15 min; the limit of this keypair is {limit}. Go on in {seconds} s.",
+    "signature": "The key or signature is not valid.",
+    "clock": "Your clock is {delta} {direction}; set it and try again.",
+    "inactive": "This account is not active.",
+    "forbidden": "Only {role} may do this.",
+    "not-found": "There is no {kind} {name} that you can see.",
+    "manager-away": "The Backend.AI manager at {url} does not answer. Running kernels go on.",
+    "version-skew": "{part} speaks protocol {theirs}, the manager {ours}. Update {older}.",
+    "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
+    "not-running": "Session {name} is {status}; this needs a running one.",
+    "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",
+    "path-unmounted": "{path} is not in a folder that the session mounts; the kernel starts in {cwd} instead.",
+}
+
+# Could not start.
+_FAILED = {
+    "pull-failed": "Could not pull {image} on {agent}: {cause}.",
+    "device-missing": "{device} was assigned but is gone from {agent}.",
+    "mount-failed": "Folder {folder} could not be mounted on {agent}: {cause}. Start without it, or tell your admin.",
+    "engine-down": "The container engine on {agent} does not answer: {cause}. Tell your admin.",
+    "create-failed": "{agent} could not create the container: {cause}.",
+    "container-exited": 'The container ended at once with code {code}. Last line: "{line}".',
+    "kernel-missing": "{image} has no program {argv0} for kernel {spec}. Choose another kernel, or rebuild the image.",
+    "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
+    "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
+    "pending-timeout": "Waited {limit}, the longest group {group} allows.",
+    "dependency-failed": "{session}, which it waits for, {outcome}.",
+    "cancelled-by": "Cancelled by {who}.",
+}
+
+# Ran, and stopped.
+_STOPPED = {
+    "oom-killed": "Out of memory: {process} used {used} of {limit}. Files are kept, variables are gone. "
+    "Restart with more memory.",
+    "kernel-died": "The kernel ended by itself (code {code}). Container and files are as they were. Restart it.",
+    "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
+    "Start again as it was.",
+    "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
+    "user-requested": "Ended by {who}.",
+    "kernel-restarted": "The kernel was restarted by {who}.",
+    "kernel-shutdown": "The kernel was shut down by {who}.",
+    "task-finished": "Finished.",
+    "task-failed": "Failed with code {code}.",
+    "agent-lost": "{agent} did not return within {limit}. Files in folders are kept. Start again as it was.",
+    "host-restarted": "{agent} restarted; the container could not be continued. Start again as it was.",
+    "unexplained": "Ended with code {code}; {agent} recorded no cause. Report it with id {id}.",
+    "output-gap": "{size} of output not kept (limit {limit}).",
+    "other": "{text}",
+}
+
+SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_REFUSED, **_FAILED, **_STOPPED}
+
+SLUGS: Mapping[str, str] = {
+    "no-room": "no-available-instances",
+    "no-agent": "no-available-instances",
+    "draining": "no-available-instances",
+    "tried-all": "no-available-instances",
+    "behind-others": "no-available-instances",
+    "quota-wait": "predicate-checks-failed",
+    "sessions-wait": "predicate-checks-failed",
+    "dependency": "predicate-checks-failed",
+    "starts-at": "predicate-checks-failed",
+    "assigned": "scheduled",
+    "start-timeout": "failed-to-start",
+    "pull-failed": "failed-to-start",
+    "create-failed": "failed-to-create",
+    "killed-outside": "self-terminated",
+    "kernel-died": "self-terminated",
+    "unexplained": "unknown",
+    "agent-lost": "agent-termination",
+    "cancelled-by": "user-requested",
+}
+"""Our code to the ``status_info`` slug of Backend.AI, where the two differ."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something waits, was refused, or stopped: ``Reason.of("image-unknown", image="r", names="python")``."""
+
+    code: str
+    params: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if self.code not in SENTENCES:
+            raise ValueError(f"no sentence for reason {self.code!r}")
+        missing = _fields(SENTENCES[self.code]) - self.params.keys()
+        if missing:
+            raise ValueError(f"reason {self.code!r} lacks {', '.join(sorted(missing))}")
+
+    @classmethod
+    def of(cls, code: str, **params: object) -> "Reason":
+        return cls(code, {name: str(value) for name, value in params.items()})
+
+    @property
+    def text(self) -> str:
+        return SENTENCES[self.code].format(**self.params).strip()
+
+    @property
+    def slug(self) -> str:
+        """Backend.AI's short form, for ``status_info``."""
+        return SLUGS.get(self.code, self.code)
+
+    def to_json(self) -> dict[str, object]:
+        return {"code": self.code, "params": dict(self.params), "text": self.text}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, object]) -> "Reason":
+        """Read what a peer sent; a newer peer's unknown code keeps its sentence."""
+        code, params = str(raw["code"]), raw.get("params") or {}
+        assert isinstance(params, Mapping)
+        try:
+            return cls.of(code, **params)
+        except ValueError:
+            return cls.of("other", text=raw.get("text") or code)
+
+
+def _fields(template: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(template) if name}

@@ -1,0 +1,269 @@
+"""The records of a kernel stream, and the ZMTP frames inside them.
+
+A relay keeps, for each channel of a Jupyter kernel, a *tape*: the exact bytes the kernel wrote to its socket after the
+ZMTP handshake. A position on a tape is a byte offset, so "resume where I was" is one number per channel, and a replay
+is a file copy. The relay sends pieces of tape; whoever reads the stream puts messages together again (``FrameReader``).
+
+Record on the wire, little endian::
+
+    u32 length of what follows | u8 kind | u8 channel | u64 offset | payload
+
+====== ======================= ============================================================================
+kind   from                    offset and payload
+====== ======================= ============================================================================
+HELLO  reader                  0; JSON ``Hello``: who reads, and from where on each tape
+WELCOME relay                  0; JSON ``Welcome``: what is on the tapes, which requests were taken
+DATA   relay                   offset of the first byte; raw tape, any length up to ``MAX_PIECE``
+REQUEST reader                 the reader's own counter; one ZMTP message, split in pieces by ``MORE``
+TAKEN  relay                   highest counter taken from this reader: it is on disk and will be sent once
+GAP    relay                   offset at which the tape goes on; what lay before it was dropped
+ENDED  relay                   0; the kernel's process has ended, and DATA up to here is all there is
+KEEP   agent                   0; hand me duplicates of your descriptors, and again whenever they change
+====== ======================= ============================================================================
+
+A request carries an envelope as its first frame (``Envelope``), which the kernel sends back in its answer, as Jupyter's
+protocol demands of identity frames. So replies find their way without anybody reading the message, and a relay that was
+killed learns from its own request tape which requests it had already taken.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+
+HEADER = struct.Struct("<IBBQ")
+_AFTER_LENGTH = HEADER.size - 4
+MAX_PIECE = 64 * 1024
+MAX_RECORD = MAX_PIECE + HEADER.size
+
+MORE = 0x80
+"""Set on a REQUEST's channel byte: another piece of the same message follows."""
+
+
+class Kind(IntEnum):
+    HELLO = 1
+    WELCOME = 2
+    DATA = 3
+    REQUEST = 4
+    TAKEN = 5
+    GAP = 6
+    ENDED = 7
+    KEEP = 8
+
+
+class Channel(IntEnum):
+    SHELL = 0
+    IOPUB = 1
+    STDIN = 2
+    CONTROL = 3
+
+
+@dataclass(frozen=True)
+class Hello:
+    """``reader`` is a stable id of who reads (16 hex digits). ``positions`` maps a channel's name to an offset;
+    a channel that is left out starts at the live end."""
+
+    reader: str
+    positions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """``start`` and ``end`` are the offsets each tape holds; ``taken`` is this reader's highest request counter."""
+
+    start: dict[str, int]
+    end: dict[str, int]
+    taken: int
+
+
+@dataclass(frozen=True)
+class Record:
+    kind: int
+    channel: int
+    offset: int
+    payload: bytes
+
+
+def pack(kind: Kind, channel: int = 0, offset: int = 0, payload: bytes = b"") -> bytes:
+    return HEADER.pack(_AFTER_LENGTH + len(payload), kind, channel, offset) + payload
+
+
+def pack_hello(hello: Hello) -> bytes:
+    return pack(Kind.HELLO, payload=json.dumps(asdict(hello)).encode())
+
+
+def pack_welcome(welcome: Welcome) -> bytes:
+    return pack(Kind.WELCOME, payload=json.dumps(asdict(welcome)).encode())
+
+
+def pack_request(channel: Channel, counter: int, message: bytes) -> Iterator[bytes]:
+    """One request as records of at most ``MAX_PIECE`` payload bytes."""
+    pieces = range(0, len(message), MAX_PIECE)
+    for start in pieces:
+        more = MORE if start + MAX_PIECE < len(message) else 0
+        yield pack(Kind.REQUEST, channel | more, counter, message[start : start + MAX_PIECE])
+
+
+def read_hello(payload: bytes) -> Hello:
+    """Raises ``ValueError`` if it is not one."""
+    try:
+        raw = json.loads(payload)
+        hello = Hello(str(raw["reader"]), {str(k): int(v) for k, v in raw["positions"].items()})
+        bytes.fromhex(hello.reader)
+        return hello
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("not a hello") from error
+
+
+def read_welcome(payload: bytes) -> Welcome:
+    raw = json.loads(payload)
+    return Welcome(raw["start"], raw["end"], raw["taken"])
+
+
+class RecordReader:
+    """Cuts a byte stream into records. ``feed`` what arrived, then iterate."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Record]:
+        """Yield each record that is now whole. Raises ``ValueError`` on a length that no record has."""
+        self._buffer += data
+        start = 0
+        while len(self._buffer) - start >= HEADER.size:
+            length, kind, channel, offset = HEADER.unpack_from(self._buffer, start)
+            if not _AFTER_LENGTH <= length <= MAX_RECORD:
+                raise ValueError(f"record of {length} bytes")
+            end = start + 4 + length
+            if len(self._buffer) < end:
+                break
+            yield Record(kind, channel, offset, bytes(self._buffer[start + HEADER.size : end]))
+            start = end
+        del self._buffer[:start]
+
+
+# ZMTP 3.0 frames (RFC 23): flags, length, body
+
+_MORE_FRAMES, _LONG, _COMMAND = 0x01, 0x02, 0x04
+
+
+def pack_frames(frames: list[bytes]) -> bytes:
+    """A multipart message as it goes over the wire."""
+    parts: list[bytes] = []
+    for index, frame in enumerate(frames):
+        flags = _MORE_FRAMES if index < len(frames) - 1 else 0
+        if len(frame) > 255:
+            parts.append(struct.pack(">BQ", flags | _LONG, len(frame)))
+        else:
+            parts.append(struct.pack(">BB", flags, len(frame)))
+        parts.append(frame)
+    return b"".join(parts)
+
+
+def read_frame_header(data: bytes | bytearray | memoryview, start: int) -> tuple[int, int, int] | None:
+    """Flags, body length and header length of the frame at ``start``; ``None`` if the header is not whole yet."""
+    if len(data) - start < 2:
+        return None
+    flags = data[start]
+    if not flags & _LONG:
+        return flags, data[start + 1], 2
+    if len(data) - start < 9:
+        return None
+    return flags, int.from_bytes(data[start + 1 : start + 9], "big"), 9
+
+
+def is_last(flags: int) -> bool:
+    return not flags & _MORE_FRAMES
+
+
+def is_command(flags: int) -> bool:
+    return bool(flags & _COMMAND)
+
+
+def message_end(data: bytes | bytearray | memoryview, start: int) -> int | None:
+    """Where the multipart message that begins at ``start`` ends; ``None`` if it is not whole.
+
+    Reads frame headers only, so it is cheap for long bodies.
+    """
+    while (header := read_frame_header(data, start)) is not None:
+        flags, length, header_length = header
+        start += header_length + length
+        if start > len(data):
+            return None
+        if is_last(flags):
+            return start
+    return None
+
+
+@dataclass
+class FrameReader:
+    """Puts the messages of one tape together again.
+
+    ``position`` is the offset just behind the last whole message that ``feed`` gave out: resume there. Bytes before it
+    are never needed again. A piece may begin before ``position`` (a replay); the part already read is skipped.
+    """
+
+    position: int
+    _buffer: bytearray = field(default_factory=bytearray)
+    _frames: list[bytes] = field(default_factory=list)
+    _read: int = 0  # bytes of the buffer already in _frames
+
+    def feed(self, offset: int, data: bytes) -> Iterator[list[bytes]]:
+        """Yield each message that is now whole, as its frames. Commands (such as PING) are dropped.
+
+        Raises ``ValueError`` if bytes are missing between what was read and ``offset``.
+        """
+        end = self.position + len(self._buffer)
+        if offset > end:
+            raise ValueError(f"tape jumps from {end} to {offset}")
+        self._buffer += data[end - offset :]
+        while (header := read_frame_header(self._buffer, self._read)) is not None:
+            flags, length, header_length = header
+            body = self._read + header_length
+            if len(self._buffer) < body + length:
+                return
+            self._read = body + length
+            if not is_command(flags):
+                self._frames.append(bytes(self._buffer[body : self._read]))
+            if is_last(flags):
+                message, self._frames = self._frames, []
+                del self._buffer[: self._read]
+                self.position += self._read
+                self._read = 0
+                if message:
+                    yield message
+
+    def jump(self, position: int) -> None:
+        """Go on at ``position`` after a gap; an unfinished message is forgotten."""
+        self.position = position
+        self._buffer.clear()
+        self._frames.clear()
+        self._read = 0
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The identity frame that a request carries to the kernel and its answers carry back.
+
+    ``reader`` (8 bytes) and ``counter`` say which request of whom this is; ``client`` is the identity of the ZMQ client
+    behind the reader, if there is one.
+    """
+
+    reader: bytes
+    counter: int
+    client: bytes
+
+    _HEAD = struct.Struct("<2s8sQ")
+    _MAGIC = b"bj"
+
+    def pack(self) -> bytes:
+        return self._HEAD.pack(self._MAGIC, self.reader, self.counter) + self.client
+
+    @classmethod
+    def read(cls, frame: bytes) -> "Envelope | None":
+        """``None`` if the frame is not an envelope (a kernel that drops identities, or somebody else's)."""
+        if len(frame) < cls._HEAD.size or not frame.startswith(cls._MAGIC):
+            return None
+        _, reader, counter = cls._HEAD.unpack_from(frame)
+        return cls(reader, counter, frame[cls._HEAD.size :])

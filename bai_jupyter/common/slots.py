@@ -1,0 +1,144 @@
+"""ResourceSlots: named amounts of what a session asks for and an agent has.
+
+Amounts are ``Decimal`` so that fractions of a GPU add up exactly. Units: ``cpu`` in cores, ``mem`` in bytes,
+``*.device`` in devices, ``*.shares`` in devices (quantum 0.01).
+"""
+
+import re
+from collections.abc import ItemsView, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?\s*$", re.IGNORECASE)
+_FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_BYTES_SLOTS = frozenset({"mem"})
+
+
+def parse_size(text: str | int) -> int:
+    """Read ``"4g"``, ``"512MiB"`` or a plain number as bytes. Suffixes are binary, as in Backend.AI.
+
+    Raises ``ValueError`` naming what was given.
+    """
+    match = _SIZE.match(str(text))
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 512m or 4g")
+    return int(Decimal(match[1]) * 1024 ** _FACTORS[match[2].lower()])
+
+
+def format_size(size_bytes: int | Decimal) -> str:
+    """``8589934592`` as ``8 GiB``: binary units, one decimal at most."""
+    amount = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024:
+            return f"{_short(amount)} {unit}"
+        amount /= 1024
+    return f"{_short(amount)} TiB"
+
+
+def _short(amount: float) -> str:
+    text = f"{amount:.1f}"
+    return text.removesuffix(".0")
+
+
+class ResourceSlots(Mapping[str, Decimal]):
+    """An immutable ``{slot name: amount}``; an absent slot counts as 0.
+
+    ``ResourceSlots.parse`` takes what people and JSON write; the constructor takes exact amounts.
+    """
+
+    __slots__ = ("_amounts",)
+
+    def __init__(self, amounts: Mapping[str, Decimal | int] | None = None) -> None:
+        self._amounts = {name: Decimal(amount) for name, amount in (amounts or {}).items() if amount != 0}
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, object]) -> "ResourceSlots":
+        """Read JSON or command line values: ``{"cpu": 2, "mem": "4g", "cuda.shares": "0.5"}``.
+
+        Raises ``ValueError`` for a negative, non-finite or unreadable amount, naming the slot.
+        """
+        amounts: dict[str, Decimal] = {}
+        for name, value in raw.items():
+            amounts[name] = _parse_amount(name, value)
+        return cls(amounts)
+
+    def __getitem__(self, name: str) -> Decimal:
+        return self._amounts.get(name, Decimal(0))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._amounts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._amounts)
+
+    def __len__(self) -> int:
+        return len(self._amounts)
+
+    def items(self) -> ItemsView[str, Decimal]:
+        return self._amounts.items()  # what Mapping offers is several times slower; the scheduler reads thousands
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._amounts.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResourceSlots) and self._amounts == other._amounts
+
+    def __repr__(self) -> str:
+        return f"ResourceSlots({self.to_json()})"
+
+    def __add__(self, other: "ResourceSlots") -> "ResourceSlots":
+        return ResourceSlots({name: self[name] + other[name] for name in self._names(other)})
+
+    def __sub__(self, other: "ResourceSlots") -> "ResourceSlots":
+        return ResourceSlots({name: self[name] - other[name] for name in self._names(other)})
+
+    def fits(self, room: "ResourceSlots") -> bool:
+        """True if every amount is at most what ``room`` holds."""
+        return all(amount <= room[name] for name, amount in self._amounts.items())
+
+    def _names(self, other: "ResourceSlots") -> list[str]:
+        return [*self._amounts, *(name for name in other._amounts if name not in self._amounts)]
+
+    def to_json(self) -> dict[str, str]:
+        """String decimals without exponent, the form of the Backend.AI API."""
+        return {name: format(amount, "f") for name, amount in self._amounts.items()}
+
+    def describe(self) -> str:
+        """For people: ``2 CPU, 8 GiB, 0.5 GPU``."""
+        parts = [describe_amount(name, amount) for name, amount in sorted(self._amounts.items(), key=_order)]
+        return ", ".join(parts) or "nothing"
+
+
+def _parse_amount(name: str, value: object) -> Decimal:
+    try:
+        amount = Decimal(parse_size(value)) if _is_size(name, value) else Decimal(str(value))  # type: ignore[arg-type]
+    except (InvalidOperation, ValueError) as error:
+        raise ValueError(f"{name}: {value!r} is not an amount") from error
+    if not amount.is_finite() or amount < 0:
+        raise ValueError(f"{name}: {value!r} is not an amount of zero or more")
+    return amount
+
+
+def _is_size(name: str, value: object) -> bool:
+    return name in _BYTES_SLOTS and isinstance(value, str)
+
+
+_UNITS = {
+    "cpu": "CPU",
+    "cuda.device": "GPU",
+    "cuda.shares": "GPU",
+    "mock.device": "mock GPU",
+    "mock.shares": "mock GPU",
+}
+_LEADING = {"cpu": 0, "mem": 1}
+
+
+def _order(item: tuple[str, Decimal]) -> tuple[int, str]:
+    return (_LEADING.get(item[0], 2), item[0])
+
+
+def describe_amount(name: str, amount: Decimal) -> str:
+    """One amount for people, 0 included: ``0 GPU``, ``8 GiB``."""
+    if name in _BYTES_SLOTS:
+        return format_size(amount)
+    text = format(amount.normalize(), "f")
+    return f"{text} {_UNITS.get(name, name)}"

@@ -1,0 +1,61 @@
+"""Statuses of sessions, kernels, Jupyter kernels and agents, and named sets of them.
+
+Names and order follow Backend.AI (23.09 to 26.8). ``degraded`` and ``unreachable`` are attributes of a running
+session, never statuses: a session must not get stuck in them.
+"""
+
+from enum import StrEnum
+
+
+class SessionStatus(StrEnum):
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    PREPARING = "PREPARING"
+    PULLING = "PULLING"
+    CREATING = "CREATING"
+    RUNNING = "RUNNING"
+    RESTARTING = "RESTARTING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    CANCELLED = "CANCELLED"
+    ERROR = "ERROR"
+
+
+class KernelStatus(StrEnum):
+    """What an agent reports about one container."""
+
+    PREPARING = "PREPARING"
+    PULLING = "PULLING"
+    CREATING = "CREATING"
+    RUNNING = "RUNNING"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    ERROR = "ERROR"  # it never ran, and the agent has removed what it had made
+
+
+class JupyterKernelStatus(StrEnum):
+    """What an agent reports about one Jupyter kernel process."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DEAD = "dead"
+
+
+class AgentStatus(StrEnum):
+    ALIVE = "ALIVE"
+    LOST = "LOST"  # it does not answer; its devices stay taken, its sessions are kept
+    TERMINATED = "TERMINATED"  # it said good-bye, or an admin removed it
+
+
+class Target(StrEnum):
+    """Where a row should be."""
+
+    RUNNING = "running"
+    TERMINATED = "terminated"
+
+
+FINAL = frozenset({SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR})
+WAITING = frozenset({SessionStatus.PENDING})
+STARTING = frozenset({SessionStatus.SCHEDULED, SessionStatus.PREPARING, SessionStatus.PULLING, SessionStatus.CREATING})
+OCCUPYING = frozenset(SessionStatus) - FINAL - WAITING
+"""An agent's slots are taken in these, from the moment of placement until the agent says the container is gone."""
