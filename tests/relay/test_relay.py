@@ -1,0 +1,225 @@
+"""The relay and its keeper around a real kernel: what survives which kill."""
+
+import asyncio
+import os
+import signal
+import socket
+
+import pytest
+from bai_agent.keeper import RelayFailedError
+from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
+
+from bai_jupyter.common.records import Channel, Kind, pack
+
+pytestmark = pytest.mark.asyncio
+
+SLOW_PRINTS = "import time\nfor i in range({n}):\n    print(i, flush=True)\n    if i % 100 == 0: time.sleep(0.01)"
+
+
+async def test_executes(setup):
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    assert await reader.run("print(6 * 7)") == "42\n"
+
+
+async def test_two_readers_share_output_but_not_replies(setup):
+    await setup.keeper().start(setup.orders())
+    first, second = await setup.reader("00" * 8), await setup.reader("11" * 8)
+    msg_id = first.execute("print('hello')")
+    await first.collect(msg_id)
+    heard, replies = [], []
+    while "idle" not in heard:
+        channel, message = await second.next()
+        if message["parent_header"].get("msg_id") == msg_id:
+            heard.append(message["content"].get("execution_state") or message["content"].get("text"))
+            replies += [message] if channel is Channel.SHELL else []
+    assert "hello\n" in heard  # readers see all tapes; whose reply it is tells the envelope
+
+
+async def test_a_late_reader_gets_everything_from_the_start(setup, numbered):
+    await setup.keeper().start(setup.orders())
+    first = await setup.reader()
+    await first.run("for i in range(30000): print(i)")
+    late = await setup.reader("22" * 8)
+    out = ""
+    while out.count("\n") < 30000:
+        _, message = await late.next()
+        out += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
+    assert out == numbered(30000)
+
+
+async def test_relay_killed_again_and_again_loses_nothing_and_repeats_nothing(setup, numbered):
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    kills = []
+
+    def kill_at(lines: int) -> None:
+        if lines > 2000 * (len(kills) + 1) and len(kills) < 10 and setup.relay_pid not in kills:
+            kills.append(setup.relay_pid)
+            os.kill(setup.relay_pid, signal.SIGKILL)
+
+    out = await reader.collect(reader.execute(SLOW_PRINTS.format(n=30000)), during=kill_at)
+    assert len(set(kills)) == 10
+    assert out == numbered(30000)
+    assert await reader.run("print(i)") == "29999\n"
+
+
+async def test_requests_queued_while_the_relay_is_killed_run_once_each(setup):
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    await reader.run("L = []")
+    reader.execute("import time; time.sleep(0.5)")
+    for n in range(5):
+        reader.execute(f"L.append({n})")
+    while reader.counter > (await _taken(setup, reader.id)):
+        await asyncio.sleep(0.01)
+    os.kill(setup.relay_pid, signal.SIGKILL)
+    last = reader.counter
+    await _until_replaced(setup)
+    again = await setup.reader()
+    for counter in range(last - 4, last + 1):  # a reader that did not hear TAKEN sends again
+        again.execute("L.append('twice')", counter=counter)
+    assert await again.run("print(L)") == "[0, 1, 2, 3, 4]\n"
+
+
+async def test_the_agent_dies_then_the_relay_then_goes_on(setup, numbered):
+    """The keeper leaves without a word, another adopts the relay, and holds its descriptors when it is killed."""
+    first = setup.keeper()
+    await first.start(setup.orders())
+    reader = await setup.reader()
+    msg_id = reader.execute(SLOW_PRINTS.format(n=20000))
+    await first.leave()
+    second = setup.keeper()
+    assert await second.adopt()
+    state = {"killed": False}
+
+    def kill_once(lines: int) -> None:
+        if lines > 5000 and not state["killed"]:
+            state["killed"] = True
+            os.kill(setup.relay_pid, signal.SIGKILL)
+
+    assert await reader.collect(msg_id, during=kill_once) == numbered(20000)
+    assert state["killed"]
+    first._pid = None  # it is not its relay any more
+
+
+async def test_long_output_is_held_in_files_not_in_memory(setup):
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    await reader.run("pass")
+    before = _peak_kib(setup.relay_pid)
+    out = await reader.run("import sys; _ = sys.stdout.write(('x' * 99 + '\\n') * 500_000)")
+    assert len(out) == 50_000_000
+    assert _peak_kib(setup.relay_pid) - before < 4096
+
+
+async def test_beyond_the_bound_a_reader_gets_a_gap_and_goes_on_at_a_message(setup):
+    await setup.keeper().start(setup.orders(limit_bytes=16 << 20))
+    busy = await setup.reader()
+    await busy.run("for i in range(60): print('x' * 999_999, flush=True)\nprint('end')")
+    late = await setup.reader("33" * 8)
+    out = ""
+    while not out.endswith("end\n"):
+        _, message = await late.next()
+        out += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
+    assert [record.channel for record in late.gaps] == [Channel.IOPUB]
+    assert 0 < len(out) < 60_000_000
+    held = sum(path.stat().st_size for path in setup.ours.glob("iopub-*.tape"))
+    assert held < 100 << 20
+
+
+async def test_the_end_of_the_kernel_is_told_after_all_its_output(setup):
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    msg_id = reader.execute("print('last words', flush=True); import os; os._exit(3)")
+    heard = []
+    while (received := await reader.next()) is not None:
+        if received[1]["parent_header"].get("msg_id") == msg_id:
+            heard.append(received[1]["content"].get("text"))
+    assert "last words\n" in heard
+    assert reader.ended
+
+
+async def test_tapes_can_be_read_after_kernel_and_relay_are_gone(setup):
+    keeper = setup.keeper()
+    await keeper.start(setup.orders())
+    reader = await setup.reader()
+    await reader.run("print('kept')")
+    await keeper.stop()
+    await setup.keeper().start({"limit_bytes": 1 << 30, "descriptors": {}})
+    late = await setup.reader("44" * 8)
+    texts = []
+    while (received := await late.next()) is not None:
+        texts.append(received[1]["content"].get("text"))
+    assert "kept\n" in texts
+
+
+# What must be refused
+
+
+async def test_refuses_a_symlink_in_place_of_the_socket(setup, tmp_path):
+    (setup.run / "elsewhere").mkdir()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(setup.run / "elsewhere" / "s"))
+        other.listen()
+        (setup.run / "link-1").symlink_to(setup.run / "elsewhere" / "s")
+        orders = setup.orders()
+        orders["sockets"] = {**orders["sockets"], "shell": str(setup.run / "link-1")}
+        with pytest.raises(RelayFailedError) as caught:
+            await setup.keeper().start(orders)
+    assert caught.value.exit_code == NOT_THE_KERNEL
+
+
+async def test_refuses_a_socket_of_a_process_outside_the_session(setup):
+    with socket.socket(socket.AF_UNIX) as mine:
+        mine.bind(str(setup.run / "mine"))
+        mine.listen()
+        orders = setup.orders()
+        orders["sockets"] = {**orders["sockets"], "shell": str(setup.run / "mine")}
+        with pytest.raises(RelayFailedError) as caught:
+            await setup.keeper().start(orders)
+    assert caught.value.exit_code == NOT_THE_KERNEL
+
+
+async def test_refuses_what_is_not_a_socket(setup):
+    (setup.run / "file").write_text("no")
+    orders = setup.orders()
+    orders["sockets"] = {**orders["sockets"], "shell": str(setup.run / "file")}
+    with pytest.raises(RelayFailedError) as caught:
+        await setup.keeper().start(orders)
+    assert caught.value.exit_code == NOT_THE_KERNEL
+
+
+async def test_says_so_when_nothing_listens(setup):
+    orders = setup.orders(connect_s=0.2)
+    orders["sockets"] = {**orders["sockets"], "shell": str(setup.run / "nothing")}
+    with pytest.raises(RelayFailedError) as caught:
+        await setup.keeper().start(orders)
+    assert caught.value.exit_code == NOT_LISTENING
+
+
+async def test_a_broken_request_ends_its_reader_and_hurts_nobody_else(setup):
+    await setup.keeper().start(setup.orders())
+    good, bad = await setup.reader(), await setup.reader("55" * 8)
+    bad._out.write(pack(Kind.REQUEST, Channel.SHELL, 1, b"\x00\x10half a message"))
+    while await bad.next() is not None:
+        pass
+    assert await good.run("print('fine')") == "fine\n"
+
+
+async def _taken(setup, reader_id: str) -> int:
+    probe = await setup.reader(reader_id)
+    await probe.next()
+    probe.close()
+    return probe.welcome.taken
+
+
+async def _until_replaced(setup) -> None:
+    pid = setup.relay_pid
+    while setup.relay_pid == pid:
+        await asyncio.sleep(0.01)
+
+
+def _peak_kib(pid: int) -> int:
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
