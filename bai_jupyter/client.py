@@ -1,0 +1,658 @@
+"""Async client of the manager API: the only way in for provisioner, spawner, extension, widgets and command line.
+
+Owns: where credentials are found, signing, errors back into the tree of ``common.errors``, one method per call of
+``docs/architecture.md``, events, and opening a kernel stream. Does not own: what to do when the manager is away (no
+call is repeated here, except by ``wait_for``, which says so), and what a stream's records mean (``common.records``).
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import ssl
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
+from tornado.iostream import StreamClosedError
+from tornado.tcpclient import TCPClient
+from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
+
+from bai_jupyter.common import errors, signing
+from bai_jupyter.common.errors import BaiError, PublicError, Unavailable
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import FINAL, SessionStatus
+
+API_VERSION = "v7.20230615"
+MAX_STREAM_MESSAGE = 1024 * 1024
+CONNECT_TIMEOUT_S = 10.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNBOUNDED = 1 << 62
+
+Json = dict[str, Any]
+
+
+# Credentials
+
+
+class ConfigError(BaiError):
+    """Credentials were found but cannot be used; the message says which and what to do."""
+
+    code = "credentials"
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """Where the manager is and who asks. ``endpoint`` is ``http(s)://host[:port][/prefix]``."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    user: str = ""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.endpoint)
+        if url.scheme not in _DEFAULT_PORTS or not url.hostname or url.username or url.query or url.fragment:
+            raise ConfigError(f"{self.endpoint!r} is not an address such as http://127.0.0.1:8090.")
+        if not self.access_key or not self.secret_key:
+            raise ConfigError(f"The access key or the secret key for {self.endpoint} is empty.")
+        object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
+
+
+def load_config(environ: Mapping[str, str], start_dir: str | Path) -> ClientConfig | None:
+    """Find credentials, or ``None`` if there are none. The first of these that exists decides:
+
+    1. ``BACKEND_ENDPOINT``, ``BACKEND_ACCESS_KEY``, ``BACKEND_SECRET_KEY`` (all three; of several endpoints the first)
+    2. the file named by ``BAI_CREDENTIALS``
+    3. ``.bai/credentials.json`` in ``start_dir`` or the nearest folder above it
+    4. ``~/.config/bai/credentials.json``
+
+    The file is ``{"endpoint", "access_key", "secret_key", "user"}``. Raises ``ConfigError`` for half a configuration,
+    for a file that other users can read, and for a file found upward (3) that belongs to somebody else.
+    """
+    if environ.get("BACKEND_ENDPOINT"):
+        return _from_environment(environ)
+    if named := environ.get("BAI_CREDENTIALS"):
+        return read_credentials(Path(named))
+    start = Path(start_dir).absolute()
+    for folder in (start, *start.parents):
+        path = folder / ".bai" / "credentials.json"
+        if path.exists():
+            _check_owner(path)
+            return read_credentials(path)
+    home = Path(environ.get("HOME") or Path.home())
+    path = home / ".config" / "bai" / "credentials.json"
+    return read_credentials(path) if path.exists() else None
+
+
+def read_credentials(path: Path) -> ClientConfig:
+    """Read one credentials file. Raises ``ConfigError`` if it is missing, malformed or readable for others."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise ConfigError(f"Others can use {path} (mode {mode:04o}). Run: chmod 600 {path}")
+            raw = json.load(file)
+        config = ClientConfig(raw["endpoint"], raw["access_key"], raw["secret_key"], raw.get("user") or "")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        keys = "endpoint, access_key, secret_key"
+        raise ConfigError(f"{path} is not a credentials file: it needs {keys} as JSON text.") from error
+    return config
+
+
+def _from_environment(environ: Mapping[str, str]) -> ClientConfig:
+    missing = [name for name in ("BACKEND_ACCESS_KEY", "BACKEND_SECRET_KEY") if not environ.get(name)]
+    if missing:
+        raise ConfigError(f"BACKEND_ENDPOINT is set, but {' and '.join(missing)} is not.")
+    endpoint = environ["BACKEND_ENDPOINT"].split(",")[0].strip()
+    return ClientConfig(endpoint, environ["BACKEND_ACCESS_KEY"], environ["BACKEND_SECRET_KEY"])
+
+
+def _check_owner(path: Path) -> None:
+    # A folder above may be anybody's (/tmp): their file would send our work to their manager.
+    if path.stat().st_uid != os.geteuid():
+        raise ConfigError(f"{path} belongs to another user. If you trust it, name it in BAI_CREDENTIALS.")
+
+
+# What may go wrong
+
+
+class ManagerAway(Unavailable):
+    """Nothing usable answered at the endpoint. A call that failed so may or may not have been carried out."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(Reason.of("manager-away", url=endpoint))
+
+
+class SessionEnded(BaiError):
+    """``wait_for``: the session ended in another status than the wanted ones. ``view`` is its last view."""
+
+    code = "session-ended"
+
+    def __init__(self, view: Json) -> None:
+        self.view = view
+        reason = view.get("reason") or {}
+        super().__init__(reason.get("text") or f"Session {view.get('name')} is {view.get('status')}.")
+
+
+_TREE = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PublicError)]
+_BY_SLUG = {kind.slug: kind for kind in _TREE}
+_BY_STATUS = {kind.status: kind for kind in reversed(_TREE)}  # the parent wins where a child has the same status
+
+
+def error_of(status: int, content_type: str, body: bytes, endpoint: str) -> PublicError:
+    """The exception for an answer that is not a success.
+
+    A problem document becomes its class of ``common.errors`` with its ``Reason``. Anything else was not written by the
+    manager: 502 to 504 mean that a proxy did not reach it.
+    """
+    try:
+        problem = json.loads(body) if "json" in content_type else None
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        return ManagerAway(endpoint) if status in (502, 503, 504) else _unexpected(status, endpoint)
+    slug = str(problem.get("type", "")).rpartition("/")[2]
+    kind = _BY_SLUG.get(slug) or _BY_STATUS.get(status) or PublicError
+    data = dict(problem.get("data") or {}) if isinstance(problem.get("data"), dict) else {}
+    reason = _reason_of(data.pop("reason", None))
+    title = str(problem.get("title") or kind.title)
+    error = kind(reason or str(problem.get("msg") or title), title=title, data=data or None)
+    error.status = status
+    return error
+
+
+def _reason_of(raw: object) -> Reason | None:
+    if not isinstance(raw, dict) or "code" not in raw:
+        return None
+    try:
+        return Reason.from_json(raw)
+    except (AssertionError, TypeError):
+        return None
+
+
+def _unexpected(status: int, endpoint: str) -> PublicError:
+    kind = _BY_STATUS.get(status, PublicError)
+    error = kind(f"{endpoint} answered {status}, and not as a Backend.AI manager does. Is the address right?")
+    error.status = status
+    return error
+
+
+# What is asked for
+
+
+@dataclass(frozen=True)
+class SessionRequest:
+    """What a session should be. ``resources`` as people write them: ``{"cpu": 2, "mem": "4g", "cuda.shares": "0.5"}``.
+
+    Left out: resources come from the preset, without preset from the policy. ``mount_map`` maps a folder's name to an
+    absolute path in the session.
+    """
+
+    name: str
+    image: str
+    resources: Mapping[str, Any] | None = None
+    preset: str | None = None
+    resource_opts: Mapping[str, str] = field(default_factory=dict)
+    mounts: Sequence[str] = ()
+    mount_map: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    resource_group: str | None = None
+    reuse_if_exists: bool = True
+    enqueue_only: bool = True
+    max_wait_s: int = 0
+
+    def to_json(self) -> Json:
+        """The body of ``POST /session``; what was not given is not sent."""
+        config = {
+            "resources": {name: str(amount) for name, amount in self.resources.items()} if self.resources else None,
+            "preset": self.preset,
+            "resource_opts": dict(self.resource_opts),
+            "mounts": list(self.mounts),
+            "mount_map": dict(self.mount_map),
+            "environ": dict(self.environ),
+            "scalingGroup": self.resource_group,
+        }
+        return {
+            "name": self.name,
+            "image": self.image,
+            "type": "interactive",
+            "enqueueOnly": self.enqueue_only,
+            "maxWaitSeconds": self.max_wait_s,
+            "reuseIfExists": self.reuse_if_exists,
+            "config": {key: value for key, value in config.items() if value},
+        }
+
+
+# The client
+
+
+class ManagerClient:
+    """Signed calls to one manager, for use on one event loop.
+
+    Every call has a time-out and is made once. Raises ``PublicError`` subclasses as the manager meant them, and
+    ``ManagerAway`` if it cannot be reached or does not answer in time. ``close`` ends what is open.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        url = urlsplit(config.endpoint)
+        self._scheme, self._hostname = url.scheme, url.hostname or ""
+        self._port = url.port or _DEFAULT_PORTS[url.scheme]
+        bare = f"[{self._hostname}]" if ":" in self._hostname else self._hostname
+        self._host = bare if self._port == _DEFAULT_PORTS[url.scheme] else f"{bare}:{self._port}"
+        self._prefix = url.path.rstrip("/")
+        self._tcp: TCPClient | None = None
+        self._ssl: ssl.SSLContext | None = None
+
+    async def __aenter__(self) -> "ManagerClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._tcp is not None:
+            self._tcp.close()
+            self._tcp = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        query: Mapping[str, object] | None = None,
+        timeout_s: float = 30,
+    ) -> Any:
+        """One call. Returns the answer's JSON, or ``None`` where the answer has no body (204).
+
+        ``path`` is already quoted (see ``_session``); ``query`` values of ``None`` are left out.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self._exchange(method, path, body, query) as answer:
+                start = await answer.started
+                content = await answer.body()
+        except (OSError, TimeoutError) as error:
+            raise ManagerAway(self.config.endpoint) from error
+        if not answer.is_complete:
+            raise ManagerAway(self.config.endpoint)
+        content_type = answer.headers.get("Content-Type", "")
+        if not 200 <= start.code < 300:
+            raise error_of(start.code, content_type, content, self.config.endpoint)
+        if not content:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise _unexpected(start.code, self.config.endpoint) from error
+
+    # Sessions
+
+    async def create_session(self, request: SessionRequest, timeout_s: float = 30) -> Json:
+        """Ask for a session: ``{"sessionId", "sessionName", "status", "created"}``.
+
+        With ``enqueue_only=False`` the manager holds the answer for up to ``max_wait_s``; give ``timeout_s`` more.
+        """
+        return await self.request("POST", "/session", request.to_json(), timeout_s=timeout_s)
+
+    async def dry_run(self, request: SessionRequest) -> Json:
+        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}``."""
+        return await self.request("POST", "/resource/dry-run", request.to_json())
+
+    async def get_session(self, session: str) -> Json:
+        return await self.request("GET", _session(session))
+
+    async def list_sessions(self, statuses: Collection[str] = (), everyone: bool = False) -> list[Json]:
+        """Session views, newest first; without ``statuses`` all that have not ended. ``everyone``: superadmins."""
+        query = {"status": ",".join(statuses) or None, "all": "true" if everyone else None}
+        return (await self.request("GET", "/sessions", query=query))["sessions"]
+
+    async def destroy_session(self, session: str, forced: bool = False) -> None:
+        """Ask for its end; it is gone when its status is final (``wait_for``)."""
+        await self.request("DELETE", _session(session), query={"forced": "true" if forced else None})
+
+    async def rename(self, session: str, name: str) -> None:
+        await self.request("POST", f"{_session(session)}/rename", query={"name": name})
+
+    async def logs(self, session: str) -> str:
+        return (await self.request("GET", f"{_session(session)}/logs"))["result"]["logs"]
+
+    async def wait_for(
+        self,
+        session: str,
+        statuses: Collection[str] = (SessionStatus.RUNNING,),
+        timeout_s: float = 300,
+        on_change: Callable[[Json], None] | None = None,
+    ) -> Json:
+        """Wait until the session is in one of ``statuses`` and return its view; ``on_change`` sees each view till then.
+
+        Redials while the manager is away, with growing pauses of at most 2 s. Raises ``SessionEnded`` if it reached
+        another final status, ``NotFound``, and when time is up ``TimeoutError``, or ``ManagerAway`` if that is why.
+        """
+        away: ManagerAway | None = None
+        pause_s = 0.1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        view = await self._watch_until(session, statuses, on_change)
+                        if view is not None:
+                            return view
+                        away, pause_s = None, 0.1
+                    except ManagerAway as error:
+                        away = error
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, 2.0)
+        except TimeoutError:
+            if away is not None:
+                raise away from None
+            raise
+
+    async def _watch_until(
+        self, session: str, statuses: Collection[str], on_change: Callable[[Json], None] | None
+    ) -> Json | None:
+        view = await self.get_session(session)
+        if (found := _arrived(view, statuses)) is not None:
+            return found
+        async with aclosing(self.events(view["id"])) as events:
+            async for name, view in events:
+                if name != "session_changed":
+                    continue
+                if (found := _arrived(view, statuses)) is not None:
+                    return found
+                if on_change is not None:
+                    on_change(view)
+        return None
+
+    # Jupyter kernels
+
+    async def create_jupyter_kernel(
+        self,
+        session: str,
+        kernelspec: str,
+        key: str,
+        *,
+        jupyter_kernel_id: str | None = None,
+        env: Mapping[str, str] | None = None,
+        folder: str | None = None,
+        path: str | None = None,
+        timeout_s: float = 30,
+    ) -> Json:
+        """Start a Jupyter kernel, now or when the session runs. ``key`` signs its messages and is a secret.
+
+        ``path`` is relative to the root of the vfolder ``folder``. Returns the Jupyter kernel view.
+        """
+        body = {"id": jupyter_kernel_id, "kernelspec": kernelspec, "key": key, "env": dict(env or {})}
+        body |= {"folder": folder, "path": path}
+        given = {name: value for name, value in body.items() if value is not None}
+        return await self.request("POST", f"{_session(session)}/jupyter-kernels", given, timeout_s=timeout_s)
+
+    async def get_jupyter_kernel(self, session: str, jupyter_kernel_id: str) -> Json:
+        return await self.request("GET", _jupyter_kernel(session, jupyter_kernel_id))
+
+    async def restart_jupyter_kernel(self, session: str, jupyter_kernel_id: str) -> Json:
+        """The view, with ``generation`` one larger. Not to be repeated blindly: each call restarts."""
+        return await self.request("POST", f"{_jupyter_kernel(session, jupyter_kernel_id)}/restart")
+
+    async def interrupt_jupyter_kernel(self, session: str, jupyter_kernel_id: str) -> None:
+        await self.request("POST", f"{_jupyter_kernel(session, jupyter_kernel_id)}/interrupt")
+
+    async def delete_jupyter_kernel(self, session: str, jupyter_kernel_id: str) -> None:
+        await self.request("DELETE", _jupyter_kernel(session, jupyter_kernel_id))
+
+    # Images, agents, groups
+
+    async def list_images(self) -> list[Json]:
+        return (await self.request("GET", "/images"))["images"]
+
+    async def add_image(self, name: str, timeout_s: float = 120) -> Json:
+        return await self.request("POST", "/images", {"name": name}, timeout_s=timeout_s)
+
+    async def remove_image(self, name: str) -> None:
+        await self.request("DELETE", f"/images/{quote(name, safe='')}")
+
+    async def list_agents(self) -> list[Json]:
+        return (await self.request("GET", "/agents"))["agents"]
+
+    async def create_join_token(self, resource_group: str = "default", uses: int = 1, expires_s: int = 3600) -> str:
+        body = {"resource_group": resource_group, "uses": uses, "expires_s": expires_s}
+        return (await self.request("POST", "/agents/join-tokens", body))["token"]
+
+    async def list_resource_groups(self) -> list[Json]:
+        return (await self.request("GET", "/resource-groups"))["resource_groups"]
+
+    async def list_presets(self) -> list[Json]:
+        return (await self.request("GET", "/resource/presets"))["presets"]
+
+    async def whoami(self) -> Json:
+        """``{"id", "name", "role"}`` of the keypair's user."""
+        return (await self.request("GET", "/auth"))["user"]
+
+    async def is_healthy(self, timeout_s: float = 5) -> bool:
+        """True if a manager answers at the endpoint; says nothing about the credentials."""
+        try:
+            answer = await self.request("GET", "/health", timeout_s=timeout_s)
+        except PublicError:
+            return False
+        return isinstance(answer, dict) and answer.get("status") == "ok"
+
+    # Streams
+
+    async def events(
+        self, session_id: str | None = None, silence_s: float = 60
+    ) -> AsyncGenerator[tuple[str, Json], None]:
+        """Yield ``(event, data)`` of one session, or of all of one's own: first each as it is now, then each change.
+
+        Ends when the connection ends or says nothing for ``silence_s`` (a cable was pulled; comments of the manager
+        count as a sign of life). The caller then dials again, and misses nothing by the first rule. Raises as
+        ``request`` does if it cannot begin. Close the generator (``contextlib.aclosing``) to hang up.
+        """
+        query = {"sessionId": session_id} if session_id else {"sessionName": "*"}
+        try:
+            async with self._exchange("GET", "/events/session", None, query) as answer:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    start = await answer.started
+                    if start.code != 200:
+                        content_type = answer.headers.get("Content-Type", "")
+                        raise error_of(start.code, content_type, await answer.body(), self.config.endpoint)
+                reader = _EventReader()
+                while (piece := await answer.next_piece(silence_s)) is not None:
+                    for name, data in reader.feed(piece):
+                        if name == "server_close":
+                            return
+                        yield name, data
+        except (OSError, TimeoutError) as error:
+            raise ManagerAway(self.config.endpoint) from error
+
+    async def open_stream(
+        self, session: str, jupyter_kernel_id: str, generation: int, ping_s: float | None = 30
+    ) -> WebSocketClientConnection:
+        """Dial a Jupyter kernel's stream: binary messages, the records of ``common.records`` in pieces of any length.
+
+        No compression, no delay of small packets; one unread message is held, more wait at the sender. ``read_message``
+        gives ``None`` at the end; then ``close_code`` is 4404, 4409 (ended, nothing kept) or 4503 (dial again).
+        """
+        path = f"/stream{_session(session)}/jupyter-kernels/{quote(jupyter_kernel_id, safe='')}"
+        target = self._target(path, {"generation": generation})
+        scheme = "wss" if self._scheme == "https" else "ws"
+        request = HTTPRequest(
+            f"{scheme}://{self._host}{target}",
+            headers=self._headers("GET", target, None),
+            connect_timeout=CONNECT_TIMEOUT_S,
+            request_timeout=CONNECT_TIMEOUT_S,
+        )
+        dialling = websocket_connect(
+            request, compression_options=None, max_message_size=MAX_STREAM_MESSAGE, ping_interval=ping_s
+        )
+        dialling = asyncio.ensure_future(dialling)
+        try:
+            connection = await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            dialling.add_done_callback(_hang_up)
+            raise
+        except HTTPClientError as error:
+            if error.response is None:
+                raise ManagerAway(self.config.endpoint) from error
+            content_type = error.response.headers.get("Content-Type", "")
+            raise error_of(error.code, content_type, error.response.body or b"", self.config.endpoint) from error
+        except (OSError, WebSocketError) as error:
+            raise ManagerAway(self.config.endpoint) from error
+        if connection.protocol is not None:
+            connection.protocol.set_nodelay(True)
+        return connection
+
+    # Below: one HTTP exchange on a socket of its own, so that leaving it always closes it
+
+    def _target(self, path: str, query: Mapping[str, object] | None) -> str:
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        return f"{self._prefix}{path}" + (f"?{urlencode(given)}" if given else "")
+
+    def _headers(self, method: str, target: str, body: bytes | None) -> HTTPHeaders:
+        content_type = "text/plain" if body is None else "application/json"
+        date = datetime.now(UTC).isoformat(timespec="microseconds")
+        version_header = "x-backendai-version"
+        parts = signing.SignedParts(method, target, date, self._host, content_type, version_header, API_VERSION)
+        signature = signing.sign(self.config.secret_key, parts, hashlib.sha256(body or b"").hexdigest())
+        return HTTPHeaders(
+            {
+                "Host": self._host,
+                "Date": date,
+                "Content-Type": content_type,
+                "X-BackendAI-Version": API_VERSION,
+                "Authorization": signing.format_authorization(self.config.access_key, signature),
+            }
+        )
+
+    async def _connect(self) -> Any:
+        if self._tcp is None:
+            self._tcp = TCPClient()
+        if self._scheme == "https" and self._ssl is None:
+            self._ssl = ssl.create_default_context()
+        return await self._tcp.connect(self._hostname, self._port, ssl_options=self._ssl, timeout=CONNECT_TIMEOUT_S)
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, path: str, body: Json | None, query: Mapping[str, object] | None
+    ) -> AsyncIterator["_Answer"]:
+        target = self._target(path, query)
+        content = None if body is None else json.dumps(body).encode()
+        headers = self._headers(method, target, content)
+        headers["Content-Length"] = str(len(content or b""))
+        headers["Connection"] = "close"
+        stream = await self._connect()
+        reading: asyncio.Future[None] | None = None
+        try:
+            connection = HTTP1Connection(
+                stream, True, HTTP1ConnectionParameters(no_keep_alive=True, max_body_size=_UNBOUNDED)
+            )
+            answer = _Answer()
+            connection.write_headers(RequestStartLine(method, target, "HTTP/1.1"), headers, content)
+            connection.finish()
+            reading = asyncio.ensure_future(answer.read(connection))
+            yield answer
+        finally:
+            stream.close()
+            if reading is not None:
+                await reading
+
+
+class _Answer(HTTPMessageDelegate):
+    """One answer as it arrives."""
+
+    def __init__(self) -> None:
+        self.started: asyncio.Future[ResponseStartLine] = asyncio.get_running_loop().create_future()
+        self.headers = HTTPHeaders()
+        self.is_complete = False
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def read(self, connection: HTTP1Connection) -> None:
+        with suppress(StreamClosedError):
+            await connection.read_response(self)
+        self._pieces.put_nowait(None)
+        if not self.started.done():
+            self.started.set_exception(ConnectionResetError("the connection ended before an answer"))
+            self.started.exception()  # seen, also if nobody waits any more
+
+    async def next_piece(self, silence_s: float | None = None) -> bytes | None:
+        """The next bytes of the body; ``None`` at its end, or when nothing came for ``silence_s``."""
+        try:
+            return await asyncio.wait_for(self._pieces.get(), silence_s)
+        except TimeoutError:
+            return None
+
+    async def body(self) -> bytes:
+        pieces = []
+        while (piece := await self.next_piece()) is not None:
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
+        if start_line.code >= 200 and not self.started.done():
+            self.headers = headers
+            self.started.set_result(start_line)
+
+    def data_received(self, chunk: bytes) -> None:
+        self._pieces.put_nowait(chunk)
+
+    def finish(self) -> None:
+        self.is_complete = True
+
+    def on_connection_close(self) -> None:
+        self.is_complete = False
+
+
+class _EventReader:
+    """Server-sent events out of bytes that come in pieces. Comments and events that are not JSON are dropped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name, self._data = "message", []  # type: tuple[str, list[str]]
+
+    def feed(self, piece: bytes) -> list[tuple[str, Json]]:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        found = [self._take(line.rstrip(b"\r").decode("utf-8", "replace")) for line in lines]
+        return [event for event in found if event is not None]
+
+    def _take(self, line: str) -> tuple[str, Json] | None:
+        key, _, value = line.partition(":")
+        if key == "event":
+            self._name = value.removeprefix(" ")
+        elif key == "data":
+            self._data.append(value.removeprefix(" "))
+        elif not line:
+            name, data = self._name, "\n".join(self._data)
+            self._name, self._data = "message", []
+            with suppress(ValueError):
+                return name, json.loads(data)
+        return None
+
+
+def _session(session: str) -> str:
+    return f"/session/{quote(session, safe='')}"
+
+
+def _jupyter_kernel(session: str, jupyter_kernel_id: str) -> str:
+    return f"{_session(session)}/jupyter-kernels/{quote(jupyter_kernel_id, safe='')}"
+
+
+def _arrived(view: Json, statuses: Collection[str]) -> Json | None:
+    if view["status"] in statuses:
+        return view
+    if view["status"] in FINAL:
+        raise SessionEnded(view)
+    return None
+
+
+def _hang_up(dialling: "asyncio.Future[WebSocketClientConnection]") -> None:
+    if not dialling.cancelled() and dialling.exception() is None:
+        dialling.result().close()
