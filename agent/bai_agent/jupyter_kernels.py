@@ -63,7 +63,7 @@ class Launch:
         changed: Callable[[], None],
     ) -> None:
         self._runtime = runtime
-        self._kernel_id = kernel_id
+        self.kernel_id = kernel_id
         self._place = place
         self._changed = changed
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,7 +106,7 @@ class Launch:
         self._place.shared.mkdir(mode=0o700)
         owner = self._place.shared.parent.stat()
         path = self._place.shared / "connection.json"
-        inside = self._runtime.to_inside(self._kernel_id, path)
+        inside = self._runtime.to_inside(self.kernel_id, path)
         info = {
             "transport": "ipc",
             "ip": str(Path(inside).with_name("k")),
@@ -221,9 +221,11 @@ class Launch:
             await self._end(why)
 
     async def retire(self, after_s: float) -> None:
-        """Stop answering readers, once they had time to read to the end."""
-        await asyncio.sleep(after_s)
-        await self.close(stop_relay=True)
+        """Stop answering readers, once they had time to read to the end; at once when cancelled."""
+        try:
+            await asyncio.sleep(after_s)
+        finally:
+            await self.close(stop_relay=True)
 
     async def close(self, *, stop_relay: bool) -> None:
         for task in self._tasks:
@@ -281,7 +283,7 @@ class JupyterKernels:
         self._kernels_dir = state_dir / "kernels"
         self._on_change = on_change
         self._launches: dict[tuple[KernelId, JupyterKernelId], Launch] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired: dict[asyncio.Task[None], Launch] = {}
 
     async def converge(
         self,
@@ -333,8 +335,8 @@ class JupyterKernels:
 
     def _retire(self, launch: Launch) -> None:
         task = asyncio.create_task(launch.retire(_RETIRE_S))
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._retired[task] = launch
+        task.add_done_callback(self._retired.pop)
 
     def _drop_old_generations(self, kernel_id: KernelId, want: JupyterKernelWant) -> None:
         for generation in range(want.generation - _KEPT_GENERATIONS, 0, -1):
@@ -354,6 +356,7 @@ class JupyterKernels:
                 newest[saved["jupyter_kernel_id"]] = saved
         for saved in newest.values():
             await self._adopt_one(kernel_id, ref, saved, image)
+        await self._stop_stray_relays(kernel_id)
 
     async def _adopt_one(self, kernel_id: KernelId, ref: str, saved: dict, image: str) -> None:  # type: ignore[type-arg]
         report = JupyterKernelReport(
@@ -390,12 +393,25 @@ class JupyterKernels:
         for key in mine:
             await self._launches[key].end(Reason.of("kernel-shutdown", who="the end of its session"))
             await self._launches.pop(key).close(stop_relay=True)
+        await self._end_retired([task for task, launch in self._retired.items() if launch.kernel_id == kernel_id])
+        await self._stop_stray_relays(kernel_id)
+
+    async def _end_retired(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_stray_relays(self, kernel_id: KernelId) -> None:
+        """Stop relays of launches that an earlier agent had replaced, and died before it could retire them."""
+        current = {launch.keeper.socket_path for launch in self._launches.values()}
+        for path in (self._kernels_dir / kernel_id / "jupyter").glob("*/relay.sock"):
+            keeper = Keeper(path.parent)
+            if path not in current and await keeper.adopt():
+                await keeper.stop()
 
     async def close(self) -> None:
         """The agent stops; kernels and relays live on."""
-        for task in self._retired:
-            task.cancel()
-        await asyncio.gather(*self._retired, return_exceptions=True)
+        await self._end_retired(list(self._retired))
         for launch in self._launches.values():
             await launch.close(stop_relay=False)
 

@@ -1,7 +1,7 @@
 """The agent's side of one relay: start it, hold duplicates of its descriptors, replace it when it dies.
 
-The relay and the agent insure each other. While the agent is away the relay records on; while the relay is away its
-descriptors live on here, and the next relay goes on with them, so neither kill loses a byte (``docs/kernel-path.md``).
+A relay heals itself when one of its two processes is killed. When both are, its descriptors live on here and another
+relay goes on with them; while the agent is away the relay records on (``docs/kernel-path.md`` has the table).
 """
 
 import asyncio
@@ -43,7 +43,8 @@ class Keeper:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
-        self._pid: int | None = None
+        self._group: int | None = None  # the relay's process group
+        self.worker: int | None = None  # its process that does the work
         self._held: dict[str, int] = {}
         self._link: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -70,9 +71,9 @@ class Keeper:
     async def stop(self) -> None:
         """End the relay; its tapes stay."""
         await self.leave()
-        if self._pid is not None:
+        if self._group is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.killpg(self._group, signal.SIGKILL)
         if self._child is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._child.wait)
 
@@ -98,6 +99,8 @@ class Keeper:
 
     def _spawn(self) -> None:
         with (self._folder / "relay.log").open("ab") as output:
+            if self._child is not None:
+                self._child.poll()  # the one before has ended; now its entry in the process table may go
             self._child = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-c", _START, str(self._folder), *_ROOTS],
                 stdin=subprocess.DEVNULL,
@@ -106,7 +109,7 @@ class Keeper:
                 pass_fds=list(self._held.values()),
                 start_new_session=True,  # outside the agent's process group: what kills the agent leaves it alone
             )
-        self._pid = self._child.pid
+        self._group = self._child.pid
 
     async def _take_over(self) -> None:
         """Dial the relay as soon as it listens, and keep it from then on. Raises ``RelayFailedError``."""
@@ -154,34 +157,36 @@ class Keeper:
         for descriptor in self._held.values():
             os.close(descriptor)
         self._held = dict(zip(told["names"], descriptors, strict=True))
-        self._pid = told["pid"]
+        self._group, self.worker = told["group"], told["worker"]
         return True
 
     async def _keep(self) -> None:
         while True:
             while await self._receive():
                 pass
-            await self._replace()
+            self._close_link()
+            await self._dial_again()
+
+    async def _dial_again(self) -> None:
+        """Its guardian has started another worker, or all of it is gone: then start another on what is held."""
+        pause_s = 0.0
+        while self._link is None:
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self._dial)
+            except OSError:
+                await asyncio.sleep(pause_s)
+                try:
+                    await self._replace()
+                except RelayFailedError as error:
+                    log.error("relay %s: %s", self._folder.name, error)
+                    pause_s = min(pause_s * 2 or 0.2, 10.0)
 
     async def _replace(self) -> None:
-        """Start another relay on what is held; again and again, less and less eagerly, until one serves."""
         log.warning("relay %s is gone; starting another on its descriptors", self._folder.name)
-        pause_s = 0.0
-        while True:
-            self._close_link()
-            if self._child is not None:
-                await asyncio.get_running_loop().run_in_executor(None, self._child.wait)
-            await asyncio.sleep(pause_s)
-            self.socket_path.unlink(missing_ok=True)
-            orders = json.loads((self._folder / "relay.json").read_text())
-            self._write_orders({**orders, "descriptors": self._held})
-            self._spawn()
-            try:
-                await self._await_link()
-                return
-            except RelayFailedError as error:
-                log.error("relay %s: %s", self._folder.name, error)
-                pause_s = min(pause_s * 2 or 0.2, 10.0)
+        orders = json.loads((self._folder / "relay.json").read_text())
+        self._write_orders({**orders, "descriptors": self._held})
+        self._spawn()
+        await self._await_link()
 
     def _close_link(self) -> None:
         if self._link is not None:

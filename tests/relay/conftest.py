@@ -163,14 +163,39 @@ class Setup:
         return self.keepers[-1]
 
     @property
-    def relay_pid(self) -> int:
-        pid = self.keepers[-1]._pid
-        assert pid is not None
-        return pid
+    def worker(self) -> int:
+        worker = self.keepers[-1].worker
+        assert worker is not None
+        return worker
+
+    @property
+    def guardian(self) -> int:
+        return next(pid for pid in self.processes if pid != self.worker)
+
+    @property
+    def processes(self) -> list[int]:
+        """The relay's processes, by their process group."""
+        group = os.getpgid(self.worker)
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in pids if _group(pid) == group and not _is_zombie(pid)]
 
     async def reader(self, reader: str = "00" * 8) -> TapeReader:
         self.readers.append(TapeReader(self.ours, reader))
         return await self.readers[-1].dial()
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 @pytest_asyncio.fixture

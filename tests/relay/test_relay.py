@@ -13,7 +13,7 @@ from bai_jupyter.common.records import Channel, Kind, pack
 
 pytestmark = pytest.mark.asyncio
 
-SLOW_PRINTS = "import time\nfor i in range({n}):\n    print(i, flush=True)\n    if i % 100 == 0: time.sleep(0.01)"
+SLOW_PRINTS = "import time\nfor i in range({n}):\n    print(i, flush=True)\n    if i % {burst} == 0: time.sleep(0.01)"
 
 
 async def test_executes(setup):
@@ -48,20 +48,27 @@ async def test_a_late_reader_gets_everything_from_the_start(setup, numbered):
     assert out == numbered(30000)
 
 
-async def test_relay_killed_again_and_again_loses_nothing_and_repeats_nothing(setup, numbered):
+@pytest.mark.parametrize(
+    ("victim", "lines", "burst"), [("worker", 30000, 100), ("guardian", 30000, 100), ("both", 6000, 4)]
+)
+async def test_relay_killed_again_and_again_loses_nothing_and_repeats_nothing(setup, numbered, victim, lines, burst):
+    """Both at once is slower to mend: meanwhile the kernel holds 1,000 messages and then drops, so fewer come here."""
     await setup.keeper().start(setup.orders())
     reader = await setup.reader()
     kills = []
 
-    def kill_at(lines: int) -> None:
-        if lines > 2000 * (len(kills) + 1) and len(kills) < 10 and setup.relay_pid not in kills:
-            kills.append(setup.relay_pid)
-            os.kill(setup.relay_pid, signal.SIGKILL)
+    def kill_at(seen: int) -> None:
+        if seen > lines // 12 * (len(kills) + 1) and len(kills) < 10 and len(setup.processes) == 2:
+            pids = {"worker": [setup.worker], "guardian": [setup.guardian], "both": setup.processes}[victim]
+            if not set(pids) & set(kills):
+                kills.extend(pids)
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
 
-    out = await reader.collect(reader.execute(SLOW_PRINTS.format(n=30000)), during=kill_at)
-    assert len(set(kills)) == 10
-    assert out == numbered(30000)
-    assert await reader.run("print(i)") == "29999\n"
+    out = await reader.collect(reader.execute(SLOW_PRINTS.format(n=lines, burst=burst)), during=kill_at)
+    assert len(kills) >= 5
+    assert out == numbered(lines)
+    assert await reader.run("print(i)") == f"{lines - 1}\n"
 
 
 async def test_requests_queued_while_the_relay_is_killed_run_once_each(setup):
@@ -73,9 +80,10 @@ async def test_requests_queued_while_the_relay_is_killed_run_once_each(setup):
         reader.execute(f"L.append({n})")
     while reader.counter > (await _taken(setup, reader.id)):
         await asyncio.sleep(0.01)
-    os.kill(setup.relay_pid, signal.SIGKILL)
-    last = reader.counter
-    await _until_replaced(setup)
+    last, worker = reader.counter, setup.worker
+    os.kill(worker, signal.SIGKILL)
+    while setup.worker == worker:
+        await asyncio.sleep(0.01)
     again = await setup.reader()
     for counter in range(last - 4, last + 1):  # a reader that did not hear TAKEN sends again
         again.execute("L.append('twice')", counter=counter)
@@ -87,7 +95,7 @@ async def test_the_agent_dies_then_the_relay_then_goes_on(setup, numbered):
     first = setup.keeper()
     await first.start(setup.orders())
     reader = await setup.reader()
-    msg_id = reader.execute(SLOW_PRINTS.format(n=20000))
+    msg_id = reader.execute(SLOW_PRINTS.format(n=20000, burst=20))
     await first.leave()
     second = setup.keeper()
     assert await second.adopt()
@@ -96,21 +104,22 @@ async def test_the_agent_dies_then_the_relay_then_goes_on(setup, numbered):
     def kill_once(lines: int) -> None:
         if lines > 5000 and not state["killed"]:
             state["killed"] = True
-            os.kill(setup.relay_pid, signal.SIGKILL)
+            for pid in setup.processes:
+                os.kill(pid, signal.SIGKILL)
 
     assert await reader.collect(msg_id, during=kill_once) == numbered(20000)
     assert state["killed"]
-    first._pid = None  # it is not its relay any more
+    first._group = None  # it is not its relay any more
 
 
 async def test_long_output_is_held_in_files_not_in_memory(setup):
     await setup.keeper().start(setup.orders())
     reader = await setup.reader()
     await reader.run("pass")
-    before = _peak_kib(setup.relay_pid)
+    before = _peak_kib(setup.worker)
     out = await reader.run("import sys; _ = sys.stdout.write(('x' * 99 + '\\n') * 500_000)")
     assert len(out) == 50_000_000
-    assert _peak_kib(setup.relay_pid) - before < 4096
+    assert _peak_kib(setup.worker) - before < 4096
 
 
 async def test_beyond_the_bound_a_reader_gets_a_gap_and_goes_on_at_a_message(setup):
@@ -212,12 +221,6 @@ async def _taken(setup, reader_id: str) -> int:
     await probe.next()
     probe.close()
     return probe.welcome.taken
-
-
-async def _until_replaced(setup) -> None:
-    pid = setup.relay_pid
-    while setup.relay_pid == pid:
-        await asyncio.sleep(0.01)
 
 
 def _peak_kib(pid: int) -> int:

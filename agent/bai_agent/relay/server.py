@@ -30,6 +30,7 @@ from bai_jupyter.common.records import (
 log = logging.getLogger("bai_agent.relay")
 
 MAX_REQUEST_BYTES = 512 * 1024 * 1024
+_LOOK_ROUND_S = 30.0
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _URGENT_FIRST = (Channel.CONTROL, Channel.SHELL, Channel.STDIN, Channel.IOPUB)
 
@@ -69,24 +70,42 @@ class Relay:
     order, or a GAP; each request is sent to the kernel at most once, and once TAKEN was said, survives the relay.
     """
 
-    def __init__(self, folder: Path, kernel: list[KernelSocket]) -> None:
+    def __init__(self, folder: Path, kernel: list[KernelSocket], listener: socket.socket, guardian: int) -> None:
+        self._folder = folder
+        self._is_orphan = False
         self._kernel = {item.channel: item for item in kernel}
         self._readers: dict[int, Reader] = {}
         self._epoll = select.epoll()
-        self._listener = _listen(folder)
-        self._handlers: dict[int, Callable[[int], None]] = {self._listener.fileno(): self._accept}
-        self._epoll.register(self._listener, _READ)
+        self._listener = listener
+        self._handlers: dict[int, Callable[[int], None]] = {listener.fileno(): self._accept, guardian: self._orphaned}
+        for descriptor in self._handlers:
+            self._epoll.register(descriptor, _READ)
         for item in kernel:
             item.tape.drain()
             self._watch(item)
 
-    def run(self) -> None:
-        """Serve until the process is ended."""
-        while True:
-            for descriptor, events in self._epoll.poll():
+    def run(self) -> bool:
+        """Serve. True when this process has lost its guardian and needs another; False when there is nothing to serve:
+        the folder was removed, nobody will ever ask again."""
+        while self._folder.exists():
+            for descriptor, events in self._epoll.poll(_LOOK_ROUND_S):
                 handler = self._handlers.get(descriptor)
                 if handler is not None:  # it may have been closed by an earlier event of this round
                     handler(events)
+            if self._is_orphan:
+                self._close()
+                return True
+        return False
+
+    def _orphaned(self, _events: int) -> None:
+        self._is_orphan = True
+
+    def _close(self) -> None:
+        for reader in list(self._readers.values()):
+            self._drop(reader)
+        for item in self._kernel.values():
+            item.tape.close_segments()
+        self._epoll.close()
 
     # The kernel's side
 
@@ -118,10 +137,7 @@ class Relay:
             log.info("cannot send to the kernel's %s: %s", item.channel.name.lower(), error)
             done = True
         self._epoll.modify(item.sock, _READ if done else _READ | _WRITE)
-        if done and item.requests.rotate():
-            for reader in self._readers.values():
-                if reader.keeps:
-                    self._hand_over(reader)
+        item.requests.shrink()
 
     @property
     def _ended(self) -> bool:
@@ -130,7 +146,10 @@ class Relay:
     # The readers' side
 
     def _accept(self, _events: int) -> None:
-        sock, _ = self._listener.accept()
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:  # gone again
+            return
         sock.setblocking(False)
         reader = Reader(sock)
         self._readers[sock.fileno()] = reader
@@ -257,13 +276,13 @@ class Relay:
                 parts["requests"] = item.requests.descriptor
             names += [f"{channel.name.lower()}.{part}" for part in parts]
             descriptors += parts.values()
-        payload = json.dumps({"names": names, "pid": os.getpid()}).encode()
+        payload = json.dumps({"names": names, "worker": os.getpid(), "group": os.getpgrp()}).encode()
         keeper.sock.setblocking(True)
         socket.send_fds(keeper.sock, [pack(Kind.KEEP, payload=payload)], descriptors)
         keeper.sock.setblocking(False)
 
 
-def _listen(folder: Path) -> socket.socket:
+def listen(folder: Path) -> socket.socket:
     """Listen on ``relay.sock``, reached through the folder's descriptor so that a long path does not matter."""
     (folder / "relay.sock").unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -273,4 +292,5 @@ def _listen(folder: Path) -> socket.socket:
     finally:
         os.close(handle)
     listener.listen(64)
+    listener.setblocking(False)
     return listener

@@ -12,6 +12,7 @@ holds duplicates of the descriptors:
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from bai_jupyter.common.records import Envelope, is_last, message_end, read_fram
 SEGMENT_BYTES = 8 * 1024 * 1024
 REQUEST_FILE_BYTES = 4 * 1024 * 1024
 _MOVE_BYTES = 1024 * 1024
-_F_SETPIPE_SZ = 1031
 _WINDOW = 64 * 1024
 
 
@@ -34,11 +34,11 @@ class Tape:
     message that is longer than the limit moves ``start`` past ``end``: it is dropped while it still arrives.
     """
 
-    def __init__(self, folder: Path, name: str, limit_bytes: int, pipe: tuple[int, int] | None = None) -> None:
+    def __init__(self, folder: Path, name: str, limit_bytes: int, pipe: tuple[int, int]) -> None:
         self._folder = folder
         self._name = name
         self._limit_bytes = limit_bytes
-        self.pipe = pipe or _new_pipe()
+        self.pipe = pipe
         self._start_file = folder / f"{name}.start"
         self.start = int(self._start_file.read_text()) if self._start_file.exists() else 0
         self._segments = self._find_segments()
@@ -153,17 +153,17 @@ class Tape:
         rest = offset + len(data)
         return data if len(data) >= 9 or rest >= self.end else data + self.read(rest, _WINDOW)
 
-    def close(self) -> None:
-        for descriptor in [*self._segments.values(), *self.pipe]:
+    def close_segments(self) -> None:
+        """Close what a successor opens for itself; the pipe is its too."""
+        for descriptor in self._segments.values():
             os.close(descriptor)
 
 
-def _new_pipe() -> tuple[int, int]:
-    import fcntl
-
+def new_pipe() -> tuple[int, int]:
+    """A pipe with room for a burst."""
     ends = os.pipe()
     with contextlib.suppress(OSError):  # an unprivileged process may be held to less; then the default stays
-        fcntl.fcntl(ends[1], _F_SETPIPE_SZ, _MOVE_BYTES)
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _MOVE_BYTES)
     return ends
 
 
@@ -173,14 +173,18 @@ class RequestTape:
     ``taken`` maps a reader's id to the highest counter on this tape or, for what was dropped, in the ``taken`` file.
     """
 
-    def __init__(self, folder: Path, name: str, descriptor: int | None = None) -> None:
-        self._path = folder / f"{name}.requests"
+    def __init__(self, folder: Path, name: str, descriptor: int) -> None:
         self._taken_file = folder / f"{name}.taken"
-        self.descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600) if descriptor is None else descriptor
+        self.descriptor = descriptor
         self.taken: dict[str, int] = json.loads(self._taken_file.read_text()) if self._taken_file.exists() else {}
         self._size = self._recover()
-        if descriptor is None:  # the position died with its last holder: what is here went to a socket that is gone
-            os.lseek(self.descriptor, self._size, os.SEEK_SET)
+
+    @staticmethod
+    def open(folder: Path, name: str) -> int:
+        """A descriptor for a new connection. What is on the tape already went to a socket that is gone: not again."""
+        descriptor = os.open(folder / f"{name}.requests", os.O_RDWR | os.O_CREAT, 0o600)
+        os.lseek(descriptor, 0, os.SEEK_END)
+        return descriptor
 
     def _recover(self) -> int:
         """Read the counters of the messages on the tape and cut off a torn last one, which nobody was told is taken."""
@@ -190,6 +194,8 @@ class RequestTape:
             self._note(data[begin:end])
             size = end
         os.ftruncate(self.descriptor, size)
+        if os.lseek(self.descriptor, 0, os.SEEK_CUR) > size:
+            os.lseek(self.descriptor, size, os.SEEK_SET)
         return size
 
     def _note(self, message: bytes) -> Envelope | None:
@@ -245,19 +251,19 @@ class RequestTape:
                 return False
         return True
 
-    def rotate(self) -> bool:
-        """Start an empty file once all of a long one is sent. True if the descriptor changed."""
+    def shrink(self) -> None:
+        """Empty a long tape once all of it is sent; the counters stay in the ``taken`` file.
+
+        In this order a kill in between repeats nothing: a position behind the end means "all sent" (``_recover``).
+        """
         if self._size < REQUEST_FILE_BYTES or self.unsent:
-            return False
+            return
         scratch = self._taken_file.with_suffix(".tmp")
         scratch.write_text(json.dumps(self.taken))
         scratch.replace(self._taken_file)
-        fresh = self._path.with_suffix(".fresh")
-        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        fresh.replace(self._path)
-        os.close(self.descriptor)
-        self.descriptor, self._size = descriptor, 0
-        return True
+        os.ftruncate(self.descriptor, 0)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        self._size = 0
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int]]:

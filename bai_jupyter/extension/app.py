@@ -1,0 +1,111 @@
+"""The server extension: puts our classes into place, keeps the image list fresh, serves ``/bai/api``.
+
+Our classes replace Jupyter's only if credentials of a manager are found, nobody chose other classes in a configuration,
+and no kernel gateway is in use. Otherwise the server is exactly a stock one, and the panel says how to connect.
+"""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.gateway.gateway_client import GatewayClient
+from traitlets import Float
+
+from bai_jupyter.client import ConfigError, ManagerClient, load_config
+from bai_jupyter.common.errors import PublicError
+from bai_jupyter.extension import status
+from bai_jupyter.extension.handlers import HANDLERS
+from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
+
+_CLASSES = {
+    "kernel_spec_manager_class": "bai_jupyter.extension.kernelspecs.BaiKernelSpecManager",
+    "kernel_manager_class": "bai_jupyter.extension.kernels.BaiMappingKernelManager",
+    "kernel_websocket_connection_class": "bai_jupyter.extension.websocket.BaiWebsocketConnection",
+    "session_manager_class": "bai_jupyter.extension.sessions.BaiSessionManager",
+}
+
+
+class BaiExtension(ExtensionApp):
+    """Backend.AI in this Jupyter server."""
+
+    name = "bai_jupyter"
+    description = "Backend.AI sessions as Jupyter kernels"
+
+    image_refresh_s = Float(5.0, config=True, help="Seconds between two questions to the manager for its images.")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.client: ManagerClient | None = None
+        self.config_error: str | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def _link_jupyter_server_extension(self, serverapp: Any) -> None:
+        # Runs before the server makes its managers, so this is where classes can still be chosen.
+        super()._link_jupyter_server_extension(serverapp)
+        try:
+            config = load_config(os.environ, serverapp.root_dir)
+        except ConfigError as error:
+            self.config_error = str(error)
+            serverapp.log.error("bai_jupyter: %s", error)
+            return
+        if config is None:
+            return
+        self.client = ManagerClient(config)
+        if GatewayClient.instance(parent=serverapp).gateway_enabled:
+            serverapp.log.warning("bai_jupyter: a kernel gateway is in use; kernels stay with it")
+            return
+        for trait, name in _CLASSES.items():
+            if trait in serverapp.config.ServerApp:
+                serverapp.log.warning("bai_jupyter: ServerApp.%s is configured; ours is not used", trait)
+            else:
+                setattr(serverapp, trait, name)
+
+    def initialize_settings(self) -> None:
+        status.register(self.serverapp.event_logger)
+        self.settings["bai_extension"] = self
+        if self.client is not None and isinstance(self._specs, BaiKernelSpecManager):
+            self._specs.use_manager(self.client.config.endpoint)
+        if not (Path(__file__).with_name("labextension") / "package.json").exists():
+            self.log.warning("The Backend.AI panel is not built: install node 20.19 or newer and run pip install again")
+
+    def initialize_handlers(self) -> None:
+        self.handlers.extend(HANDLERS)
+
+    async def _start_jupyter_server_extension(self, _: Any) -> None:
+        if self.client is not None and isinstance(self._specs, BaiKernelSpecManager):
+            self._refreshing = asyncio.create_task(self._keep_images_fresh(self.client, self._specs))
+
+    async def stop_extension(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._refreshing
+        if self.client is not None:
+            self.client.close()
+
+    @property
+    def _specs(self) -> Any:
+        return self.serverapp.kernel_spec_manager
+
+    async def _keep_images_fresh(self, client: ManagerClient, specs: BaiKernelSpecManager) -> None:
+        trouble: str | None = None
+        while True:
+            now = await self._refresh_images(client, specs)
+            if now != trouble:  # once per change, not once per question
+                self.log.warning("images: %s", now) if now else self.log.info("images: the manager answers again")
+                trouble = now
+            await asyncio.sleep(self.image_refresh_s)
+
+    async def _refresh_images(self, client: ManagerClient, specs: BaiKernelSpecManager) -> str | None:
+        """Ask once. ``None`` if it went well, else what is wrong; the last list stays."""
+        try:
+            if specs.replace(await client.list_images()):
+                self.log.info("images: kernelspecs %s", ", ".join(specs.our_names) or "none")
+        except PublicError as error:
+            return error.message
+        except Exception as error:  # noqa: BLE001  an answer we cannot use must not end the asking
+            return f"the manager's list could not be used: {error!r}"
+        return None

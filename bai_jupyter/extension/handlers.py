@@ -1,0 +1,143 @@
+"""``/bai/api``: what the Lab panel asks, passed on to the manager.
+
+Each handler authorizes (resource ``bai``), makes one call of the client and writes the answer. Credentials stay in the
+server; the page only has its own Jupyter login. Errors are ``{"code", "message"}`` with the manager's status.
+"""
+
+import json
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from bai_jupyter._version import __version__
+from bai_jupyter.client import ManagerClient
+from bai_jupyter.common.errors import PublicError, Unavailable
+
+NOT_CONNECTED = (
+    "This Jupyter server is not connected to a Backend.AI manager. "
+    "Run `bai up` in this folder, or set BACKEND_ENDPOINT, BACKEND_ACCESS_KEY and BACKEND_SECRET_KEY; "
+    "then start it again."
+)
+
+
+class NotConnected(Unavailable):
+    slug = "not-connected"
+
+
+class BaiHandler(APIHandler):
+    """Common to all: the client, and errors in one form."""
+
+    auth_resource = "bai"
+
+    @property
+    def extension(self) -> Any:
+        return self.settings["bai_extension"]
+
+    @property
+    def client(self) -> ManagerClient:
+        if self.extension.client is None:
+            raise NotConnected(self.extension.config_error or NOT_CONNECTED)
+        return self.extension.client
+
+    def write_error(self, _: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, PublicError):
+            self.set_status(error.status)
+            body = {"code": error.code, "message": error.message}
+        elif isinstance(error, web.HTTPError):
+            body = {"code": "http", "message": error.log_message or error.reason or self._reason}
+        else:
+            body = {"code": "internal", "message": "The Jupyter server failed to answer; its log says why."}
+        self.finish(json.dumps(body))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, PublicError):  # those are answers, not faults
+            super().log_exception(typ, value, tb)
+
+
+class StatusHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Which manager, is it there, who am I: answers 200 also when the manager does not."""
+        answer: dict[str, Any] = {
+            "configured": self.extension.client is not None,
+            "reachable": False,
+            "endpoint": None,
+            "versions": {"extension": __version__, "manager": None},
+            "user": None,
+            "error": None,
+        }
+        try:
+            answer["endpoint"] = self.client.config.endpoint
+            answer["versions"]["manager"] = (await self.client.request("GET", "/", timeout_s=5)).get("manager")
+            answer["user"] = await self.client.whoami()
+            answer["reachable"] = True
+        except PublicError as error:
+            answer["error"] = {"code": error.code, "message": error.message}
+        self.finish(answer)
+
+
+class SessionsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"sessions": await self.client.list_sessions()})
+
+
+class SessionHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def delete(self, session: str) -> None:
+        await self.client.destroy_session(session)
+        self.set_status(204)
+        self.finish()
+
+
+class ImagesHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"images": await self.client.list_images()})
+
+
+class PresetsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"presets": await self.client.list_presets()})
+
+
+class ResourceGroupsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"resource_groups": await self.client.list_resource_groups()})
+
+
+class AgentsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """What each agent has and uses; nothing about its devices or its address."""
+        self.finish({"agents": [summarize(agent) for agent in await self.client.list_agents()]})
+
+
+_AGENT_SUMMARY = ("name", "status", "resource_group", "runtime", "isolated", "slots", "used")
+
+
+def summarize(agent: dict[str, Any]) -> dict[str, Any]:
+    return {name: agent.get(name) for name in _AGENT_SUMMARY}
+
+
+HANDLERS = [
+    (r"/bai/api/status", StatusHandler),
+    (r"/bai/api/sessions", SessionsHandler),
+    (r"/bai/api/sessions/([\w.-]+)", SessionHandler),
+    (r"/bai/api/images", ImagesHandler),
+    (r"/bai/api/presets", PresetsHandler),
+    (r"/bai/api/resource-groups", ResourceGroupsHandler),
+    (r"/bai/api/agents", AgentsHandler),
+]

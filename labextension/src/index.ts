@@ -1,0 +1,13 @@
+/** The plugins of this extension, and nothing else. */
+
+import { JupyterFrontEndPlugin } from '@jupyterlab/application';
+
+import { kernels } from './plugins/kernels';
+import { notice } from './plugins/notice';
+import { sessions } from './plugins/sessions';
+import { sidebar } from './plugins/sidebar';
+import { statusItem } from './plugins/statusItem';
+
+const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, sidebar, statusItem, notice];
+
+export default plugins;

@@ -1,0 +1,24 @@
+/** What the plugins of this extension share. */
+
+import { Token } from '@lumino/coreutils';
+
+import { KernelStatuses, Sessions } from './model';
+
+export const NAME = '@bai-jupyter/labextension';
+
+/** Ids of commands; every action of a panel is also one of these. */
+export namespace CommandIDs {
+  export const showPanel = 'bai:show-panel';
+  export const refresh = 'bai:refresh-sessions';
+  export const endSession = 'bai:end-session';
+}
+
+export const ISessions = new Token<Sessions>(
+  `${NAME}:ISessions`,
+  "The user's Backend.AI sessions, kept fresh while somebody looks."
+);
+
+export const IKernelStatuses = new Token<KernelStatuses>(
+  `${NAME}:IKernelStatuses`,
+  'What each kernel on Backend.AI is doing, or waits for.'
+);

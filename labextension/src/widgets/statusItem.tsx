@@ -1,0 +1,65 @@
+/** What the current notebook's kernel is doing: a dot and a word; the sentence in the title. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import { ReactWidget } from '@jupyterlab/ui-components';
+import { ISignal, Signal } from '@lumino/signaling';
+import React from 'react';
+
+import { KernelStatuses } from '../model';
+import { lookOf } from '../words';
+import { StateIcon } from './state';
+
+export class StatusItem extends ReactWidget {
+  constructor(
+    private readonly statuses: KernelStatuses,
+    private readonly trans: TranslationBundle,
+    private readonly open: () => void
+  ) {
+    super();
+    this.addClass('jp-bai-StatusItem');
+    statuses.changed.connect(this._follow, this);
+  }
+
+  set kernelId(id: string | undefined) {
+    this._kernelId = id;
+    this._show();
+  }
+
+  /** True if the current notebook has a kernel of ours. */
+  get hasKernel(): boolean {
+    return !!this.statuses.get(this._kernelId);
+  }
+
+  get hasKernelChanged(): ISignal<this, void> {
+    return this._hasKernelChanged;
+  }
+
+  protected render(): JSX.Element | null {
+    const status = this.statuses.get(this._kernelId);
+    if (!status) {
+      return null;
+    }
+    const look = lookOf(status, this.trans);
+    const sentence = status.reason?.text ?? '';
+    return (
+      <button title={sentence} aria-label={`${this.trans.__('Kernel')}: ${look.word}. ${sentence}`} onClick={this.open}>
+        <StateIcon look={look} />
+        <span>{look.word}</span>
+      </button>
+    );
+  }
+
+  private _follow(_: unknown, kernelId: string): void {
+    if (kernelId === this._kernelId) {
+      this._show();
+    }
+  }
+
+  private _show(): void {
+    this._hasKernelChanged.emit();
+    this.update();
+  }
+
+  private _kernelId: string | undefined;
+  private readonly _hasKernelChanged = new Signal<this, void>(this);
+}

@@ -1,0 +1,164 @@
+/** From facts to words and shapes: the same status has the same word, icon and colour everywhere. Pure. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import { LabIcon } from '@jupyterlab/ui-components';
+
+import { IKernelStatus, IQueue, IReason, ISession } from './api';
+import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
+
+/** How a state looks: its word, its icon, and the role of its colour (a CSS class). */
+export interface ILook {
+  word: string;
+  icon: LabIcon;
+  role: 'waiting' | 'progress' | 'running' | 'attention' | 'ended' | 'failed';
+}
+
+interface IState {
+  status: string | null;
+  queue: IQueue | null;
+  progress: number | null;
+  unreachable?: boolean;
+  is_dead?: boolean;
+  reason: IReason | null;
+}
+
+export function lookOf(state: IState, trans: TranslationBundle): ILook {
+  if (state.unreachable || state.reason?.code === 'unreachable') {
+    return { word: trans.__('Unreachable'), icon: warningIcon, role: 'attention' };
+  }
+  switch (state.status) {
+    case 'PENDING':
+      return { word: queuedWord(state.queue, trans), icon: clockIcon, role: 'waiting' };
+    case 'SCHEDULED':
+      return { word: trans.__('Assigned'), icon: clockIcon, role: 'waiting' };
+    case 'TERMINATED':
+      return { word: trans.__('Ended'), icon: ringIcon, role: 'ended' };
+    case 'CANCELLED':
+      return { word: trans.__('Cancelled'), icon: ringIcon, role: 'ended' };
+    case 'ERROR':
+      return { word: trans.__('Failed'), icon: crossIcon, role: 'failed' };
+  }
+  if (state.is_dead) {
+    return { word: trans.__('Ended'), icon: crossIcon, role: 'failed' };
+  }
+  if (state.status === 'RUNNING') {
+    return { word: trans.__('Running'), icon: dotIcon, role: 'running' };
+  }
+  return { word: progressWord(state, trans), icon: progressIcon, role: 'progress' };
+}
+
+function queuedWord(queue: IQueue | null, trans: TranslationBundle): string {
+  return queue?.position ? trans.__('Queued, %1', ordinal(queue.position, trans)) : trans.__('Queued');
+}
+
+function progressWord(state: IState, trans: TranslationBundle): string {
+  switch (state.status) {
+    case 'PREPARING':
+      return trans.__('Preparing');
+    case 'PULLING':
+      return state.progress === null ? trans.__('Pulling') : trans.__('Pulling %1 %', Math.floor(state.progress));
+    case 'RESTARTING':
+      return trans.__('Restarting');
+    case 'TERMINATING':
+      return trans.__('Ending');
+    default:
+      return trans.__('Starting');
+  }
+}
+
+export function ordinal(place: number, trans: TranslationBundle): string {
+  switch (new Intl.PluralRules('en', { type: 'ordinal' }).select(place)) {
+    case 'one':
+      return trans.__('%1st', place);
+    case 'two':
+      return trans.__('%1nd', place);
+    case 'few':
+      return trans.__('%1rd', place);
+    default:
+      return trans.__('%1th', place);
+  }
+}
+
+const UNITS: Record<string, string> = {
+  cpu: 'CPU',
+  'cuda.device': 'GPU',
+  'cuda.shares': 'GPU',
+  'mock.device': 'mock GPU',
+  'mock.shares': 'mock GPU'
+};
+
+/** `2 CPU · 8 GiB · 0.5 GPU`: CPU, memory, then the rest by name. */
+export function describeSlots(slots: Record<string, string>): string {
+  const order = (name: string) => ({ cpu: '0', mem: '1' })[name] ?? `2${name}`;
+  return Object.keys(slots)
+    .filter(name => Number(slots[name]) > 0)
+    .sort((a, b) => (order(a) < order(b) ? -1 : 1))
+    .map(name => (name === 'mem' ? formatSize(Number(slots[name])) : `${Number(slots[name])} ${UNITS[name] ?? name}`))
+    .join(' · ');
+}
+
+/** Binary units, one decimal at most. */
+export function formatSize(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  while (bytes >= 1024 && unit < units.length - 1) {
+    bytes /= 1024;
+    unit += 1;
+  }
+  return `${Number(bytes.toFixed(1))} ${units[unit]}`;
+}
+
+export function describeAge(milliseconds: number, trans: TranslationBundle): string {
+  const minutes = Math.floor(milliseconds / 60000);
+  if (minutes < 1) {
+    return trans.__('under 1 min');
+  }
+  if (minutes < 60) {
+    return trans.__('%1 min', minutes);
+  }
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? trans.__('%1 h', hours) : trans.__('%1 days', Math.floor(hours / 24));
+}
+
+/** A sentence whose figures stay with their units when it wraps. */
+export function keepUnits(sentence: string): string {
+  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|min\b|h\b)/g, '$1\u00a0');
+}
+
+/** The second line of a session: its sentence, unless it is well; then only what it has and for how long. */
+export function sentenceOf(session: ISession): string | null {
+  return session.status === 'RUNNING' && !session.unreachable ? null : keepUnits(session.reason?.text ?? '');
+}
+
+/** What the strip in a notebook says, or `null` while there is nothing to say. */
+export interface INotice {
+  look: ILook;
+  text: string;
+  /** What the user can do about it. */
+  action: 'cancel' | 'restart' | null;
+  progress: number | null;
+}
+
+export function noticeOf(status: IKernelStatus | null | undefined, trans: TranslationBundle): INotice | null {
+  if (!status?.reason) {
+    return null;
+  }
+  const look = lookOf(status, trans);
+  const text = keepUnits(status.reason.text);
+  switch (look.role) {
+    case 'running':
+      return null;
+    case 'attention':
+      return { look, text, action: null, progress: null };
+    case 'ended':
+    case 'failed':
+      return { look, text, action: 'restart', progress: null };
+    default:
+      return {
+        look,
+        text,
+        action: status.status === 'TERMINATING' ? null : 'cancel',
+        progress: status.status === 'PULLING' ? status.progress : null
+      };
+  }
+}

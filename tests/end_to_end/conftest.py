@@ -1,0 +1,51 @@
+"""Clusters for the tests of this folder, and a kernel in one of them."""
+
+import importlib.util
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+_spec = importlib.util.spec_from_file_location("end_to_end_cluster", Path(__file__).with_name("cluster.py"))
+assert _spec is not None
+assert _spec.loader is not None
+cluster_module = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = cluster_module
+_spec.loader.exec_module(cluster_module)
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("c")
+
+
+@pytest_asyncio.fixture
+async def cluster(folder: Path, free_port: int, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """A cluster with the process runtime, or with the options of ``indirect`` parametrization."""
+    options = getattr(request, "param", {})
+    if options.get("runtime") == "docker":
+        request.getfixturevalue("docker_client")
+        options = {**options, "container_labels": {"bai.test": "end_to_end"}}
+    cluster = cluster_module.Cluster(folder, free_port, **options)
+    with cluster.in_environ():
+        try:
+            cluster.start("manager")
+            cluster.start("agent")
+            await cluster.ready()
+            if options.get("runtime") == "docker":
+                await cluster.add_image(request.getfixturevalue("python_image"))
+            await cluster.write_kernelspecs()
+            yield cluster
+            await cluster.revive()
+            await cluster.end_sessions()
+        finally:
+            cluster.stop()
+            cluster.clean_up()
+
+
+@pytest.fixture(autouse=True)
+def _no_delay_of_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")

@@ -1,0 +1,184 @@
+"""Kernels through the provisioner, with stock jupyter_client, in a cluster of real processes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from jupyter_client.manager import AsyncKernelManager
+
+from bai_jupyter.client import ManagerClient
+
+pytestmark = pytest.mark.asyncio
+
+RUNTIMES = [
+    pytest.param({"runtime": "process"}, id="process"),
+    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
+]
+on_both_runtimes = pytest.mark.parametrize("cluster", RUNTIMES, indirect=True)
+WAIT_S = 60
+
+
+class Kernel:
+    """A started kernel and a client of it."""
+
+    def __init__(self, manager: AsyncKernelManager, client: Any) -> None:
+        self.manager, self.client = manager, client
+
+    async def run(self, code: str, **options: Any) -> str:
+        """Execute; everything it prints, or the error's name and value."""
+        out: list[str] = []
+
+        def hear(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                out.append(content["text"])
+            elif message["msg_type"] == "error":
+                out.append(f"{content['ename']}: {content['evalue']}")
+
+        await self.client.execute_interactive(code, output_hook=hear, timeout=WAIT_S, **options)
+        return "".join(out)
+
+
+@asynccontextmanager
+async def kernel_of(cluster: Any, **start: Any) -> AsyncIterator[Kernel]:
+    names = await cluster.write_kernelspecs()
+    manager = AsyncKernelManager(kernel_name=next(name for name in names if name.endswith("python3")))
+    await manager.start_kernel(**{"cwd": str(cluster.home), **start})
+    client = manager.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=WAIT_S)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        await manager.shutdown_kernel(now=True)
+        manager.context.destroy(linger=0)
+
+
+@on_both_runtimes
+async def test_cells_run_in_a_session_beside_the_notebooks_files(cluster):
+    folder = cluster.home / "project"
+    folder.mkdir()
+    (folder / "data.csv").write_text("a,b\n1,2\n")
+    owner = cluster.home.stat()
+    os.chown(folder, owner.st_uid, owner.st_gid)
+    async with kernel_of(cluster, cwd=str(folder)) as kernel:
+        assert await kernel.run("print(open('data.csv').read())") == "a,b\n1,2\n\n"
+        await kernel.run("open('made.txt', 'w').write('from the kernel')")
+        assert (folder / "made.txt").read_text() == "from the kernel"
+        assert (folder / "made.txt").stat().st_uid == owner.st_uid
+        async with ManagerClient(cluster.config) as client:
+            (session,) = await client.list_sessions()
+        assert session["status"] == "RUNNING"
+        assert session["agent"] == "local"
+    async with ManagerClient(cluster.config) as client:
+
+        async def nothing_left() -> bool:
+            return not await client.list_sessions()
+
+        await cluster.until(nothing_left)
+
+
+@on_both_runtimes
+async def test_cells_never_run_as_root(cluster):
+    async with kernel_of(cluster) as kernel:
+        assert int(await kernel.run("import os; print(os.getuid())")) != 0
+
+
+@on_both_runtimes
+async def test_interrupt_and_restart(cluster):
+    async with kernel_of(cluster) as kernel:
+        running = asyncio.ensure_future(kernel.run("x = 1\nprint('on', flush=True)\nwhile True: pass"))
+        await asyncio.sleep(0.5)
+        await kernel.manager.interrupt_kernel()
+        assert "KeyboardInterrupt" in await asyncio.wait_for(running, WAIT_S)
+        assert await kernel.run("print(x)") == "1\n"
+        await kernel.run("open('/home/work/kept', 'w').write('yes')" if cluster.runtime == "docker" else "pass")
+        async with ManagerClient(cluster.config) as client:
+            (before,) = await client.list_sessions()
+            await kernel.manager.restart_kernel()
+            await kernel.client.wait_for_ready(timeout=WAIT_S)
+            (after,) = await client.list_sessions()
+        assert after["id"] == before["id"]
+        assert "NameError" in await kernel.run("print(x)")
+        if cluster.runtime == "docker":
+            assert await kernel.run("print(open('/home/work/kept').read())") == "yes\n"
+
+
+async def test_stdin_reaches_the_asking_client(cluster):
+    async with kernel_of(cluster) as kernel:
+
+        def answer(message: dict[str, Any]) -> None:
+            assert message["content"]["prompt"] == "name? "
+            kernel.client.input("Kim")
+
+        out = await kernel.run("print('hello', input('name? '))", allow_stdin=True, stdin_hook=answer)
+        assert out == "hello Kim\n"
+
+
+async def test_a_kernel_that_ends_by_itself_says_so(cluster):
+    async with kernel_of(cluster) as kernel:
+        kernel.client.execute("import os; os._exit(7)")
+
+        async def is_dead() -> bool:
+            return not await kernel.manager.is_alive()
+
+        await cluster.until(is_dead)
+        assert await kernel.manager.provisioner.poll() == 7
+        assert kernel.manager.provisioner.reason["code"] == "kernel-died"
+
+
+@on_both_runtimes
+async def test_nothing_is_lost_when_manager_agent_and_relay_are_killed(cluster):
+    """One cell prints 30,000 numbered lines while each process on the way is killed in turn.
+
+    In turn: agent and relay hold each other's descriptors, so the next is killed when the one before is back.
+    """
+    count = 30_000
+    code = f"import time\nfor i in range({count}):\n    print(i, flush=True)\n    if i % 50 == 0: time.sleep(0.01)"
+    async with kernel_of(cluster) as kernel:
+        printing = asyncio.ensure_future(kernel.run(code))
+        for victim in ("manager", "agent", "relay", "manager", "relay", "agent"):
+            await asyncio.sleep(0.4)
+            if victim == "relay":
+                for pid in cluster.relay_pids():
+                    os.kill(pid, signal.SIGKILL)
+            else:
+                links = cluster.log("agent").count("linked to")
+                cluster.kill(victim)
+                cluster.start(victim)
+                await cluster.until(lambda: cluster.is_linked_after(links))
+        out = await asyncio.wait_for(printing, 2 * WAIT_S)
+        assert out == "".join(f"{i}\n" for i in range(count))
+        assert await kernel.run("print(i)") == f"{count - 1}\n"
+
+
+async def test_an_unknown_image_is_refused_with_a_sentence_and_leaves_nothing(cluster):
+    names = await cluster.write_kernelspecs()
+    manager = AsyncKernelManager(kernel_name=names[0])
+    with pytest.raises(Exception, match="There is no environment nonsense"):
+        await manager.start_kernel(bai_image="nonsense:1")
+    async with ManagerClient(cluster.config) as client:
+        assert await client.list_sessions(["PENDING", "RUNNING", "CANCELLED", "ERROR"]) == []
+    manager.context.destroy(linger=0)
+
+
+async def test_more_than_any_agent_has_is_refused(cluster):
+    names = await cluster.write_kernelspecs()
+    manager = AsyncKernelManager(kernel_name=names[0])
+    with pytest.raises(Exception, match="the largest agent in group default has"):
+        await manager.start_kernel(bai_resources={"cpu": "4000", "mem": "1g"})
+    manager.context.destroy(linger=0)
+
+
+async def test_a_manager_that_is_away_is_said(cluster):
+    names = await cluster.write_kernelspecs()
+    cluster.kill("manager")
+    manager = AsyncKernelManager(kernel_name=names[0])
+    with pytest.raises(Exception, match="does not answer"):
+        await manager.start_kernel()
+    manager.context.destroy(linger=0)

@@ -1,0 +1,180 @@
+"""The panel, the status item and the notice in a real Lab and a real browser, light and dark."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+# What axe would call serious, as far as it needs no library: names, roles, targets, contrast of text.
+FAULTS = (Path(__file__).parent / "faults.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    page = open_lab(browser, lab)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def quiet(page: Page) -> Iterator[None]:
+    """The test leaves no error in the console."""
+    errors: list[str] = []
+
+    def hear(message: Any) -> None:
+        if message.type == "error":
+            errors.append(f"{message.text} ({message.location.get('url')})")
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield
+    page.remove_listener("console", hear)
+    assert errors == []
+
+
+def set_theme(page: Page, name: str) -> None:
+    page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", THEMES[name])
+    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=THEMES[name])
+
+
+def show_panel(page: Page) -> Any:
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    panel = page.locator("#jp-bai-panel")
+    expect(panel).to_be_visible()
+    return panel
+
+
+@pytest.fixture
+def sessions(ui_manager: Any, make_session: Callable[..., dict[str, Any]]) -> Iterator[Any]:
+    queue = {"position": 3, "of": 5, "estimate_s": 720}
+    room = {"asked": "1 GPU", "group": "gpu", "free": "0", "total": "4 GPU", "estimate": "About 12 min."}
+    pull = {"image": "pytorch:2.3", "agent": "lab-3", "pct": "43", "done": "1.2 GiB", "total": "2.8 GiB"}
+    silent = {"agent": "lab-3", "time": "14:05"}
+    oom = {"process": "python", "used": "8 GiB", "limit": "8 GiB"}
+    ui_manager.sessions = [
+        make_session("demo"),
+        make_session("train-7", "PENDING", "no-room", params=room, queue=queue, age=5 * 60_000),
+        make_session("evaluate", "PULLING", "pulling", params=pull, progress=43, age=50_000),
+        make_session("explore", "RUNNING", "unreachable", params=silent, unreachable=True, age=7_200_000),
+        make_session("a-session-with-a-name-that-is-as-long-as-names-may-ever-be-here", age=90_000_000),
+        make_session("oops", "ERROR", "oom-killed", params=oom, slots={"cpu": "1", "mem": "8589934592"}),
+    ]
+    yield ui_manager
+    ui_manager.sessions = []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_sessions(page: Page, sessions: Any, shots: Path, quiet: None, theme: str) -> None:
+    set_theme(page, theme)
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh sessions").click()
+    rows = panel.get_by_role("listitem")
+    expect(rows).to_have_count(6)
+    expect(rows.nth(0)).to_have_attribute("aria-label", "demo, Running, 2 CPU · 8 GiB · 0.5 GPU")
+    expect(rows.nth(1)).to_contain_text("Queued, 3rd")
+    expect(rows.nth(1)).to_contain_text("Waits for 1 GPU in group gpu: 0 of 4 GPU free. About 12 min.")
+    expect(rows.nth(2)).to_contain_text("Pulling 43 %")
+    expect(rows.nth(2).get_by_role("progressbar")).to_have_attribute("aria-valuenow", "43")
+    expect(rows.nth(3)).to_contain_text("Unreachable")
+    expect(rows.nth(5)).to_contain_text("Failed")
+    assert page.evaluate(FAULTS, "#jp-bai-panel") == []
+    rows.nth(0).focus()
+    page.screenshot(path=shots / f"sessions-{theme}.png")
+    panel.screenshot(path=shots / f"panel-{theme}.png")
+
+
+def test_nothing_is_cut_at_the_smallest_width(page: Page, sessions: Any, quiet: None) -> None:
+    panel = show_panel(page)
+    expect(panel.get_by_role("listitem")).to_have_count(6)
+    too_wide = panel.evaluate(
+        "node => [...node.querySelectorAll('*')].filter(e => e.scrollWidth > 250 && e.matches('.jp-bai-Row')).length"
+    )
+    assert too_wide == 0
+    assert panel.locator(".jp-bai-Sessions").evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
+def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -> None:
+    rows = show_panel(page).get_by_role("listitem")
+    expect(rows).to_have_count(6)
+    rows.nth(0).focus()
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("End")
+    expect(rows.nth(5)).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Delete")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("End train-7?")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert len(sessions.sessions) == 6
+
+    rows.nth(1).get_by_role("button", name="End train-7").click()
+    page.get_by_role("dialog").get_by_role("button", name="End session").click()
+    expect(rows).to_have_count(5)
+    assert "train-7" not in [view["name"] for view in sessions.sessions]
+
+
+def test_empty(page: Page, ui_manager: Any, shots: Path, quiet: None) -> None:
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh sessions").click()
+    expect(panel).to_contain_text("No sessions. Choose an environment in the Launcher to start one.")
+    panel.screenshot(path=shots / "empty.png")
+
+
+def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path) -> None:
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh sessions").click()
+    expect(panel.get_by_role("listitem")).to_have_count(6)
+    sessions.is_away = True
+    try:
+        panel.get_by_role("button", name="Refresh sessions").click()
+        expect(panel).to_contain_text("does not answer. Running kernels go on.")
+        expect(panel.get_by_role("listitem")).to_have_count(6)
+        assert page.evaluate(FAULTS, "#jp-bai-panel") == []
+        panel.screenshot(path=shots / "away.png")
+    finally:
+        sessions.is_away = False
+    panel.get_by_role("button", name="Try again").click()
+    expect(panel.get_by_role("button", name="Try again")).to_have_count(0)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_notebook_in_the_queue(page: Page, lab: Any, sessions: Any, shots: Path, quiet: None, theme: str) -> None:
+    gate = lab.home / "gate"
+    gate.touch()
+    set_theme(page, theme)
+    show_panel(page)
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+    notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
+    expect(notice).to_be_visible(timeout=15_000)
+    expect(notice).to_contain_text("3rd in the queue of group gpu.")
+    item = page.locator(".jp-bai-StatusItem button")
+    expect(item).to_have_text("Queued, 3rd")
+    expect(item).to_have_attribute("title", "3rd in the queue of group gpu.")
+    assert page.evaluate(FAULTS, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
+    assert page.evaluate(FAULTS, ".jp-bai-StatusItem") == []
+    page.screenshot(path=shots / f"queued-{theme}.png")
+    gate.unlink()
+    expect(notice).to_be_hidden(timeout=15_000)
+    expect(item).to_have_text("Running")
+    page.screenshot(path=shots / f"running-{theme}.png")
+
+
+def test_cancel_in_the_notice(page: Page, lab: Any, sessions: Any) -> None:
+    gate = lab.home / "gate"
+    gate.touch()
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+    notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
+    expect(notice).to_be_visible(timeout=15_000)
+    notice.get_by_role("button", name="Cancel").click()
+    expect(notice).to_be_hidden(timeout=10_000)
+    gate.unlink()
+    assert [what for what, *_ in lab.survivors][-1] == "withdrawn"

@@ -1,0 +1,148 @@
+"""A manager of three routes on a real port, with real signatures, in a thread of its own.
+
+What it answers is what the test puts in: ``sessions``, ``images``, ``presets``, ``groups``, ``agents``. ``calls`` lists
+what was asked. ``is_away`` makes it drop every connection without a word, as a dead host does.
+"""
+
+import asyncio
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from bai_jupyter.common import signing
+from bai_jupyter.common.errors import AuthFailed, NotFound, PublicError
+from bai_jupyter.common.reasons import Reason
+
+ACCESS_KEY, SECRET_KEY = "AKIAEXTENSION", "very-s3cret"
+
+
+@dataclass
+class StubManager:
+    """Start with ``with``; ``endpoint`` is known from then on."""
+
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    presets: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    agents: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    is_away: bool = False
+    endpoint: str = ""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "BACKEND_ENDPOINT": self.endpoint,
+            "BACKEND_ACCESS_KEY": ACCESS_KEY,
+            "BACKEND_SECRET_KEY": SECRET_KEY,
+        }
+
+    def __enter__(self) -> "StubManager":
+        started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="stub manager")
+        self._thread.start()
+        assert started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(10)
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        server = HTTPServer(Application([(r"/(.*)", _Everything, {"stub": self})]))
+        [socket] = bind_sockets(0, "127.0.0.1")
+        server.add_socket(socket)
+        self.endpoint = f"http://127.0.0.1:{socket.getsockname()[1]}"
+        started.set()
+        await self._stopped.wait()
+        server.stop()
+        await server.close_all_connections()
+
+
+class _Everything(RequestHandler):
+    def initialize(self, stub: StubManager) -> None:
+        self.stub = stub
+
+    def _execute(self, *args: Any, **kwargs: Any) -> Any:
+        if self.stub.is_away:
+            self.request.connection.stream.close()
+        return super()._execute(*args, **kwargs)
+
+    def prepare(self) -> None:
+        self.stub.calls.append((self.request.method or "", self.request.path))
+        if self.request.path != "/":
+            self._check_signature()
+
+    def _check_signature(self) -> None:
+        headers = self.request.headers
+        access_key, signature = signing.parse_authorization(headers["Authorization"])
+        parts = signing.SignedParts(
+            self.request.method or "",
+            self.request.uri or "",
+            headers["Date"],
+            headers["Host"],
+            headers.get("Content-Type", ""),
+            "x-backendai-version",
+            headers["X-BackendAI-Version"],
+        )
+        if access_key != ACCESS_KEY or not signing.verify(SECRET_KEY, parts, signature, self.request.body):
+            self._refuse(AuthFailed(Reason.of("signature")))
+
+    def get(self, path: str) -> None:
+        stub = self.stub
+        answers: dict[str, Any] = {
+            "": {"version": "v7.20230615", "manager": "0.1.0"},
+            "auth": {"authorized": "yes", "user": {"id": "u-1", "name": "kim", "role": "user"}},
+            "sessions": {"sessions": stub.sessions},
+            "images": {"images": stub.images},
+            "agents": {"agents": stub.agents},
+            "resource-groups": {"resource_groups": stub.groups},
+            "resource/presets": {"presets": stub.presets},
+        }
+        if path in answers:
+            self.finish(answers[path])
+        else:
+            self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
+
+    def delete(self, path: str) -> None:
+        name = path.removeprefix("session/")
+        found = [view for view in self.stub.sessions if name in (view["id"], view["name"])]
+        if not found:
+            self._refuse(NotFound(Reason.of("not-found", kind="session", name=name)))
+            return
+        self.stub.sessions = [view for view in self.stub.sessions if view not in found]
+        self.finish({"stats": {"status": "terminated"}})
+
+    def _refuse(self, error: PublicError) -> None:
+        self.set_status(error.status)
+        self.set_header("Content-Type", "application/problem+json")
+        self.finish(json.dumps(error.to_problem()))
+
+
+def session_view(name: str, status: str = "RUNNING", code: str = "running", **more: Any) -> dict[str, Any]:
+    """A session as the manager shows it; ``params`` are the reason's."""
+    params = more.pop("params", {"agent": "lab-3"})
+    view = {
+        "id": f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012d}",
+        "name": name,
+        "type": "interactive",
+        "status": status,
+        "image": "python:3.11",
+        "reason": Reason.of(code, **params).to_json(),
+        "queue": None,
+        "agent": params.get("agent"),
+        "unreachable": False,
+        "isolated": True,
+        "slots": {"cpu": "2", "mem": "8589934592", "cuda.shares": "0.5"},
+        "age": 42 * 60 * 1000,
+        "progress": None,
+        "liveStat": None,
+        "jupyterKernels": [],
+    }
+    return view | more
