@@ -1,0 +1,181 @@
+"""Which devices a kernel gets. Pure: no I/O, no clock, no randomness.
+
+A slot is one of three shapes, told from the devices that offer it:
+
+- *pooled* (``mem``, and ``cpu`` unless cores are pinned): one device offers all of it; a request takes part of it;
+- *exclusive* (``*.device``, MIG): each device offers exactly 1; a request takes whole devices;
+- *fractional* (``*.shares``): in steps of 0.01; a request up to one device's amount comes from one device.
+
+Pinned cores are devices that offer 1 ``cpu`` each; kernels may share a core, so a request may take pieces of several.
+A device that offers more than one accelerator slot (a GPU as ``cuda.device`` and as ``cuda.shares``) is in use under
+one of them at a time, or its memory would be promised twice.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
+
+from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.messages import DeviceFacts
+from bai_jupyter.common.slots import ResourceSlots
+
+Allocation = Mapping[str, Mapping[str, Decimal]]
+"""``{slot: {device id: amount}}``: what one kernel holds."""
+
+QUANTUM = Decimal("0.01")
+_ZERO = Decimal(0)
+
+
+class NoRoom(BaiError):
+    """A slot cannot be given. ``free`` is what is left of it on this agent, over all its devices."""
+
+    def __init__(self, slot: str, asked: Decimal, free: Decimal, total: Decimal) -> None:
+        self.slot, self.asked, self.free, self.total = slot, asked, free, total
+        super().__init__(f"{slot}: {asked} asked, {free} of {total} free, and not where one kernel could use it")
+
+
+def allocate(
+    requested: ResourceSlots, devices: Sequence[DeviceFacts], held: Iterable[Allocation]
+) -> dict[str, dict[str, Decimal]]:
+    """Choose devices for ``requested``, given what other kernels hold.
+
+    Amounts are in the slot's unit (cores, bytes, devices); a fraction is rounded up to 0.01. Prefers few devices, then
+    one NUMA node (the one already chosen for an earlier slot), then the fullest device, so that whole ones stay free.
+    Raises ``NoRoom`` for the first slot that does not fit; then nothing is given. Equal input, equal answer.
+    """
+    usable = [device for device in devices if device.health == "ok"]
+    use = _Use(held)
+    chosen: dict[str, dict[str, Decimal]] = {}
+    # Accelerators first: cores can follow them to their NUMA node, not the other way round.
+    for slot in sorted(requested, key=lambda name: (name in ("cpu", "mem"), name)):
+        nodes = _nodes_of(chosen, usable)
+        chosen[slot] = _allocate_slot(slot, requested[slot], usable, use, nodes)
+        use.add({slot: chosen[slot]})
+    return chosen
+
+
+def free_slots(devices: Sequence[DeviceFacts], held: Iterable[Allocation]) -> ResourceSlots:
+    """What is left over all healthy devices; negative nowhere."""
+    use = _Use(held)
+    free: dict[str, Decimal] = {}
+    for device in devices:
+        for slot in device.slots if device.health == "ok" else ():
+            free[slot] = free.get(slot, _ZERO) + use.room(device, slot)
+    return ResourceSlots(free)
+
+
+class _Use:
+    """Sum of what is held: ``{device id: {slot: amount}}``."""
+
+    def __init__(self, held: Iterable[Allocation]) -> None:
+        self._amounts: dict[str, dict[str, Decimal]] = {}
+        for allocation in held:
+            self.add(allocation)
+
+    def add(self, allocation: Allocation) -> None:
+        for slot, amounts in allocation.items():
+            for device_id, amount in amounts.items():
+                of_device = self._amounts.setdefault(device_id, {})
+                of_device[slot] = of_device.get(slot, _ZERO) + amount
+
+    def room(self, device: DeviceFacts, slot: str) -> Decimal:
+        used = self._amounts.get(device.device_id, {})
+        if any(amount > 0 for name, amount in used.items() if name != slot):
+            return _ZERO
+        return max(_ZERO, device.slots[slot] - used.get(slot, _ZERO))
+
+
+def _allocate_slot(
+    slot: str, asked: Decimal, devices: Sequence[DeviceFacts], use: _Use, nodes: set[int]
+) -> dict[str, Decimal]:
+    offering = [device for device in devices if slot in device.slots]
+    room = {device.device_id: use.room(device, slot) for device in offering}
+    fractional = slot.endswith(".shares") or slot == "cpu"
+    amount = asked.quantize(QUANTUM, ROUND_CEILING) if fractional else asked.to_integral_value(ROUND_CEILING)
+    if slot == "cpu":
+        given = _pick_pieces(amount, offering, room, nodes)
+    elif fractional or any(device.slots[slot] != 1 for device in offering):
+        given = _pick_parts(amount, offering, room, slot, nodes)
+    else:
+        given = _pick_whole(amount, offering, room, nodes)
+    if given is None:
+        total = sum((device.slots[slot] for device in offering), _ZERO)
+        raise NoRoom(slot, asked, sum(room.values(), _ZERO), total)
+    return given
+
+
+def _pick_whole(
+    amount: Decimal, offering: Sequence[DeviceFacts], room: Mapping[str, Decimal], nodes: set[int]
+) -> dict[str, Decimal] | None:
+    free = [device for device in offering if room[device.device_id] == 1]
+    if len(free) < amount:
+        return None
+    return {device.device_id: Decimal(1) for device in _by_node(free, int(amount), nodes)[: int(amount)]}
+
+
+def _pick_pieces(
+    amount: Decimal, offering: Sequence[DeviceFacts], room: Mapping[str, Decimal], nodes: set[int]
+) -> dict[str, Decimal] | None:
+    """The emptiest cores first, near ones before others; pieces where no whole one is left."""
+    ordered = sorted(offering, key=lambda item: (_is_far(item, nodes), -room[item.device_id], item.device_id))
+    given: dict[str, Decimal] = {}
+    for device in ordered:
+        piece = min(amount, room[device.device_id])
+        if piece > 0:
+            given[device.device_id] = piece
+            amount -= piece
+    return given if amount == 0 else None
+
+
+def _pick_parts(
+    amount: Decimal, offering: Sequence[DeviceFacts], room: Mapping[str, Decimal], slot: str, nodes: set[int]
+) -> dict[str, Decimal] | None:
+    """From one device if one has the room; else whole devices and one part."""
+    fitting = [device for device in offering if room[device.device_id] >= amount]
+    if fitting:
+        best = min(fitting, key=lambda device: (_is_far(device, nodes), room[device.device_id], device.device_id))
+        return {best.device_id: amount}
+    if any(device.slots[slot] >= amount for device in offering):
+        return None  # would fit on one empty device, so it must not be spread over pieces of several
+    whole = [device for device in offering if room[device.device_id] == device.slots[slot]]
+    given: dict[str, Decimal] = {}
+    for device in _by_node(whole, len(whole), nodes):
+        if amount < device.slots[slot]:
+            break
+        given[device.device_id] = device.slots[slot]
+        amount -= device.slots[slot]
+    return _with_rest(given, amount, offering, room)
+
+
+def _with_rest(
+    given: dict[str, Decimal], rest: Decimal, offering: Sequence[DeviceFacts], room: Mapping[str, Decimal]
+) -> dict[str, Decimal] | None:
+    if rest == 0:
+        return given
+    fitting = [item for item in offering if item.device_id not in given and room[item.device_id] >= rest]
+    if not fitting:
+        return None
+    best = min(fitting, key=lambda device: (room[device.device_id], device.device_id))
+    return {**given, best.device_id: rest}
+
+
+def _by_node(devices: Sequence[DeviceFacts], wanted: int, near: set[int]) -> list[DeviceFacts]:
+    """Devices ordered so that the first ``wanted`` span few NUMA nodes, those in ``near`` first."""
+    groups: dict[int, list[DeviceFacts]] = {}
+    for device in sorted(devices, key=lambda item: item.device_id):
+        groups.setdefault(-1 if device.numa_node is None else device.numa_node, []).append(device)
+
+    def rank(node: int) -> tuple[bool, bool, int, int]:
+        size = len(groups[node])
+        # A group that holds all of it comes first, the tightest of these; otherwise the largest.
+        return (bool(near) and node not in near, size < wanted, size if size >= wanted else -size, node)
+
+    return [device for node in sorted(groups, key=rank) for device in groups[node]]
+
+
+def _is_far(device: DeviceFacts, near: set[int]) -> bool:
+    return bool(near) and device.numa_node is not None and device.numa_node not in near
+
+
+def _nodes_of(chosen: Mapping[str, Mapping[str, Decimal]], devices: Sequence[DeviceFacts]) -> set[int]:
+    ids = {device_id for amounts in chosen.values() for device_id in amounts}
+    return {device.numa_node for device in devices if device.device_id in ids and device.numa_node is not None}

@@ -1,0 +1,335 @@
+"""The agent as a program: its options, what is wired to what, and the order of start and stop.
+
+``python -m bai_agent --AgentApp.manager_url=http://127.0.0.1:8090 --AgentApp.state_dir=…``; the join token comes from
+the environment (``BAI_JOIN_TOKEN``), so that it stands in no process list. SIGTERM stops the agent; containers stay.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import platform
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack, suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import traitlets
+from traitlets.config import Application
+
+from bai_agent.devices.base import DevicePlugin
+from bai_agent.devices.cpu import CpuPlugin
+from bai_agent.devices.cuda import CudaPlugin
+from bai_agent.devices.inventory import Inventory
+from bai_agent.devices.mem import MemPlugin
+from bai_agent.devices.mock import MockPlugin
+from bai_agent.jupyter_kernels import JupyterKernels
+from bai_agent.link import ManagerLink, websocket_url
+from bai_agent.reconciler import Reconciler, Site
+from bai_agent.runtimes.base import Identity, Runtime, RuntimeFault
+from bai_agent.runtimes.process import ProcessRuntime
+from bai_agent.service import AgentService
+from bai_agent.state import AlreadyRunning, StateFolder
+from bai_agent.streams import Streams
+from bai_jupyter._version import __version__
+from bai_jupyter.common.messages import PROTOCOL_VERSION, Hello, ImageFacts, ImagesFound
+from bai_jupyter.common.slots import parse_size
+
+_FIRST_IMAGES_S = 10.0
+_IMAGES_EVERY_S = 60.0
+_ENGINE_RETRY_S = 5.0
+
+
+class Json(traitlets.Any):
+    """A list or mapping; on the command line as JSON."""
+
+    def __init__(self, kind: type, **options: Any) -> None:
+        self._kind = kind
+        super().__init__(default_value=kind(), **options)
+
+    def from_string(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise traitlets.TraitError(f"{self.name}: {text!r} is not JSON ({error})") from error
+
+    def validate(self, obj: Any, value: Any) -> Any:  # noqa: ARG002 - traitlets' signature
+        if not isinstance(value, self._kind):
+            raise traitlets.TraitError(f"{self.name}: expected a {self._kind.__name__}, got {value!r}")
+        return value
+
+
+class AgentApp(Application):
+    """Run containers on this host for a Backend.AI manager."""
+
+    name = "bai-agent"
+    version = __version__
+    raise_config_file_errors = True
+
+    config_file = traitlets.Unicode("", help="A Python or JSON file with options.").tag(config=True)
+    manager_url = traitlets.Unicode("http://127.0.0.1:8090", help="Where the manager answers.").tag(config=True)
+    state_dir = traitlets.Unicode(".bai/agent", help="What must survive a restart; one agent per folder.").tag(
+        config=True
+    )
+    agent_name = traitlets.Unicode(help="What users call this host. Default: its host name. Also --AgentApp.name.").tag(
+        config=True
+    )
+    runtime = traitlets.Enum(
+        ("auto", "docker", "process"),
+        "auto",
+        help="docker: isolated containers. process: no isolation, one user. auto: docker if its engine answers, "
+        "and the same again at the next start.",
+    ).tag(config=True)
+    join_token = traitlets.Unicode(help="From an admin, for the first start. Default: BAI_JOIN_TOKEN.").tag(config=True)
+    volumes = Json(dict, help='Volumes and where they are here: {"local:home": "/srv/home"}.').tag(config=True)
+    reserved_cpu = traitlets.Float(0.0, min=0, help="Cores that stay with the host.").tag(config=True)
+    reserved_mem = traitlets.Unicode("0", help="Memory that stays with the host, such as 2g.").tag(config=True)
+    pin_cpus = traitlets.Bool(False, help="Pin kernels to the cores they hold.").tag(config=True)
+    mock_devices = Json(
+        list,
+        help='Devices that are not there: [{"id": "gpu", "count": 8, "slots": {"cuda.device": 1}, "mem": "80g"}].',
+    ).tag(config=True)
+    run_as = traitlets.Integer(
+        0, min=0, help="Uid and gid of kernels. 0: the owner of the home folder, or 1000 if that is root."
+    ).tag(config=True)
+    python = traitlets.Unicode(
+        sys.executable, help="The interpreter that kernels get in the process runtime. Default: the agent's own."
+    ).tag(config=True)
+    allow_open_network = traitlets.Bool(
+        True, help="Run also where containers can reach ports of this host, and say so. Off: refuse to."
+    ).tag(config=True)
+    pids_limit = traitlets.Integer(4096, min=64, help="Processes in one container.").tag(config=True)
+    orphan_grace_s = traitlets.Float(
+        60.0, min=0, help="How long a container that nobody wants is kept, in seconds."
+    ).tag(config=True)
+    container_labels = Json(dict, help="Labels on every container and network, beside ours.").tag(config=True)
+    cleanup = traitlets.Bool(
+        False, help="Remove all containers, the network and firewall rules of this agent, and exit."
+    ).tag(config=True)
+
+    aliases = {  # noqa: RUF012 - traitlets' way
+        "config": "AgentApp.config_file",
+        "manager-url": "AgentApp.manager_url",
+        "state-dir": "AgentApp.state_dir",
+        "name": "AgentApp.agent_name",
+        "runtime": "AgentApp.runtime",
+        "log-level": "Application.log_level",
+    }
+    flags = {"cleanup": ({"AgentApp": {"cleanup": True}}, "Remove all of this agent and exit.")}  # noqa: RUF012
+
+    @traitlets.default("agent_name")
+    def _default_name(self) -> str:
+        return socket.gethostname()
+
+    @traitlets.default("join_token")
+    def _default_join_token(self) -> str:
+        return os.environ.get("BAI_JOIN_TOKEN", "")
+
+    @traitlets.default("log_level")
+    def _default_log_level(self) -> int:
+        return logging.INFO
+
+    @traitlets.validate("manager_url")
+    def _check_manager_url(self, proposal: Any) -> str:
+        try:
+            websocket_url(proposal.value, "")
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from error
+        return str(proposal.value)
+
+    @traitlets.validate("volumes")
+    def _check_volumes(self, proposal: Any) -> dict[str, str]:
+        for name, folder in proposal.value.items():
+            if not Path(folder).is_dir():
+                raise traitlets.TraitError(f"volumes: {name} is {folder}, which is not a folder here")
+        return dict(proposal.value)
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        # ``name`` is what traitlets calls the program, so people's --AgentApp.name goes to ``agent_name``.
+        given = [
+            word.replace("--AgentApp.name=", "--AgentApp.agent_name=", 1)
+            if word.startswith("--AgentApp.name=")
+            else word
+            for word in (sys.argv[1:] if argv is None else argv)
+        ]
+        super().initialize(given)
+        if self.config_file:
+            path = Path(self.config_file).absolute()
+            self.load_config_file(path.stem, path=[str(path.parent)])
+            self.parse_command_line(given)  # the command line wins
+        logging.basicConfig(
+            level=self.log_level,  # type: ignore[call-overload]  # traitlets says object
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
+
+    def start(self) -> None:
+        self._images_known = asyncio.Event()
+        try:
+            asyncio.run(self._main())
+        except (AlreadyRunning, RuntimeFault) as error:
+            self.log.error("%s", error)
+            self.exit(1)
+
+    async def _main(self) -> None:
+        stopping = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+        run = asyncio.create_task(self._run())
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if stopping.is_set():
+            self.log.info("stopping; containers stay")
+            run.cancel()
+        with suppress(asyncio.CancelledError):
+            await run
+
+    async def _run(self) -> None:
+        async with AsyncExitStack() as stack:
+            store = StateFolder(Path(self.state_dir))
+            store.lock()
+            stack.callback(store.unlock)
+            runtime = await self._ready_runtime(store)
+            stack.push_async_callback(runtime.close)
+            if self.cleanup:
+                await self._clean_up(runtime)
+                return
+            await self._serve(stack, store, runtime)
+
+    async def _serve(self, stack: AsyncExitStack, store: StateFolder, runtime: Runtime) -> None:
+        """Until cancelled. What is pushed on ``stack`` is stopped backwards."""
+        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime))
+        volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
+        identity = Identity(self.run_as, self.run_as) if self.run_as else None
+        streams = Streams(self.manager_url)
+        images: list[ImageFacts] = []
+
+        def hello(credential: str | None, join_token: str | None) -> Hello:
+            return Hello(
+                protocol=PROTOCOL_VERSION,
+                version=__version__,
+                name=self.agent_name,
+                credential=credential,
+                join_token=join_token,
+                runtime=runtime.name,
+                isolated=runtime.isolated,
+                architecture=platform.machine(),
+                slots=inventory.slots,
+                devices=inventory.devices,
+                images=list(images),
+                kernels=reconciler.reports(),
+                volumes=sorted(volumes),
+            )
+
+        reconciler = Reconciler(
+            runtime,
+            store,
+            inventory,
+            Site(self.agent_name, volumes, identity),
+            lambda report: link.report(report),
+            orphan_grace_s=self.orphan_grace_s,
+        )
+        jupyter = JupyterKernels(runtime, store.path, reconciler.jupyter_changed)
+        reconciler.jupyter = jupyter
+        service = AgentService(runtime, reconciler, jupyter, streams)
+        link = ManagerLink(
+            self.manager_url,
+            credential=store.credential(),
+            join_token=self.join_token or None,
+            keep_credential=store.keep_credential,
+            hello=hello,
+            on_wanted=reconciler.wanted,
+            on_forget=lambda forget: reconciler.forget(forget.kernel_ids),
+            answer=service.answer,
+            stats=reconciler.stats,
+        )
+        stack.push_async_callback(jupyter.close)
+        stack.push_async_callback(reconciler.stop)
+        stack.push_async_callback(streams.close)
+        await reconciler.start()
+        self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
+        watch = asyncio.create_task(self._watch_images(runtime, images, link))
+        stack.push_async_callback(_cancelled, watch)
+        with suppress(TimeoutError):  # many images take long to look into; then they are told later
+            await asyncio.wait_for(self._images_known.wait(), _FIRST_IMAGES_S)
+        await link.run()
+
+    async def _watch_images(self, runtime: Runtime, images: list[ImageFacts], link: ManagerLink) -> None:
+        """Keep ``images`` what the runtime has, and tell the manager of each change."""
+        while True:
+            try:
+                found = await runtime.images()
+            except RuntimeFault as fault:
+                self.log.warning("%s", fault)
+            else:
+                self._images_known.set()
+                if found != images:
+                    images[:] = found
+                    link.send(ImagesFound(list(found)))
+            await asyncio.sleep(_IMAGES_EVERY_S)
+
+    # Choosing
+
+    def _plugins(self, runtime: Runtime) -> list[DevicePlugin]:
+        return [
+            CpuPlugin(Decimal(str(self.reserved_cpu)), self.pin_cpus),
+            MemPlugin(parse_size(self.reserved_mem)),
+            CudaPlugin(by_request=bool(getattr(runtime, "hands_out_gpus", False))),
+            MockPlugin(self.mock_devices),
+        ]
+
+    async def _ready_runtime(self, store: StateFolder) -> Runtime:
+        """The runtime, checked. One that was named or used before is waited for; only ``auto`` chooses."""
+        wanted = self.runtime if self.runtime != "auto" else store.chosen_runtime()
+        while True:
+            runtime = self._make_runtime(wanted or "docker", store)
+            try:
+                await runtime.check()
+            except RuntimeFault as fault:
+                await runtime.close()
+                if wanted is None:
+                    self.log.warning("%s Using the process runtime instead.", fault)
+                    wanted = "process"
+                elif self.cleanup:
+                    raise
+                else:
+                    self.log.error("%s Trying again in %s s.", fault, _ENGINE_RETRY_S)
+                    await asyncio.sleep(_ENGINE_RETRY_S)
+            else:
+                store.keep_runtime(runtime.name)
+                return runtime
+
+    def _make_runtime(self, name: str, store: StateFolder) -> Runtime:
+        if name == "process":
+            return ProcessRuntime(store.path, self.agent_name, self.python)
+        from bai_agent.runtimes.docker import DockerRuntime  # slow to import, and not installed everywhere
+
+        return DockerRuntime(
+            store.path,
+            store.own_id(),
+            self.agent_name,
+            allow_open_network=self.allow_open_network,
+            pids_limit=self.pids_limit,
+            labels=self.container_labels,
+        )
+
+    async def _clean_up(self, runtime: Runtime) -> None:
+        for found in await runtime.list_ours():
+            await runtime.remove(found.ref)
+            self.log.info("kernel %s: removed", found.kernel_id)
+        clean = getattr(runtime, "cleanup", None)
+        if clean is not None:
+            await clean()
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def main() -> None:
+    AgentApp.launch_instance()

@@ -1,0 +1,614 @@
+"""Wanted containers against found containers: start, adopt, end, remove orphans.
+
+Level-triggered: a message or an event only says *look at this kernel again*; what to do follows from what is wanted and
+what is there. One task per kernel at a time, errors back off, a slow sweep looks at everything, so a lost event costs
+time and nothing else. ``next_step`` is the decision, pure; the rest carries it out.
+
+Owns neither the processes in a container (``jupyter_kernels``) nor the link.
+"""
+
+import asyncio
+import contextlib
+import enum
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+from bai_agent import folders
+from bai_agent.allocation import NoRoom, allocate
+from bai_agent.devices.base import OptionConflict
+from bai_agent.devices.inventory import Inventory
+from bai_agent.runtimes.base import (
+    ContainerEvent,
+    ContainerState,
+    CreateRequest,
+    FoundContainer,
+    Identity,
+    Memory,
+    Runtime,
+    RuntimeFault,
+)
+from bai_agent.state import KernelState, StateFolder
+from bai_jupyter.common.ids import JupyterKernelId, KernelId
+from bai_jupyter.common.messages import (
+    JupyterKernelReport,
+    JupyterKernelWant,
+    KernelReport,
+    KernelSpecFacts,
+    KernelWant,
+    Wanted,
+)
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import format_size
+from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
+
+log = logging.getLogger(__name__)
+
+FINAL = frozenset({KernelStatus.TERMINATED, KernelStatus.ERROR})
+_STARTING = frozenset({KernelStatus.PREPARING, KernelStatus.PULLING, KernelStatus.CREATING})
+_BACKOFF_S = (0.2, 30.0)
+_SWEEP_S = 30.0
+_OOM_EXPLAINS_S = 5.0  # a container that ends this soon after an out-of-memory event ended of it
+_STATS_TIMEOUT_S = 5.0
+_MIN_REPORT_STEP = 5  # percent of a pull between two reports
+
+
+class JupyterKernelsLike(Protocol):
+    """What the reconciler needs of ``jupyter_kernels.JupyterKernels``."""
+
+    async def converge(
+        self,
+        kernel_id: KernelId,
+        ref: str,
+        wants: Iterable[JupyterKernelWant],
+        kernelspecs: dict[str, KernelSpecFacts],
+        image: str = ...,
+    ) -> None: ...
+
+    async def adopt(self, kernel_id: KernelId, ref: str, image: str = ...) -> None: ...
+
+    def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]: ...
+
+    async def interrupt(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId) -> None: ...
+
+    def relay_socket(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId, generation: int) -> Path: ...
+
+    async def stop_all(self, kernel_id: KernelId) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Step(enum.Enum):
+    NOTHING = "nothing"
+    START = "start"  # from wherever it stopped
+    RUN = "run"  # it runs: see to what is inside
+    END = "end"  # it is not wanted any more
+    ENDED = "ended"  # it ended, and nobody here asked for that
+    CLEAR = "clear"  # it is over; something of it is left
+
+
+def next_step(target: Target, status: KernelStatus, container: ContainerState | None) -> Step:
+    """What to do about a kernel wanted as ``target``, last told as ``status``, and found as ``container`` (or not)."""
+    if status in FINAL:
+        return Step.CLEAR if container is not None else Step.NOTHING
+    if target is Target.TERMINATED or status is KernelStatus.TERMINATING:
+        return Step.END
+    if container is not None and container.running:
+        return Step.RUN
+    if container is None:
+        return Step.START if status in _STARTING else Step.ENDED
+    return Step.START if container.started_at is None else Step.ENDED
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where kernels run here: the agent's name for users, its volumes, and who processes are, if an admin says so."""
+
+    agent: str
+    volumes: Mapping[str, Path]
+    identity: Identity | None = None
+
+
+class Reconciler:
+    """Guarantees: one task per kernel at a time; a revision is on disk before it is sent; a container without our label
+    is never touched; devices are held from before the container exists until it is gone.
+
+    ``on_report`` gets each new report, on the loop. ``jupyter`` is set before ``start``: it needs ``jupyter_changed``.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        store: StateFolder,
+        inventory: Inventory,
+        site: Site,
+        on_report: Callable[[KernelReport], None],
+        *,
+        orphan_grace_s: float = 60.0,
+    ) -> None:
+        self.jupyter: JupyterKernelsLike
+        self._runtime = runtime
+        self._store = store
+        self._inventory = inventory
+        self._site = site
+        self._on_report = on_report
+        self._orphan_grace_s = orphan_grace_s
+        self._states: dict[KernelId, KernelState] = {}
+        self._strays: dict[KernelId, FoundContainer] = {}  # ours by label, and nothing known about them
+        self._orphans: dict[KernelId, float] = {}  # not wanted: when to remove
+        self._told_everything = False  # a complete Wanted has come
+        self._ooms: dict[KernelId, tuple[float, Memory | None]] = {}
+        self._workers: dict[KernelId, asyncio.Task[None]] = {}
+        self._wakes: dict[KernelId, asyncio.Event] = {}
+        self._pulls: dict[KernelId, asyncio.Task[None]] = {}
+        self._background: list[asyncio.Task[None]] = []
+        self._said: set[str] = set()  # what the runtime said works badly
+
+    # Life
+
+    async def start(self) -> None:
+        """Find what an earlier agent left and go on with it."""
+        self._states = self._store.load()
+        await self._find()
+        for kernel_id, state in self._states.items():
+            if state.report.status not in FINAL and state.report.runtime_ref is not None:
+                await self._adopt(kernel_id, state.report.runtime_ref, state.want.image)
+            self._look_at(kernel_id)
+        await self._check_runtime()
+        self._background = [asyncio.create_task(self._listen()), asyncio.create_task(self._sweep())]
+
+    async def stop(self) -> None:
+        """Stop looking. Containers stay."""
+        tasks = [*self._background, *self._workers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # What others ask
+
+    def reports(self) -> list[KernelReport]:
+        """The latest of every kernel, for ``Hello``."""
+        strays = [
+            KernelReport(
+                kernel_id=found.kernel_id,
+                session_id=found.session_id,
+                status=KernelStatus.RUNNING if found.running else KernelStatus.TERMINATING,
+                revision=_recovered_revision(),
+                runtime_ref=found.ref,
+                devices=found.devices,
+            )
+            for found in self._strays.values()
+        ]
+        return [*(state.report for state in self._states.values()), *strays]
+
+    def ref_of(self, kernel_id: KernelId) -> str | None:
+        """The runtime's name of a kernel's container; ``None`` if there is none."""
+        state = self._states.get(kernel_id)
+        return state.report.runtime_ref if state else None
+
+    async def stats(self) -> dict[str, dict[str, float]]:
+        """``{kernel id: figures}`` of those that run, for ``Heartbeat``."""
+        running = [
+            (kernel_id, state.report.runtime_ref)
+            for kernel_id, state in self._states.items()
+            if state.report.status is KernelStatus.RUNNING and state.report.runtime_ref
+        ]
+        figures = {}
+        for kernel_id, ref in running:
+            with contextlib.suppress(RuntimeFault, TimeoutError):
+                figures[str(kernel_id)] = await asyncio.wait_for(self._runtime.stats(ref), _STATS_TIMEOUT_S)
+        return {kernel_id: figure for kernel_id, figure in figures.items() if figure}
+
+    async def logs(self, kernel_id: KernelId, tail: int) -> str:
+        """The container's output, and what processes inside printed. Raises ``KeyError``."""
+        ref = self._states[kernel_id].report.runtime_ref
+        own = await self._runtime.logs(ref, tail) if ref else ""
+        run = self._store.kernel_folder(kernel_id) / "run"
+        return own + await asyncio.to_thread(folders.tail_logs, run, tail)
+
+    # What the manager says
+
+    def wanted(self, message: Wanted) -> None:
+        for want in message.kernels:
+            self._want(want)
+        if message.complete:
+            self._told_everything = True
+            named = {want.kernel_id for want in message.kernels}
+            for kernel_id in (self._states.keys() | self._strays.keys()) - named:
+                self._doubt(kernel_id)
+
+    def forget(self, kernel_ids: Iterable[KernelId]) -> None:
+        """The manager has the end of these on record."""
+        for kernel_id in kernel_ids:
+            state = self._states.get(kernel_id)
+            if state is None:
+                continue
+            if state.report.status in FINAL:
+                self._drop(kernel_id)
+            else:
+                self._doubt(kernel_id)
+
+    def _want(self, want: KernelWant) -> None:
+        kernel_id = want.kernel_id
+        self._orphans.pop(kernel_id, None)
+        known = self._states.get(kernel_id)
+        if known is not None:
+            if known.want != want:
+                self._change(kernel_id, want=want)
+            if known.report.status in FINAL:
+                self._on_report(known.report)  # the manager has not got it
+        else:
+            self._begin(want)
+        pull = self._pulls.get(kernel_id)
+        if want.target is Target.TERMINATED and pull is not None:
+            pull.cancel()
+        self._look_at(kernel_id)
+
+    def _begin(self, want: KernelWant) -> None:
+        stray = self._strays.pop(want.kernel_id, None)
+        report = KernelReport(want.kernel_id, want.session_id, KernelStatus.PREPARING, _first_revision())
+        if stray is not None:
+            status = KernelStatus.RUNNING if stray.running else KernelStatus.CREATING
+            report = replace(
+                report,
+                status=status,
+                revision=_recovered_revision(),
+                runtime_ref=stray.ref,
+                devices=stray.devices,
+            )
+        elif want.target is Target.TERMINATED:
+            report = replace(report, status=KernelStatus.TERMINATED)  # nothing was ever made of it here
+        state = KernelState(want, report)
+        self._store.save(state)
+        self._states[want.kernel_id] = state
+        self._on_report(report)
+
+    def _doubt(self, kernel_id: KernelId) -> None:
+        """The manager does not name it. Perhaps it has just been placed, so wait a little before removing it."""
+        if kernel_id not in self._orphans:
+            log.warning("kernel %s: nobody wants it; removing it in %s s", kernel_id, self._orphan_grace_s)
+            self._orphans[kernel_id] = time.monotonic() + self._orphan_grace_s
+            asyncio.get_running_loop().call_later(self._orphan_grace_s, self._look_at, kernel_id)
+
+    # Looking
+
+    def jupyter_changed(self, kernel_id: KernelId) -> None:
+        """For ``JupyterKernels``: a report of that kernel has changed."""
+        state = self._states.get(kernel_id)
+        if state is not None and state.report.status not in FINAL:
+            self._tell(kernel_id)
+
+    def _look_at(self, kernel_id: KernelId) -> None:
+        wake = self._wakes.setdefault(kernel_id, asyncio.Event())
+        wake.set()
+        if kernel_id not in self._workers:
+            self._workers[kernel_id] = asyncio.create_task(self._work(kernel_id, wake))
+
+    async def _work(self, kernel_id: KernelId, wake: asyncio.Event) -> None:
+        """Reconcile until there was nothing new to look at and nothing failed."""
+        failures = 0
+        try:
+            while wake.is_set():
+                wake.clear()
+                try:
+                    await self._reconcile(kernel_id)
+                    failures = 0
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the agent
+                    failures += 1
+                    self._log_failure(kernel_id, failures, error)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wake.wait(), _delay(failures))
+                    wake.set()
+        finally:
+            del self._workers[kernel_id]
+
+    def _log_failure(self, kernel_id: KernelId, failures: int, error: Exception) -> None:
+        if isinstance(error, RuntimeFault):
+            level = logging.WARNING if failures == 1 else logging.DEBUG
+            log.log(level, "kernel %s: %s (attempt %s)", kernel_id, error, failures)
+        else:
+            log.error("kernel %s: attempt %s failed", kernel_id, failures, exc_info=error)
+
+    async def _reconcile(self, kernel_id: KernelId) -> None:
+        if self._is_due(kernel_id):
+            await self._remove_orphan(kernel_id)
+            return
+        state = self._states.get(kernel_id)
+        if state is None:
+            return
+        ref = state.report.runtime_ref
+        container = await self._runtime.inspect(ref) if ref else None
+        state = self._states[kernel_id]  # it may have changed while we asked
+        match next_step(state.want.target, state.report.status, container):
+            case Step.START:
+                await self._start(kernel_id)
+            case Step.RUN:
+                await self._see_to(kernel_id)
+            case Step.END:
+                await self._end(kernel_id)
+            case Step.ENDED:
+                await self._explain_end(kernel_id, container)
+            case Step.CLEAR:
+                await self._clear(kernel_id)
+            case Step.NOTHING:
+                pass
+
+    # Steps
+
+    async def _start(self, kernel_id: KernelId) -> None:
+        want = self._states[kernel_id].want
+        try:
+            await self._make(kernel_id, want)
+        except asyncio.CancelledError:
+            if not self._was_pull_cancelled(kernel_id):
+                raise
+            self._look_at(kernel_id)
+        except RuntimeFault as fault:
+            if fault.reason.code == "engine-down":
+                raise  # the engine may come back; the manager has a deadline for starting
+            await self._fail(kernel_id, fault.reason)
+        except (NoRoom, OptionConflict) as error:
+            await self._fail(kernel_id, Reason.of("create-failed", agent=self._site.agent, cause=str(error)))
+        else:
+            self._look_at(kernel_id)
+
+    async def _make(self, kernel_id: KernelId, want: KernelWant) -> None:
+        """Everything up to a running container. Each part may have been done before."""
+        devices = self._hold_devices(kernel_id, want)
+        place = self._store.kernel_folder(kernel_id)
+        identity = folders.identity_for(want.mounts, self._site.volumes, self._site.identity, self._site.agent)
+        prepared = await asyncio.to_thread(
+            folders.prepare, place, want.mounts, self._site.volumes, identity, self._site.agent
+        )
+        await self._pull(kernel_id, want)
+        image = await self._runtime.inspect_image(want.image_digest or want.image)
+        self._change(kernel_id, kernelspecs=image.kernelspecs)
+        self._tell(kernel_id, status=KernelStatus.CREATING, reason=Reason.of("creating", agent=self._site.agent))
+        request = CreateRequest(want, prepared, self._inventory.options(_amounts(devices)), devices)
+        ref = await self._runtime.create(request)
+        self._tell(kernel_id, runtime_ref=ref)
+        await self._runtime.start(ref)
+        self._tell(kernel_id, status=KernelStatus.RUNNING, reason=Reason.of("running", agent=self._site.agent))
+        log.info("kernel %s: %s -> RUNNING", kernel_id, want.image)
+
+    def _hold_devices(self, kernel_id: KernelId, want: KernelWant) -> dict[str, dict[str, str]]:
+        """No await between reading what is held and writing what we take."""
+        held = self._states[kernel_id].report.devices
+        if held:
+            return held
+        others = [_amounts(devices) for owner, devices in self._all_held() if owner != kernel_id]
+        chosen = allocate(want.slots, self._inventory.devices, others)
+        devices = {slot: {name: format(amount, "f") for name, amount in of.items()} for slot, of in chosen.items()}
+        self._tell(kernel_id, devices=devices, reason=Reason.of("preparing", agent=self._site.agent))
+        return devices
+
+    def _all_held(self) -> list[tuple[KernelId, dict[str, dict[str, str]]]]:
+        known = [(key, state.report.devices) for key, state in self._states.items() if state.report.devices]
+        return known + [(key, stray.devices) for key, stray in self._strays.items()]
+
+    async def _pull(self, kernel_id: KernelId, want: KernelWant) -> None:
+        last = -_MIN_REPORT_STEP
+
+        def progress(percent: float, done: int, total: int) -> None:
+            nonlocal last
+            if percent >= last + _MIN_REPORT_STEP and kernel_id in self._pulls:
+                last = int(percent)
+                figures = {"pct": f"{percent:.0f}", "done": format_size(done), "total": format_size(total)}
+                reason = Reason.of("pulling", image=want.image, agent=self._site.agent, **figures)
+                self._tell(kernel_id, status=KernelStatus.PULLING, reason=reason)
+
+        pull = asyncio.create_task(self._runtime.ensure_image(want.image, want.image_digest, progress))
+        self._pulls[kernel_id] = pull
+        try:
+            await pull
+        finally:
+            pull.cancel()
+            del self._pulls[kernel_id]
+
+    def _was_pull_cancelled(self, kernel_id: KernelId) -> bool:
+        """True if only the pull was cancelled, because nobody wants this any more, and not our own task."""
+        task = asyncio.current_task()
+        state = self._states.get(kernel_id)
+        wanted = state is not None and state.want.target is Target.RUNNING
+        return not wanted and task is not None and task.cancelling() == 0
+
+    async def _see_to(self, kernel_id: KernelId) -> None:
+        state = self._states[kernel_id]
+        ref = state.report.runtime_ref
+        if ref is None:
+            return
+        self._tell(kernel_id, status=KernelStatus.RUNNING, reason=Reason.of("running", agent=self._site.agent))
+        if not state.kernelspecs:  # adopted without a record
+            image = await self._runtime.inspect_image(state.want.image_digest or state.want.image)
+            self._change(kernel_id, kernelspecs=image.kernelspecs)
+        specs = {spec.name: spec for spec in self._states[kernel_id].kernelspecs}
+        want = self._states[kernel_id].want
+        await self.jupyter.converge(kernel_id, ref, want.jupyter_kernels, specs, want.image)
+        self._tell(kernel_id)
+
+    async def _end(self, kernel_id: KernelId) -> None:
+        ref = self._states[kernel_id].report.runtime_ref
+        self._tell(kernel_id, status=KernelStatus.TERMINATING, reason=None)
+        code = None
+        if ref is not None:
+            await self.jupyter.stop_all(kernel_id)
+            await self._runtime.stop(ref)
+            container = await self._runtime.inspect(ref)
+            code = container.exit_code if container else None
+        await self._finish(kernel_id, KernelStatus.TERMINATED, code, None)
+
+    async def _explain_end(self, kernel_id: KernelId, container: ContainerState | None) -> None:
+        """It is gone, and we did not ask for it: say why."""
+        reason = await self._why_ended(kernel_id, container)
+        await self.jupyter.stop_all(kernel_id)
+        await self._finish(kernel_id, KernelStatus.TERMINATED, container.exit_code if container else None, reason)
+
+    async def _why_ended(self, kernel_id: KernelId, container: ContainerState | None) -> Reason:
+        state = self._states[kernel_id]
+        code = "unknown" if container is None else container.exit_code
+        at, memory = self._ooms.get(kernel_id, (-_OOM_EXPLAINS_S, None))
+        if (container is not None and container.oom) or time.monotonic() - at < _OOM_EXPLAINS_S:
+            limit = int(state.want.slots["mem"])
+            used, limit = (memory.used_bytes, memory.limit_bytes) if memory else (limit, limit)
+            return Reason.of("oom-killed", process="the session", used=format_size(used), limit=format_size(limit))
+        if container is not None and container.started_at is not None and container.started_at < _booted_at():
+            return Reason.of("host-restarted", agent=self._site.agent)
+        if state.report.status in _STARTING and state.report.runtime_ref is not None:
+            line = (await self._runtime.logs(state.report.runtime_ref, 1)).strip()
+            return Reason.of("container-exited", code=code, line=line)
+        return Reason.of("killed-outside", code=code)
+
+    async def _fail(self, kernel_id: KernelId, reason: Reason) -> None:
+        """It never ran. Whatever was made of it goes away before that is told."""
+        log.warning("kernel %s: %s", kernel_id, reason.text)
+        await self._finish(kernel_id, KernelStatus.ERROR, None, reason)
+
+    async def _finish(self, kernel_id: KernelId, status: KernelStatus, code: int | None, reason: Reason | None) -> None:
+        """Remove all of it, then let go of its devices and say so: never the other way round."""
+        await self._clear(kernel_id)
+        ended = [
+            item if item.status is JupyterKernelStatus.DEAD else replace(item, status=JupyterKernelStatus.DEAD)
+            for item in self._jupyter_reports(kernel_id)
+        ]
+        self._ooms.pop(kernel_id, None)
+        self._tell(
+            kernel_id, status=status, runtime_ref=None, devices={}, exit_code=code, reason=reason, jupyter_kernels=ended
+        )
+        log.info("kernel %s: %s (%s)", kernel_id, status, reason.text if reason else "as wanted")
+
+    async def _clear(self, kernel_id: KernelId) -> None:
+        refs = {found.ref for found in await self._runtime.list_ours() if found.kernel_id == kernel_id}
+        for ref in refs:
+            await self._runtime.remove(ref)
+        await asyncio.to_thread(folders.delete, self._store.kernel_folder(kernel_id))
+
+    # Orphans and strays
+
+    def _is_due(self, kernel_id: KernelId) -> bool:
+        return time.monotonic() >= self._orphans.get(kernel_id, float("inf"))
+
+    async def _remove_orphan(self, kernel_id: KernelId) -> None:
+        log.warning("kernel %s: removing it, nobody wants it", kernel_id)
+        if kernel_id in self._states:
+            await self.jupyter.stop_all(kernel_id)
+        await self._clear(kernel_id)
+        if self._is_due(kernel_id):  # not wanted meanwhile
+            self._drop(kernel_id)
+
+    def _drop(self, kernel_id: KernelId) -> None:
+        for table in (self._states, self._strays, self._orphans, self._ooms, self._wakes):
+            table.pop(kernel_id, None)
+        self._store.drop(kernel_id)
+
+    async def _find(self) -> None:
+        """Compare the engine's containers with what is known: refs not written down, left-overs, and strays."""
+        found = {item.kernel_id: item for item in await self._runtime.list_ours()}
+        self._strays = {key: item for key, item in found.items() if key not in self._states}
+        for kernel_id, item in found.items():
+            state = self._states.get(kernel_id)
+            if state is not None and state.report.status in FINAL:
+                await self._clear(kernel_id)
+            elif state is not None and state.report.runtime_ref != item.ref:
+                self._tell(kernel_id, runtime_ref=item.ref)
+        if self._told_everything:
+            for kernel_id in self._strays:
+                self._doubt(kernel_id)
+
+    async def _adopt(self, kernel_id: KernelId, ref: str, image: str) -> None:
+        try:
+            container = await self._runtime.inspect(ref)
+            if container is not None and container.running:
+                await self.jupyter.adopt(kernel_id, ref, image)
+        except RuntimeFault as fault:
+            log.warning("kernel %s: %s", kernel_id, fault)
+
+    # Background
+
+    async def _listen(self) -> None:
+        async for event in self._runtime.events():
+            await self._heard(event)
+
+    async def _heard(self, event: ContainerEvent) -> None:
+        if event.kind == "oom" and event.kernel_id in self._states:
+            ref = self._states[event.kernel_id].report.runtime_ref
+            with contextlib.suppress(RuntimeFault):
+                self._ooms[event.kernel_id] = (time.monotonic(), await self._runtime.memory(ref) if ref else None)
+        for kernel_id in list(self._states) if event.kernel_id is None else [event.kernel_id]:
+            if kernel_id in self._states:
+                self._look_at(kernel_id)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            try:
+                await self._check_runtime()
+                await self._find()
+            except RuntimeFault as fault:
+                log.warning("sweep: %s", fault)
+            for kernel_id in list(self._states):
+                self._look_at(kernel_id)
+
+    async def _check_runtime(self) -> None:
+        """An engine that was restarted, or an admin who reloaded the firewall, may have undone what keeps us safe."""
+        said = set(await self._runtime.check())
+        for sentence in sorted(said - self._said):
+            log.warning("%s", sentence)
+        self._said = said
+
+    # Telling
+
+    def _change(self, kernel_id: KernelId, **changes: Any) -> None:
+        self._states[kernel_id] = replace(self._states[kernel_id], **changes)
+        self._store.save(self._states[kernel_id])
+
+    def _tell(self, kernel_id: KernelId, **changes: Any) -> None:
+        """Report ``changes``, if they are any: on disk first, then to the manager."""
+        old = self._states[kernel_id].report
+        changes = {"jupyter_kernels": self._jupyter_reports(kernel_id), **changes}
+        new = replace(old, **changes)
+        if new != old:
+            new = replace(new, revision=old.revision + 1)
+            self._change(kernel_id, report=new)
+            self._on_report(new)
+
+    def _jupyter_reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]:
+        """The latest of each, also of those that have been let go of since."""
+        state = self._states[kernel_id]
+        live = {item.jupyter_kernel_id: item for item in self.jupyter.reports(kernel_id)}
+        wanted = {want.jupyter_kernel_id for want in state.want.jupyter_kernels}
+        old = {item.jupyter_kernel_id: item for item in state.report.jupyter_kernels}
+        kept = {key: item for key, item in old.items() if key in wanted or key in live}
+        return list({**kept, **live}.values())
+
+
+def _first_revision() -> int:
+    """Revisions begin at the clock's seconds, so that a record that was lost can be followed by a larger one."""
+    return int(time.time())
+
+
+def _recovered_revision() -> int:
+    """Larger than any that was told before our record was lost: reports come more slowly than seconds, on the whole."""
+    return _first_revision() + 1000
+
+
+def _amounts(devices: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Decimal]]:
+    return {slot: {name: Decimal(amount) for name, amount in of.items()} for slot, of in devices.items()}
+
+
+def _delay(failures: int) -> float:
+    shortest, longest = _BACKOFF_S
+    return float(min(longest, shortest * 2 ** (failures - 1)))
+
+
+def _booted_at() -> datetime:
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return datetime.fromtimestamp(int(line.split()[1]), UTC)
+    return datetime.min.replace(tzinfo=UTC)

@@ -1,0 +1,656 @@
+"""The runtime on a Docker engine: isolated containers that keep running when the agent does not.
+
+Owns container defaults (unprivileged, limited, without a way to each other), the agent's own bridge network, and how
+processes inside are started and signalled. docker-py blocks, so each call runs in this runtime's thread pool.
+
+Containers carry ``bai.agent-id``; what does not carry ours is never looked at, let alone touched.
+"""
+
+import asyncio
+import contextlib
+import functools
+import io
+import json
+import logging
+import os
+import re
+import signal
+import tarfile
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import DeviceRequest, LogConfig
+from docker.types import Mount as DockerMount
+
+from bai_agent import firewall
+from bai_agent.folders import open_below
+from bai_agent.runtimes import cgroups, pids
+from bai_agent.runtimes.base import (
+    INSIDE_HOME,
+    INSIDE_RUN,
+    UNKNOWN_EXIT,
+    ContainerEvent,
+    ContainerState,
+    CreateRequest,
+    FoundContainer,
+    Memory,
+    Process,
+    Progress,
+    RuntimeFault,
+    base_environ,
+    config_hash,
+    redirected,
+)
+from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
+from bai_jupyter.common.ids import KernelId, SessionId
+from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts, from_json, to_json
+from bai_jupyter.common.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_CALL_TIMEOUT_S = 60
+_THREADS = 8
+_STOP_GRACE_S = 3
+_MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
+_EXIT_CODE_PATIENCE_S = 5.0
+_IDLE = 'trap "exit 0" TERM INT; while :; do sleep 3600 & wait $!; done'
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+class DockerRuntime:
+    """See the module docstring.
+
+    ``agent_id`` marks what is ours, ``agent`` is the name users see, ``labels`` are put on all objects as well.
+    With ``allow_open_network`` false, an engine whose network cannot be closed is refused.
+    """
+
+    name = "docker"
+    isolated = True
+
+    def __init__(
+        self,
+        state_dir: Path,
+        agent_id: str,
+        agent: str,
+        *,
+        allow_open_network: bool = True,
+        pids_limit: int = 4096,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        self._state_dir = state_dir.absolute()
+        self._agent_id = agent_id
+        self._agent = agent
+        self._allow_open_network = allow_open_network
+        self._pids_limit = pids_limit
+        self._labels = dict(labels or {})
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._client: docker.APIClient | None = None
+        self._event_source: _EventSource | None = None
+        self._specs = _SpecCache(self._state_dir / "images.json")
+        self._pids: dict[str, int] = {}
+
+    @property
+    def bridge(self) -> str:
+        """The name of the network and of its bridge interface (at most 15 characters)."""
+        return f"bai-{self._agent_id.replace('-', '')[:8]}"
+
+    @property
+    def hands_out_gpus(self) -> bool:
+        """NVIDIA's toolkit is registered with the engine. Only after ``check``."""
+        return self._has_nvidia
+
+    _has_nvidia = False
+    _checked = False
+
+    # The engine
+
+    async def check(self) -> list[str]:
+        info = await self._call("engine-down", self._api_info)
+        self._has_nvidia = "nvidia" in (info.get("Runtimes") or {})
+        said = list(info.get("Warnings") or [])
+        await self._call("engine-down", self._ensure_network)
+        if not self._checked:  # later on they may be inspections of our own
+            await self._call("engine-down", self._remove_inspection_leftovers)
+            self._checked = True
+        open_doors = await firewall.ensure(self.bridge)
+        if open_doors and not self._allow_open_network:
+            raise RuntimeFault(self._reason("engine-down", " ".join(open_doors)))
+        return [*said, *open_doors]
+
+    async def cleanup(self) -> None:
+        """Remove everything of this agent: containers, network, rules."""
+        for found in await self.list_ours():
+            await self.remove(found.ref)
+        await firewall.remove(self.bridge)
+
+        def remove_network() -> None:
+            for network in self._api.networks(names=[self.bridge]):
+                if network["Name"] == self.bridge:
+                    self._api.remove_network(network["Id"])
+
+        await self._call("engine-down", remove_network)
+
+    def _api_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = self._api.info()
+        return info
+
+    @property
+    def _api(self) -> Any:
+        """Made in a worker thread: the first call asks the engine for its version."""
+        if self._client is None:
+            self._client = docker.APIClient(timeout=_CALL_TIMEOUT_S, version="auto", **_engine_address())
+        return self._client
+
+    def _ensure_network(self) -> None:
+        if any(network["Name"] == self.bridge for network in self._api.networks(names=[self.bridge])):
+            return
+        self._api.create_network(
+            self.bridge,
+            driver="bridge",
+            check_duplicate=True,
+            labels={"bai.agent-id": self._agent_id, **self._labels},
+            options={
+                "com.docker.network.bridge.name": self.bridge,
+                "com.docker.network.bridge.enable_icc": "false",
+            },
+        )
+
+    def _remove_inspection_leftovers(self) -> None:
+        for container in self._api.containers(all=True, filters={"label": [f"bai.inspects={self._agent_id}"]}):
+            self._api.remove_container(container["Id"], force=True, v=True)
+
+    # Images
+
+    async def images(self) -> list[ImageFacts]:
+        names = await self._call("engine-down", self._image_names)
+        facts = []
+        for name in names:
+            with contextlib.suppress(RuntimeFault):  # removed meanwhile, or nothing we can look into
+                facts.append(await self._facts(name))
+        return facts
+
+    async def inspect_image(self, name: str) -> ImageFacts:
+        await self.ensure_image(name, "", lambda *_: None)
+        return await self._facts(name)
+
+    async def ensure_image(self, name: str, digest: str, progress: Progress) -> None:
+        if await self._call("engine-down", lambda: self._has_image(digest or name)):
+            return
+        loop = asyncio.get_running_loop()
+
+        def tell(*figures: Any) -> None:
+            loop.call_soon_threadsafe(progress, *figures)
+
+        await self._call("pull-failed", lambda: self._pull(name, tell), image=name)
+        if digest and not await self._call("engine-down", lambda: self._has_image(digest)):
+            cause = "the registry has another image under this name now; ask an admin to add it again"
+            raise RuntimeFault(Reason.of("pull-failed", agent=self._agent, image=name, cause=cause))
+
+    def _image_names(self) -> list[str]:
+        return sorted({tag for image in self._api.images() for tag in image["RepoTags"] or [] if "<none>" not in tag})
+
+    def _has_image(self, name: str) -> bool:
+        try:
+            self._api.inspect_image(name)
+        except ImageNotFound:
+            return False
+        return True
+
+    def _pull(self, name: str, tell: Callable[[float, int, int], None]) -> None:
+        layers: dict[str, tuple[int, int]] = {}
+        last = -1
+        tag = None if re.search(r"@|:[^/]+$", name) else "latest"
+        for line in self._api.pull(name, tag=tag, stream=True, decode=True):
+            if "error" in line:
+                raise DockerException(line["error"])
+            detail = line.get("progressDetail") or {}
+            if line.get("status") == "Downloading" and detail.get("total"):
+                layers[line["id"]] = (detail.get("current", 0), detail["total"])
+            done, total = (sum(figures) for figures in zip(*layers.values(), strict=True)) if layers else (0, 0)
+            percent = 100 * done // total if total else 0
+            if percent != last:
+                last = percent
+                tell(percent, done, total)
+
+    async def _facts(self, name: str) -> ImageFacts:
+        return await self._call("create-failed", lambda: self._look_inside(name))
+
+    def _look_inside(self, name: str) -> ImageFacts:
+        image = self._api.inspect_image(name)
+        config = image.get("Config") or {}
+        specs = self._specs.get(image["Id"])
+        if specs is None:
+            specs = self._read_kernelspecs(image["Id"], _environ_of(config))
+            self._specs.put(image["Id"], specs)
+        return ImageFacts(
+            name=name,
+            digest=image["Id"],
+            architecture=_MACHINES.get(image["Architecture"], image["Architecture"]),
+            size_bytes=image["Size"],
+            labels=dict(config.get("Labels") or {}),
+            kernelspecs=specs,
+        )
+
+    def _read_kernelspecs(self, digest: str, environ: dict[str, str]) -> list[KernelSpecFacts]:
+        """From a container that is created, never started, and removed: nothing of the image runs."""
+        created = self._api.create_container(
+            digest, ["/"], labels={"bai.inspects": self._agent_id, **self._labels}, network_disabled=True
+        )
+        try:
+            found: dict[str, KernelSpecFacts] = {}
+            for folder in folders_to_search(environ):
+                for spec in self._specs_in(created["Id"], folder):
+                    found.setdefault(spec.name, spec)
+            return [found[name] for name in sorted(found)]
+        finally:
+            self._api.remove_container(created["Id"], force=True, v=True)
+
+    def _specs_in(self, container: str, folder: str) -> Iterator[KernelSpecFacts]:
+        try:
+            stream, _ = self._api.get_archive(container, folder)
+        except NotFound:
+            return
+        archive = bytearray()
+        for piece in stream:
+            archive += piece
+            if len(archive) > _MAX_ARCHIVE_BYTES:
+                raise DockerException(f"{folder} is larger than {_MAX_ARCHIVE_BYTES} bytes")
+        with tarfile.open(fileobj=io.BytesIO(bytes(archive))) as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if not (member.isfile() and path.name == "kernel.json" and len(path.parts) == 3):
+                    continue
+                file = tar.extractfile(member)
+                name = path.parent.name
+                spec = spec_from_json(name, f"{folder}/{name}", file.read()) if file else None
+                if spec is not None:
+                    yield spec
+
+    # Containers
+
+    async def create(self, request: CreateRequest) -> str:
+        return await self._call("create-failed", lambda: self._create(request))
+
+    def _create(self, request: CreateRequest) -> str:
+        want, folders, options = request.want, request.folders, request.options
+        name = f"bai-{want.kernel_id}"
+        try:
+            created = self._api.create_container(
+                image=want.image_digest or want.image,
+                name=name,
+                entrypoint=["/bin/sh", "-c", _IDLE],
+                command=[],
+                user=f"{folders.identity.uid}:{folders.identity.gid}",
+                working_dir=INSIDE_HOME,
+                hostname=_hostname(want.session_name),
+                environment={**base_environ(want), **want.environ, **options.env},
+                labels=self._labels_of(request),
+                host_config=self._host_config(request),
+                networking_config=self._api.create_networking_config({self.bridge: {}}),
+            )
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            existing = self._api.inspect_container(name)
+            if existing["Config"]["Labels"].get("bai.agent-id") != self._agent_id:
+                raise
+            return str(existing["Id"])
+        return str(created["Id"])
+
+    def _labels_of(self, request: CreateRequest) -> dict[str, str]:
+        want = request.want
+        checked = {mount.target: [mount.device, mount.inode] for mount in request.folders.mounts}
+        return {
+            **self._labels,
+            "bai.agent-id": self._agent_id,
+            "bai.kernel-id": want.kernel_id,
+            "bai.session-id": want.session_id,
+            "bai.config-hash": config_hash(want),
+            "bai.mounts": json.dumps(checked),
+            "bai.devices": json.dumps(request.devices),
+        }
+
+    def _host_config(self, request: CreateRequest) -> Any:
+        want, folders, options = request.want, request.folders, request.options
+        memory = int(want.slots["mem"]) or None
+        binds = [(folders.run, INSIDE_RUN, False), (folders.scratch, INSIDE_HOME, False)]
+        # Parents before what lies below them, or the parent's mount would hide it.
+        binds += sorted(
+            ((mount.source, mount.target, mount.read_only) for mount in folders.mounts), key=lambda bind: bind[1]
+        )
+        return self._api.create_host_config(
+            mounts=[DockerMount(target, str(source), "bind", read_only=ro) for source, target, ro in binds],
+            network_mode=self.bridge,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            ipc_mode="private",
+            pids_limit=self._pids_limit,
+            init=True,
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(want.slots["cpu"] * 10**9) or None,
+            cpuset_cpus=",".join(map(str, options.cpus)) or None,
+            shm_size=want.shm_bytes or None,
+            devices=[f"{host}:{inside}:{access}" for host, inside, access in options.nodes],
+            group_add=list(options.groups) or None,
+            device_requests=_gpu_requests(options.gpu_ids),
+            log_config=LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"}),
+            restart_policy={"Name": "no"},
+        )
+
+    async def start(self, ref: str) -> None:
+        await self._call("create-failed", lambda: self._api.start(ref))
+        await self._call("create-failed", lambda: self._check_mounts(ref))
+
+    def _check_mounts(self, ref: str) -> None:
+        """Docker followed our paths by name. Check that it mounted what was checked, before anything runs inside."""
+        container = self._api.inspect_container(ref)
+        checked = json.loads(container["Config"]["Labels"].get("bai.mounts", "{}"))
+        for target, expected in checked.items():
+            try:
+                folder = open_below(Path(f"/proc/{container['State']['Pid']}/root"), target.lstrip("/"))
+            except PermissionError:
+                return  # an agent that is not root cannot look
+            try:
+                facts = os.fstat(folder)
+            finally:
+                os.close(folder)
+            if [facts.st_dev, facts.st_ino] != expected:
+                self._api.remove_container(ref, force=True, v=True)
+                raise DockerException(f"{target} was exchanged for another folder while the container started")
+
+    async def inspect(self, ref: str) -> ContainerState | None:
+        container = await self._call("engine-down", lambda: self._inspect(ref))
+        if container is None:
+            return None
+        state = container["State"]
+        started_at = _moment(state["StartedAt"])
+        ended = not state["Running"] and started_at is not None
+        return ContainerState(state["Running"], state["ExitCode"] if ended else None, state["OOMKilled"], started_at)
+
+    def _inspect(self, ref: str) -> dict[str, Any] | None:
+        try:
+            container: dict[str, Any] = self._api.inspect_container(ref)
+        except NotFound:
+            return None
+        self._pids[ref] = container["State"]["Pid"]
+        return container
+
+    async def stop(self, ref: str) -> None:
+        await self._call("other", _unless_gone(lambda: self._api.stop(ref, timeout=_STOP_GRACE_S)))
+
+    async def remove(self, ref: str) -> None:
+        await self._call("other", _unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
+        self._pids.pop(ref, None)
+
+    async def list_ours(self) -> list[FoundContainer]:
+        filters = {"label": [f"bai.agent-id={self._agent_id}", "bai.kernel-id"]}
+        found = await self._call("engine-down", lambda: self._api.containers(all=True, filters=filters))
+        return [
+            FoundContainer(
+                kernel_id=KernelId(item["Labels"]["bai.kernel-id"]),
+                session_id=SessionId(item["Labels"].get("bai.session-id", "")),
+                ref=item["Id"],
+                running=item["State"] == "running",
+                config_hash=item["Labels"].get("bai.config-hash", ""),
+                devices=json.loads(item["Labels"].get("bai.devices", "{}")),
+            )
+            for item in found
+        ]
+
+    async def logs(self, ref: str, tail: int) -> str:
+        raw = await self._call("other", lambda: self._api.logs(ref, tail=tail))
+        return str(raw.decode(errors="replace"))
+
+    async def stats(self, ref: str) -> dict[str, float]:
+        pid = await self._main_pid(ref)
+        return await asyncio.to_thread(cgroups.usage, pid) if pid else {}
+
+    async def memory(self, ref: str) -> Memory | None:
+        pid = await self._main_pid(ref)
+        return await asyncio.to_thread(cgroups.memory, pid) if pid else None
+
+    async def _main_pid(self, ref: str) -> int | None:
+        """The host pid of a container that runs now; ``None`` otherwise."""
+        pid = self._pids.get(ref)
+        if not pid or not _is_in(pid, ref):
+            if await self._call("engine-down", lambda: self._inspect(ref)) is None:
+                return None
+            pid = self._pids[ref]
+        return pid if pid and _is_in(pid, ref) else None
+
+    def events(self) -> AsyncIterator[ContainerEvent]:
+        self._event_source = _EventSource(self._agent_id)
+        return self._event_source.events()
+
+    # Processes inside
+
+    async def exec(self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log_path: Path) -> Process:
+        command = redirected(argv, cwd, self._inside_of(log_path))
+        return await self._call("create-failed", lambda: self._exec(ref, command, dict(env)))
+
+    def _exec(self, ref: str, command: list[str], env: dict[str, str]) -> Process:
+        exec_ref = self._api.exec_create(ref, command, environment=env, workdir="/", stdout=False, stderr=False)["Id"]
+        self._api.exec_start(exec_ref, detach=True)
+        pid = self._api.exec_inspect(exec_ref)["Pid"]
+        # 0 if it has ended already; then its exit code is all that is left of it.
+        started = pids.start_time(pid) if pid and _is_in(pid, ref) else None
+        return Process(pid, started or 0, exec_ref, ref)
+
+    async def exit_code(self, process: Process) -> int | None:
+        if pids.is_alive(process.host_pid, process.started):
+            return None
+        facts = await self._call("engine-down", lambda: self._inspect_exec(process.exec_ref))
+        if facts is None:
+            return UNKNOWN_EXIT
+        return None if facts["Running"] else facts["ExitCode"]
+
+    async def wait(self, process: Process) -> int:
+        await pids.wait_for_end(process.host_pid, process.started)
+        deadline = time.monotonic() + _EXIT_CODE_PATIENCE_S
+        pause_s = 0.002
+        # The engine learns of the end a few milliseconds after the kernel does.
+        while time.monotonic() < deadline:
+            code = await self.exit_code(process)
+            if code is not None:
+                return code
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.1)
+        return UNKNOWN_EXIT
+
+    async def signal(self, process: Process, signum: int) -> None:
+        pidfd = pids.open_pidfd(process.host_pid, process.started)
+        if pidfd is None:
+            return
+        try:
+            if _is_in(process.host_pid, process.container_ref):
+                pids.send_signal(pidfd, process.host_pid, signum)
+        except PermissionError:  # an agent that is not root may not signal the container's user
+            await self._call("other", lambda: self._signal_inside(process, signum))
+        finally:
+            os.close(pidfd)
+
+    def _signal_inside(self, process: Process, signum: int) -> None:
+        inside = Path(f"/proc/{process.host_pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1]
+        name = signal.Signals(signum).name.removeprefix("SIG")
+        command = ["/bin/sh", "-c", f"kill -{name} -{inside} 2>/dev/null || kill -{name} {inside}"]
+        self._api.exec_start(self._api.exec_create(process.container_ref, command)["Id"], detach=True)
+
+    def _inspect_exec(self, exec_ref: str) -> dict[str, Any] | None:
+        try:
+            facts: dict[str, Any] = self._api.exec_inspect(exec_ref)
+        except NotFound:
+            return None
+        return facts
+
+    def to_inside(self, kernel_id: KernelId, host_path: Path) -> str:
+        folder = self._state_dir / "kernels" / kernel_id
+        path = host_path.absolute()
+        for name, inside in (("run", INSIDE_RUN), ("scratch", INSIDE_HOME)):
+            if path.is_relative_to(folder / name):
+                return str(PurePosixPath(inside) / path.relative_to(folder / name))
+        raise ValueError(f"{host_path} is not in the folders of kernel {kernel_id}")
+
+    def _inside_of(self, host_path: Path) -> str:
+        kernel_id = host_path.absolute().relative_to(self._state_dir / "kernels").parts[0]
+        return self.to_inside(KernelId(kernel_id), host_path)
+
+    async def close(self) -> None:
+        if self._event_source is not None:
+            await self._event_source.close()
+        await asyncio.to_thread(self._threads.shutdown, wait=True)
+        if self._client is not None:
+            self._client.close()
+
+    # Calls
+
+    async def _call(self, code: str, work: Callable[[], T], **params: str) -> T:
+        """Run ``work`` in a thread; a failure of the engine becomes a ``RuntimeFault`` with reason ``code``."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (DockerException, OSError) as error:
+            # requests' exceptions are OSErrors too, so this is also an engine that does not answer.
+            raise RuntimeFault(self._reason(code, _explain(error), **params)) from error
+
+    def _reason(self, code: str, cause: str, **params: str) -> Reason:
+        if code == "other":
+            return Reason.of("other", text=f"The container engine on {self._agent} says: {cause}")
+        return Reason.of(code, agent=self._agent, cause=cause, **params)
+
+
+class _EventSource:
+    """The engine's events, read by a thread of its own: docker-py offers only a blocking iterator."""
+
+    def __init__(self, agent_id: str) -> None:
+        self._agent_id = agent_id
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[ContainerEvent] = asyncio.Queue()
+        self._closing = threading.Event()
+        self._stream: Any = None
+        self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
+
+    async def events(self) -> AsyncIterator[ContainerEvent]:
+        self._thread.start()
+        while True:
+            yield await self._queue.get()
+
+    async def close(self) -> None:
+        self._closing.set()
+        if self._stream is not None:
+            with contextlib.suppress(Exception):  # docker-py: a stream that has just ended cannot be closed
+                self._stream.close()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, 5)
+
+    def _run(self) -> None:
+        pause_s = 0.2
+        while not self._closing.is_set():
+            try:
+                self._read()
+                pause_s = 0.2
+            except (DockerException, OSError, ValueError) as error:
+                if not self._closing.is_set():
+                    log.warning("events of the engine: %s; trying again", _explain(error))
+            self._closing.wait(pause_s)
+            pause_s = min(2 * pause_s, 10.0)
+
+    def _read(self) -> None:
+        with contextlib.closing(docker.APIClient(timeout=None, version="auto", **_engine_address())) as client:
+            self._stream = client.events(
+                decode=True, filters={"label": [f"bai.agent-id={self._agent_id}"], "event": ["die", "oom"]}
+            )
+            self._tell(ContainerEvent("sync", None))
+            for event in self._stream:
+                attributes = event["Actor"]["Attributes"]
+                code = attributes.get("exitCode")
+                kernel_id = KernelId(attributes.get("bai.kernel-id", ""))
+                self._tell(ContainerEvent(event["Action"], kernel_id, int(code) if code else None))
+
+    def _tell(self, event: ContainerEvent) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
+
+
+class _SpecCache:
+    """``{image digest: kernelspecs}`` in a file: an image never changes, so each is looked into once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def _known(self) -> dict[str, list[Any]]:
+        try:
+            known = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def get(self, digest: str) -> list[KernelSpecFacts] | None:
+        with self._lock:
+            raw = self._known.get(digest)
+        return None if raw is None else [from_json(KernelSpecFacts, item) for item in raw]
+
+    def put(self, digest: str, specs: list[KernelSpecFacts]) -> None:
+        with self._lock:
+            self._known[digest] = to_json(specs)
+            scratch = self._path.with_suffix(".tmp")
+            scratch.write_text(json.dumps(self._known))
+            scratch.replace(self._path)
+
+
+def _engine_address() -> dict[str, Any]:
+    """``DOCKER_HOST`` and friends, as the docker command reads them."""
+    return dict(docker.utils.kwargs_from_env())
+
+
+def _unless_gone(work: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        with contextlib.suppress(NotFound):
+            work()
+
+    return run
+
+
+def _is_in(pid: int, container: str) -> bool:
+    """True if that process is in the container's cgroup: the number has not passed to somebody else."""
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
+
+
+def _environ_of(config: Mapping[str, Any]) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item)
+
+
+def _gpu_requests(uuids: Sequence[str]) -> list[DeviceRequest] | None:
+    if not uuids:
+        return None
+    return [DeviceRequest(driver="nvidia", device_ids=list(uuids), capabilities=[["gpu", "compute", "utility"]])]
+
+
+def _hostname(session_name: str) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", session_name.lower()).strip("-")[:63] or "session"
+
+
+def _moment(text: str) -> datetime | None:
+    """Docker's time, whose year 1 means never."""
+    if text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00"))
+
+
+def _explain(error: Exception) -> str:
+    """What an admin can use of an engine's error, in one line."""
+    text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
+    return " ".join(str(text).split())[:300]

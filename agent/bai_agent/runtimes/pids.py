@@ -1,0 +1,95 @@
+"""Processes of the host: is it still the one we started, tell it something, wait for its end.
+
+A pid alone names a process only for a while. Each function here takes the start time as well and works on a pidfd, so
+it never reaches a stranger that got the same number.
+"""
+
+import asyncio
+import errno
+import os
+import select
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+_PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2  # Linux 6.9
+
+
+def start_time(pid: int) -> int | None:
+    """Field 22 of ``/proc/<pid>/stat``; ``None`` if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the program's name, which may hold spaces and parentheses.
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """True while it runs. A zombie has ended."""
+    pidfd = open_pidfd(pid, started)
+    if pidfd is None:
+        return False
+    try:
+        return not _has_ended(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def open_pidfd(pid: int, started: int) -> int | None:
+    """A pidfd of just that process, or ``None`` if it is gone. The caller closes it."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a thread has this number now
+            return None
+        raise
+    if start_time(pid) == started:
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def send_signal(pidfd: int, pid: int, signum: int) -> None:
+    """To the process and, if it leads one, its group. ``pidfd`` must be its own. Gone: does nothing."""
+    with suppress(ProcessLookupError):
+        if _group_of(pid) != pid:
+            signal.pidfd_send_signal(pidfd, signum)
+            return
+        try:
+            signal.pidfd_send_signal(pidfd, signum, None, _PIDFD_SIGNAL_PROCESS_GROUP)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            if not _has_ended(pidfd):  # older kernels: the leader lives, so the number is still its group's
+                os.killpg(pid, signum)
+
+
+async def wait_for_end(pid: int, started: int) -> None:
+    """Return once it has ended. No polling."""
+    pidfd = open_pidfd(pid, started)
+    if pidfd is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

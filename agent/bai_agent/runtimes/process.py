@@ -1,0 +1,492 @@
+"""The runtime without isolation: a "container" is an idle process, and what runs in it are ordinary processes.
+
+For machines without a container engine (Binder, a first try, tests). There is one image, ``local``: the agent's own
+Python environment. Limits are not enforced, read-only folders can be written, users see each other: ``isolated`` is
+false. As root, processes run as the kernel's own uid; cells never run as root.
+
+What belongs to a kernel is told by a marker in the environment of its processes (``BACKENDAI_KERNEL_ID``), so that
+after kill -9 of the agent nothing is lost and nothing is left behind.
+"""
+
+import asyncio
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bai_agent.runtimes import pids
+from bai_agent.runtimes.base import (
+    INSIDE_HOME,
+    INSIDE_RUN,
+    UNKNOWN_EXIT,
+    ContainerEvent,
+    ContainerState,
+    CreateRequest,
+    FoundContainer,
+    Identity,
+    Memory,
+    Process,
+    Progress,
+    RuntimeFault,
+    base_environ,
+    config_hash,
+    redirected,
+)
+from bai_agent.runtimes.kernelspecs import spec_from_json
+from bai_jupyter.common.ids import KernelId, SessionId
+from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts
+from bai_jupyter.common.reasons import Reason
+
+IMAGE = "local"
+_MARKER = "BACKENDAI_KERNEL_ID"
+_LONGEST_SOCKET_FOLDER = 60  # of the 107 bytes of a socket's path, the rest is for what lies below run/
+_TERM_GRACE_S = 3.0
+_KILL_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is remembered of a container, in ``kernels/<id>/process.json``."""
+
+    kernel_id: str
+    session_id: str
+    config_hash: str
+    uid: int
+    gid: int
+    run: str  # as processes inside name it; a short alias where the real path is too long for sockets
+    scratch: str
+    targets: dict[str, str] = field(default_factory=dict)  # {path inside: host path}
+    environ: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, dict[str, str]] = field(default_factory=dict)
+    pid: int | None = None
+    started: int = 0
+    started_at: str = ""
+
+
+class ProcessRuntime:
+    """See the module docstring. ``state_dir`` is the agent's; records lie in its ``kernels/<id>/``.
+
+    ``python`` is the interpreter that kernels get, by default our own.
+    """
+
+    name = "process"
+    isolated = False
+
+    def __init__(self, state_dir: Path, agent: str, python: str = sys.executable) -> None:
+        self._state_dir = state_dir.absolute()
+        self._agent = agent
+        self._python = python
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._events: asyncio.Queue[ContainerEvent] = asyncio.Queue()
+        self._watched: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._reachable: set[Identity] = set()
+
+    # Images
+
+    async def check(self) -> list[str]:
+        said = ["The process runtime does not isolate users and enforces no limits: it is for one user."]
+        if shutil.which("sleep") is None or not Path("/bin/sh").exists():
+            raise RuntimeFault(self._engine_down("it needs sleep and /bin/sh"))
+        return said
+
+    async def images(self) -> list[ImageFacts]:
+        specs = await asyncio.to_thread(_local_kernelspecs, self._python)
+        return [ImageFacts(IMAGE, IMAGE, platform.machine(), 0, {}, specs, builtin=True)]
+
+    async def inspect_image(self, name: str) -> ImageFacts:
+        await self.ensure_image(name, "", lambda *_: None)
+        return (await self.images())[0]
+
+    async def ensure_image(self, name: str, digest: str, progress: Progress) -> None:  # noqa: ARG002 - contract
+        if name != IMAGE:
+            raise RuntimeFault(Reason.of("image-unknown", image=name, names=IMAGE))
+
+    # Containers
+
+    async def create(self, request: CreateRequest) -> str:
+        want, folders = request.want, request.folders
+        kernel_id = want.kernel_id
+        if self._read(kernel_id) is None:
+            await self._check_reachable(folders.identity, folders.scratch)
+            targets = {mount.target: str(mount.source) for mount in folders.mounts}
+            _link_mounts(folders.scratch, targets)
+            self._write(
+                _Record(
+                    kernel_id=kernel_id,
+                    session_id=want.session_id,
+                    config_hash=config_hash(want),
+                    uid=folders.identity.uid,
+                    gid=folders.identity.gid,
+                    run=_short_alias(folders.run),
+                    scratch=str(folders.scratch),
+                    targets=targets,
+                    environ={**base_environ(want), **want.environ, **request.options.env},
+                    devices=request.devices,
+                )
+            )
+        return kernel_id
+
+    async def start(self, ref: str) -> None:
+        record = self._known(ref)
+        if record.pid is not None and pids.is_alive(record.pid, record.started):
+            return
+        # An agent that died between starting the process and writing that down has left one.
+        for pid in await asyncio.to_thread(_processes_of, ref):
+            _kill(pid, signal.SIGKILL)
+        pid, started = await asyncio.to_thread(self._spawn, record, ["sleep", "infinity"], {})
+        self._write(replace(record, pid=pid, started=started, started_at=datetime.now(UTC).isoformat()))
+        self._watch(KernelId(ref), pid, started)
+
+    async def inspect(self, ref: str) -> ContainerState | None:
+        record = self._read(ref)
+        if record is None:
+            return None
+        if record.pid is None:
+            return ContainerState(running=False, exit_code=None, oom=False, started_at=None)
+        code = self._exit_code(record.pid, record.started)
+        return ContainerState(code is None, code, oom=False, started_at=datetime.fromisoformat(record.started_at))
+
+    async def stop(self, ref: str) -> None:
+        if not await asyncio.to_thread(self._end_all, ref):
+            raise RuntimeFault(Reason.of("other", text=f"Processes of {ref} do not end; they may hang on a disk."))
+
+    async def remove(self, ref: str) -> None:
+        await self.stop(ref)
+        record = self._read(ref)
+        if record is not None:
+            _drop_alias(Path(record.run))
+            self._path(ref).unlink(missing_ok=True)
+
+    async def list_ours(self) -> list[FoundContainer]:
+        found = []
+        for path in sorted((self._state_dir / "kernels").glob("*/process.json")):
+            record = self._read(path.parent.name)
+            if record is None:
+                continue
+            running = record.pid is not None and pids.is_alive(record.pid, record.started)
+            if running and record.pid is not None:
+                self._watch(KernelId(record.kernel_id), record.pid, record.started)
+            found.append(
+                FoundContainer(
+                    KernelId(record.kernel_id),
+                    SessionId(record.session_id),
+                    record.kernel_id,
+                    running,
+                    record.config_hash,
+                    record.devices,
+                )
+            )
+        return found
+
+    async def logs(self, ref: str, tail: int) -> str:  # noqa: ARG002 - the idle process prints nothing
+        return ""
+
+    async def stats(self, ref: str) -> dict[str, float]:
+        return await asyncio.to_thread(_usage, ref)
+
+    async def memory(self, ref: str) -> Memory | None:  # noqa: ARG002 - no limits here
+        return None
+
+    async def events(self) -> AsyncIterator[ContainerEvent]:
+        yield ContainerEvent("sync", None)
+        while True:
+            yield await self._events.get()
+
+    # Processes
+
+    async def exec(self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log_path: Path) -> Process:
+        record = self._known(ref)
+        translate = _Translator(record, self._state_dir)
+        command = redirected(
+            [translate(word) for word in argv], translate(cwd), self.to_inside(KernelId(ref), log_path)
+        )
+        given = {name: translate(value) for name, value in env.items()}
+        pid, started = await asyncio.to_thread(self._spawn, record, command, given)
+        return Process(pid, started, str(pid), ref)
+
+    async def exit_code(self, process: Process) -> int | None:
+        return self._exit_code(process.host_pid, process.started)
+
+    async def wait(self, process: Process) -> int:
+        await pids.wait_for_end(process.host_pid, process.started)
+        code = self._exit_code(process.host_pid, process.started)
+        return UNKNOWN_EXIT if code is None else code
+
+    async def signal(self, process: Process, signum: int) -> None:
+        pidfd = pids.open_pidfd(process.host_pid, process.started)
+        if pidfd is None:
+            return
+        try:
+            pids.send_signal(pidfd, process.host_pid, signum)
+        finally:
+            os.close(pidfd)
+
+    def to_inside(self, kernel_id: KernelId, host_path: Path) -> str:
+        record = self._known(kernel_id)
+        path = host_path.absolute()
+        run = self._state_dir / "kernels" / kernel_id / "run"
+        if path.is_relative_to(run):
+            return str(Path(record.run) / path.relative_to(run))
+        if path.is_relative_to(record.scratch):
+            return str(path)
+        raise ValueError(f"{host_path} is not in the folders of kernel {kernel_id}")
+
+    async def close(self) -> None:
+        for task in self._watched.values():
+            task.cancel()
+        await asyncio.gather(*self._watched.values(), return_exceptions=True)
+        for child in self._children.values():
+            if child.poll() is None:
+                child.returncode = UNKNOWN_EXIT  # it outlives us on purpose; without this, Popen complains
+
+    # Inside
+
+    def _spawn(self, record: _Record, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, int]:
+        translate = _Translator(record, self._state_dir)
+        environ = {name: translate(value) for name, value in record.environ.items()}
+        path = f"{Path(self._python).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        try:
+            child = subprocess.Popen(
+                argv,
+                env={"PATH": path, **environ, **env, _MARKER: record.kernel_id},
+                cwd=record.scratch,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                **_as_user(Identity(record.uid, record.gid)),
+            )
+        except OSError as error:
+            raise RuntimeFault(self._create_failed(f"cannot run {argv[0]} in {record.scratch}: {error}")) from error
+        # Reaped only through ``_children``, so the entry in /proc is there even if it has ended already.
+        started = pids.start_time(child.pid) or 0
+        self._children[child.pid] = child
+        return child.pid, started
+
+    def _exit_code(self, pid: int, started: int) -> int | None:
+        child = self._children.get(pid)
+        if child is not None:
+            code = child.poll()
+            return 128 - code if code is not None and code < 0 else code
+        return None if pids.is_alive(pid, started) else UNKNOWN_EXIT
+
+    def _end_all(self, ref: str) -> bool:
+        """SIGTERM, a grace period, SIGKILL. Blocks. False if some are still there in the end."""
+        for signum, patience_s in ((signal.SIGTERM, _TERM_GRACE_S), (signal.SIGKILL, _KILL_PATIENCE_S)):
+            deadline = time.monotonic() + patience_s
+            told: set[int] = set()
+            while found := set(_processes_of(ref)):
+                # Each pass also reaches those that were forked since the last one.
+                for pid in found if signum == signal.SIGKILL else found - told:
+                    _kill(pid, signum)
+                told |= found
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            else:
+                return True
+        return False
+
+    def _watch(self, kernel_id: KernelId, pid: int, started: int) -> None:
+        if (pid, started) in self._watched:
+            return
+
+        async def watch() -> None:
+            await pids.wait_for_end(pid, started)
+            self._events.put_nowait(ContainerEvent("die", kernel_id, self._exit_code(pid, started)))
+
+        self._watched[pid, started] = asyncio.create_task(watch())
+
+    async def _check_reachable(self, identity: Identity, scratch: Path) -> None:
+        """Refuse with a sentence where that user cannot run our interpreter or enter the folders."""
+        if identity.uid == os.geteuid() or identity in self._reachable:
+            return
+        try:
+            await asyncio.to_thread(_try_interpreter, self._python, identity, scratch)
+        except (OSError, subprocess.SubprocessError) as error:
+            cause = (
+                f"user {identity.uid}, as whom kernels run here, cannot use {self._python} or enter {scratch} "
+                f"({error}). Make both readable for it (chmod o+rx each folder on the way), "
+                "start the agent as an ordinary user, or name another interpreter with --AgentApp.python"
+            )
+            raise RuntimeFault(self._create_failed(cause)) from error
+        self._reachable.add(identity)
+
+    def _path(self, ref: str) -> Path:
+        return self._state_dir / "kernels" / ref / "process.json"
+
+    def _read(self, ref: str) -> _Record | None:
+        try:
+            return _Record(**json.loads(self._path(ref).read_text()))
+        except FileNotFoundError:
+            return None
+
+    def _known(self, ref: str) -> _Record:
+        record = self._read(ref)
+        if record is None:
+            raise RuntimeFault(self._create_failed(f"there is no container {ref}"))
+        return record
+
+    def _write(self, record: _Record) -> None:
+        path = self._path(record.kernel_id)
+        scratch = path.with_suffix(".tmp")
+        scratch.touch(mode=0o600)
+        scratch.write_text(json.dumps(asdict(record)))
+        scratch.replace(path)
+
+    def _create_failed(self, cause: str) -> Reason:
+        return Reason.of("create-failed", agent=self._agent, cause=cause)
+
+    def _engine_down(self, cause: str) -> Reason:
+        return Reason.of("engine-down", agent=self._agent, cause=cause)
+
+
+class _Translator:
+    """Turns paths inside into host paths, also after ``=`` and ``:`` in a word."""
+
+    _PATH = re.compile(rf"(?:^|(?<=[=:]))({re.escape(INSIDE_HOME)}|{re.escape(INSIDE_RUN)})(?=[/:]|$)([^:]*)")
+
+    def __init__(self, record: _Record, state_dir: Path) -> None:
+        places = {INSIDE_RUN: record.run, INSIDE_HOME: record.scratch, **record.targets}
+        self._places = sorted(places.items(), key=lambda item: -len(item[0]))
+        # An agent may itself live below /home/work; its own paths are host paths already.
+        self._host = (str(state_dir), *record.targets.values())
+
+    def __call__(self, word: str) -> str:
+        return self._PATH.sub(self._translate, word)
+
+    def _translate(self, match: re.Match[str]) -> str:
+        path = match[0]
+        if any(path == host or path.startswith(f"{host}/") for host in self._host):
+            return path
+        for inside, host in self._places:
+            if path == inside or path.startswith(f"{inside}/"):
+                return host + path[len(inside) :]
+        return path
+
+
+def _as_user(identity: Identity) -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    return {"user": identity.uid, "group": identity.gid, "extra_groups": []}
+
+
+def _try_interpreter(python: str, identity: Identity, cwd: Path) -> None:
+    command = [python, "-c", ""]
+    subprocess.run(
+        command, cwd=cwd, env={"PATH": os.defpath}, check=True, capture_output=True, timeout=30, **_as_user(identity)
+    )
+
+
+def _link_mounts(scratch: Path, targets: Mapping[str, str]) -> None:
+    """``scratch/<name>`` leads to the folder, for programs that look in their home."""
+    for target, source in targets.items():
+        place = scratch / Path(target).relative_to(INSIDE_HOME)
+        if place.is_dir() and not place.is_symlink():
+            place.rmdir()
+        if not place.is_symlink():
+            place.symlink_to(source)
+
+
+def _short_alias(run: Path) -> str:
+    """A name of ``run`` that leaves room for sockets below it."""
+    if len(os.fsencode(run)) <= _LONGEST_SOCKET_FOLDER:
+        return str(run)
+    folder = Path(tempfile.mkdtemp(prefix="bai-"))
+    folder.chmod(0o711)
+    (folder / "run").symlink_to(run)
+    return str(folder / "run")
+
+
+def _drop_alias(run: Path) -> None:
+    if run.is_symlink():
+        run.unlink()
+        run.parent.rmdir()
+
+
+def _processes_of(kernel_id: str) -> list[int]:
+    """Every process, of any depth, whose environment carries the kernel's marker. Zombies are gone already."""
+    marker = f"{_MARKER}={kernel_id}".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                environ = Path(entry.path, "environ").read_bytes()
+            except OSError:
+                continue
+            if marker in environ.split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def _kill(pid: int, signum: int) -> None:
+    started = pids.start_time(pid)
+    pidfd = None if started is None else pids.open_pidfd(pid, started)
+    if pidfd is not None:
+        try:
+            signal.pidfd_send_signal(pidfd, signum)
+        except (ProcessLookupError, PermissionError):
+            pass
+        finally:
+            os.close(pidfd)
+
+
+def _usage(kernel_id: str) -> dict[str, float]:
+    ticks, pages = 0, 0
+    for pid in _processes_of(kernel_id):
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except OSError:
+            continue
+        ticks += int(stat[11]) + int(stat[12])
+    if not pages:
+        return {}
+    return {
+        "cpu_used_s": ticks / os.sysconf("SC_CLK_TCK"),
+        "mem_used_bytes": float(pages * os.sysconf("SC_PAGE_SIZE")),
+    }
+
+
+def _local_kernelspecs(python: str) -> list[KernelSpecFacts]:
+    """What Jupyter finds in this environment, or what lies in its own share folder where Jupyter is not installed."""
+    specs = [spec_from_json(name, folder, raw) for name, folder, raw in _spec_files()]
+    return [_with_python(spec, python) for spec in specs if spec is not None and _is_local(spec)]
+
+
+def _spec_files() -> list[tuple[str, str, bytes]]:
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        folders = {name: Path(folder) for name, folder in KernelSpecManager().find_kernel_specs().items()}
+    except ImportError:
+        base = Path(sys.prefix) / "share/jupyter/kernels"
+        folders = {path.name: path for path in base.glob("*") if (path / "kernel.json").exists()}
+    return [
+        (name, str(folder), (folder / "kernel.json").read_bytes())
+        for name, folder in sorted(folders.items())
+        if (folder / "kernel.json").is_file()
+    ]
+
+
+def _is_local(spec: KernelSpecFacts) -> bool:
+    provisioner = spec.metadata.get("kernel_provisioner", {})
+    return bool(provisioner.get("provisioner_name", "local-provisioner") == "local-provisioner")
+
+
+def _with_python(spec: KernelSpecFacts, python: str) -> KernelSpecFacts:
+    """As Jupyter does: a plain ``python`` means the environment's interpreter."""
+    major, minor = sys.version_info[:2]
+    plain = {"python", f"python{major}", f"python{major}.{minor}", sys.executable}
+    return replace(spec, argv=[python, *spec.argv[1:]]) if spec.argv[0] in plain else spec

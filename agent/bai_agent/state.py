@@ -1,0 +1,129 @@
+"""What must survive an agent: who it is, and for each kernel what was wanted and what was last told.
+
+One small file per fact, each written beside and renamed, so a kill at any moment leaves the old one or the new one.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.ids import AgentId, KernelId, new_agent_id
+from bai_jupyter.common.messages import KernelReport, KernelSpecFacts, KernelWant, from_json, to_json
+
+log = logging.getLogger(__name__)
+
+
+class AlreadyRunning(BaiError):
+    """Another agent uses this state folder."""
+
+
+@dataclass(frozen=True)
+class KernelState:
+    """``report`` is what was last told (its revision is on disk before it is sent); ``kernelspecs`` are the image's."""
+
+    want: KernelWant
+    report: KernelReport
+    kernelspecs: list[KernelSpecFacts] = field(default_factory=list)
+
+
+class StateFolder:
+    """The agent's folder. ``lock`` first; one agent per folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Make the folder and take it. Raises ``AlreadyRunning``. The lock goes with the process, however it ends."""
+        # The user of a kernel passes through to its own folders, and sees no names.
+        (self.path / "kernels").mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.path / "kernels"):
+            folder.chmod(0o711)
+        descriptor = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise AlreadyRunning(
+                f"Another agent is running on {self.path}. Stop it, or give --AgentApp.state_dir."
+            ) from None
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # Who we are
+
+    def own_id(self) -> AgentId:
+        """The id on our containers and network: ours alone, made once, known before any manager answers."""
+        known = self._read_text("agent-id")
+        if known is None:
+            known = new_agent_id()
+            self._write_text("agent-id", known)
+        return AgentId(known)
+
+    def credential(self) -> str | None:
+        return self._read_text("credential")
+
+    def keep_credential(self, credential: str) -> None:
+        self._write_text("credential", credential)
+
+    def chosen_runtime(self) -> str | None:
+        return self._read_text("runtime")
+
+    def keep_runtime(self, name: str) -> None:
+        self._write_text("runtime", name)
+
+    # Kernels
+
+    def kernel_folder(self, kernel_id: KernelId) -> Path:
+        return self.path / "kernels" / kernel_id
+
+    def load(self) -> dict[KernelId, KernelState]:
+        """Every kernel with a readable state. One that cannot be read is told in the log and left where it is."""
+        states = {}
+        for path in sorted((self.path / "kernels").glob("*/state.json")):
+            try:
+                states[KernelId(path.parent.name)] = from_json(KernelState, json.loads(path.read_text()))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.error("%s cannot be read: %r; its container is found by its labels", path, error)
+        return states
+
+    def save(self, state: KernelState) -> None:
+        folder = self.kernel_folder(state.want.kernel_id)
+        folder.mkdir(mode=0o711, exist_ok=True)
+        _write(folder / "state.json", json.dumps(to_json(state)))
+
+    def drop(self, kernel_id: KernelId) -> None:
+        """Delete all that is kept of a kernel."""
+        shutil.rmtree(self.kernel_folder(kernel_id), ignore_errors=True)
+
+    def _read_text(self, name: str) -> str | None:
+        try:
+            return (self.path / name).read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def _write_text(self, name: str, text: str) -> None:
+        _write(self.path / name, text, durable=True)
+
+
+def _write(path: Path, text: str, *, durable: bool = False) -> None:
+    """All or nothing; readable by us alone. ``durable``: also over a power cut, which no container outlives."""
+    scratch = path.with_name(path.name + ".tmp")
+    with contextlib.suppress(FileNotFoundError):
+        scratch.unlink()  # its mode may be another
+    with os.fdopen(os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    scratch.replace(path)

@@ -1,0 +1,97 @@
+"""The CUDA plugin with the real nvidia-ml-py, on a stub of the driver's library (no GPU was near these tests)."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_ASK = """
+import json, pathlib, sys
+from decimal import Decimal
+from bai_agent.devices.cuda import CudaPlugin
+from bai_jupyter.common.messages import to_json
+plugin = CudaPlugin(by_request=sys.argv[1] == "request", dev=pathlib.Path(sys.argv[2]))
+found = plugin.discover()
+held = {"cuda.device": {item.device_id: Decimal(1) for item in found[:1]}}
+print(json.dumps([to_json(found), to_json(plugin.options(held)), to_json(plugin.options({}))]))
+"""
+
+
+@pytest.fixture(scope="session")
+def stub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stub as ``libnvidia-ml.so.1``."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc to build the NVML stub with")
+    folder = tmp_path_factory.mktemp("nvml")
+    library, source = folder / "libnvidia-ml.so.1", Path(__file__).with_name("nvml_stub.c")
+    flags = ["-shared", "-fPIC", "-Wall", "-Werror", "-Wl,-soname,libnvidia-ml.so.1"]
+    subprocess.run(["gcc", *flags, "-o", library, source], check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Any:
+    """Ask a fresh process (nvidia-ml-py loads its library once): devices, options of the first, options of none."""
+    for node in ("nvidia7", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / node).touch()
+    os.chown(tmp_path / "nvidia7", -1, 44) if os.geteuid() == 0 else None
+
+    def ask(library_path: Path, how: str = "nodes", **environ: str) -> list[Any]:
+        env = {**os.environ, "LD_LIBRARY_PATH": str(library_path), **environ}
+        command = [sys.executable, "-c", _ASK, how, str(tmp_path)]
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+        answer: list[Any] = json.loads(done.stdout)
+        return answer
+
+    return ask
+
+
+def test_gpus_are_listed_by_uuid(ask: Any, stub_folder: Path) -> None:
+    found, _, _ = ask(stub_folder, NVML_STUB_COUNT="3")
+    assert [item["device_id"] for item in found] == ["GPU-stub-0", "GPU-stub-1", "GPU-stub-2"]
+    assert found[0]["slots"] == {"cuda.device": "1"}
+    assert (found[0]["model"], found[0]["mem_bytes"], found[0]["health"]) == ("Stub H200", 141 << 30, "ok")
+
+
+def test_no_library_is_no_device_and_no_error(ask: Any, tmp_path: Path) -> None:
+    assert ask(tmp_path)[0] == []
+
+
+def test_no_driver_is_no_device_and_no_error(ask: Any, stub_folder: Path) -> None:
+    assert ask(stub_folder, NVML_STUB_INIT="9")[0] == []
+
+
+def test_a_lost_gpu_is_listed_with_nothing_to_give(ask: Any, stub_folder: Path) -> None:
+    found, _, _ = ask(stub_folder, NVML_STUB_BROKEN="1")
+    assert [item["slots"] for item in found] == [{"cuda.device": "1"}, {}]
+    assert "lost" in found[1]["health"].lower()
+
+
+def test_a_gpu_in_mig_mode_is_not_given_whole(ask: Any, stub_folder: Path) -> None:
+    found, _, _ = ask(stub_folder, NVML_STUB_MIG="0")
+    assert [item["slots"] for item in found] == [{}, {"cuda.device": "1"}]
+    assert "MIG" in found[0]["health"]
+
+
+def test_device_nodes_are_those_of_the_minor_number(ask: Any, stub_folder: Path) -> None:
+    _, options, _ = ask(stub_folder)
+    assert [node[0] for node in options["nodes"]] == ["/dev/nvidia7", "/dev/nvidiactl", "/dev/nvidia-uvm"]
+    assert options["gpu_ids"] == []
+    assert options["env"]["CUDA_VISIBLE_DEVICES"] == options["env"]["NVIDIA_VISIBLE_DEVICES"] == "GPU-stub-0"
+    if os.geteuid() == 0:
+        assert options["groups"] == [44]
+
+
+def test_an_engine_with_the_toolkit_is_asked_for_uuids(ask: Any, stub_folder: Path) -> None:
+    _, options, _ = ask(stub_folder, "request")
+    assert (options["gpu_ids"], options["nodes"]) == (["GPU-stub-0"], [])
+
+
+def test_who_holds_no_gpu_sees_none(ask: Any, stub_folder: Path, tmp_path: Path) -> None:
+    assert ask(stub_folder)[2]["env"] == {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
+    assert ask(tmp_path)[2]["env"] == {"NVIDIA_VISIBLE_DEVICES": "void"}

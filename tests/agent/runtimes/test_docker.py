@@ -1,0 +1,242 @@
+"""What only the docker runtime promises: limits, isolation, mounts that cannot be led astray, the engine's events."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from bai_agent import firewall
+from bai_agent.devices.base import ContainerOptions
+from bai_agent.runtimes.base import CreateRequest, RuntimeFault, config_hash
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.docker]
+
+
+async def test_container_defaults_are_really_set(docker_bench: Any, docker_client: Any) -> None:
+    want, ref = await docker_bench.launch()
+    facts = docker_client.api.inspect_container(ref)
+    host, config = facts["HostConfig"], facts["Config"]
+    assert host["Memory"] == host["MemorySwap"] == 64 * 1024**2
+    assert host["NanoCpus"] == 500_000_000
+    assert host["ShmSize"] == 16 * 1024**2
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["PidsLimit"] == 4096
+    assert host["Init"] is True
+    assert not host["Privileged"]
+    assert host["IpcMode"] == "private"
+    assert host["NetworkMode"] == docker_bench.runtime.bridge
+    assert config["User"] == "1000:1000"
+    assert config["Labels"]["bai.kernel-id"] == want.kernel_id
+    assert config["Labels"]["bai.config-hash"] == config_hash(want)
+    assert config["Hostname"] == "my-session"
+    assert not any("docker.sock" in mount["Source"] for mount in facts["Mounts"])
+
+
+async def test_no_process_inside_has_a_capability_or_can_gain_one(docker_bench: Any) -> None:
+    want, ref = await docker_bench.launch()
+    code, output = await docker_bench.run(want, ref, "cat /proc/self/status")
+    fields = dict(line.split(":\t", 1) for line in output.splitlines() if ":\t" in line)
+    assert code == 0
+    assert {fields[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert fields["NoNewPrivs"] == "1"
+
+
+async def test_options_of_devices_reach_the_container(docker_bench: Any, docker_client: Any) -> None:
+    want = docker_bench.want(environ={"MOCK_VISIBLE_DEVICES": "all"})
+    options = ContainerOptions(
+        env={"MOCK_VISIBLE_DEVICES": "m-1"}, nodes=(("/dev/null", "/dev/mock0", "rwm"),), groups=(4242,), cpus=(0,)
+    )
+    ref = await docker_bench.runtime.create(CreateRequest(want, docker_bench.prepare(want), options))
+    await docker_bench.runtime.start(ref)
+    code, output = await docker_bench.run(want, ref, 'echo "$MOCK_VISIBLE_DEVICES"; ls /dev/mock0; id -G')
+    assert code == 0
+    assert output.splitlines() == ["m-1", "/dev/mock0", "1000 4242"]
+    assert docker_client.api.inspect_container(ref)["HostConfig"]["CpusetCpus"] == "0"
+
+
+async def test_two_containers_cannot_reach_each_other(docker_bench: Any, docker_client: Any) -> None:
+    server, server_ref = await docker_bench.launch()
+    client, client_ref = await docker_bench.launch()
+    address = docker_client.api.inspect_container(server_ref)["NetworkSettings"]["Networks"]
+    ip = address[docker_bench.runtime.bridge]["IPAddress"]
+    log = docker_bench.folder(server.kernel_id) / "run" / "log"
+    listener = await docker_bench.runtime.exec(
+        server_ref, ["nc", "-ll", "-p", "5000", "-e", "/bin/echo", "hello"], env={}, cwd="/", log_path=log
+    )
+    ask = f"nc -w 2 {ip} 5000 </dev/null"
+    # It does listen: the same question from inside its own container is answered.
+    async with asyncio.timeout(10):
+        while "hello" not in (await docker_bench.run(server, server_ref, ask))[1]:
+            pass
+    code, output = await docker_bench.run(client, client_ref, ask)
+    assert code != 0
+    assert "hello" not in output
+    await docker_bench.runtime.signal(listener, 9)
+
+
+async def test_a_container_reaches_no_port_of_the_host(docker_bench: Any, docker_client: Any) -> None:
+    want, ref = await docker_bench.launch()
+    network = docker_client.api.inspect_network(docker_bench.runtime.bridge)
+    gateway = network["IPAM"]["Config"][0]["Gateway"]
+    with _listener() as (port, visits):
+        ask = f"nc -w 2 {gateway} {port} </dev/null"
+        code, output = await docker_bench.run(want, ref, ask)
+        assert (code != 0, visits) == (True, [])
+        assert "hello" not in output
+        # Without our rules it is open: so the rules are what closes it.
+        await firewall.remove(docker_bench.runtime.bridge)
+        code, output = await docker_bench.run(want, ref, ask)
+        assert (code, output.strip()) == (0, "hello")
+        assert await firewall.ensure(docker_bench.runtime.bridge) == []
+        code, _ = await docker_bench.run(want, ref, ask)
+        assert code != 0
+
+
+async def test_the_firewall_is_put_up_once_and_taken_down_whole(docker_bench: Any) -> None:
+    bridge = docker_bench.runtime.bridge
+    before = await _rules(bridge)
+    assert before
+    await firewall.ensure(bridge)
+    assert await _rules(bridge) == before
+    await docker_bench.runtime.cleanup()
+    assert await _rules(bridge) == []
+
+
+async def test_an_open_network_is_refused_where_that_is_asked(
+    docker_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    said = await docker_bench.runtime.check()
+    assert any("Containers can reach ports of this host" in sentence for sentence in said)
+    docker_bench.runtime._allow_open_network = False
+    with pytest.raises(RuntimeFault, match="can reach ports of this host"):
+        await docker_bench.runtime.check()
+
+
+async def test_a_read_only_folder_cannot_be_written(docker_bench: Any) -> None:
+    (docker_bench.volume / "u1").mkdir()
+    os.chown(docker_bench.volume / "u1", 1000, 1000)
+    want, ref = await docker_bench.launch(docker_bench.want(mounts=[docker_bench.mount("data", "u1", read_only=True)]))
+    code, output = await docker_bench.run(want, ref, "touch /home/work/data/x")
+    assert code != 0
+    assert "Read-only" in output
+
+
+async def test_a_folder_exchanged_between_check_and_start_is_noticed(docker_bench: Any) -> None:
+    """The tenant swaps the checked folder for a link out of the volume just before Docker follows the path."""
+    outside = docker_bench.state_dir / "secrets"
+    outside.mkdir()
+    (docker_bench.volume / "u1").mkdir()
+    want = docker_bench.want(mounts=[docker_bench.mount("data", "u1")])
+    ref = await docker_bench.runtime.create(CreateRequest(want, docker_bench.prepare(want)))
+    (docker_bench.volume / "u1").rename(docker_bench.volume / "old")
+    (docker_bench.volume / "u1").symlink_to(outside)
+    with pytest.raises(RuntimeFault, match="exchanged"):
+        await docker_bench.runtime.start(ref)
+    assert await docker_bench.runtime.inspect(ref) is None
+
+
+async def test_out_of_memory_is_counted_with_figures_and_told(docker_bench: Any) -> None:
+    want, ref = await docker_bench.launch()
+    events = docker_bench.runtime.events()
+    assert (await asyncio.wait_for(anext(events), 10)).kind == "sync"
+    before = await docker_bench.runtime.memory(ref)
+    code, _ = await docker_bench.run(want, ref, "exec dd if=/dev/zero of=/dev/null bs=300M count=1")
+    assert code == 137
+    event = await asyncio.wait_for(anext(events), 10)
+    assert (event.kind, event.kernel_id) == ("oom", want.kernel_id)
+    after = await docker_bench.runtime.memory(ref)
+    assert after.kills == before.kills + 1
+    assert after.limit_bytes == 64 * 1024**2
+    assert after.used_bytes > 0.9 * after.limit_bytes
+    state = await docker_bench.runtime.inspect(ref)
+    assert state.running
+    await events.aclose()
+
+
+async def test_looking_into_an_image_starts_nothing_and_leaves_nothing(docker_bench: Any, docker_client: Any) -> None:
+    with _recorded(docker_client) as happened:
+        facts = await docker_bench.runtime.inspect_image(docker_bench.image)
+    assert [spec.name for spec in facts.kernelspecs] == ["demo"]
+    assert facts.kernelspecs[0].argv == ["/bin/demo", "-f", "{connection_file}"]
+    assert facts.labels["ai.backend.role"] == "COMPUTE"
+    assert facts.architecture == os.uname().machine
+    assert "start" not in happened(docker_bench.runtime._agent_id)
+    assert "destroy" in happened(docker_bench.runtime._agent_id)
+
+
+async def test_containers_of_others_are_neither_listed_nor_removed(
+    docker_bench: Any, docker_client: Any, test_run: dict[str, str]
+) -> None:
+    foreign = docker_client.api.create_container(
+        docker_bench.image, ["/bin/true"], labels={**test_run, "bai.agent-id": "another", "bai.kernel-id": "k"}
+    )
+    try:
+        _, ref = await docker_bench.launch()
+        assert [found.ref for found in await docker_bench.runtime.list_ours()] == [ref]
+        await docker_bench.runtime.cleanup()
+        assert docker_client.api.inspect_container(foreign["Id"])
+    finally:
+        docker_client.api.remove_container(foreign["Id"], force=True)
+
+
+@contextmanager
+def _recorded(docker_client: Any) -> Iterator[Any]:
+    """Which container events of an agent's inspections happened inside the block."""
+    since = _engine_time(docker_client)
+    found: dict[str, list[str]] = {}
+
+    def happened(agent_id: str) -> list[str]:
+        if agent_id not in found:
+            stream = docker_client.api.events(
+                since=since,
+                until=_engine_time(docker_client) + 1,
+                decode=True,
+                filters={"label": [f"bai.inspects={agent_id}"], "type": "container"},
+            )
+            found[agent_id] = [event["Action"] for event in stream]
+        return found[agent_id]
+
+    yield happened
+
+
+def _engine_time(docker_client: Any) -> int:
+    from bai_agent.runtimes.docker import _moment
+
+    return int(_moment(docker_client.api.info()["SystemTime"]).timestamp())
+
+
+@contextmanager
+def _listener() -> Iterator[tuple[int, list[str]]]:
+    """A server on all addresses of the host that greets, and who came."""
+    visits: list[str] = []
+    with socket.create_server(("0.0.0.0", 0)) as server:  # noqa: S104 - that a container cannot reach it is the test
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, peer = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    visits.append(peer[0])
+                    connection.sendall(b"hello\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1], visits
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+async def _rules(bridge: str) -> list[str]:
+    process = await asyncio.create_subprocess_exec("iptables", "-S", stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return [line for line in out.decode().splitlines() if f"{bridge.upper()}-" in line]

@@ -1,0 +1,421 @@
+"""The agent as a program: a real process, killed without warning, between a real runtime and a bare manager."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application
+from tornado.websocket import WebSocketHandler
+
+from bai_jupyter.common.ids import AgentId, JupyterKernelId, KernelId
+from bai_jupyter.common.messages import (
+    Call,
+    Forget,
+    Heartbeat,
+    Hello,
+    JupyterKernelWant,
+    KernelReport,
+    Message,
+    Refused,
+    Reply,
+    Wanted,
+    Welcome,
+    decode,
+    encode,
+)
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
+
+pytestmark = pytest.mark.asyncio
+
+TOKEN = "join-me"
+
+
+class LinkHandler(WebSocketHandler):
+    def initialize(self, manager: "PlainManager") -> None:
+        self.manager = manager
+
+    def open(self) -> None:  # type: ignore[override]
+        self.manager.sockets.append(self)
+
+    async def on_message(self, text: str | bytes) -> None:
+        await self.manager.heard(self, decode(text))
+
+    def on_close(self) -> None:
+        self.manager.sockets.remove(self)
+
+
+class PlainManager:
+    """The manager's end of the link without a manager: what it hears is kept, what it says the test decides."""
+
+    def __init__(self) -> None:
+        self.sockets: list[LinkHandler] = []
+        self.hellos: list[Hello] = []
+        self.reports: dict[KernelId, list[KernelReport]] = {}
+        self.replies: dict[str, Reply] = {}
+        self.beats: list[Heartbeat] = []
+        self.wants: dict[KernelId, Any] = {}
+        self.credential = "secret-credential"
+        self.changed = asyncio.Condition()
+        listener, self.port = bind_unused_port()
+        self.server = HTTPServer(Application([("/agent/link", LinkHandler, {"manager": self})]))
+        self.server.add_socket(listener)
+
+    async def heard(self, socket: LinkHandler, message: Message) -> None:
+        match message:
+            case Hello() as hello:
+                self.hellos.append(hello)
+                for report in hello.kernels:
+                    self.reports.setdefault(report.kernel_id, []).append(report)
+                await self._welcome(socket, hello)
+            case KernelReport() as report:
+                self.reports.setdefault(report.kernel_id, []).append(report)
+            case Heartbeat() as beat:
+                self.beats.append(beat)
+            case Reply() as reply:
+                self.replies[reply.call_id] = reply
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def _welcome(self, socket: LinkHandler, hello: Hello) -> None:
+        joins = hello.join_token == TOKEN
+        if not joins and hello.credential != self.credential:
+            await socket.write_message(encode(Refused(Reason.of("agent-denied"))))
+            socket.close()
+            return
+        await socket.write_message(encode(Welcome(AgentId("a"), self.credential if joins else None, 0.2)))
+        await socket.write_message(encode(Wanted(list(self.wants.values()), complete=True)))
+
+    async def want(self, *wants: Any) -> None:
+        self.wants |= {want.kernel_id: want for want in wants}
+        await self.say(Wanted(list(wants), complete=False))
+
+    async def say(self, message: Message) -> None:
+        await self.sockets[-1].write_message(encode(message))
+
+    async def call(self, method: str, **params: Any) -> Reply:
+        call_id = f"{method}-{len(self.replies)}"
+        await self.say(Call(call_id, method, params))
+        await self.until(lambda: call_id in self.replies)
+        return self.replies[call_id]
+
+    async def until(self, claim: Callable[[], bool], patience_s: float = 20) -> None:
+        async with asyncio.timeout(patience_s), self.changed:
+            await self.changed.wait_for(claim)
+
+    async def status(self, kernel_id: KernelId, status: KernelStatus) -> KernelReport:
+        await self.until(lambda: bool(self.reports.get(kernel_id)) and self.last(kernel_id).status is status)
+        return self.last(kernel_id)
+
+    def last(self, kernel_id: KernelId) -> KernelReport:
+        return max(self.reports[kernel_id], key=lambda report: report.revision)
+
+
+class Agent:
+    """``python -m bai_agent`` as a process."""
+
+    def __init__(self, manager: PlainManager, bench: Any, labels: dict[str, str]) -> None:
+        self.manager, self.bench = manager, bench
+        # The very runtime that the bench uses to look: its id is the agent's.
+        own_id = getattr(bench.runtime, "_agent_id", None)
+        if own_id:
+            (bench.state_dir / "agent-id").write_text(own_id)
+        self.options = {
+            "manager_url": f"http://127.0.0.1:{manager.port}",
+            "state_dir": str(bench.state_dir),
+            "name": "lab-1",
+            "runtime": bench.runtime.name,
+            "volumes": json.dumps({"local:home": str(bench.volume)}),
+            "mock_devices": json.dumps([{"id": "m", "count": 2, "slots": {"mock.device": 1}}]),
+            "orphan_grace_s": "0.2",
+            "container_labels": json.dumps(labels),
+            "python": "/usr/bin/python3" if os.geteuid() == 0 else sys.executable,
+        }
+        self.process: asyncio.subprocess.Process | None = None
+        self.log = bench.state_dir.parent / "agent.log"
+
+    async def start(self, token: str = TOKEN) -> None:
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "bai_agent",
+                *(f"--AgentApp.{name}={value}" for name, value in self.options.items()),
+                env={**os.environ, "BAI_JOIN_TOKEN": token},
+                stderr=log,
+                stdout=log,
+            )
+
+    async def end(self, signum: int = signal.SIGKILL) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(signum)
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+    async def restart(self) -> None:
+        seen = len(self.manager.hellos)
+        await self.end()
+        await self.start()
+        await self.manager.until(lambda: len(self.manager.hellos) > seen)
+
+
+@pytest_asyncio.fixture
+async def manager() -> AsyncIterator[PlainManager]:
+    made = PlainManager()
+    yield made
+    made.server.stop()
+    for socket in list(made.sockets):
+        socket.close()
+    await made.server.close_all_connections()
+
+
+@pytest_asyncio.fixture
+async def agent(bench: Any, manager: PlainManager, test_run: dict[str, str]) -> AsyncIterator[Agent]:
+    made = Agent(manager, bench, test_run)
+    await made.start()
+    try:
+        await manager.until(lambda: bool(manager.hellos))
+        yield made
+    finally:
+        await made.end()
+        print(made.log.read_text()[-8000:])
+
+
+async def test_it_joins_keeps_its_credential_and_says_what_it_has(agent: Agent, manager: PlainManager) -> None:
+    hello = manager.hellos[0]
+    assert (hello.name, hello.runtime, hello.join_token) == ("lab-1", agent.bench.runtime.name, TOKEN)
+    assert hello.slots["mock.device"] == 2
+    assert hello.volumes == ["local:home"]
+    assert agent.bench.image in {image.name for image in hello.images}
+    await manager.until(lambda: bool(manager.beats))
+    await agent.restart()
+    assert (manager.hellos[-1].credential, manager.hellos[-1].join_token) == (manager.credential, None)
+    kept = agent.bench.state_dir / "credential"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert TOKEN not in agent.log.read_text()
+    assert manager.credential not in agent.log.read_text()
+
+
+async def test_a_kernel_lives_from_wanted_to_forgotten(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want(slots=ResourceSlots.parse({"cpu": "0.5", "mem": "64m", "mock.device": 1}))
+    await manager.want(want)
+    running = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    assert running.devices["mock.device"] == {"m-0": "1"}
+    (found,) = await agent.bench.runtime.list_ours()
+    assert (found.kernel_id, found.ref, found.running) == (want.kernel_id, running.runtime_ref, True)
+    await manager.until(lambda: manager.beats[-1].stats.get(want.kernel_id, {}).get("mem_used_bytes", 0) > 0)
+
+    await manager.want(_ended(want))
+    ended = await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+    assert (ended.devices, ended.reason) == ({}, None)
+    assert await agent.bench.runtime.list_ours() == []
+    assert not (agent.bench.folder(want.kernel_id) / "scratch").exists()
+    revisions = [report.revision for report in manager.reports[want.kernel_id]]
+    assert revisions == sorted(revisions)
+
+    await manager.say(Forget([want.kernel_id]))
+    await _until(lambda: not agent.bench.folder(want.kernel_id).exists())
+
+
+async def test_kill_9_of_the_agent_leaves_the_container_and_it_is_adopted(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want(slots=ResourceSlots.parse({"mem": "64m", "mock.device": 1}))
+    await manager.want(want)
+    before = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    state = await agent.bench.runtime.inspect(before.runtime_ref)
+    await agent.restart()
+    (told,) = manager.hellos[-1].kernels
+    assert (told.status, told.runtime_ref, told.devices) == (KernelStatus.RUNNING, before.runtime_ref, before.devices)
+    assert told.revision >= before.revision
+    after = await agent.bench.runtime.inspect(before.runtime_ref)
+    assert after.started_at == state.started_at
+
+    other = agent.bench.want(slots=ResourceSlots.parse({"mem": "64m", "mock.device": 2}))
+    await manager.want(other)
+    refused = await manager.status(other.kernel_id, KernelStatus.ERROR)
+    assert "1 of 2 free" in refused.reason.text
+
+    await manager.want(_ended(want))
+    await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+
+
+async def test_a_lost_state_file_loses_neither_container_nor_devices(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want(slots=ResourceSlots.parse({"mem": "64m", "mock.device": 1}))
+    await manager.want(want)
+    before = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    await agent.end()
+    (agent.bench.folder(want.kernel_id) / "state.json").unlink()
+    await agent.restart()
+    await manager.until(lambda: manager.last(want.kernel_id).revision > before.revision)
+    after = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    assert (after.runtime_ref, after.devices) == (before.runtime_ref, before.devices)
+
+
+async def test_what_nobody_wants_is_removed(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want()
+    await manager.want(want)
+    await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    keeper = agent.bench.want()
+    await manager.want(keeper)
+    await manager.status(keeper.kernel_id, KernelStatus.RUNNING)
+    del manager.wants[want.kernel_id]
+    await agent.restart()
+    await _until_async(lambda: _kernels(agent), {keeper.kernel_id})
+    assert manager.last(keeper.kernel_id).status is KernelStatus.RUNNING
+
+
+async def test_a_container_ended_from_outside_is_told_with_that_reason(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want()
+    await manager.want(want)
+    running = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    await agent.bench.runtime.stop(running.runtime_ref)
+    ended = await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+    assert ended.reason.code == "killed-outside"
+    assert await agent.bench.runtime.list_ours() == []
+
+
+async def test_a_kernel_that_cannot_start_says_why_and_leaves_nothing(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want(mounts=[agent.bench.mount("data", "missing")])
+    await manager.want(want)
+    refused = await manager.status(want.kernel_id, KernelStatus.ERROR)
+    assert refused.reason.text.startswith("Folder data could not be mounted on lab-1")
+    assert await agent.bench.runtime.list_ours() == []
+
+
+async def test_ending_what_never_was_is_told_as_ended(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want(target=Target.TERMINATED)
+    await manager.want(want)
+    assert (await manager.status(want.kernel_id, KernelStatus.TERMINATED)).exit_code is None
+
+
+async def test_a_kernel_killed_while_the_agent_was_away_is_told_after(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want()
+    await manager.want(want)
+    running = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    await agent.end()
+    await agent.bench.runtime.stop(running.runtime_ref)
+    await agent.restart()
+    ended = await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+    assert ended.reason.code == "killed-outside"
+    await agent.restart()  # and it is still known when the manager has not taken note
+    assert manager.hellos[-1].kernels[0].reason == ended.reason
+
+
+async def test_sigterm_ends_the_agent_and_not_its_containers(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want()
+    await manager.want(want)
+    await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    assert await agent.end(signal.SIGTERM) == 0
+    (found,) = await agent.bench.runtime.list_ours()
+    assert found.running
+
+
+async def test_calls_are_answered_or_refused_with_a_sentence(agent: Agent, manager: PlainManager) -> None:
+    facts = await manager.call("inspect_image", name=agent.bench.image)
+    assert facts.result is not None
+    assert facts.result["kernelspecs"]
+    missing = await manager.call("logs", kernel_id="nobody", tail=10)
+    assert missing.error is not None
+    assert "nobody" in missing.error.text
+    unknown = await manager.call("explode")
+    assert unknown.error is not None
+    assert "does not know the call explode" in unknown.error.text
+
+
+async def test_it_comes_back_to_a_manager_that_was_away(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want()
+    await manager.want(want)
+    await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    for _ in range(2):
+        seen = len(manager.hellos)
+        manager.sockets[-1].close()
+        await manager.until(lambda seen=seen: len(manager.hellos) > seen)  # type: ignore[misc]
+    assert manager.hellos[-1].kernels[0].status is KernelStatus.RUNNING
+
+
+async def test_cleanup_removes_all_of_this_agent(agent: Agent, manager: PlainManager) -> None:
+    want = agent.bench.want()
+    await manager.want(want)
+    await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    await agent.end(signal.SIGTERM)
+    agent.options["cleanup"] = "True"
+    await agent.start()
+    assert agent.process is not None
+    assert await asyncio.wait_for(agent.process.wait(), 30) == 0
+    assert await agent.bench.runtime.list_ours() == []
+
+
+async def test_two_agents_on_one_folder_are_refused(agent: Agent, manager: PlainManager) -> None:
+    second = Agent(manager, agent.bench, {})
+    second.log = agent.log.with_name("second.log")
+    await second.start()
+    assert second.process is not None
+    assert await asyncio.wait_for(second.process.wait(), 20) == 1
+    assert "Another agent is running" in second.log.read_text()
+
+
+def _ended(want: Any) -> Any:
+    return replace(want, target=Target.TERMINATED)
+
+
+async def _kernels(agent: Agent) -> set[KernelId]:
+    return {found.kernel_id for found in await agent.bench.runtime.list_ours()}
+
+
+async def _until(claim: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not claim():
+            await asyncio.sleep(0.02)
+
+
+async def _until_async(ask: Callable[[], Any], expected: object) -> None:
+    async with asyncio.timeout(20):
+        while await ask() != expected:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("bench", ["docker"], indirect=True)
+async def test_a_jupyter_kernel_runs_is_interrupted_and_survives_the_agent(
+    agent: Agent, manager: PlainManager, python_image: str
+) -> None:
+    """The parts together: image, container, process inside, relay, adoption."""
+    jupyter = JupyterKernelWant(JupyterKernelId("0123abcd-kernel"), 1, "python3", "/home/work", {}, "a-key")
+    slots = ResourceSlots.parse({"cpu": 1, "mem": "512m"})
+    want = agent.bench.want(image=python_image, jupyter_kernels=[jupyter], slots=slots)
+    await manager.want(want)
+    await manager.until(lambda: _jupyter_status(manager, want.kernel_id) is JupyterKernelStatus.RUNNING, 60)
+    launch = json.loads((agent.bench.folder(want.kernel_id) / "jupyter" / "0123abcd-1" / "launch.json").read_text())
+    await _until(lambda: _ignores_interrupts(launch["process"]["host_pid"]))
+    asked = await manager.call("interrupt", kernel_id=want.kernel_id, jupyter_kernel_id=jupyter.jupyter_kernel_id)
+    assert (asked.result, asked.error) == ({}, None)
+    await agent.restart()
+    (told,) = manager.hellos[-1].kernels[0].jupyter_kernels
+    assert (told.status, told.reason) == (JupyterKernelStatus.RUNNING, None)
+    assert "a-key" not in agent.log.read_text()
+    await manager.want(_ended(want))
+    await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+    assert _jupyter_status(manager, want.kernel_id) is JupyterKernelStatus.DEAD
+
+
+def _ignores_interrupts(pid: int) -> bool:
+    """As ipykernel does between cells, once it has started; before that an interrupt would end it."""
+    mask = Path(f"/proc/{pid}/status").read_text().partition("SigIgn:")[2].split()[0]
+    return bool(int(mask, 16) & 1 << (signal.SIGINT - 1))
+
+
+def _jupyter_status(manager: PlainManager, kernel_id: KernelId) -> JupyterKernelStatus | None:
+    if not manager.reports.get(kernel_id):
+        return None
+    found = manager.last(kernel_id).jupyter_kernels
+    return found[0].status if found else None

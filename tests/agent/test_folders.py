@@ -1,0 +1,101 @@
+"""Folders of a kernel: no mount leaves its volume, and the right user owns what is made."""
+
+import os
+from pathlib import Path
+
+import pytest
+from bai_agent import folders
+from bai_agent.runtimes.base import Identity, RuntimeFault
+
+from bai_jupyter.common.messages import MountWant
+
+ME = Identity(os.geteuid() or 1000, os.getegid() or 1000)
+
+
+def want(subpath: str, name: str = "data", target: str = "/home/work/data", volume: str = "local:home") -> MountWant:
+    return MountWant(name, volume, subpath, target, False)
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> dict[str, Path]:
+    volume = tmp_path / "volume"
+    (volume / "u1" / "deep").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (volume / "leak").symlink_to(tmp_path / "outside")
+    (volume / "u1" / "inner").symlink_to(volume / "u1" / "deep")
+    (volume / "file").write_text("x")
+    return {"local:home": volume}
+
+
+def test_a_folder_of_the_volume_is_found(volumes: dict[str, Path]) -> None:
+    mount = folders.resolve(want("u1/deep"), volumes, "lab-1")
+    facts = (volumes["local:home"] / "u1" / "deep").stat()
+    assert (mount.device, mount.inode) == (facts.st_dev, facts.st_ino)
+    assert folders.resolve(want(""), volumes, "lab-1").source == volumes["local:home"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["leak", "leak/x", "u1/../../outside", "..", "/etc", "u1/inner", "missing", "file"],
+)
+def test_no_way_leads_out_of_the_volume(volumes: dict[str, Path], bad: str) -> None:
+    with pytest.raises(RuntimeFault, match="Folder data could not be mounted on lab-1") as caught:
+        folders.resolve(want(bad), volumes, "lab-1")
+    assert caught.value.reason.code == "mount-failed"
+
+
+@pytest.mark.parametrize("target", ["/etc", "/home/work", "/home/work/../../etc", "relative"])
+def test_nothing_is_mounted_outside_the_home_folder(volumes: dict[str, Path], target: str) -> None:
+    with pytest.raises(RuntimeFault, match="is not below /home/work"):
+        folders.resolve(want("u1", target=target), volumes, "lab-1")
+
+
+def test_an_unknown_volume_is_named_with_the_known_ones(volumes: dict[str, Path]) -> None:
+    with pytest.raises(RuntimeFault, match="has no volume nas:big; it has local:home"):
+        folders.resolve(want("u1", volume="nas:big"), volumes, "lab-1")
+
+
+def test_prepare_makes_closed_folders_of_the_user(volumes: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "kernel"
+    place.mkdir()
+    for _ in range(2):  # may be repeated
+        made = folders.prepare(place, [want("u1", target="/home/work/a/b")], volumes, ME, "lab-1")
+    for folder in (made.run, made.scratch, made.scratch / "a" / "b"):
+        assert folder.stat().st_uid == ME.uid
+    assert made.run.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away, which takes root")
+def test_processes_are_whoever_owns_home_and_never_root(volumes: dict[str, Path]) -> None:
+    home = volumes["local:home"] / "u1"
+    mounts = [want("u1", name="home", target="/home/work/home")]
+    os.chown(home, 0, 0)
+    assert folders.identity_for(mounts, volumes, None, "lab-1") == Identity(1000, 1000)
+    assert home.stat().st_uid == 1000
+    os.chown(home, 1234, 55)
+    assert folders.identity_for(mounts, volumes, None, "lab-1") == Identity(1234, 55)
+    assert folders.identity_for([], volumes, None, "lab-1") == Identity(1000, 1000)
+    assert folders.identity_for(mounts, volumes, Identity(7, 7), "lab-1") == Identity(7, 7)
+
+
+def test_logs_are_read_but_links_in_them_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root's\n")
+    run = tmp_path / "run"
+    for name in ("a-1", "b-1"):
+        (run / name).mkdir(parents=True)
+    (run / "a-1" / "log").write_text("one\ntwo\nthree\n")
+    (run / "b-1" / "log").symlink_to(tmp_path / "secret")
+    (run / "c-1").symlink_to(tmp_path)
+    (tmp_path / "log").write_text("also root's\n")
+    assert folders.tail_logs(run, 2) == "two\nthree\n"
+
+
+def test_delete_leaves_what_a_link_points_to(volumes: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "kernel"
+    place.mkdir()
+    made = folders.prepare(place, [], volumes, ME, "lab-1")
+    (made.scratch / "link").symlink_to(volumes["local:home"])
+    (place / "state.json").write_text("{}")
+    folders.delete(place)
+    assert sorted(path.name for path in place.iterdir()) == ["state.json"]
+    assert (volumes["local:home"] / "u1").exists()
