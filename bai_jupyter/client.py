@@ -586,7 +586,9 @@ class _Answer(HTTPMessageDelegate):
     async def next_piece(self, silence_s: float | None = None) -> bytes | None:
         """The next bytes of the body; ``None`` at its end, or when nothing came for ``silence_s``."""
         try:
-            return await asyncio.wait_for(self._pieces.get(), silence_s)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with a piece.
+            async with asyncio.timeout(silence_s):
+                return await self._pieces.get()
         except TimeoutError:
             return None
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bai_agent.first_word import first_word
 from bai_agent.keeper import Keeper, RelayFailedError
 from bai_agent.runtimes.base import Process, Runtime, RuntimeFault
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
@@ -69,12 +70,14 @@ class Launch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended_by: Reason | None = None
         self.keeper = Keeper(place.ours)
+        self._key = ""
         self.process: Process | None = None
         self.report = report
 
     # Start
 
     def start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
+        self._key = want.key
         self._run(self._start(ref, want, spec, image))
 
     async def _start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
@@ -84,8 +87,7 @@ class Launch:
             self._save()
             watch = self._run(self._watch(ref, kills, image, spec))
             await self._record(watch)
-            if self.report.status is JupyterKernelStatus.STARTING:
-                self._set(JupyterKernelStatus.RUNNING)
+            await self._hear(watch)
         except RuntimeFault as fault:
             self._set(JupyterKernelStatus.DEAD, reason=fault.reason)
 
@@ -152,6 +154,21 @@ class Launch:
             log.error("launch %s: %s", self._place.ours.name, error)
             await self._end(Reason.of("kernel-died-start", code=error.exit_code, line="it does not listen"))
 
+    async def _hear(self, watch: "asyncio.Task[None]") -> None:
+        """Running is what has answered, not what merely listens."""
+        if self.report.status is not JupyterKernelStatus.STARTING:
+            return
+        hearing = asyncio.create_task(first_word(self.keeper, self._key))
+        done, _ = await asyncio.wait({hearing, watch}, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
+        if hearing in done and not hearing.exception() and hearing.result():
+            self._set(JupyterKernelStatus.RUNNING)
+        elif not done:
+            hearing.cancel()
+            await self._end(Reason.of("kernel-died-start", code="none", line="it listens, but does not answer"))
+        else:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
     # Watch
 
     async def _watch(self, ref: str, kills_before: int, image: str, spec: KernelSpecFacts | None) -> None:
@@ -177,20 +194,19 @@ class Launch:
 
     # Adopt, interrupt, end
 
-    async def adopt(self, ref: str, process: Process | None, image: str) -> bool:
+    async def adopt(self, ref: str, process: Process | None, key: str, image: str) -> bool:
         """Take over what an earlier agent left. False if it had not got as far as a process."""
         if self.report.status is JupyterKernelStatus.DEAD:
             await self._serve_tapes()
             return True
         if process is None:
             return False
-        self.process = process
+        self.process, self._key = process, key
         kills = await self._oom_kills(ref)
         watch = self._run(self._watch(ref, kills, image, None))
         if not await self.keeper.adopt():
             await self._record(watch)
-        if self.report.status is JupyterKernelStatus.STARTING:
-            self._set(JupyterKernelStatus.RUNNING)
+        self._run(self._hear(watch))
         return True
 
     async def _serve_tapes(self) -> None:
@@ -266,8 +282,10 @@ class Launch:
             "exit_code": self.report.exit_code,
             "reason": self.report.reason.to_json() if self.report.reason else None,
             "process": asdict(self.process) if self.process else None,
+            "key": self._key,
         }
         scratch = self._place.ours / "launch.tmp"
+        scratch.touch(mode=0o600)
         scratch.write_text(json.dumps(saved))
         scratch.replace(self._place.ours / "launch.json")
 
@@ -368,7 +386,7 @@ class JupyterKernels:
         )
         launch = self._new_launch(kernel_id, report)
         process = Process(**saved["process"]) if saved["process"] else None
-        if not await launch.adopt(ref, process, image):
+        if not await launch.adopt(ref, process, saved["key"], image):
             del self._launches[kernel_id, report.jupyter_kernel_id]  # ``converge`` starts it again
 
     def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]:

@@ -128,18 +128,27 @@ class Keeper:
                 await asyncio.sleep(_DIAL_AGAIN_S)
 
     def _dial(self) -> None:
+        link = self.dial()
+        try:
+            link.sendall(pack(Kind.KEEP))
+        except OSError:
+            link.close()
+            raise
+        link.setblocking(False)
+        self._link = link
+
+    def dial(self) -> socket.socket:
+        """Connect to the relay, by way of its folder's descriptor: the path may be too long for a socket's."""
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         handle = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
         try:
             link.connect(f"/proc/self/fd/{handle}/relay.sock")
-            link.sendall(pack(Kind.KEEP))
         except OSError:
             link.close()
             raise
         finally:
             os.close(handle)
-        link.setblocking(False)
-        self._link = link
+        return link
 
     async def _receive(self) -> bool:
         """Take the next set of descriptors. False when the relay is gone."""

@@ -95,7 +95,8 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         key = self.parent.session.key
         launch = self._remote.launch(self._options, key.decode(), self._path, kwargs["env"])
         try:
-            ports = await asyncio.wait_for(in_background(launch), self.start_timeout_s)
+            async with asyncio.timeout(self.start_timeout_s):
+                ports = await in_background(launch)
         finally:
             self._show()
         self._has_process = True

@@ -27,8 +27,11 @@ class Cluster:
         self.folder, self.port, self.runtime = folder, port, runtime
         self.home = folder / "home"
         self.home.mkdir()
+        (folder / "agent").mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(self.home, 1000, 1000)
+            if runtime == "process":
+                os.chown(folder / "agent", 1000, 1000)
             for parent in (folder, *folder.parents):  # the agent drops root: its user must get through to its folders
                 if parent.stat().st_uid == 0 and parent != Path("/"):
                     parent.chmod(parent.stat().st_mode | 0o011)
@@ -66,7 +69,11 @@ class Cluster:
             "volumes": json.dumps({"local:home": str(self.home)}),
             **{name: value if isinstance(value, str) else json.dumps(value) for name, value in self._agent.items()},
         }
-        return [sys.executable, "-m", "bai_agent", *(f"--AgentApp.{k}={v}" for k, v in options.items())]
+        command = [sys.executable, "-m", "bai_agent", *(f"--AgentApp.{k}={v}" for k, v in options.items())]
+        if self.runtime == "process" and os.geteuid() == 0:  # as `bai up` does: cells never run as root
+            shown = ["--show", str(self.home), "--show", str(self.folder / "agent")]
+            return [sys.executable, "-m", "bai_jupyter.cli.as_user", "1000", "1000", *shown, "--", *command]
+        return command
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
         process = self._processes.pop(name)

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ async def test_nothing_is_lost_when_manager_agent_and_relay_are_killed(cluster):
                 links = cluster.log("agent").count("linked to")
                 cluster.kill(victim)
                 cluster.start(victim)
-                await cluster.until(lambda: cluster.is_linked_after(links))
+                await cluster.until(partial(cluster.is_linked_after, links))
         out = await asyncio.wait_for(printing, 2 * WAIT_S)
         assert out == "".join(f"{i}\n" for i in range(count))
         assert await kernel.run("print(i)") == f"{count - 1}\n"

@@ -1,0 +1,70 @@
+"""``bai agent``: run, list, join-token."""
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from bai_jupyter.cli.login import find_config, with_manager
+from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, ago, plural
+from bai_jupyter.client import Json
+from bai_jupyter.common.slots import ResourceSlots, format_size
+
+
+def run(options: argparse.Namespace, _terminal: Terminal) -> NoReturn:
+    """Become the agent: same process, so signals and exit code are its own."""
+    flags = {
+        "manager_url": options.manager or find_config().endpoint,
+        "name": options.name,
+        "runtime": options.runtime,
+        "state_dir": options.state,
+    }
+    given = [f"--AgentApp.{name}={value}" for name, value in flags.items() if value]
+    if options.token:  # by environment: other users can read a process's arguments
+        os.environ["BAI_JOIN_TOKEN"] = options.token
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "bai_agent", *given, *options.more])  # noqa: S606
+
+
+def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
+    agents = with_manager(lambda client: client.list_agents())
+    if terminal.as_json:
+        terminal.document({"agents": agents})
+    elif terminal.quiet:
+        for agent in agents:
+            terminal.line(agent["name"])
+    else:
+        terminal.table(
+            ["NAME", "STATUS", "GROUP", "CPU", "MEMORY", "GPU", "RUNTIME", "HEARD"], [_row(a) for a in agents]
+        )
+        ready = sum(agent["status"] == "ALIVE" for agent in agents)
+        terminal.line(f"{plural(len(agents), 'agent')}, {ready} ready." if agents else _NONE)
+    return Exit.DONE
+
+
+_NONE = "No agents. On each host: bai agent run --manager URL --token TOKEN (see `bai agent join-token`)."
+_WORDS = {"ALIVE": "Ready", "LOST": "Unreachable", "TERMINATED": "Left"}
+
+
+def _row(agent: Json) -> list[str]:
+    slots, used = ResourceSlots.parse(agent["slots"]), ResourceSlots.parse(agent.get("used") or {})
+    memory = f"{format_size(used['mem'])}/{format_size(slots['mem'])}"
+    gpus = [name for name in slots if name.startswith(("cuda.", "mock."))]
+    gpu = " ".join(f"{used[name]:f}/{slots[name]:f}" for name in gpus) or NOTHING
+    runtime = agent["runtime"] + ("" if agent.get("isolated", True) else " (not isolated)")
+    status = _WORDS.get(agent["status"], agent["status"])
+    group = agent.get("resource_group") or NOTHING
+    cpu = f"{used['cpu']:f}/{slots['cpu']:f}"
+    return [agent["name"], status, group, cpu, memory, gpu, runtime, ago(agent.get("heard_at"))]
+
+
+def join_token(options: argparse.Namespace, terminal: Terminal) -> int:
+    async def make(client):  # type: ignore[no-untyped-def]
+        return await client.create_join_token(options.group, options.uses, int(options.expires)), client.config.endpoint
+
+    token, endpoint = with_manager(make)
+    if terminal.as_json:
+        terminal.document({"token": token})
+        return Exit.DONE
+    terminal.line(token)
+    terminal.say(f"On the host that shall join: BAI_JOIN_TOKEN={token} bai agent run --manager {endpoint}")
+    return Exit.DONE

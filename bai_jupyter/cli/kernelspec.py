@@ -1,0 +1,54 @@
+"""``bai kernelspec``: kernelspecs on disk, for Jupyter programs that do not run our server extension."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bai_jupyter.cli.login import with_manager
+from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, plural
+from bai_jupyter.provisioner.kernelspecs import kernelspecs_of
+
+
+def install(options: argparse.Namespace, terminal: Terminal) -> int:
+    specs = kernelspecs_of(with_manager(lambda client: client.list_images()))
+    prefix = sys.prefix if options.sys_prefix else options.prefix
+    written = {name: _write(name, spec, prefix) for name, spec in specs.items()}
+    if terminal.as_json:
+        terminal.document({"kernelspecs": written})
+        return Exit.DONE
+    for name, path in written.items():
+        terminal.line(name if terminal.quiet else f"{name}  {path}")
+    terminal.say(f"{plural(len(written), 'kernelspec')} written." if written else _NO_IMAGES)
+    return Exit.DONE
+
+
+_NO_IMAGES = "The manager has no image with a Jupyter kernel. Build one: bai image build python"
+
+
+def _write(name: str, spec: dict[str, Any], prefix: str | None) -> str:
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "kernel.json").write_text(json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
+        return str(KernelSpecManager().install_kernel_spec(folder, name, user=prefix is None, prefix=prefix))
+
+
+def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    specs = kernelspecs_of(with_manager(lambda client: client.list_images()))
+    installed = KernelSpecManager().find_kernel_specs()
+    if terminal.as_json:
+        listed = {name: {"spec": spec, "installed": installed.get(name)} for name, spec in specs.items()}
+        terminal.document({"kernelspecs": listed})
+    elif terminal.quiet:
+        for name in specs:
+            terminal.line(name)
+    else:
+        rows = [[name, spec["display_name"], installed.get(name, NOTHING)] for name, spec in specs.items()]
+        terminal.table(["NAME", "DISPLAY NAME", "INSTALLED IN"], rows)
+        terminal.line(f"{plural(len(specs), 'kernelspec')}." if specs else _NO_IMAGES)
+    return Exit.DONE

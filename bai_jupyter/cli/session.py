@@ -1,0 +1,275 @@
+"""``bai session``: start, list, info, logs, rm."""
+
+import argparse
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+
+from bai_jupyter.cli.login import with_manager
+from bai_jupyter.cli.terminal import (
+    NOTHING,
+    CommandFailed,
+    Exit,
+    Terminal,
+    exit_code_of,
+    ordinal,
+    plural,
+    resources,
+    span,
+)
+from bai_jupyter.client import Json, ManagerClient, SessionEnded, SessionRequest
+from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import FINAL, SessionStatus
+
+END_TIMEOUT_S = 120.0
+
+_WORDS: Mapping[str, str] = {
+    SessionStatus.PENDING: "Queued",
+    SessionStatus.SCHEDULED: "Assigned",
+    SessionStatus.PREPARING: "Preparing",
+    SessionStatus.PULLING: "Pulling",
+    SessionStatus.CREATING: "Starting",
+    SessionStatus.RUNNING: "Running",
+    SessionStatus.RESTARTING: "Restarting",
+    SessionStatus.TERMINATING: "Ending",
+    SessionStatus.TERMINATED: "Ended",
+    SessionStatus.CANCELLED: "Cancelled",
+    SessionStatus.ERROR: "Failed",
+}
+
+
+# Start
+
+
+def start(options: argparse.Namespace, terminal: Terminal) -> int:
+    return with_manager(lambda client: _start(client, options, terminal))
+
+
+async def _start(client: ManagerClient, options: argparse.Namespace, terminal: Terminal) -> int:
+    request = await _request_of(client, options)
+    created = await client.create_session(request)
+    name = created.get("sessionName") or request.name
+    if not created.get("created", True):
+        terminal.say(f"{name} exists already.")
+    if options.no_wait:
+        view = await client.get_session(created["sessionId"])
+    else:
+        view = await _wait(client, created["sessionId"], name, options.timeout, terminal)
+    _show_started(view, terminal)
+    return Exit.DONE
+
+
+async def _wait(client: ManagerClient, session: str, name: str, timeout_s: float, terminal: Terminal) -> Json:
+    try:
+        with terminal.progress(f"{name}: asked for") as show:
+            return await client.wait_for(
+                session, timeout_s=timeout_s, on_change=lambda view: show(f"{name}: {_sentence(view)}")
+            )
+    except TimeoutError:
+        raise CommandFailed(
+            f"{name} does not run after {span(timeout_s)}. It keeps its place; see: bai session info {name}",
+            Exit.TIMED_OUT,
+        ) from None
+    except SessionEnded as error:
+        raise CommandFailed(f"{name} did not start. {error}") from error
+    except asyncio.CancelledError:
+        terminal.say(f"\nStopped waiting; {name} goes on. To end it: bai session rm {name}")
+        raise
+
+
+def _show_started(view: Json, terminal: Terminal) -> None:
+    if terminal.as_json:
+        terminal.document(view)
+    elif terminal.quiet:
+        terminal.line(view["name"])
+    else:
+        terminal.line(f"{view['name']}: {_status(view)}, {resources(view.get('slots'))}. {_sentence(view)}".strip())
+
+
+async def _request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
+    mount_map = dict(pair.split(":", 1) for pair in options.mount if ":" in pair)
+    slots = {name: amount for name, amount in (("cpu", options.cpu), ("mem", options.mem)) if amount}
+    if options.gpu:
+        slots[await _gpu_slot(client)] = options.gpu
+    slots |= _pairs(options.slot, "--slot")
+    _check_slots(slots)
+    return SessionRequest(
+        name=options.name or f"session-{secrets.token_hex(3)}",
+        image=options.image,
+        resources=slots or None,
+        preset=options.preset,
+        resource_opts={"shmem": options.shm} if options.shm else {},
+        mounts=[pair.split(":", 1)[0] for pair in options.mount],
+        mount_map=mount_map,
+        environ=_pairs(options.env, "--env"),
+        resource_group=options.group,
+        reuse_if_exists=not options.new,
+    )
+
+
+async def _gpu_slot(client: ManagerClient) -> str:
+    """The slot that ``--gpu`` means here: shares where an agent offers them, else whole devices."""
+    offered = {name for agent in await client.list_agents() for name in agent.get("slots") or {}}
+    candidates = ("cuda.shares", "cuda.device", "mock.shares", "mock.device")
+    return next((name for name in candidates if name in offered), "cuda.device")
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise CommandFailed(f"{option} {text}: give NAME=VALUE.", Exit.USAGE)
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _check_slots(slots: Mapping[str, str]) -> None:
+    try:
+        ResourceSlots.parse(slots)
+    except ValueError as error:
+        raise CommandFailed(f"{error}.", Exit.USAGE) from error
+
+
+# List, info, logs
+
+
+def list_(options: argparse.Namespace, terminal: Terminal) -> int:
+    statuses = list(SessionStatus) if options.all else []
+    views = with_manager(lambda client: client.list_sessions(statuses, options.everyone))
+    if terminal.as_json:
+        terminal.document({"sessions": views})
+        return Exit.DONE
+    if terminal.quiet:
+        for view in views:
+            terminal.line(view["name"])
+        return Exit.DONE
+    headers = ["NAME", "STATUS", "ENVIRONMENT", "RESOURCES", "AGE", "WHERE", "NOTE"]
+    terminal.table(headers, [_row(view) for view in views])
+    terminal.line(_summary(views))
+    return Exit.DONE
+
+
+def _row(view: Json) -> list[str]:
+    where = view.get("agent") or NOTHING
+    if view.get("isolated") is False:
+        where += " (not isolated)"
+    age = span((view.get("age") or 0) / 1000)
+    # "Running on lab-1" says nothing that the columns do not say.
+    note = "" if _reason_code(view) in ("running", None) else _sentence(view)
+    return [view["name"], _status(view), view.get("image") or NOTHING, resources(view.get("slots")), age, where, note]
+
+
+def _summary(views: Sequence[Json]) -> str:
+    if not views:
+        return "No sessions. Start one: bai session start IMAGE (see `bai image list`), or from JupyterLab."
+    running = [view for view in views if view["status"] == SessionStatus.RUNNING]
+    used = ResourceSlots()
+    for view in views:
+        if view["status"] not in FINAL and view["status"] != SessionStatus.PENDING:
+            used = used + ResourceSlots.parse(view.get("slots") or {})
+    in_use = f" In use: {used.describe()}." if used else ""
+    return f"{plural(len(views), 'session')}, {len(running)} running.{in_use}"
+
+
+def _status(view: Json) -> str:
+    word = _WORDS.get(view["status"], view["status"])
+    if view["status"] == SessionStatus.RUNNING and view.get("unreachable"):
+        return "Unreachable"
+    queue = view.get("queue")
+    if view["status"] == SessionStatus.PENDING and queue:
+        return f"{word}, {ordinal(queue['position'])}"
+    if view["status"] == SessionStatus.PULLING and view.get("progress") is not None:
+        return f"{word} {view['progress']:.0f} %"
+    return word
+
+
+def _reason_code(view: Json) -> str | None:
+    return (view.get("reason") or {}).get("code")
+
+
+def _sentence(view: Json) -> str:
+    return (view.get("reason") or {}).get("text") or _WORDS.get(view["status"], "")
+
+
+def info(options: argparse.Namespace, terminal: Terminal) -> int:
+    view = with_manager(lambda client: client.get_session(options.session))
+    if terminal.as_json:
+        terminal.document(view)
+        return Exit.DONE
+    for name, value in _facts(view):
+        terminal.line(f"{name:<16}{value}")
+    return Exit.DONE
+
+
+def _facts(view: Json) -> list[tuple[str, str]]:
+    isolation = {True: "isolated", False: "not isolated"}.get(view.get("isolated"), "")  # type: ignore[arg-type]
+    mounts = [f"{m['target']} ({m['name']}{', read only' if m.get('read_only') else ''})" for m in view["mounts"]]
+    kernels = [f"{k['kernelspec']} {k['status']} ({k['id']})" for k in view.get("jupyterKernels") or []]
+    facts = [
+        ("Name", view["name"]),
+        ("Id", view["id"]),
+        ("Status", _status(view)),
+        ("Reason", _sentence(view)),
+        ("Environment", view.get("image")),
+        ("Resources", resources(view.get("slots"))),
+        ("Agent", view.get("agent")),
+        ("Runtime", ", ".join(part for part in (view.get("runtime"), isolation) if part)),
+        ("Age", span((view.get("age") or 0) / 1000)),
+        ("Created", view.get("creationTime")),
+        ("Ended", view.get("terminationTime")),
+        *(("Folder", mount) for mount in mounts),
+        *(("Jupyter kernel", kernel) for kernel in kernels),
+    ]
+    return [(name, str(value)) for name, value in facts if value]
+
+
+def logs(options: argparse.Namespace, terminal: Terminal) -> int:
+    text = with_manager(lambda client: client.logs(options.session))
+    if terminal.as_json:
+        terminal.document({"result": {"logs": text}})
+    elif text:
+        terminal.line(text.rstrip("\n"))
+    else:
+        terminal.say(f"The container of {options.session} printed nothing.")
+    return Exit.DONE
+
+
+# End
+
+
+def rm(options: argparse.Namespace, terminal: Terminal) -> int:
+    names = ", ".join(options.sessions)
+    if not terminal.ask(f"End {names}? Variables are lost; files in folders stay."):
+        raise CommandFailed("Nothing was ended.")
+    return with_manager(lambda client: _remove(client, options, terminal))
+
+
+async def _remove(client: ManagerClient, options: argparse.Namespace, terminal: Terminal) -> int:
+    """End each; one that cannot be ended does not keep the others."""
+    worst, ended = Exit.DONE, []
+    for session in options.sessions:
+        try:
+            view = await end(client, session, options.force, None if options.no_wait else END_TIMEOUT_S)
+            ended.append(view)
+        except BaiError as error:
+            worst = exit_code_of(error)
+            terminal.say(str(error))
+    if terminal.as_json:
+        terminal.document({"sessions": ended})
+    else:
+        for view in ended:
+            terminal.line(view["name"] if terminal.quiet else f"{view['name']}: {_status(view)}. {_sentence(view)}")
+    return worst
+
+
+async def end(client: ManagerClient, session: str, forced: bool, timeout_s: float | None) -> Json:
+    """End a session and return its last view; with ``timeout_s`` wait until it is gone."""
+    view = await client.get_session(session)
+    await client.destroy_session(view["id"], forced)
+    if timeout_s is None:
+        return await client.get_session(view["id"])
+    try:
+        return await client.wait_for(view["id"], FINAL, timeout_s)
+    except TimeoutError:
+        raise CommandFailed(
+            f"{view['name']} has not ended after {span(timeout_s)}; the manager goes on trying.", Exit.TIMED_OUT
+        ) from None

@@ -1,0 +1,171 @@
+"""The other nouns: agents, images, kernelspecs, version, help."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bai_jupyter.cli import build_parser
+from bai_jupyter.cli.terminal import Exit
+from bai_jupyter.common.errors import Forbidden
+from bai_jupyter.common.reasons import Reason
+
+SPEC = {"name": "python3", "display_name": "Python 3", "language": "python", "metadata": {"debugger": True}}
+IMAGE = {
+    "name": "bai/python:3.11",
+    "digest": "sha256:1",
+    "architecture": "x86_64",
+    "size_bytes": 400 * 1024 * 1024,
+    "labels": {},
+    "kernelspecs": [SPEC],
+    "agents": ["lab-1"],
+}
+
+
+@pytest.mark.parametrize("noun", ["session", "agent", "manager", "image", "kernelspec", "up", "down", "doctor", None])
+def test_help_begins_with_two_examples(bai, noun: str | None) -> None:
+    ran = bai(*[noun] if noun else [], "--help")
+    assert ran.code == Exit.DONE
+    head, first, second, blank, *_ = ran.lines
+    assert (head, blank) == ("Examples:", "")
+    for example in (first, second):
+        words = example.split()
+        assert words[:2] == ["bai", noun] if noun else words[0] == "bai"
+        build_parser().parse_args(words[1:])  # an example that does not parse would exit
+
+
+def test_every_command_names_a_function(bai) -> None:
+    lines = ["up", "down", "doctor", "version", "session list", "session info x", "session logs x", "session rm x"]
+    lines += ["session start x", "agent run", "agent list", "agent join-token", "manager run", "image list"]
+    lines += ["image build x", "image add x", "image rm x", "kernelspec install", "kernelspec list"]
+    for line in lines:
+        module, _, function = build_parser().parse_args(line.split()).run.partition(":")
+        assert callable(getattr(__import__(f"bai_jupyter.cli.{module}", fromlist=[function]), function))
+
+
+def test_no_command_is_wrong_usage(bai) -> None:
+    assert bai().code == Exit.USAGE
+    assert bai("session", "dance").code == Exit.USAGE
+
+
+def test_the_grammar_needs_no_server_packages() -> None:
+    heavy = "{'sqlalchemy', 'docker', 'jupyter_server', 'jupyter_client', 'rich', 'jupyterlab'}"
+    code = f"import sys, bai_jupyter.cli, bai_jupyter.cli.session; print({heavy} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout.strip() == "set()"
+
+
+# Agents
+
+
+def test_agents(bai, logged_in) -> None:
+    agent = {
+        "name": "lab-1",
+        "status": "ALIVE",
+        "resource_group": "gpu",
+        "runtime": "process",
+        "isolated": False,
+        "slots": {"cpu": "32", "mem": str(256 * 2**30), "cuda.shares": "4"},
+        "used": {"cpu": "24", "cuda.shares": "0.5"},
+        "heard_at": "2026-01-01T00:00:00+00:00",
+    }
+    logged_in.answers["GET /agents"] = {"agents": [agent, {**agent, "name": "lab-2", "status": "LOST"}]}
+    ran = bai("agent", "list")
+    assert "24/32  0 B/256 GiB  0.5/4  process (not isolated)" in ran.lines[1]
+    assert ran.lines[1].endswith(" ago")
+    assert "Unreachable" in ran.lines[2]
+    assert ran.lines[3] == "2 agents, 1 ready."
+    assert bai("agent", "list", "--json").json["agents"][0] == agent
+
+
+def test_a_join_token(bai, logged_in) -> None:
+    logged_in.answers["POST /agents/join-tokens"] = {"token": "t0k"}
+    ran = bai("agent", "join-token", "--group", "gpu", "--uses", "3", "--expires", "2h")
+    assert ran.lines == ["t0k"]
+    assert f"bai agent run --manager {logged_in.endpoint}" in ran.err
+    assert logged_in.bodies("POST /agents/join-tokens") == [{"resource_group": "gpu", "uses": 3, "expires_s": 7200}]
+    logged_in.answers["POST /agents/join-tokens"] = Forbidden(Reason.of("forbidden", role="a superadmin"))
+    assert bai("agent", "join-token").code == Exit.REFUSED
+
+
+@pytest.mark.parametrize(("noun", "module"), [("agent", "bai_agent"), ("manager", "bai_jupyter.manager")])
+def test_run_becomes_the_server(bai, monkeypatch, noun: str, module: str) -> None:
+    became = []
+    monkeypatch.setattr("os.execv", lambda program, argv: became.append(argv))
+    monkeypatch.setenv("BAI_JOIN_TOKEN", "")
+    words = ["--manager", "http://m:1", "--token", "t0k", "--name", "n"] if noun == "agent" else ["--port", "81"]
+    with pytest.raises(TypeError):  # a real execv does not come back
+        bai(noun, "run", *words, "--", "--log-level=DEBUG")
+    [argv] = became
+    assert argv[:4] == [sys.executable, "-P", "-m", module]
+    assert argv[-1] == "--log-level=DEBUG"
+    assert "t0k" not in argv
+    assert ("--ManagerApp.port=81" in argv) or ("--AgentApp.manager_url=http://m:1" in argv)
+
+
+# Images
+
+
+def test_images(bai, logged_in) -> None:
+    logged_in.answers["GET /images"] = {"images": [IMAGE, {**IMAGE, "name": "empty:1", "kernelspecs": []}]}
+    ran = bai("image", "list")
+    assert re.split(r"  +", ran.lines[1]) == ["bai/python:3.11", "400 MiB", "x86_64", "python3", "lab-1"]
+    assert "no Jupyter kernel" in ran.lines[2]
+    assert ran.lines[3] == "2 images."
+    logged_in.answers["GET /images"] = {"images": []}
+    assert bai("image", "list").lines == ["No images. Build one: bai image build python"]
+
+
+def test_add_and_forget_an_image(bai, logged_in) -> None:
+    logged_in.answers["POST /images"] = IMAGE
+    logged_in.answers["DELETE /images/bai%2Fpython%3A3.11"] = None
+    assert bai("image", "add", "bai/python:3.11").lines == ["bai/python:3.11: python3"]
+    assert logged_in.bodies("POST /images") == [{"name": "bai/python:3.11"}]
+    assert bai("image", "rm", "bai/python:3.11", "--yes").lines == ["bai/python:3.11: forgotten"]
+    assert bai("image", "rm", "other", "--yes").code == Exit.NOT_FOUND
+
+
+def test_building_adds_to_the_manager(bai, logged_in, monkeypatch) -> None:
+    asked = []
+
+    def build(names, progress, tag, base):
+        asked.append((names, tag, base))
+        progress("Step 1/2", 0.5)
+        return [f"bai/{name}:1" for name in names]
+
+    monkeypatch.setattr("bai_jupyter.cli.images.build", build)
+    logged_in.answers["POST /images"] = lambda body: {**IMAGE, "name": body["name"]}
+    ran = bai("image", "build", "python", "r", "--tag", "1")
+    assert ran.lines == ["bai/python:1", "bai/r:1"]
+    assert asked == [(["python", "r"], "1", None)]
+    assert [body["name"] for body in logged_in.bodies("POST /images")] == ["bai/python:1", "bai/r:1"]
+    assert "Step 1/2" in ran.err
+
+
+# Kernelspecs
+
+
+def test_kernelspecs_are_installed_and_listed(bai, logged_in, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix" / "share" / "jupyter"))
+    logged_in.answers["GET /images"] = {"images": [IMAGE]}
+    assert bai("kernelspec", "list").lines[1].split()[-1] == "–"  # noqa: RUF001
+    ran = bai("kernelspec", "install", "--prefix", str(tmp_path / "prefix"))
+    assert ran.code == Exit.DONE
+    path = tmp_path / "prefix" / "share" / "jupyter" / "kernels" / "bai-python-3.11-python3"
+    spec = json.loads((path / "kernel.json").read_text())
+    assert spec["display_name"] == "bai/python:3.11 · Python 3 (Backend.AI)"
+    assert spec["metadata"]["kernel_provisioner"]["config"] == {"image": "bai/python:3.11", "kernelspec": "python3"}
+    assert spec["metadata"]["debugger"] is True
+    assert str(path) in bai("kernelspec", "list").lines[1]
+
+
+def test_version(bai, logged_in) -> None:
+    logged_in.answers["GET /"] = {"version": "v7.20230615", "manager": "9.9.9"}
+    assert "9.9.9" in bai("version").lines[1]
+    assert bai("version", "--json").json["protocol"] == "1"
+
+
+def test_version_without_a_manager(bai) -> None:
+    assert bai("version").lines[1] == "Manager: not logged in to one"
