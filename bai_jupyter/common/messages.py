@@ -263,7 +263,7 @@ def decode(text: str | bytes) -> Message:
         raw = json.loads(text)
         cls = _TYPES[raw.pop("type")]
         return from_json(cls, raw)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message of protocol {PROTOCOL_VERSION}: {error!r}") from error
 
 
@@ -295,6 +295,8 @@ def _read(kind: Any, raw: Any) -> Any:
     if origin in (Union, UnionType):
         inner = [item for item in get_args(kind) if item is not NoneType]
         return None if raw is None else _read(inner[0], raw)
+    if origin in (list, dict):
+        _expect(origin, raw)
     if origin is list:
         return [_read(get_args(kind)[0], item) for item in raw]
     if origin is dict:
@@ -304,7 +306,7 @@ def _read(kind: Any, raw: Any) -> Any:
     if kind is Reason:
         return Reason.from_json(raw)
     if is_dataclass(kind):
-        hints = _hints(kind)
+        hints = _hints(kind)  # type: ignore[arg-type]
         return kind(**{name: _read(hint, raw[name]) for name, hint in hints.items() if name in raw})  # type: ignore[operator]
     return _read_plain(kind, raw)
 
@@ -314,9 +316,13 @@ def _read_plain(kind: Any, raw: Any) -> Any:
         return kind(raw)
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
+    _expect(kind, raw)
+    return raw
+
+
+def _expect(kind: type, raw: Any) -> None:
     if not isinstance(raw, kind):
         raise TypeError(f"expected {kind.__name__}, got {raw!r}")
-    return raw
 
 
 @cache

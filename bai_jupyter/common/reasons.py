@@ -22,8 +22,8 @@ _WAITING = {
     "no-agent": "No agent of group {group} is connected. Tell your admin, or start one with `bai agent run`.",
     "draining": "None of the {n} agents of group {group} takes new sessions now: they are being emptied or do not "
     "answer. It starts when one of them does.",
-    "tried-all": "Every agent of group {group} that it could use has failed to start it ({agents}). "
-    "It waits for another one; tell your admin.",
+    "tried-all": "No agent of group {group} can take it: {agents} failed to start it, lack its environment or folders, "
+    "or may not be shared. It waits for another one; tell your admin.",
     "agent-retry": "{agent} failed to start it ({fault}). Trying again, attempt {n} of {max}.",
 }
 
@@ -68,6 +68,7 @@ _REFUSED = {
     "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
     "not-running": "Session {name} is {status}; this needs a running one.",
     "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",
+    "volume-missing": "Folder {folder} lies on volume {volume}, which no agent of group {group} has. Tell your admin.",
     "path-unmounted": "{path} is not in a folder that the session mounts; the kernel starts in {cwd} instead.",
 }
 
@@ -147,7 +148,7 @@ class Reason:
             raise ValueError(f"reason {self.code!r} lacks {', '.join(sorted(missing))}")
 
     @classmethod
-    def of(cls, code: str, **params: object) -> "Reason":
+    def of(cls, code: str, /, **params: object) -> "Reason":
         return cls(code, {name: str(value) for name, value in params.items()})
 
     @property
@@ -166,7 +167,8 @@ class Reason:
     def from_json(cls, raw: Mapping[str, object]) -> "Reason":
         """Read what a peer sent; a newer peer's unknown code keeps its sentence."""
         code, params = str(raw["code"]), raw.get("params") or {}
-        assert isinstance(params, Mapping)
+        if not isinstance(params, Mapping):
+            raise TypeError(f"params of reason {code!r} are not an object")
         try:
             return cls.of(code, **params)
         except ValueError:

@@ -36,6 +36,7 @@ HEADER = struct.Struct("<IBBQ")
 _AFTER_LENGTH = HEADER.size - 4
 MAX_PIECE = 64 * 1024
 MAX_RECORD = MAX_PIECE + HEADER.size
+_READER_BYTES = 8
 
 MORE = 0x80
 """Set on a REQUEST's channel byte: another piece of the same message follows."""
@@ -110,13 +111,15 @@ def read_hello(payload: bytes) -> Hello:
     try:
         raw = json.loads(payload)
         hello = Hello(str(raw["reader"]), {str(k): int(v) for k, v in raw["positions"].items()})
-        bytes.fromhex(hello.reader)
+        if len(bytes.fromhex(hello.reader)) != _READER_BYTES or min(hello.positions.values(), default=0) < 0:
+            raise ValueError("not a reader's id, or a position below 0")
         return hello
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError("not a hello") from error
 
 
 def read_welcome(payload: bytes) -> Welcome:
+    """The relay is trusted: anything else is an error of ours, raised as it comes."""
     raw = json.loads(payload)
     return Welcome(raw["start"], raw["end"], raw["taken"])
 
@@ -130,17 +133,19 @@ class RecordReader:
     def feed(self, data: bytes) -> Iterator[Record]:
         """Yield each record that is now whole. Raises ``ValueError`` on a length that no record has."""
         self._buffer += data
-        start = 0
-        while len(self._buffer) - start >= HEADER.size:
-            length, kind, channel, offset = HEADER.unpack_from(self._buffer, start)
-            if not _AFTER_LENGTH <= length <= MAX_RECORD:
-                raise ValueError(f"record of {length} bytes")
-            end = start + 4 + length
-            if len(self._buffer) < end:
-                break
-            yield Record(kind, channel, offset, bytes(self._buffer[start + HEADER.size : end]))
-            start = end
-        del self._buffer[:start]
+        end = 0
+        try:
+            while len(self._buffer) - end >= HEADER.size:
+                length, kind, channel, offset = HEADER.unpack_from(self._buffer, end)
+                if not _AFTER_LENGTH <= length <= MAX_RECORD:
+                    raise ValueError(f"record of {length} bytes")
+                start, after = end + HEADER.size, end + 4 + length
+                if len(self._buffer) < after:
+                    break
+                end = after
+                yield Record(kind, channel, offset, bytes(self._buffer[start:end]))
+        finally:  # also when the caller stops halfway: what was given out is not given out again
+            del self._buffer[:end]
 
 
 # ZMTP 3.0 frames (RFC 23): flags, length, body

@@ -52,10 +52,11 @@ def sign(secret_key: str, parts: SignedParts, body_hash: str = EMPTY_HASH) -> st
 
 def verify(secret_key: str, parts: SignedParts, signature: str, body: bytes) -> bool:
     """True if ``signature`` is right for the empty or the real body hash. Constant time in the signature."""
-    if hmac.compare_digest(sign(secret_key, parts), signature):
+    given = signature.encode()  # compare_digest takes other characters than ASCII as bytes only
+    if hmac.compare_digest(sign(secret_key, parts).encode(), given):
         return True
     body_hash = hashlib.sha256(body).hexdigest()
-    return bool(body) and hmac.compare_digest(sign(secret_key, parts, body_hash), signature)
+    return bool(body) and hmac.compare_digest(sign(secret_key, parts, body_hash).encode(), given)
 
 
 def parse_authorization(header: str) -> tuple[str, str]:

@@ -8,9 +8,10 @@ import re
 from collections.abc import ItemsView, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?\s*$", re.IGNORECASE)
+_SIZE = re.compile(r"^\s*(\d{1,20}(?:\.\d{1,9})?)\s*([kmgtp]?)(?:i?b)?\s*$", re.IGNORECASE)
 _FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _BYTES_SLOTS = frozenset({"mem"})
+_MOST_DIGITS = 18  # before or behind the point: nine characters such as 1e9999999 would be gigabytes when written out
 
 
 def parse_size(text: str | int) -> int:
@@ -113,7 +114,7 @@ def _parse_amount(name: str, value: object) -> Decimal:
         amount = Decimal(parse_size(value)) if _is_size(name, value) else Decimal(str(value))  # type: ignore[arg-type]
     except (InvalidOperation, ValueError) as error:
         raise ValueError(f"{name}: {value!r} is not an amount") from error
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or amount < 0 or abs(amount.adjusted()) > _MOST_DIGITS:
         raise ValueError(f"{name}: {value!r} is not an amount of zero or more")
     return amount
 
