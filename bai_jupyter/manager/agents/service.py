@@ -1,0 +1,95 @@
+"""Use cases of agents and images: what the API offers, without HTTP."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from bai_jupyter.common.errors import BadRequest, NotFound, Unavailable
+from bai_jupyter.common.messages import ImageFacts, from_json
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.manager.agents.link import AgentFault, AgentLink
+from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.auth.keypairs import Caller
+from bai_jupyter.manager.auth.vault import hash_token, new_token
+from bai_jupyter.manager.db import agents, catalog
+from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
+from bai_jupyter.manager.db.store import Store
+
+INSPECT_TIMEOUT_S = 600.0  # the agent may have to pull it first
+MAX_USES, MAX_EXPIRES_S = 10_000, 30 * 86400
+
+
+class AgentService:
+    """``nudge_group`` is told when an image came that waiting sessions may need."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        nudge_group: Callable[[str | None], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store, self._registry, self._nudge_group, self._now = store, registry, nudge_group, now
+
+    async def list_agents(self) -> list[AgentRecord]:
+        return await self._store.read(agents.list_agents)
+
+    async def make_join_token(self, caller: Caller, body: Mapping[str, Any]) -> str:
+        """A token with which ``uses`` agents may join a group; it is stored as a hash and cannot be shown again."""
+        group = str(body.get("resource_group") or "default")
+        uses = _number("uses", body.get("uses", 1), MAX_USES)
+        expires_s = _number("expires_s", body.get("expires_s", 3600), MAX_EXPIRES_S)
+        token = new_token()
+        if not await self.add_join_token(token, group, uses, expires_s, caller.user_id):
+            names = ", ".join(one.name for one in await self._store.read(catalog.list_groups))
+            raise NotFound(Reason.of("group-unknown", group=group, groups=names))
+        return token
+
+    async def add_join_token(self, token: str, group: str, uses: int, expires_s: int, user_id: str | None) -> bool:
+        now = self._now()
+        expires_at = now + timedelta(seconds=expires_s)
+        return await self._store.write(agents.add_join_token, hash_token(token), group, uses, expires_at, user_id, now)
+
+    async def list_images(self) -> list[ImageRecord]:
+        return await self._store.read(catalog.list_images)
+
+    async def add_image(self, name: object) -> ImageRecord:
+        """Let an agent look inside an image, and offer it to everybody."""
+        if not isinstance(name, str) or not name:
+            raise BadRequest(Reason.of("bad-value", field="name", given=repr(name), expected="an image name"))
+        link = await self._link_that_has(name)
+        try:
+            raw = await link.call("inspect_image", {"name": name}, INSPECT_TIMEOUT_S)
+        except AgentFault as error:
+            raise BadRequest(error.reason) from error
+        image = from_json(ImageFacts, raw)
+        await self._store.write(_add_image, link, image, self._now())
+        self._nudge_group(None)
+        return next(one for one in await self.list_images() if one.name == image.name)
+
+    async def delete_image(self, name: str) -> None:
+        """Sessions that use it go on; new ones cannot."""
+        if not await self._store.write(catalog.delete_image, name):
+            raise NotFound(Reason.of("not-found", kind="image", name=name), title="No such environment image.")
+
+    async def _link_that_has(self, image: str) -> AgentLink:
+        """A linked agent, rather one that has the image."""
+        known = sorted(
+            await self.list_agents(), key=lambda agent: (image not in agent.images, agent.runtime == "process")
+        )
+        for agent in known:
+            link = self._registry.link(agent.id)
+            if link is not None:
+                return link
+        raise Unavailable("No agent is connected that could look inside the image. Start one and try again.")
+
+
+def _add_image(conn: Any, link: AgentLink, image: ImageFacts, now: datetime) -> None:
+    agents.put_image(conn, image, now)
+    agents.add_agent_image(conn, link.agent_id, image)
+
+
+def _number(field: str, given: object, largest: int) -> int:
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= largest:
+        raise BadRequest(Reason.of("bad-value", field=field, given=repr(given), expected=f"1 to {largest}"))
+    return given

@@ -1,0 +1,74 @@
+"""Agents and images."""
+
+from typing import Any
+from urllib.parse import unquote
+
+from bai_jupyter.common.messages import to_json
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
+
+
+class AgentsHandler(ApiHandler):
+    @needs("agent:read")
+    async def get(self) -> Answer:
+        return 200, {"agents": [_agent_view(one) for one in await self.services.agents.list_agents()]}
+
+
+class JoinTokensHandler(ApiHandler):
+    @needs("agent:join")
+    async def post(self) -> Answer:
+        return 201, {"token": await self.services.agents.make_join_token(self.caller, self.params)}
+
+
+class ImagesHandler(ApiHandler):
+    @needs("image:read")
+    async def get(self) -> Answer:
+        return 200, {"images": [_image_view(one) for one in await self.services.agents.list_images()]}
+
+    @needs("image:manage")
+    async def post(self) -> Answer:
+        return 201, _image_view(await self.services.agents.add_image(self.params.get("name")))
+
+
+class ImageHandler(ApiHandler):
+    @needs("image:manage")
+    async def delete(self, name: str) -> Answer:
+        await self.services.agents.delete_image(unquote(name))
+        return 204, None
+
+
+def _agent_view(agent: AgentRecord) -> dict[str, Any]:
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "status": agent.status.value,
+        "resource_group": agent.resource_group,
+        "runtime": agent.runtime,
+        "isolated": agent.isolated,
+        "architecture": agent.architecture,
+        "slots": agent.slots.to_json(),
+        "used": agent.used.to_json(),
+        "devices": to_json(agent.devices),
+        "heard_at": agent.heard_at.isoformat() if agent.heard_at else None,
+        "version": agent.version,
+    }
+
+
+def _image_view(image: ImageRecord) -> dict[str, Any]:
+    return {
+        "name": image.name,
+        "digest": image.digest,
+        "architecture": image.architecture,
+        "size_bytes": image.size_bytes,
+        "labels": dict(image.labels),
+        "kernelspecs": to_json(image.kernelspecs),
+        "agents": list(image.agents),
+    }
+
+
+ROUTES = [
+    (r"/agents", AgentsHandler),
+    (r"/agents/join-tokens", JoinTokensHandler),
+    (r"/images", ImagesHandler),
+    (r"/images/(.+)", ImageHandler),
+]

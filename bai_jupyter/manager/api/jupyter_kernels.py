@@ -1,0 +1,67 @@
+"""Jupyter kernels inside a session, and the stream to one."""
+
+from bai_jupyter.manager.agents.streams import NO_SUCH, CallerSocket
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.sessions.service import StreamRefused
+from bai_jupyter.manager.sessions.views import jupyter_kernel_view
+
+
+class JupyterKernelsHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        created = await self.services.sessions.start_jupyter_kernel(self.caller, ref, self.params)
+        return 201, jupyter_kernel_view(created)
+
+
+class JupyterKernelHandler(ApiHandler):
+    @needs("session:read")
+    async def get(self, ref: str, jupyter_kernel_id: str) -> Answer:
+        found = await self.services.sessions.get_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        return 200, jupyter_kernel_view(found)
+
+    @needs("session:control")
+    async def delete(self, ref: str, jupyter_kernel_id: str) -> Answer:
+        await self.services.sessions.end_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        return 204, None
+
+
+class RestartHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str, jupyter_kernel_id: str) -> Answer:
+        restarted = await self.services.sessions.restart_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        return 200, jupyter_kernel_view(restarted)
+
+
+class InterruptHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str, jupyter_kernel_id: str) -> Answer:
+        await self.services.sessions.interrupt_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        return 204, None
+
+
+class StreamHandler(CallerSocket, ApiHandler):
+    """``/stream/session/{s}/jupyter-kernels/{id}?generation=N``: binary frames, joined to the agent's."""
+
+    async def open(self, *args: str, **_kwargs: str) -> None:
+        ref, jupyter_kernel_id = args
+        self.tune()
+        generation = self.get_query_argument("generation", "")
+        if generation and not generation.isdecimal():
+            self.close(NO_SUCH, "generation must be a number")
+            return
+        wanted = int(generation) if generation else None
+        try:
+            self.join(await self.services.sessions.open_stream(self.caller, ref, jupyter_kernel_id, wanted))
+        except StreamRefused as error:
+            self.close(error.code, str(error)[:120])
+
+
+_ONE = r"/(?:session|kernel)/([^/]+)/jupyter-kernels"
+
+ROUTES = [
+    (_ONE, JupyterKernelsHandler),
+    (_ONE + r"/([^/]+)", JupyterKernelHandler),
+    (_ONE + r"/([^/]+)/restart", RestartHandler),
+    (_ONE + r"/([^/]+)/interrupt", InterruptHandler),
+    (r"/stream" + _ONE + r"/([^/]+)", StreamHandler),
+]

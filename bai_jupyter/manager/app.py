@@ -1,0 +1,303 @@
+"""The manager's process: its options, how the parts are joined, and in which order they start and stop."""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application as WebApplication
+from traitlets import Bool, Dict, Float, Integer, Unicode, default, validate
+from traitlets.config import Application
+
+from bai_jupyter import __version__
+from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.slots import ResourceSlots, parse_size
+from bai_jupyter.manager.agents.link import LinkHandler
+from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.agents.service import AgentService
+from bai_jupyter.manager.agents.streams import AgentSocket, Streams
+from bai_jupyter.manager.api import agents as agents_api
+from bai_jupyter.manager.api import events, jupyter_kernels, resources, sessions, system
+from bai_jupyter.manager.api.base import Services, UnknownPath, log_request
+from bai_jupyter.manager.auth.keypairs import KeypairAuth
+from bai_jupyter.manager.auth.vault import Vault, new_keypair, write_private
+from bai_jupyter.manager.db import accounts
+from bai_jupyter.manager.db.accounts import DEFAULT, NewUser
+from bai_jupyter.manager.db.records import PresetRecord
+from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.intake import Intake
+from bai_jupyter.manager.sessions.reconciler import Reconciler
+from bai_jupyter.manager.sessions.scheduling import Conditions
+from bai_jupyter.manager.sessions.service import SessionService
+from bai_jupyter.manager.sessions.views import Views
+
+JOIN_TOKEN_EXPIRES_S = 3600
+BACKLOG = 4096  # all agents dial at once after a restart
+
+
+class ManagerApp(Application):
+    """Queues sessions, places them on agents, and is the only way to their kernels."""
+
+    name = "bai-manager"
+    version = __version__
+    description = __doc__ or ""
+
+    config_file = Unicode("", help="Configuration file (Python or JSON) to read before the command line.").tag(
+        config=True
+    )
+    data_dir = Unicode(".bai/manager", help="Folder of the database and master.key; made, mode 0700, if missing.").tag(
+        config=True
+    )
+    ip = Unicode("127.0.0.1", help="Address to listen on.").tag(config=True)
+    port = Integer(8090, help="Port to listen on; 0 takes a free one.").tag(config=True)
+    db_url = Unicode(help="SQLAlchemy URL of the database. Default: manager.db in data_dir.").tag(config=True)
+    credentials_file = Unicode(
+        help="Where the first admin's endpoint, access key and secret key are written (mode 0600). "
+        "Default: credentials.json beside data_dir."
+    ).tag(config=True)
+    heartbeat_s = Float(
+        3.0, help="How often agents say that they live. One that is silent three times as long is unreachable."
+    ).tag(config=True)
+    sweep_s = Float(
+        30.0, help="How often everything is looked at again, in seconds; events make it happen at once."
+    ).tag(config=True)
+    admin_name = Unicode("admin", help="Name of the user made at the first start.").tag(config=True)
+    home_volume = Unicode("local:home", help="Volume of users' home folders, as host:volume.").tag(config=True)
+    presets = Dict(
+        {
+            "small": {"cpu": "1", "mem": "2g"},
+            "medium": {"cpu": "2", "mem": "8g"},
+            "gpu": {"cpu": "1", "mem": "2g", "cuda.device": "1"},
+        },
+        help="Resource presets made at the first start: {name: {slot: amount}}; 'shmem' sets shared memory.",
+    ).tag(config=True)
+    default_slots = Dict(
+        {"cpu": "1", "mem": "2g"}, help="Slots of a request that names none; used at the first start."
+    ).tag(config=True)
+    allow_unsafe_runtime = Bool(
+        False, help="Let several people share an agent that does not isolate them from each other."
+    ).tag(config=True)
+    join_token = Unicode(
+        help="A token with which one agent may join within the first hour. Default: $BAI_JOIN_TOKEN."
+    ).tag(config=True)
+
+    aliases = {  # noqa: RUF012 - traitlets' way
+        "config": "ManagerApp.config_file",
+        "data-dir": "ManagerApp.data_dir",
+        "ip": "ManagerApp.ip",
+        "port": "ManagerApp.port",
+        "log-level": "Application.log_level",
+    }
+
+    @default("log_level")
+    def _default_log_level(self) -> int:
+        return 20
+
+    @default("db_url")
+    def _default_db_url(self) -> str:
+        return f"sqlite:///{Path(self.data_dir).resolve() / 'manager.db'}"
+
+    @default("credentials_file")
+    def _default_credentials_file(self) -> str:
+        return str(Path(self.data_dir).resolve().parent / "credentials.json")
+
+    @default("join_token")
+    def _default_join_token(self) -> str:
+        return os.environ.get("BAI_JOIN_TOKEN", "")
+
+    @validate("heartbeat_s", "sweep_s")
+    def _check_positive(self, proposal: Any) -> float:
+        if proposal["value"] <= 0:
+            raise ValueError(f"{proposal['trait'].name} must be more than 0 seconds, not {proposal['value']}")
+        return float(proposal["value"])
+
+    # Life of the process
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        super().initialize(argv)
+        if self.config_file:
+            self.load_config_file(self.config_file)
+            self.update_config(self.cli_config)
+        self._route_logs()
+
+    def start(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        super().start()
+        try:
+            asyncio.run(self._serve())
+        except (BaiError, OSError, ValueError) as error:
+            self.log.critical("The manager cannot start: %s", error)
+            self.exit(1)
+
+    async def _serve(self) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self.start_services()
+        try:
+            await stop.wait()
+            self.log.info("stopping")
+        finally:
+            await self.stop_services()
+
+    async def start_services(self) -> None:
+        """Start everything, in order; on failure what was started is stopped again."""
+        async with AsyncExitStack() as stack:
+            await self._start_services(stack)
+            self._stack = stack.pop_all()
+
+    async def stop_services(self) -> None:
+        """Stop taking requests, end the loops, close the database: the start backwards."""
+        await self._stack.aclose()
+
+    async def _start_services(self, stack: AsyncExitStack) -> None:
+        folder = Path(self.data_dir)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.callback(_lock(folder).close)
+        self.store = Store(self.db_url)
+        stack.push_async_callback(self.store.close)
+        await self.store.open()
+        self.vault = await self._open_vault(folder)
+        await self._bootstrap()
+        intake = self._wire()
+        await self.reconciler.start(intake)
+        stack.push_async_callback(self.reconciler.stop)
+        if self.join_token:
+            await self.services.agents.add_join_token(self.join_token, DEFAULT, 1, JOIN_TOKEN_EXPIRES_S, None)
+        sockets = bind_sockets(self.port, self.ip, backlog=BACKLOG)
+        self.bound_port = sockets[0].getsockname()[1]
+        await self._write_credentials()  # before the first answer: who finds us healthy finds them too
+        server = self._make_server(intake)
+        server.add_sockets(sockets)
+        stack.push_async_callback(self._stop_server, server)
+        self.log.info("manager %s listens at %s", __version__, self.endpoint)
+
+    # Joining the parts
+
+    def _wire(self) -> Intake:
+        """Make every part and give it those below it."""
+        now = _now
+        self.registry = Registry(self.heartbeat_s)
+        hub, self.streams = Hub(), Streams()
+        conditions = Conditions(lambda agent_id: self.registry.link(agent_id) is not None, self.allow_unsafe_runtime)
+        self.reconciler = Reconciler(self.store, self.registry, hub, conditions, now, self.sweep_s)
+        nudge = self.reconciler.nudge_group
+        self.services = Services(
+            auth=KeypairAuth(self.store, self.vault, now),
+            sessions=SessionService(
+                self.store, self.registry, self.streams, hub, self.vault, self.reconciler, conditions, now
+            ),
+            agents=AgentService(self.store, self.registry, nudge, now),
+            views=Views(self.registry, self.reconciler.waiting, now),
+            hub=hub,
+            store=self.store,
+            now=now,
+        )
+        return Intake(self.store, self.registry, hub, self.vault, nudge, now)
+
+    def _make_server(self, intake: Intake) -> HTTPServer:
+        groups = (system, sessions, jupyter_kernels, events, agents_api, resources)
+        options = {"services": self.services}
+        routes: list[Any] = [(path, handler, options) for group in groups for path, handler in group.ROUTES]
+        routes += [
+            (r"/agent/link", LinkHandler, {"intake": intake}),
+            (r"/agent/streams/([^/]+)", AgentSocket, {"streams": self.streams}),
+        ]
+        web = WebApplication(
+            routes, default_handler_class=UnknownPath, default_handler_args=options, log_function=log_request
+        )
+        return HTTPServer(web)
+
+    @property
+    def endpoint(self) -> str:
+        """Where this machine reaches the manager."""
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.ip, self.ip)  # noqa: S104
+        return f"http://{host}:{self.bound_port}"
+
+    async def _stop_server(self, server: HTTPServer) -> None:
+        server.stop()
+        for link in self.registry.links():
+            self.registry.detach(link)
+            link.close()
+        await server.close_all_connections()
+
+    # First start
+
+    async def _open_vault(self, folder: Path) -> Vault:
+        is_first = await self.store.read(accounts.is_empty)
+        return await asyncio.to_thread(Vault.at, folder / "master.key", create=is_first)
+
+    async def _bootstrap(self) -> None:
+        """Fill an empty database. All in one transaction, so a kill in between leaves it empty."""
+        access_key, secret_key = new_keypair()
+        admin = NewUser(
+            name=self.admin_name,
+            role="superadmin",
+            access_key=access_key,
+            secret_encrypted=self.vault.seal(secret_key),
+            home_volume=self.home_volume,
+            home_subpath="",
+        )
+        presets = [_preset(name, dict(raw)) for name, raw in self.presets.items()]
+        slots = ResourceSlots.parse(self.default_slots)
+        if await self.store.write(accounts.bootstrap, admin, presets, slots, _now()):
+            self.log.info("first start: made user %s", self.admin_name)
+
+    async def _write_credentials(self) -> None:
+        """Write the first admin's credentials where they are missing, or name another endpoint."""
+        admin = await self.store.read(accounts.first_superadmin)
+        wanted = {
+            "endpoint": self.endpoint,
+            "access_key": admin.access_key,
+            "secret_key": self.vault.open(admin.secret_encrypted),
+            "user": admin.user_name,
+        }
+        path = Path(self.credentials_file)
+        if _read_json(path) != wanted:
+            await asyncio.to_thread(write_private, path, json.dumps(wanted, indent=2).encode() + b"\n")
+
+    def _route_logs(self) -> None:
+        """Modules log under their own names; they show where this application's log shows."""
+        for name in ("bai_jupyter", "tornado"):
+            logger = logging.getLogger(name)
+            logger.handlers[:] = self.log.handlers
+            logger.setLevel(self.log.level)
+            logger.propagate = False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _lock(folder: Path) -> TextIO:
+    """Hold the folder for this process. Raises ``BlockingIOError`` if another manager has it."""
+    path = folder / "manager.lock"
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BlockingIOError(f"another manager runs on {folder}; stop that one first") from error
+    return file
+
+
+def _preset(name: str, raw: dict[str, Any]) -> PresetRecord:
+    shm = raw.pop("shmem", None)
+    return PresetRecord(name, ResourceSlots.parse(raw), None if shm is None else parse_size(shm))
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,257 @@
+"""Units of work between scheduler and agents: what waits, placing it, what agents should run, what they say of it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bai_jupyter.common.ids import AgentId, KernelId, SessionId, UserId, new_kernel_id
+from bai_jupyter.common.messages import KernelReport
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import FINAL, KernelStatus, SessionStatus, Target
+from bai_jupyter.manager.db import admission, agents, catalog, jupyter_kernels, sessions
+from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.db.admission import Full, PolicyLimit
+from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord
+from bai_jupyter.manager.sessions import lifecycle
+from bai_jupyter.manager.sessions.lifecycle import Event
+from bai_jupyter.manager.sessions.matching import could_run
+
+_FINAL = [status.value for status in FINAL]
+_GONE = (KernelStatus.TERMINATED, KernelStatus.ERROR)
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """All that decides about one resource group, at one moment.
+
+    ``limits``: ``{access key: policies}``; ``used``: ``{scope: {slot: thousandths}}`` of the scopes of those keys;
+    ``occupants``: ``{agent that does not isolate: owners of what is on it}``.
+    """
+
+    group: GroupRecord
+    agents: Sequence[AgentRecord]
+    pending: Sequence[SessionRecord]
+    limits: Mapping[str, Sequence[PolicyLimit]]
+    used: Mapping[str, Mapping[str, int]]
+    occupants: dict[AgentId, set[UserId]]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a report changed. ``session_id`` None: nothing that is shown. ``forget``: its end is on record."""
+
+    session_id: SessionId | None = None
+    user_id: UserId | None = None
+    group: str | None = None  # where slots came free or a session waits again
+    forget: bool = False
+    summary: str = ""
+
+
+def load_group(
+    conn: Connection,
+    name: str,
+    extra_keys: Collection[tuple[str, str, str, str]] = (),
+    *,
+    with_pending: bool = True,
+) -> GroupState | None:
+    """The state of one group; None if there is no such group.
+
+    ``extra_keys`` are ``(domain, project id, user id, access key)`` of those whose limits to load even if nothing of
+    theirs waits.
+    """
+    group = next((group for group in catalog.list_groups(conn) if group.name == name), None)
+    if group is None:
+        return None
+    ids = conn.execute(
+        sa.select(t.sessions.c.id)
+        .where(t.sessions.c.status == SessionStatus.PENDING, t.sessions.c.resource_group == name)
+        .order_by(t.sessions.c.created_at, t.sessions.c.id)
+    ).scalars()
+    pending = sessions.load_many(conn, list(ids)) if with_pending else []
+    keys = {(one.domain, one.project_id, one.user_id, one.access_key) for one in pending} | set(extra_keys)
+    scopes = [f"{level}:{value}" for key in keys for level, value in zip(_LEVELS, key, strict=True)]
+    members = agents.list_agents(conn, name)
+    return GroupState(
+        group=group,
+        agents=members,
+        pending=pending,
+        limits={key[3]: admission.load_limits(conn, key[3]) for key in keys},
+        used=admission.load_used(conn, scopes),
+        occupants=_occupants(conn, [agent.id for agent in members if not agent.isolated]),
+    )
+
+
+_LEVELS = ("domain", "project", "user", "keypair")
+
+
+def place(
+    conn: Connection, session_id: SessionId, agent_id: AgentId, now: datetime, *, allow_shared: bool
+) -> UserId | None:
+    """Put a waiting session on an agent: slots, quota, kernel and status in one go. Returns its owner.
+
+    None, and nothing done, if it does not wait any more, the agent serves another person (unless ``allow_shared``),
+    or a limit would be passed: then it stays in the queue.
+    """
+    row = conn.execute(sa.select(t.sessions).where(t.sessions.c.id == session_id)).one()
+    if row.status != SessionStatus.PENDING or row.target != Target.RUNNING:
+        return None
+    agent = conn.execute(sa.select(t.agents.c.name, t.agents.c.isolated).where(t.agents.c.id == agent_id)).one()
+    is_private = not agent.isolated and not allow_shared
+    if is_private and _occupants(conn, [agent_id]).get(agent_id, set()) - {row.user_id}:
+        return None
+    savepoint = conn.begin_nested()
+    try:
+        admission.take(conn, row, agent_id)
+    except Full:
+        savepoint.rollback()
+        return None
+    savepoint.commit()
+    kernel_id = new_kernel_id()
+    conn.execute(
+        t.kernels.insert().values(
+            id=kernel_id,
+            session_id=session_id,
+            agent_id=agent_id,
+            status=SessionStatus.SCHEDULED,
+            revision=-1,
+            devices={},
+            holds_slots=True,
+            created_at=now,
+        )
+    )
+    placed = lifecycle.advance(sessions.state_of(row), Event.PLACED, Reason.of("assigned", agent=agent.name))
+    sessions.apply(conn, row, placed, now)
+    conn.execute(
+        t.sessions.update().where(t.sessions.c.id == session_id).values(kernel_id=kernel_id, attempts=row.attempts + 1)
+    )
+    return UserId(row.user_id)
+
+
+def add_passes(conn: Connection, session_id: SessionId, passes: int) -> None:
+    """Remember how many later sessions were placed while this one was first in line."""
+    conn.execute(
+        t.sessions.update().where(t.sessions.c.id == session_id).values(passed_by=t.sessions.c.passed_by + passes)
+    )
+
+
+def wanted(conn: Connection, agent_id: AgentId, session_ids: Collection[SessionId] | None) -> list[SessionRecord]:
+    """Sessions with a container that this agent should have or end: all, or those named."""
+    query = (
+        sa.select(t.sessions.c.id)
+        .select_from(t.sessions.join(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id))
+        .where(t.kernels.c.agent_id == agent_id, t.sessions.c.status.not_in(_FINAL))
+    )
+    if session_ids is not None:
+        query = query.where(t.sessions.c.id.in_(list(session_ids)))
+    return sessions.load_many(conn, list(conn.execute(query).scalars()))
+
+
+def observe(
+    conn: Connection, agent_id: AgentId, report: KernelReport, now: datetime, *, newest: bool = False
+) -> Observed:
+    """Write what an agent says of a container, and what follows for the session.
+
+    A report whose revision is not larger than the last is ignored, unless it is known to be the ``newest`` because it
+    came with the agent's Hello.
+    """
+    gone = report.status in _GONE
+    kernel = conn.execute(
+        sa.select(t.kernels).where(t.kernels.c.id == report.kernel_id, t.kernels.c.agent_id == agent_id)
+    ).first()
+    if kernel is None or kernel.terminated_at is not None:
+        return Observed(forget=gone)
+    if report.revision <= kernel.revision and not newest:
+        return Observed()
+    _write_kernel(conn, report, now if gone else None)
+    session = conn.execute(sa.select(t.sessions).where(t.sessions.c.id == kernel.session_id)).one()
+    changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
+    transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
+    if transition is not None:
+        sessions.apply(conn, session, transition, now)
+        if transition.event is Event.REQUEUED:
+            _exclude(conn, session, agent_id)
+    if transition is None and not any(changed):
+        return Observed(forget=gone)
+    return Observed(
+        session_id=SessionId(session.id),
+        user_id=UserId(session.user_id),
+        group=session.resource_group if gone else None,
+        forget=gone,
+        summary=f"{session.status} -> {transition.status} ({transition.event})" if transition else "",
+    )
+
+
+def gone_kernels(conn: Connection, agent_id: AgentId, present: Collection[KernelId]) -> list[KernelReport]:
+    """Reports an agent cannot send any more: containers that ran or were ending, and that it no longer has."""
+    query = (
+        sa.select(t.kernels.c.id, t.kernels.c.session_id, t.kernels.c.revision, t.agents.c.name)
+        .select_from(
+            t.kernels.join(t.sessions, t.sessions.c.kernel_id == t.kernels.c.id).join(
+                t.agents, t.agents.c.id == t.kernels.c.agent_id
+            )
+        )
+        .where(
+            t.kernels.c.agent_id == agent_id,
+            t.kernels.c.id.not_in(list(present)),
+            t.sessions.c.status.in_([SessionStatus.RUNNING, SessionStatus.RESTARTING, SessionStatus.TERMINATING]),
+        )
+    )
+    return [
+        KernelReport(
+            kernel_id=KernelId(row.id),
+            session_id=SessionId(row.session_id),
+            status=KernelStatus.TERMINATED,
+            revision=row.revision + 1,
+            reason=Reason.of("host-restarted", agent=row.name),
+        )
+        for row in conn.execute(query)
+    ]
+
+
+def _write_kernel(conn: Connection, report: KernelReport, terminated_at: datetime | None) -> None:
+    conn.execute(
+        t.kernels.update()
+        .where(t.kernels.c.id == report.kernel_id)
+        .values(
+            status=report.status,
+            revision=report.revision,
+            runtime_ref=report.runtime_ref,
+            devices=report.devices,
+            exit_code=report.exit_code,
+            terminated_at=terminated_at,
+        )
+    )
+
+
+def _decide(
+    conn: Connection,
+    session: sa.Row,  # type: ignore[type-arg]
+    kernel: sa.Row,  # type: ignore[type-arg]
+    report: KernelReport,
+) -> lifecycle.Transition | None:
+    members = agents.list_agents(conn, session.resource_group) if report.status in _GONE else []
+    record = sessions.load_many(conn, [session.id])[0]
+    used_up = {*session.excluded_agents, kernel.agent_id}
+    others = any(agent.id not in used_up and could_run(agent, record) for agent in members)
+    name = record.kernel.agent_name if record.kernel else kernel.agent_id
+    return lifecycle.observe(sessions.state_of(session), report, others=others, agent=name)
+
+
+def _exclude(conn: Connection, session: sa.Row, agent_id: AgentId) -> None:  # type: ignore[type-arg]
+    excluded = [*session.excluded_agents, agent_id]
+    conn.execute(t.sessions.update().where(t.sessions.c.id == session.id).values(excluded_agents=excluded))
+
+
+def _occupants(conn: Connection, agent_ids: Collection[AgentId]) -> dict[AgentId, set[UserId]]:
+    query = (
+        sa.select(t.kernels.c.agent_id, t.sessions.c.user_id)
+        .select_from(t.kernels.join(t.sessions, t.sessions.c.id == t.kernels.c.session_id))
+        .where(t.kernels.c.holds_slots.is_(True), t.kernels.c.agent_id.in_(list(agent_ids)))
+    )
+    found: dict[AgentId, set[UserId]] = {}
+    for row in conn.execute(query):
+        found.setdefault(AgentId(row.agent_id), set()).add(UserId(row.user_id))
+    return found

@@ -1,0 +1,287 @@
+"""The tables, as SQLAlchemy Core. What may be read and written with them is in the modules beside this one.
+
+Moments are aware UTC. Slot amounts in JSON columns are string decimals (``ResourceSlots.to_json``); in ``counters``
+they are whole thousandths, because a guarded update must be exact in every database.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, stored as UTC: SQLite has no time zones, so they are put back when reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+JSON = sa.JSON(none_as_null=True)
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Who
+
+domains = sa.Table(
+    "domains",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("domain", sa.ForeignKey("domains.name"), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+    sa.UniqueConstraint("domain", "name"),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("domain", sa.ForeignKey("domains.name"), nullable=False),
+    sa.Column("project_id", sa.ForeignKey("projects.id"), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+keypairs = sa.Table(
+    "keypairs",
+    metadata,
+    sa.Column("access_key", sa.String, primary_key=True),
+    sa.Column("secret_encrypted", sa.String, nullable=False),  # with master.key, which is not in the database
+    sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False, index=True),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+resource_policies = sa.Table(
+    "resource_policies",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("total_slots", JSON, nullable=False),  # an absent slot is unlimited
+    sa.Column("default_slots", JSON, nullable=False),  # for requests that name nothing
+    sa.Column("max_sessions", sa.Integer),
+)
+
+# Where
+
+resource_groups = sa.Table(
+    "resource_groups",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("selection", sa.String, nullable=False),  # dispersed, concentrated
+    sa.Column("sequencer", sa.String, nullable=False),
+    sa.Column("head_of_line_skips", sa.Integer),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+)
+
+presets = sa.Table(
+    "presets",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("slots", JSON, nullable=False),
+    sa.Column("shm_bytes", sa.BigInteger),
+    sa.Column("rank", sa.Integer, nullable=False),
+)
+
+agents = sa.Table(
+    "agents",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("credential_hash", sa.String, nullable=False, unique=True),
+    sa.Column("resource_group", sa.ForeignKey("resource_groups.name"), nullable=False, index=True),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("runtime", sa.String, nullable=False),
+    sa.Column("isolated", sa.Boolean, nullable=False),
+    sa.Column("architecture", sa.String, nullable=False),
+    sa.Column("slots", JSON, nullable=False),
+    sa.Column("devices", JSON, nullable=False),
+    sa.Column("volumes", JSON, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("heard_at", UtcDateTime),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+join_tokens = sa.Table(
+    "join_tokens",
+    metadata,
+    sa.Column("token_hash", sa.String, primary_key=True),
+    sa.Column("resource_group", sa.ForeignKey("resource_groups.name"), nullable=False),
+    sa.Column("uses_left", sa.Integer, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.ForeignKey("users.id")),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+images = sa.Table(
+    "images",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("architecture", sa.String, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("labels", JSON, nullable=False),
+    sa.Column("kernelspecs", JSON, nullable=False),
+    sa.Column("builtin", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+agent_images = sa.Table(
+    "agent_images",
+    metadata,
+    sa.Column("agent_id", sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("image", sa.String, primary_key=True),  # may be there before an admin adds it to ``images``
+    sa.Column("digest", sa.String, nullable=False),
+)
+
+vfolders = sa.Table(
+    "vfolders",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("volume", sa.String, nullable=False),  # host:volume
+    sa.Column("subpath", sa.String, nullable=False),
+    sa.Column("permission", sa.String, nullable=False),  # ro, rw, wd
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("user_id", "name"),
+)
+
+# What runs
+
+_ALIVE = sa.text("status NOT IN ('TERMINATED', 'CANCELLED', 'ERROR')")
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("access_key", sa.ForeignKey("keypairs.access_key"), nullable=False),
+    sa.Column("domain", sa.String, nullable=False),
+    sa.Column("project_id", sa.String, nullable=False),
+    sa.Column("resource_group", sa.String, nullable=False),
+    sa.Column("image", sa.String, nullable=False),
+    sa.Column("image_digest", sa.String, nullable=False),
+    sa.Column("architecture", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("reason", JSON),
+    sa.Column("slots", JSON, nullable=False),
+    sa.Column("shm_bytes", sa.BigInteger, nullable=False),
+    sa.Column("mounts", JSON, nullable=False),
+    sa.Column("environ_encrypted", sa.String, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("passed_by", sa.Integer, nullable=False),  # later sessions placed while this one was first in line
+    sa.Column("excluded_agents", JSON, nullable=False),
+    sa.Column("kernel_id", sa.String),  # the present one; earlier attempts keep their rows
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("status_changed_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("terminated_at", UtcDateTime),
+    sa.Index("uq_sessions_alive_name", "user_id", "name", unique=True, sqlite_where=_ALIVE, postgresql_where=_ALIVE),
+    sa.Index(None, "status", "created_at"),
+    sa.Index(None, "user_id", "created_at"),
+)
+
+kernels = sa.Table(
+    "kernels",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("session_id", sa.ForeignKey("sessions.id"), nullable=False, index=True),
+    sa.Column("agent_id", sa.ForeignKey("agents.id"), nullable=False, index=True),
+    sa.Column("status", sa.String, nullable=False),  # KernelStatus, or SCHEDULED before the first report
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("runtime_ref", sa.String),
+    sa.Column("devices", JSON, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("holds_slots", sa.Boolean, nullable=False),  # whether the counters include this kernel
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("terminated_at", UtcDateTime),
+)
+
+jupyter_kernels = sa.Table(
+    "jupyter_kernels",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("session_id", sa.ForeignKey("sessions.id"), nullable=False, index=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("kernelspec", sa.String, nullable=False),
+    sa.Column("interrupt_mode", sa.String, nullable=False),
+    sa.Column("secret_encrypted", sa.String, nullable=False),  # JSON {key, env}
+    sa.Column("cwd", sa.String, nullable=False),
+    sa.Column("notice", JSON),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("reason", JSON),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+# Bookkeeping
+
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("scope", sa.String, primary_key=True),  # agent:<id>, keypair:<access key>, user:, project:, domain:
+    sa.Column("slot", sa.String, primary_key=True),  # a slot, or ``#sessions``
+    sa.Column("used", sa.BigInteger, nullable=False),  # thousandths
+)
+
+status_history = sa.Table(
+    "status_history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("session_id", sa.ForeignKey("sessions.id"), nullable=False, index=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("event", sa.String, nullable=False),
+    sa.Column("reason", JSON),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False, index=True),
+    sa.Column("user_id", sa.String),
+    sa.Column("access_key", sa.String),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("result", sa.Integer, nullable=False),  # HTTP status
+    sa.Column("request_id", sa.String, nullable=False),
+)

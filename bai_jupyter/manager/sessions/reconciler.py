@@ -1,0 +1,202 @@
+"""The loops: look at a session or a group again, decide with the pure parts, carry it out. Restartable at any point.
+
+Everything that happens elsewhere only adds a key; a sweep adds all of them now and then, so a lost nudge costs time
+and nothing else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.ids import AgentId, SessionId
+from bai_jupyter.common.statuses import AgentStatus
+from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.db import admission, agents, catalog, placements, sessions
+from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.scheduler import Placement, Plan, Waiting, schedule
+from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.intake import Intake
+from bai_jupyter.manager.sessions.scheduling import Conditions, group_policy, take_snapshot
+from bai_jupyter.manager.sessions.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]  # ("session", id) or ("group", name)
+
+WORKERS = 4
+FLUSH_S = 1.0
+
+
+class Reconciler:
+    """Owns the queue of keys, the workers, and why each waiting session waits (in memory: the next pass tells anew)."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        hub: Hub,
+        conditions: Conditions,
+        now: Callable[[], datetime],
+        sweep_s: float,
+    ) -> None:
+        self._store, self._registry, self._hub, self._now = store, registry, hub, now
+        self._conditions, self._sweep_s = conditions, sweep_s
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unreachable: set[AgentId] = set()
+        self._groups: list[str] = []
+        self.waiting: dict[SessionId, Waiting] = {}
+
+    # Nudges
+
+    def nudge_session(self, session_id: SessionId) -> None:
+        self._queue.add(("session", session_id))
+
+    def nudge_group(self, name: str | None) -> None:
+        """Schedule a group again, or all."""
+        for group in self._groups if name is None else [name]:
+            self._queue.add(("group", group))
+
+    # Start and stop
+
+    async def start(self, intake: Intake) -> None:
+        self._intake = intake
+        await self._sweep()
+        loops = [self._work() for _ in range(WORKERS)]
+        loops += [self._every(self._sweep_s, self._sweep), self._every(FLUSH_S, self._watch_agents)]
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def stop(self) -> None:
+        self._queue.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Loops
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.take()
+            try:
+                await self._look_at(key)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, the loop goes on and tries again
+                self._report_failure(key, error)
+                self._queue.retry(key)
+            else:
+                self._queue.done(key)
+
+    async def _every(self, pause_s: float, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await look()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("%s failed; it is tried again in %g s", look.__name__, pause_s)
+
+    def _report_failure(self, key: Key, error: Exception) -> None:
+        if self._queue.failures(key) == 0:
+            expected = isinstance(error, BaiError)
+            log.warning("%s %s: %s; trying again", *key, error, exc_info=None if expected else error)
+
+    async def _look_at(self, key: Key) -> None:
+        kind, name = key
+        if kind == "group":
+            await self._schedule(name)
+        else:
+            await self._reconcile(SessionId(name))
+
+    # A session
+
+    async def _reconcile(self, session_id: SessionId) -> None:
+        found = await self._store.read(sessions.load_many, [session_id])
+        if not found or found[0].is_final:
+            self.waiting.pop(session_id, None)
+            return
+        session = found[0]
+        agent_id = session.kernel.agent_id if session.kernel else None
+        reachable = agent_id is not None and self._registry.link(agent_id) is not None
+        expired = await self._store.write(sessions.expire, session_id, self._now(), reachable=reachable)
+        if expired is not None:
+            log.info("session %s: %s -> %s (deadline)", session_id, session.status, expired.status)
+            self._hub.publish(session_id, session.user_id)
+        link = self._registry.link(agent_id) if agent_id is not None else None
+        if link is not None:
+            await self._intake.send_wanted(link, [session_id])
+
+    # A group
+
+    async def _schedule(self, group: str) -> None:
+        state = await self._store.read(placements.load_group, group)
+        if state is None:
+            return
+        if state.pending:
+            snapshot = take_snapshot(state, self._conditions, self._now())
+            plan = await asyncio.to_thread(schedule, snapshot, group_policy(state.group))
+            await self._commit(plan)
+            self._tell_waiting(state, plan)
+
+    async def _commit(self, plan: Plan) -> None:
+        if plan.head is not None and plan.passes:
+            await self._store.write(placements.add_passes, plan.head, plan.passes)
+        for placement in plan.placements:
+            await self._place(placement)
+
+    async def _place(self, placement: Placement) -> None:
+        session_id = placement.session_id
+        owner = await self._store.write(
+            placements.place,
+            session_id,
+            placement.agent_id,
+            self._now(),
+            allow_shared=self._conditions.allow_unsafe_runtime,
+        )
+        if owner is None:
+            return  # something changed since the snapshot; the sweep, or what changed it, brings the next pass
+        log.info("session %s: PENDING -> SCHEDULED (on %s)", session_id, placement.agent_id)
+        self.waiting.pop(session_id, None)
+        self._hub.publish(session_id, owner)
+        self.nudge_session(session_id)
+
+    def _tell_waiting(self, state: placements.GroupState, plan: Plan) -> None:
+        for session in state.pending:
+            waiting = plan.waiting.get(session.id)
+            if waiting is not None and self.waiting.get(session.id) != waiting:
+                self.waiting[session.id] = waiting
+                self._hub.publish(session.id, session.user_id)
+
+    # Now and then
+
+    async def _sweep(self) -> None:
+        """Look at everything again, and correct counters should they ever be wrong."""
+        self._groups = [group.name for group in await self._store.read(catalog.list_groups)]
+        live = await self._store.read(sessions.live_keys)
+        for session_id in self.waiting.keys() - {session_id for session_id, _ in live}:
+            del self.waiting[session_id]
+        for session_id, _ in live:
+            self.nudge_session(session_id)
+        self.nudge_group(None)
+        for wrong in await self._store.write(admission.recount):
+            log.error("counter corrected: %s", wrong)
+
+    async def _watch_agents(self) -> None:
+        """Write when agents were heard, and tell of those that fell silent or came back."""
+        heard = self._registry.take_unflushed()
+        if heard:
+            await self._store.write(agents.flush_heard, heard)
+        known = await self._store.read(agents.list_agents)
+        silent = {agent.id for agent in known if not self._registry.is_reachable(agent.id)}
+        lost, back = silent - self._unreachable, self._unreachable - silent
+        self._unreachable = set(silent)
+        if lost:
+            await self._store.write(agents.set_statuses, lost, AgentStatus.LOST)
+        if back:
+            await self._store.write(agents.set_statuses, back, AgentStatus.ALIVE)
+        for session_id, user_id in await self._store.read(sessions.on_agents, lost | back):
+            self._hub.publish(session_id, user_id)

@@ -1,0 +1,95 @@
+"""Turns a group's state into the scheduler's ``Snapshot``. Pure; the scheduler decides, ``db.placements`` commits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, cast
+
+from bai_jupyter.common.ids import AgentId, SessionId, UserId
+from bai_jupyter.manager.db.admission import SESSIONS, PolicyLimit, from_quanta
+from bai_jupyter.manager.db.placements import GroupState
+from bai_jupyter.manager.db.records import GroupRecord
+from bai_jupyter.manager.scheduler import AgentView, GroupPolicy, Limit, PendingSession, Quota, Snapshot, Usage
+from bai_jupyter.manager.sessions.matching import Placeable, excluded
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the database does not know: who can be spoken to, and whether unsafe sharing is allowed."""
+
+    is_linked: Callable[[AgentId], bool]
+    allow_unsafe_runtime: bool
+
+
+def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> Snapshot:
+    """Agents that cannot be spoken to count as full; if there is no other, the group has no agent."""
+    is_served = any(conditions.is_linked(agent.id) for agent in state.agents)
+    return Snapshot(
+        now=now,
+        group=state.group.name,
+        agents=tuple(
+            AgentView(
+                id=agent.id,
+                name=agent.name,
+                total=agent.slots,
+                used=agent.used,
+                architecture=agent.architecture,
+                schedulable=conditions.is_linked(agent.id),
+            )
+            for agent in (state.agents if is_served else ())
+        ),
+        pending=tuple(
+            PendingSession(
+                id=one.id,
+                owner=one.access_key,
+                requested=one.slots,
+                architecture=one.architecture,
+                created_at=one.created_at,
+                priority=one.priority,
+                excluded_agents=one.excluded_agents | exclusions(state, conditions, one, one.user_id),
+                passed_by=one.passed_by,
+                image=one.image,
+            )
+            for one in state.pending
+        ),
+        quotas=_quotas(state),
+    )
+
+
+def exclusions(state: GroupState, conditions: Conditions, session: Placeable, owner: UserId) -> frozenset[AgentId]:
+    """Agents that must not get this session whatever is free there."""
+    occupants = {} if conditions.allow_unsafe_runtime else state.occupants
+    return excluded(session, owner, state.agents, occupants)
+
+
+def group_policy(group: GroupRecord) -> GroupPolicy:
+    selection = cast(Literal["dispersed", "concentrated"], group.selection)
+    return GroupPolicy(selection, group.sequencer, group.head_of_line_skips)
+
+
+def candidate(
+    session_id: SessionId, owner: str, session: Placeable, now: datetime, excluded_agents: frozenset[AgentId]
+) -> PendingSession:
+    """A session that is only asked about."""
+    return PendingSession(
+        id=session_id,
+        owner=owner,
+        requested=session.slots,
+        architecture=session.architecture,
+        created_at=now,
+        excluded_agents=excluded_agents,
+        image=session.image,
+    )
+
+
+def _quotas(state: GroupState) -> dict[str, tuple[Quota, ...]]:
+    return {access_key: tuple(_quota(limit, state) for limit in limits) for access_key, limits in state.limits.items()}
+
+
+def _quota(limit: PolicyLimit, state: GroupState) -> Quota:
+    used = state.used.get(limit.scope, {})
+    return Quota(
+        limit=Limit(limit.level, limit.policy, limit.slots, limit.max_sessions),
+        usage=Usage(from_quanta(used), used.get(SESSIONS, 0)),
+        scope=limit.scope,
+    )

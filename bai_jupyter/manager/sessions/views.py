@@ -1,0 +1,119 @@
+"""What a caller sees of a session and of its Jupyter kernels, as JSON values."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from bai_jupyter.common.ids import SessionId
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import SessionStatus
+from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
+from bai_jupyter.manager.scheduler import Waiting
+
+
+class Views:
+    """Joins a session's record with what is only in memory: queue place, its agent's silence, live figures."""
+
+    def __init__(self, registry: Registry, waiting: Mapping[SessionId, Waiting], now: Callable[[], datetime]) -> None:
+        self._registry, self._waiting, self._now = registry, waiting, now
+
+    def session(self, record: SessionRecord) -> dict[str, Any]:
+        kernel = record.kernel
+        unreachable = not record.is_final and kernel is not None and not self._registry.is_reachable(kernel.agent_id)
+        reason = self._reason(record, unreachable=unreachable)
+        ended_at = record.terminated_at or self._now()
+        slots = record.slots.to_json()
+        occupied = slots if kernel is not None and not record.is_final else {}
+        return {
+            "id": record.id,
+            "name": record.name,
+            "type": record.type,
+            "domainName": record.domain,
+            "groupId": record.project_id,
+            "userId": record.user_id,
+            "image": record.image,
+            "lang": record.image,
+            "architecture": record.architecture,
+            "resourceGroup": record.resource_group,
+            "status": record.status.value,
+            "statusInfo": reason.slug,
+            "statusData": {"reason": reason.to_json()},
+            "age": int((ended_at - record.created_at).total_seconds() * 1000),
+            "creationTime": record.created_at.isoformat(),
+            "terminationTime": record.terminated_at.isoformat() if record.terminated_at else None,
+            "occupiedSlots": json.dumps(occupied),
+            "occupyingSlots": json.dumps(occupied),
+            "requestedSlots": json.dumps(slots),
+            "environ": "{}",  # may hold secrets: never shown
+            "resourceOpts": json.dumps({"shmem": str(record.shm_bytes)}),
+            "containerId": kernel.id if kernel else None,
+            "numQueriesExecuted": 0,
+            "lastStat": None,
+            "idleChecks": {},
+            "reason": reason.to_json(),
+            "queue": self._queue(record),
+            "agent": kernel.agent_name if kernel else None,
+            "runtime": kernel.runtime if kernel else None,
+            "isolated": kernel.isolated if kernel else None,
+            "unreachable": unreachable,
+            "slots": slots,
+            "mounts": [{"name": m.name, "target": m.target, "read_only": m.read_only} for m in record.mounts],
+            "jupyterKernels": [jupyter_kernel_view(one) for one in record.jupyter_kernels],
+            "liveStat": self._live_stat(record),
+            "progress": _progress(record),
+        }
+
+    def _reason(self, record: SessionRecord, *, unreachable: bool) -> Reason:
+        if record.status is SessionStatus.PENDING:
+            waiting = self._waiting.get(record.id)
+            return waiting.reason if waiting else record.reason or _queued(record)
+        if unreachable and record.kernel is not None:
+            heard_at = self._registry.heard_at(record.kernel.agent_id)
+            since = heard_at.strftime("%H:%M UTC") if heard_at else "the manager started"
+            return Reason.of("unreachable", agent=record.kernel.agent_name, time=since)
+        return record.reason or _queued(record)
+
+    def _queue(self, record: SessionRecord) -> dict[str, Any] | None:
+        waiting = self._waiting.get(record.id)
+        if waiting is None or record.status is not SessionStatus.PENDING:
+            return None
+        return {"position": waiting.position, "of": waiting.of, "estimate_s": waiting.estimate_s}
+
+    def _live_stat(self, record: SessionRecord) -> dict[str, float | None] | None:
+        if record.kernel is None or record.is_final:
+            return None
+        stats = self._registry.stats(record.kernel.agent_id, record.kernel.id)
+        if stats is None:
+            return None
+        return {name: stats.get(name) for name in ("cpu_used_s", "mem_used_bytes", "mem_limit_bytes")}
+
+
+def jupyter_kernel_view(record: JupyterKernelRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "session_id": record.session_id,
+        "generation": record.generation,
+        "kernelspec": record.kernelspec,
+        "status": record.status.value,
+        "cwd": record.cwd,
+        "notice": record.notice.text if record.notice else None,
+        "exit_code": record.exit_code,
+        "reason": record.reason.to_json() if record.reason else None,
+        "interrupt_mode": record.interrupt_mode,
+    }
+
+
+def _queued(record: SessionRecord) -> Reason:
+    return Reason.of("queued", place="Waiting", group=record.resource_group)
+
+
+def _progress(record: SessionRecord) -> float | None:
+    """Per cent of the image that is there, while it is pulled."""
+    if record.status is not SessionStatus.PULLING or record.reason is None:
+        return None
+    try:
+        return min(100.0, max(0.0, float(record.reason.params.get("pct", ""))))
+    except ValueError:
+        return None

@@ -1,0 +1,142 @@
+"""The transition table and the pure decisions around it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bai_jupyter.common.errors import InvalidTransition
+from bai_jupyter.common.ids import KernelId, SessionId
+from bai_jupyter.common.messages import KernelReport
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import FINAL, OCCUPYING, STARTING, KernelStatus, SessionStatus, Target
+from bai_jupyter.manager.sessions import lifecycle
+from bai_jupyter.manager.sessions.lifecycle import DEADLINES, TRANSITIONS, Event, SessionState
+
+S = SessionStatus
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RETRYABLE = Reason.of("engine-down", agent="lab-1", cause="no answer")
+
+
+def state(status, target=Target.RUNNING, started=None, attempts=1, reason_code=None, changed_at=NOW):
+    started = status is S.RUNNING if started is None else started
+    return SessionState(status, target, changed_at, attempts, started, reason_code)
+
+
+def report(status, reason=None, exit_code=None):
+    return KernelReport(KernelId("k"), SessionId("s"), status, 1, reason=reason, exit_code=exit_code)
+
+
+def observe(session, *args, others=True, **kwargs):
+    return lifecycle.observe(session, report(*args, **kwargs), others=others, agent="lab-1")
+
+
+def test_nothing_leaves_a_final_status():
+    assert not [status for status, _ in TRANSITIONS if status in FINAL]
+
+
+def test_every_status_that_is_not_final_can_end():
+    ends = (*FINAL,)
+    for status in set(SessionStatus) - FINAL:
+        reached, frontier = {status}, [status]
+        while frontier:
+            here = frontier.pop()
+            for (before, _), after in TRANSITIONS.items():
+                if before is here and after not in reached:
+                    reached.add(after)
+                    frontier.append(after)
+        assert reached & set(ends), status
+
+
+def test_every_status_that_is_not_final_has_a_deadline_that_the_table_knows():
+    assert DEADLINES.keys() == set(SessionStatus) - FINAL
+    for status, deadline in DEADLINES.items():
+        assert deadline is None or (status, deadline.event) in TRANSITIONS
+
+
+def test_unknown_pair_is_refused():
+    with pytest.raises(InvalidTransition, match="TERMINATED"):
+        lifecycle.next_status(S.TERMINATED, Event.RUNNING)
+
+
+@pytest.mark.parametrize("status", sorted(OCCUPYING))
+@pytest.mark.parametrize("said", list(KernelStatus))
+@pytest.mark.parametrize("target", list(Target))
+@pytest.mark.parametrize("started", [False, True])
+def test_no_report_whatever_is_a_fault(status, said, target, started):
+    transition = observe(state(status, target, started), said)
+    assert transition is None or isinstance(transition.status, SessionStatus)
+    if said in (KernelStatus.TERMINATED, KernelStatus.ERROR):
+        assert transition is not None
+        assert transition.is_final
+
+
+@pytest.mark.parametrize("status", sorted(STARTING))
+def test_steps_may_be_skipped(status):
+    assert observe(state(status), KernelStatus.RUNNING).status is S.RUNNING
+
+
+def test_running_does_not_go_back_to_starting():
+    assert observe(state(S.RUNNING), KernelStatus.PULLING) is None
+
+
+def test_reports_while_it_is_to_end_keep_the_reason():
+    transition = observe(state(S.TERMINATING, Target.TERMINATED), KernelStatus.RUNNING)
+    assert (transition.status, transition.reason) == (S.TERMINATING, None)
+    transition = observe(state(S.TERMINATING, Target.TERMINATED), KernelStatus.TERMINATED, RETRYABLE)
+    assert (transition.status, transition.reason) == (S.TERMINATED, None)
+
+
+def test_retryable_fault_goes_back_to_the_queue_while_there_is_another_agent():
+    again = observe(state(S.CREATING), KernelStatus.ERROR, RETRYABLE)
+    assert (again.status, again.reason.code) == (S.PENDING, "agent-retry")
+    assert observe(state(S.CREATING), KernelStatus.ERROR, RETRYABLE, others=False).status is S.ERROR
+    assert observe(state(S.CREATING, attempts=lifecycle.MAX_ATTEMPTS), KernelStatus.ERROR, RETRYABLE).status is S.ERROR
+
+
+def test_fault_of_the_request_is_final():
+    fault = Reason.of("kernel-missing", image="i", argv0="python", spec="python3")
+    transition = observe(state(S.CREATING), KernelStatus.ERROR, fault)
+    assert (transition.status, transition.reason) == (S.ERROR, fault)
+
+
+def test_end_without_a_cause_says_so():
+    transition = observe(state(S.RUNNING), KernelStatus.TERMINATED, exit_code=137)
+    assert transition.status is S.TERMINATED
+    assert "Ended with code 137; lab-1 recorded no cause" in transition.reason.text
+
+
+def test_start_that_takes_too_long_is_ended_and_is_an_error():
+    late = NOW + DEADLINES[S.CREATING].after
+    transition = lifecycle.expire(state(S.CREATING), late, reachable=True, group="default")
+    assert (transition.status, transition.reason.code) == (S.TERMINATING, "start-timeout")
+    ending = state(S.TERMINATING, Target.TERMINATED, started=False, reason_code="start-timeout")
+    assert observe(ending, KernelStatus.TERMINATED).status is S.ERROR
+
+
+def test_a_silent_agent_is_waited_for():
+    much_later = NOW + timedelta(days=365)
+    for status in OCCUPYING:
+        assert lifecycle.expire(state(status), much_later, reachable=False, group="default") is None
+
+
+def test_nothing_expires_early():
+    for status, deadline in DEADLINES.items():
+        if deadline is not None:
+            just_before = NOW + deadline.after - timedelta(seconds=1)
+            assert lifecycle.expire(state(status), just_before, reachable=True, group="default") is None
+
+
+def test_waiting_too_long_is_cancelled():
+    transition = lifecycle.expire(state(S.PENDING), NOW + timedelta(days=7), reachable=False, group="default")
+    assert (transition.status, transition.reason.text) == (
+        S.CANCELLED,
+        "Waited 7 days, the longest group default allows.",
+    )
+
+
+def test_ending_twice_changes_nothing():
+    reason = Reason.of("user-requested", who="alice")
+    assert lifecycle.end(state(S.RUNNING), reason).status is S.TERMINATING
+    assert lifecycle.end(state(S.PENDING), reason).status is S.CANCELLED
+    assert lifecycle.end(state(S.TERMINATING), reason) is None
+    assert lifecycle.end(state(S.TERMINATED), reason) is None
