@@ -1,0 +1,93 @@
+"""What every test may use, and what no test may leave behind.
+
+Fixtures: ``docker_client``, ``python_image``, ``chromium``, ``free_port``, ``missing``, ``test_run``. After each
+test it is checked that no process, thread, asyncio task or container of the test is left (see ``leaks.py``).
+
+Two async plugins live here side by side. Tests that use ``jp_*`` fixtures carry no marker and have sync fixtures on
+``jp_asyncio_loop``; all other async tests carry ``pytest.mark.asyncio``. Playwright keeps a loop running in the main
+thread, so a folder of browser tests overrides the autouse fixtures ``jp_asyncio_loop`` and ``jp_server_cleanup`` with
+ones that do nothing, keeps its browser module-scoped, and starts JupyterLab as a subprocess.
+"""
+
+import gc
+import os
+import shutil
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+pytest_plugins = ["pytest_jupyter.jupyter_server", "leaks"]
+
+MissingTool = Callable[[str, str], NoReturn]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked ``soak`` run only when asked for by name: ``-m soak``."""
+    if "soak" in (config.option.markexpr or ""):
+        return
+    soak = [item for item in items if item.get_closest_marker("soak")]
+    if soak:
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if item not in soak]
+
+
+@pytest.fixture(scope="session")
+def missing() -> MissingTool:
+    """``missing("docker", why)``: skip, or fail if ``BAI_TEST_REQUIRE`` (blank-separated) names that tool."""
+
+    def missing(tool: str, why: str) -> NoReturn:
+        if tool in os.environ.get("BAI_TEST_REQUIRE", "").split():
+            pytest.fail(f"{tool} is required here, but {why}", pytrace=False)
+        pytest.skip(f"no {tool}: {why}")
+
+    return missing
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def docker_client(missing: MissingTool) -> Iterator[Any]:
+    """A client of the engine. Give all that you create the labels of ``test_run``, and remove it."""
+    import docker
+    from docker.errors import DockerException
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # docker-py forgets a socket that it could not connect
+        try:
+            client, why = docker.from_env(), ""
+        except DockerException as error:
+            client, why = None, str(error)
+        gc.collect()
+    if client is None:
+        missing("docker", f"no engine answers ({why})")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def python_image(docker_client: Any) -> str:
+    """The name of a small image with ipykernel and ipywidgets; built if there is none (under a minute, or two)."""
+    from bai_jupyter.cli import images
+
+    found = images.local("bai/python-minimal:")
+    return found[-1] if found else images.build(["python-minimal"])[0]
+
+
+@pytest.fixture(scope="session")
+def chromium(missing: MissingTool) -> str:
+    """The path of a Chromium: ``$CHROMIUM``, or the first on PATH."""
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        missing("browser", "neither chromium nor google-chrome is on PATH")
+    return found
