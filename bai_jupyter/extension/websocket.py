@@ -4,7 +4,7 @@ A kernel of ours is read past Jupyter's ZMQ sockets: each page has a stream of i
 sessions, the message format, status messages, everything about local kernels.
 """
 
-from concurrent.futures import Future
+import asyncio
 from typing import Any
 
 from jupyter_server.services.kernels.connection.base import serialize_msg_to_ws_v1
@@ -50,7 +50,7 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
         kernels.add_restart_callback(self.kernel_id, self.on_kernel_restarted)
         kernels.add_restart_callback(self.kernel_id, self.on_restart_failed, "dead")
         ZMQChannelsWebsocketConnection._open_sockets.add(self)
-        connected: Future[None] = Future()
+        connected = asyncio.get_running_loop().create_future()
         connected.set_result(None)
         return connected
 
