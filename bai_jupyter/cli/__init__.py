@@ -25,6 +25,7 @@ _EXAMPLES = {
     "manager": "bai manager run --port 8090\nbai manager run --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
     "kernelspec": "bai kernelspec install --user\nbai kernelspec list",
+    "kernel": "bai kernel launch -f connection.json --image bai/python:3.11",
     "version": "bai version\nbai version --json",
 }
 
@@ -72,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument("--sys-prefix", action="store_true", help="into this Python environment")
     where.add_argument("--prefix", help="into PREFIX/share/jupyter/kernels")
     command(specs, "list", "kernelspec:list_", "Kernelspecs of the manager's images, and where they are installed")
+    kernel = noun("kernel", "Kernels for programs that start them as processes")
+    launch = command(kernel, "launch", "kernel:launch", "Be a kernel: serve a connection file from a session")
+    launch.add_argument("-f", dest="file", metavar="FILE", required=True, help="the connection file")
+    launch.add_argument("--image", required=True, help="an image of `bai image list`")
+    launch.add_argument("--kernelspec", default="python3", help="the kernelspec inside it (%(default)s)")
+    launch.add_argument("--preset", help="a resource preset")
     command(nouns, "version", "version:show", "Versions of this program, its manager and its parts")
     return parser
 

@@ -23,14 +23,14 @@ def kernelspecs_of(images: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
 
     The kernelspec is the content of a ``kernel.json``::
 
-        {"argv": ["bai-kernel"], "display_name": "python:3.11 · Python 3 (Backend.AI)", "language": "python",
+        {"argv": ["bai", "kernel", "launch", …], "display_name": "Python 3 · bai/python:3.11", "language": "python",
          "interrupt_mode": "signal", "env": {},
          "metadata": {"kernel_provisioner": {"provisioner_name": "backendai-provisioner",
                                              "config": {"image": "python:3.11", "kernelspec": "python3"}},
                       "bai": {"image": "python:3.11", "preset": None}, "debugger": True}}
 
-    ``argv`` is never run: the command inside the image is the agent's business. ``interrupt_mode`` is always
-    ``signal``, because the provisioner's ``send_signal`` asks the agent, which knows the inner kernelspec's mode.
+    ``argv`` is for programs that know nothing of provisioners and start kernels as processes (VS Code); to all others
+    the provisioner's configuration counts.
     """
     pairs = [(image, inner) for image in images for inner in image.get("kernelspecs") or []]
     taken = Counter(_plain_name(image["name"], inner["name"]) for image, inner in pairs)
@@ -55,13 +55,18 @@ def _kernelspec(image: str, inner: Mapping[str, Any]) -> dict[str, Any]:
     if "debugger" in inner_metadata:
         metadata["debugger"] = inner_metadata["debugger"]
     return {
-        "argv": ["bai-kernel"],
-        "display_name": f"{image} · {inner.get('display_name') or inner['name']} (Backend.AI)",
+        "argv": ["bai", "kernel", "launch", "-f", "{connection_file}", "--image", image, "--kernelspec", inner["name"]],
+        "display_name": f"{_short(inner.get('display_name') or inner['name'])} · {image}",
         "language": inner.get("language") or "",
-        "interrupt_mode": "signal",
+        "interrupt_mode": inner.get("interrupt_mode") or "signal",
         "env": {},
         "metadata": metadata,
     }
+
+
+def _short(display_name: str) -> str:
+    """Without the name of the implementation, which every Python says: ``Python 3 (ipykernel)``."""
+    return display_name.removesuffix(" (ipykernel)")
 
 
 def _plain_name(image: str, kernelspec: str) -> str:

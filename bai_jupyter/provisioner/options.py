@@ -4,6 +4,7 @@ Highest wins, key by key: start keyword (``bai_preset=…``) > ``BAI_*`` environ
 What nobody says is left to the manager: preset and policy.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -13,6 +14,7 @@ from bai_jupyter.client import SessionRequest
 
 _KEYS = ("image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group", "environ")
 HOME_FOLDER = "home"
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def notebook_path(cwd: str | None, home_root: str | None) -> str | None:
         return None
 
 
-def session_name(kernel_id: str) -> str:
-    """One session per kernel, found again by its name."""
-    return f"kernel-{kernel_id[:13]}"
+def session_name(kernel_id: str, notebook: str | None) -> str:
+    """One session per kernel, named for its notebook so that people know it again; the same in every server."""
+    stem = _NOT_IN_NAMES.sub("-", PurePosixPath(notebook or "").stem)[:40].strip("-._")
+    return f"{stem or 'kernel'}-{kernel_id[:8]}"

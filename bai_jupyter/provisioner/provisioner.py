@@ -59,7 +59,8 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     _remote: RemoteKernel | None = None
     _options: KernelOptions
-    _path: str | None = None
+    _notebook: str | None = None  # its path here, if a notebook asks
+    _path: str | None = None  # its folder, relative to the home vfolder's root
     _has_process = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -82,18 +83,16 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         kwargs.pop("transport_encryption", None)
         kwargs["env"] = dict(kwargs.get("env") or {})
         kwargs = await super().pre_launch(cmd=["backend.ai", self._options.image], **kwargs)
-        kwargs["env"] = self._kernel_env(kwargs["env"])
+        self._notebook = kwargs["env"].get("JPY_SESSION_NAME")
+        # Of this machine's environment nothing goes along: its paths mean nothing there, and it may hold secrets.
+        kwargs["env"] = dict(self.kernel_spec.env)
         return kwargs
-
-    def _kernel_env(self, env: dict[str, str]) -> dict[str, str]:
-        """What of a local kernel's environment means something elsewhere: not this machine's paths, and no secrets."""
-        return {name: env[name] for name in ("JPY_SESSION_NAME",) if name in env} | dict(self.kernel_spec.env)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:  # noqa: ARG002
         if self._remote is None:
             self._remote = await in_background(self._make_remote(_client_config()))
         key = self.parent.session.key
-        launch = self._remote.launch(self._options, key.decode(), self._path, kwargs["env"])
+        launch = self._remote.launch(self._options, key.decode(), self._notebook, self._path, kwargs["env"])
         try:
             async with asyncio.timeout(self.start_timeout_s):
                 ports = await in_background(launch)

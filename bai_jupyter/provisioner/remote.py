@@ -34,11 +34,17 @@ class KernelFailed(BaiError):
 class RemoteKernel:
     """One Jupyter kernel from its first launch to the end of its session, over any number of restarts.
 
-    ``on_change`` is called, on the background loop, after each change of ``view`` or ``exit_code``.
+    ``on_change`` is called, on the background loop, after each change of ``view`` or ``exit_code``. ``ports`` are the
+    local ports to open, by default free ones.
     """
 
     def __init__(
-        self, config: ClientConfig, kernel_id: str, bookmarks: Path | None, on_change: Callable[[], None]
+        self,
+        config: ClientConfig,
+        kernel_id: str,
+        bookmarks: Path | None,
+        on_change: Callable[[], None],
+        ports: Ports | None = None,
     ) -> None:
         self._client = ManagerClient(config)
         self._on_change = on_change
@@ -46,7 +52,7 @@ class RemoteKernel:
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
         self._facade: Facade | None = None
-        self._ports = Ports()
+        self._ports = ports or Ports()
         self.kernel_id = kernel_id
         self.session_id: str | None = None
         self.owns_session = True
@@ -57,7 +63,9 @@ class RemoteKernel:
 
     # Start and restart
 
-    async def launch(self, options: KernelOptions, key: str, path: str | None, env: dict[str, str]) -> Ports:
+    async def launch(
+        self, options: KernelOptions, key: str, notebook: str | None, path: str | None, env: dict[str, str]
+    ) -> Ports:
         """Start it, or restart it if it has run before. Returns the local ports once it runs there.
 
         Raises ``PublicError`` when it is refused and ``KernelFailed`` when it could not start; then nothing is left.
@@ -66,7 +74,7 @@ class RemoteKernel:
         self.exit_code = None
         try:
             if self.session_id is None:
-                await self._create(options, key, path, env)
+                await self._create(options, key, notebook, path, env)
             elif self.has_run:
                 jupyter_kernel = await self._client.restart_jupyter_kernel(self.session_id, self.kernel_id)
                 self.generation = jupyter_kernel["generation"]
@@ -81,12 +89,14 @@ class RemoteKernel:
         self.has_run = True
         return self._open()
 
-    async def _create(self, options: KernelOptions, key: str, path: str | None, env: dict[str, str]) -> None:
+    async def _create(
+        self, options: KernelOptions, key: str, notebook: str | None, path: str | None, env: dict[str, str]
+    ) -> None:
         if options.session:
             self.owns_session = False
             self.session_id = (await self._client.get_session(options.session))["id"]
         else:
-            created = await self._client.create_session(options.request(session_name(self.kernel_id)))
+            created = await self._client.create_session(options.request(session_name(self.kernel_id, notebook)))
             self.session_id = created["sessionId"]
         jupyter_kernel = await self._client.create_jupyter_kernel(
             self.session_id,

@@ -1,11 +1,14 @@
 """Kernels through the provisioner, with stock jupyter_client, in a cluster of real processes."""
 
 import asyncio
+import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +159,36 @@ async def test_nothing_is_lost_when_manager_agent_and_relay_are_killed(cluster):
         out = await asyncio.wait_for(printing, 2 * WAIT_S)
         assert out == "".join(f"{i}\n" for i in range(count))
         assert await kernel.run("print(i)") == f"{count - 1}\n"
+
+
+async def test_a_program_that_ignores_provisioners_gets_a_kernel_all_the_same(cluster, monkeypatch):
+    """VS Code and others run a kernelspec's ``argv``; that is our launcher."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    (name,) = [name for name in await cluster.write_kernelspecs() if name.endswith("python3")]
+    path = cluster.folder / "jupyter" / "kernels" / name / "kernel.json"
+    spec = json.loads(path.read_text())
+    del spec["metadata"]["kernel_provisioner"]
+    path.write_text(json.dumps(spec))
+    manager = AsyncKernelManager(kernel_name=name)
+    await manager.start_kernel(cwd=str(cluster.home))
+    client = manager.client()
+    client.start_channels()
+    await client.wait_for_ready(timeout=WAIT_S)
+    kernel = Kernel(manager, client)
+    assert await kernel.run("print(6 * 7)") == "42\n"
+    running = asyncio.ensure_future(kernel.run("while True: pass"))
+    await asyncio.sleep(0.5)
+    await manager.interrupt_kernel()
+    assert "KeyboardInterrupt" in await asyncio.wait_for(running, WAIT_S)
+    client.stop_channels()
+    await manager.shutdown_kernel()
+    manager.context.destroy(linger=0)
+    async with ManagerClient(cluster.config) as api:
+
+        async def nothing_left() -> bool:
+            return not await api.list_sessions()
+
+        await cluster.until(nothing_left)
 
 
 async def test_an_unknown_image_is_refused_with_a_sentence_and_leaves_nothing(cluster):

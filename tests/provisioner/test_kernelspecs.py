@@ -17,8 +17,18 @@ def test_one_kernelspec_for_each_jupyter_kernel_of_an_image() -> None:
     specs = kernelspecs_of([image("bai/python:3.11", "python3", "ir"), image("empty:1")])
     assert list(specs) == ["bai-python-3.11-python3", "bai-python-3.11-ir"]
     assert specs["bai-python-3.11-ir"] == {
-        "argv": ["bai-kernel"],
-        "display_name": "bai/python:3.11 · Ir (Backend.AI)",
+        "argv": [
+            "bai",
+            "kernel",
+            "launch",
+            "-f",
+            "{connection_file}",
+            "--image",
+            "bai/python:3.11",
+            "--kernelspec",
+            "ir",
+        ],
+        "display_name": "Ir · bai/python:3.11",
         "language": "python",
         "interrupt_mode": "signal",
         "env": {},

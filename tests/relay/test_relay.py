@@ -140,7 +140,7 @@ async def test_beyond_the_bound_a_reader_gets_a_gap_and_goes_on_at_a_message(set
 async def test_the_end_of_the_kernel_is_told_after_all_its_output(setup):
     await setup.keeper().start(setup.orders())
     reader = await setup.reader()
-    msg_id = reader.execute("print('last words', flush=True); import os; os._exit(3)")
+    msg_id = reader.execute("print('last words', flush=True); import os, time; time.sleep(0.3); os._exit(3)")
     heard = []
     while (received := await reader.next()) is not None:
         if received[1]["parent_header"].get("msg_id") == msg_id:

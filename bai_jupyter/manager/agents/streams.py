@@ -7,6 +7,7 @@ stops its writer, and nothing piles up here.
 import asyncio
 import hmac
 import socket
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +29,11 @@ class SplicedSocket(WebSocketHandler):
     """One side of a stream. Frames go to ``peer``; when one side closes, so does the other."""
 
     peer: "SplicedSocket | None" = None
+    is_closed = False
+
+    @cached_property
+    def _joined(self) -> asyncio.Event:
+        return asyncio.Event()
 
     @property
     def max_message_size(self) -> int:
@@ -38,11 +44,20 @@ class SplicedSocket(WebSocketHandler):
         return None  # a stalled reader would miss the pong and lose its stream; TCP keep-alive finds dead hosts
 
     def join(self, peer: "SplicedSocket") -> None:
+        """Splice the two. One that has closed before there was a peer to tell, tells it now."""
         self.peer, peer.peer = peer, self
+        self._joined.set()
+        peer._joined.set()
+        for side, other in ((self, peer), (peer, self)):
+            if side.is_closed:
+                other.on_peer_closed(side.close_code)
 
     async def on_message(self, message: str | bytes) -> None:
-        if self.peer is None or isinstance(message, str):
+        if isinstance(message, str):
             self.close(1003, "binary frames only")
+            return
+        await self._joined.wait()  # nothing more is read meanwhile
+        if self.peer is None:
             return
         try:
             await self.peer.write_message(message, binary=True)
@@ -50,6 +65,8 @@ class SplicedSocket(WebSocketHandler):
             self.close(1000)
 
     def on_close(self) -> None:
+        self.is_closed = True
+        self._joined.set()
         if self.peer is not None:
             self.peer.on_peer_closed(self.close_code)
 
