@@ -118,7 +118,7 @@ def pss_kib(pid: int) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
 
 
-async def relay_memory(cluster: Cluster, name: str, count: int = 4) -> float:
+async def relay_memory(cluster: Cluster, name: str, count: int = 2) -> float:
     """MiB of relay for each idle kernel, shared pages counted once among ``count`` of them."""
     kernels = [Kernel(name, str(cluster.home)) for _ in range(count)]
     for kernel in kernels:
