@@ -209,3 +209,21 @@ class Cluster:
                     ):
                         found.append(int(entry.name))
         return found
+
+    # What the process runtime knows of its containers
+
+    def _containers(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in (self.folder / "agent" / "kernels").glob("*/process.json")]
+
+    def devices_held(self, slot: str) -> list[str]:
+        """Ids of the devices that containers hold, as often as they are held."""
+        return [device for container in self._containers() for device in container["devices"].get(slot, {})]
+
+    def kernels_alive(self) -> set[str]:
+        """Kernel ids of containers whose process is there."""
+        alive = set()
+        for container in self._containers():
+            with suppress(OSError):
+                if b"BACKENDAI_KERNEL_ID" in Path(f"/proc/{container['pid']}/environ").read_bytes():
+                    alive.add(container["kernel_id"])
+        return alive

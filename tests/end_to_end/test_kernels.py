@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 
-from bai_jupyter.client import ManagerClient
+from bai_jupyter.client import ManagerClient, SessionRequest
 
 pytestmark = pytest.mark.asyncio
 
@@ -216,3 +216,75 @@ async def test_a_manager_that_is_away_is_said(cluster):
     with pytest.raises(Exception, match="does not answer"):
         await manager.start_kernel()
     manager.context.destroy(linger=0)
+
+
+@pytest.mark.parametrize("cluster", [RUNTIMES[1]], indirect=True)
+async def test_out_of_memory_is_said_with_its_figures(cluster):
+    async with kernel_of(cluster, bai_resources={"cpu": "1", "mem": "256m"}) as kernel:
+        kernel.client.execute("x = bytearray(1024**3)")
+
+        async def is_dead() -> bool:
+            return not await kernel.manager.is_alive()
+
+        await cluster.until(is_dead)
+        reason = kernel.manager.provisioner.reason
+        assert reason["code"] == "oom-killed"
+        assert reason["params"]["limit"] == "256 MiB"
+        assert reason["text"].startswith("Out of memory")
+
+
+GPUS = [{"id": "gpu", "count": 8, "slots": {"cuda.device": 1}, "mem": "80g"}]
+
+
+@pytest.mark.parametrize("cluster", [pytest.param({"mock_devices": GPUS}, id="8 mock GPUs")], indirect=True)
+async def test_fifty_sessions_at_once_never_share_a_gpu(cluster):
+    async with ManagerClient(cluster.config) as client:
+        (image,) = [image["name"] for image in await client.list_images()]
+        small = {"cpu": "0.01", "mem": "64m", "cuda.device": "1"}
+        wanted = [SessionRequest(f"gpu-session-{n:02}", image, resources=small) for n in range(50)]
+        await asyncio.gather(*map(client.create_session, wanted))
+        ended = 0
+        while ended < 50:
+            await cluster.until(partial(_are_running, client, min(8, 50 - ended)))
+            running = await client.list_sessions(["RUNNING"])
+            held = cluster.devices_held("cuda.device")
+            assert len(held) == len(set(held)) == len(running)
+            waiting = await client.list_sessions(["PENDING"])
+            assert all(session["reason"]["code"] == "no-room" for session in waiting)
+            assert sorted(session["queue"]["position"] for session in waiting) == list(range(1, len(waiting) + 1))
+            await asyncio.gather(*[client.destroy_session(session["id"]) for session in running])
+            ended += len(running)
+
+
+async def _are_running(client: ManagerClient, count: int) -> bool:
+    return len(await client.list_sessions(["RUNNING"])) == count
+
+
+async def test_rounds_of_kills_end_with_containers_equal_to_rows(cluster):
+    """Sessions come and go while manager and agent are killed; in the end exactly the wanted ones run."""
+    async with ManagerClient(cluster.config) as client:
+        (image,) = [image["name"] for image in await client.list_images()]
+        tiny = {"cpu": "0.01", "mem": "64m"}
+        for round_number, victim in enumerate(("agent", "manager", "agent", "manager")):
+            for n in range(4):
+                await client.create_session(SessionRequest(f"round-{round_number}-{n}", image, resources=tiny))
+            cluster.kill(victim)
+            cluster.start(victim)
+
+            async def answers() -> bool:
+                return bool(await client.list_agents())
+
+            await cluster.until(answers)
+            await client.destroy_session(f"round-{round_number}-0")
+
+        async def settled() -> bool:
+            sessions = await client.list_sessions()
+            return len(sessions) == 12 and all(session["status"] == "RUNNING" for session in sessions)
+
+        await cluster.until(settled)
+
+        async def containers_are_rows() -> bool:
+            rows = {session["containerId"] for session in await client.list_sessions()}
+            return cluster.kernels_alive() == rows
+
+        await cluster.until(containers_are_rows)
