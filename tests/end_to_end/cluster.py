@@ -88,6 +88,9 @@ class Cluster:
         process.send_signal(signum)
         process.wait(DEADLINE_S)
 
+    def signal(self, name: str, signum: int) -> None:
+        self._processes[name].send_signal(signum)
+
     def log(self, name: str) -> str:
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""

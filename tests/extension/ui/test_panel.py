@@ -109,6 +109,7 @@ def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -
     expect(rows.nth(5)).to_be_focused()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
     page.keyboard.press("Delete")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("End train-7?")
