@@ -55,7 +55,11 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
         return connected
 
     async def _write(self, channel: str, message: list[bytes]) -> None:
-        """One message to the page. Returns when it was taken."""
+        """One message to the page. Returns as soon as the system has all of it, or when the page makes room.
+
+        As soon as possible, because until this returns the message is not noted as written: a server that is killed in
+        between sends it again.
+        """
         parts = message[1:]
         facts: dict[str, Any] = {"header": None, "parent_header": None, "content": None}
         if self.subprotocol != _V1:
@@ -63,10 +67,15 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
         self._on_error(channel, facts, parts)
         try:
             if self.subprotocol == _V1:
-                await self.write_message(serialize_msg_to_ws_v1(parts, channel), binary=True)
+                packed = serialize_msg_to_ws_v1(parts, channel)
             else:
                 packed = self._reserialize_reply(facts, channel=channel)
-                await self.write_message(packed, binary=isinstance(packed, bytes))
+            writing = self.write_message(packed, binary=isinstance(packed, bytes))
+            connection = self.websocket_handler.ws_connection
+            if connection is not None and not connection.stream.writing():
+                writing.add_done_callback(_look_at)
+            else:
+                await writing
         except WebSocketClosedError:
             self.disconnect()
 
@@ -96,3 +105,9 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
     def _is_ours(self) -> bool:
         kernels = self.multi_kernel_manager
         return isinstance(kernels, BaiMappingKernelManager) and kernels.is_ours(self.kernel_manager)
+
+
+def _look_at(done: "asyncio.Future[None]") -> None:
+    """So that nobody complains of an exception that was not looked at: the next write meets it again."""
+    if not done.cancelled():
+        done.exception()

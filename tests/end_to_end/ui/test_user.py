@@ -51,7 +51,10 @@ def test_first_notebook(lab: Any, up: Any) -> None:
 
 @pytest.mark.parametrize("count", [6_000, pytest.param(30_000, marks=pytest.mark.soak)])
 def test_nothing_is_lost_in_an_open_page(lab: Any, up: Any, count: int) -> None:
-    """Server, manager, agent and relay are killed in turn while a cell prints; the page has every line once."""
+    """Server, manager, agent and relay are killed in turn while a cell prints; the page has every line.
+
+    Once, but for the message that the server was writing when it was killed: that one may come again.
+    """
     lab.new_notebook("bai/python-minimal")
     lab.run("before = 'kept'")
     lab.start(f"import time\nfor i in range({count}):\n    print(i, flush=True)\n    if i % 10 == 0: time.sleep(0.01)")
@@ -62,5 +65,7 @@ def test_nothing_is_lost_in_an_open_page(lab: Any, up: Any, count: int) -> None:
     up.kill_relay_worker()
     cell = lab.page.locator(".jp-Notebook .jp-Cell").nth(1)
     expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=200 * SECONDS)
-    assert lab.outputs(1).split() == [str(i) for i in range(count)]
+    shown = lab.outputs(1).split()
+    assert list(dict.fromkeys(shown)) == [str(i) for i in range(count)]
+    assert len(shown) <= count + 1
     assert lab.run("print(before, i)") == f"kept {count - 1}\n"
