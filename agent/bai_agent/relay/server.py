@@ -55,7 +55,6 @@ class Reader:
     sock: socket.socket
     records: RecordReader = field(default_factory=RecordReader)
     id: str | None = None  # set by HELLO
-    keeps: bool = False  # set by KEEP
     positions: dict[Channel, int] = field(default_factory=dict)
     outgoing: memoryview = field(default_factory=lambda: memoryview(b""))
     replies: list[bytes] = field(default_factory=list)
@@ -184,7 +183,6 @@ class Relay:
         elif record.kind == Kind.HELLO and reader.id is None:
             self._welcome(reader, record.payload)
         elif record.kind == Kind.KEEP:
-            reader.keeps = True
             self._hand_over(reader)
         else:
             raise ValueError(f"record of kind {record.kind} out of place")
