@@ -1,14 +1,16 @@
 """Async client of the manager API: the only way in for provisioner, spawner, extension, widgets and command line.
 
 Owns: where credentials are found, signing, errors back into the tree of ``common.errors``, one method per call of
-``docs/architecture.md``, events, and opening a kernel stream. Does not own: what to do when the manager is away (no
-call is repeated here, except by ``wait_for``, which says so), and what a stream's records mean (``common.records``).
+``docs/architecture.md``, events, carrying files, and opening a kernel stream. Does not own: what to do when the manager
+is away (no call is repeated here, except by ``wait_for``, ``upload`` and ``download``, which say so), and what a
+stream's records mean (``common.records``).
 """
 
 import asyncio
 import hashlib
 import json
 import os
+import socket
 import ssl
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -16,24 +18,30 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
 
 from bai_jupyter.common import errors, signing
-from bai_jupyter.common.errors import BaiError, PublicError, Unavailable
+from bai_jupyter.common.errors import BadRequest, BaiError, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FINAL, SessionStatus
 
 API_VERSION = "v7.20230615"
 MAX_STREAM_MESSAGE = 1024 * 1024
 CONNECT_TIMEOUT_S = 10.0
+TRANSFER_BYTES = 16 * 1024**2
+"""Files are carried in pieces of this size: so much is in memory, and is sent again after a broken connection."""
+
+_TRANSFER_TIMEOUT_S = 300.0
+_READ_BYTES = 512 * 1024
+_TRANSFER_TRIES = 6
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNBOUNDED = 1 << 62
 
@@ -51,18 +59,25 @@ class ConfigError(BaiError):
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """Where the manager is and who asks. ``endpoint`` is ``http(s)://host[:port][/prefix]``."""
+    """Where the manager is and who asks. ``endpoint`` is ``http(s)://host[:port][/prefix]``.
+
+    A session that was granted access has no keys: ``token_file`` holds its token, exchanged for a fresh one every few
+    minutes, and ``socket`` leads to the manager, where the network does not.
+    """
 
     endpoint: str
-    access_key: str
-    secret_key: str = field(repr=False)
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
     user: str = ""
+    token_file: Path | None = None
+    socket: Path | None = None
+    on_behalf_of: str = ""  # the user for whom a service acts, with its own keys
 
     def __post_init__(self) -> None:
         url = urlsplit(self.endpoint)
         if url.scheme not in _DEFAULT_PORTS or not url.hostname or url.username or url.query or url.fragment:
             raise ConfigError(f"{self.endpoint!r} is not an address such as http://127.0.0.1:8090.")
-        if not self.access_key or not self.secret_key:
+        if self.token_file is None and not (self.access_key and self.secret_key):
             raise ConfigError(f"The access key or the secret key for {self.endpoint} is empty.")
         object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
 
@@ -70,7 +85,8 @@ class ClientConfig:
 def load_config(environ: Mapping[str, str], start_dir: str | Path) -> ClientConfig | None:
     """Find credentials, or ``None`` if there are none. The first of these that exists decides:
 
-    1. ``BACKEND_ENDPOINT``, ``BACKEND_ACCESS_KEY``, ``BACKEND_SECRET_KEY`` (all three; of several endpoints the first)
+    1. ``BACKEND_ENDPOINT``, ``BACKEND_ACCESS_KEY``, ``BACKEND_SECRET_KEY`` (all three; of several endpoints the first);
+       or in a session with access to the manager ``BACKEND_ENDPOINT``, ``BAI_TOKEN_FILE``, ``BAI_MANAGER_SOCKET``
     2. the file named by ``BAI_CREDENTIALS``
     3. ``.bai/credentials.json`` in ``start_dir`` or the nearest folder above it
     4. ``~/.config/bai/credentials.json``
@@ -111,11 +127,21 @@ def read_credentials(path: Path) -> ClientConfig:
 
 
 def _from_environment(environ: Mapping[str, str]) -> ClientConfig:
+    endpoint = environ["BACKEND_ENDPOINT"].split(",")[0].strip()
     missing = [name for name in ("BACKEND_ACCESS_KEY", "BACKEND_SECRET_KEY") if not environ.get(name)]
+    if missing and environ.get("BAI_TOKEN_FILE"):
+        path = environ.get("BAI_MANAGER_SOCKET")
+        return ClientConfig(endpoint, token_file=Path(environ["BAI_TOKEN_FILE"]), socket=Path(path) if path else None)
     if missing:
         raise ConfigError(f"BACKEND_ENDPOINT is set, but {' and '.join(missing)} is not.")
-    endpoint = environ["BACKEND_ENDPOINT"].split(",")[0].strip()
     return ClientConfig(endpoint, environ["BACKEND_ACCESS_KEY"], environ["BACKEND_SECRET_KEY"])
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"The session's token cannot be read at {path}: {error.strerror}.") from error
 
 
 def _check_owner(path: Path) -> None:
@@ -211,6 +237,12 @@ class SessionRequest:
     reuse_if_exists: bool = True
     enqueue_only: bool = True
     max_wait_s: int = 0
+    manager_access: str | None = None  # "self" or "user": what the session may do at the manager by itself
+    project: str | None = None
+    read_only: Collection[str] = ()  # folders of ``mounts`` that cannot be written
+    command: str | None = None  # a batch session's, which ends with it; without one it is interactive
+    route: tuple[str, int] | None = None  # for services: a path of the manager, and the port that it leads to
+    doors: Sequence[str] = ()  # for services: the agent's doors that the session may use
 
     def to_json(self) -> Json:
         """The body of ``POST /session``; what was not given is not sent."""
@@ -222,16 +254,33 @@ class SessionRequest:
             "mount_map": dict(self.mount_map),
             "environ": dict(self.environ),
             "scalingGroup": self.resource_group,
+            "manager_access": self.manager_access,
+            "mount_options": {name: {"permission": "ro"} for name in self.read_only},
+            "route": {"path": self.route[0], "port": self.route[1]} if self.route else None,
+            "doors": list(self.doors),
         }
-        return {
+        body = {
             "name": self.name,
             "image": self.image,
-            "type": "interactive",
+            "type": "batch" if self.command else "interactive",
+            "startupCommand": self.command,
+            "group": self.project,
             "enqueueOnly": self.enqueue_only,
             "maxWaitSeconds": self.max_wait_s,
             "reuseIfExists": self.reuse_if_exists,
             "config": {key: value for key, value in config.items() if value},
         }
+        return {key: value for key, value in body.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that is fetched in pieces, as it was when the first was asked for."""
+
+    path: str
+    token: str = field(repr=False)
+    size: int
+    version: str
 
 
 # The client
@@ -374,6 +423,17 @@ class ManagerClient:
                     on_change(view)
         return None
 
+    # Apps
+
+    async def list_apps(self, session: str) -> list[Json]:
+        """``[{"name", "protocol", "ports"}]``: those of the image, and the ports that were asked for."""
+        return await self.request("GET", f"/stream{_session(session)}/apps")
+
+    async def start_app(self, session: str, app: str, timeout_s: float = 60) -> str:
+        """A link that lets a browser in within the next minute. The app is started if it does not answer."""
+        answer = await self.request("POST", f"{_session(session)}/start-service", {"app": app}, timeout_s=timeout_s)
+        return f"{answer['wsproxy_addr']}?{urlencode({'bai-token': answer['token']})}"
+
     # Jupyter kernels
 
     async def create_jupyter_kernel(
@@ -410,6 +470,154 @@ class ManagerClient:
     async def delete_jupyter_kernel(self, session: str, jupyter_kernel_id: str) -> None:
         await self.request("DELETE", _jupyter_kernel(session, jupyter_kernel_id))
 
+    # Folders and their files
+
+    async def list_folders(self) -> list[Json]:
+        """Own, shared and project folders, also those in the trash (``status``)."""
+        return await self.request("GET", "/folders")
+
+    async def get_folder(self, folder: str) -> Json:
+        return await self.request("GET", _folder(folder))
+
+    async def create_folder(
+        self, name: str, host: str | None = None, quota: str | None = None, project: str | None = None
+    ) -> Json:
+        return await self.request(
+            "POST", "/folders", {"name": name, "host": host, "quota": quota or "0", "group": project}
+        )
+
+    async def delete_folder(self, folder: str) -> None:
+        """Into the trash."""
+        await self.request("DELETE", _folder(folder))
+
+    async def restore_folder(self, folder: str) -> None:
+        await self.request("POST", f"{_folder(folder)}/restore")
+
+    async def purge_folder(self, folder: str, timeout_s: float = 3600) -> None:
+        """Delete one that is in the trash for good."""
+        await self.request("POST", f"{_folder(folder)}/purge", timeout_s=timeout_s)
+
+    async def rename_folder(self, folder: str, name: str) -> None:
+        await self.request("POST", f"{_folder(folder)}/rename", {"new_name": name})
+
+    async def invite(self, folder: str, people: Sequence[str], permission: str) -> list[str]:
+        """Who was invited; who has the folder or was invited before is left out."""
+        body = {"perm": permission, "user_ids": list(people)}
+        return (await self.request("POST", f"{_folder(folder)}/invite", body))["invited_ids"]
+
+    async def list_invitations(self) -> list[Json]:
+        return (await self.request("GET", "/folders/invitations/list"))["invitations"]
+
+    async def accept_invitation(self, invitation_id: str) -> None:
+        await self.request("POST", "/folders/invitations/accept", {"inv_id": invitation_id})
+
+    async def decline_invitation(self, invitation_id: str) -> None:
+        await self.request("DELETE", "/folders/invitations/delete", {"inv_id": invitation_id})
+
+    async def list_files(self, folder: str, path: str = "", offset: int = 0, limit: int = 1000) -> Json:
+        """``{"items": [{"name", "type", "size", "mode", "modified"}], "total"}``."""
+        body = {"path": path, "offset": offset, "limit": limit}
+        return await self.request("GET", f"{_folder(folder)}/files", body)
+
+    async def make_directory(self, folder: str, path: str) -> None:
+        """And those above it; one that is there already will do."""
+        await self.request("POST", f"{_folder(folder)}/mkdir", {"path": path, "parents": True, "exist_ok": True})
+
+    async def upload(
+        self, folder: str, path: str, source: BinaryIO, size: int, on_progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Send ``size`` bytes of a file; it is there when all of it is. Goes on after a broken connection."""
+        token = await self.begin_upload(folder, path, size)
+        offset, failures = 0, 0
+        while offset < size:
+            try:
+                if failures:
+                    offset = await self.uploaded(token)
+                piece = await asyncio.to_thread(_read_at, source, offset, min(TRANSFER_BYTES, size - offset))
+                offset, failures = await self.send_piece(token, offset, piece), 0
+            except ManagerAway:
+                failures += 1
+                if failures == _TRANSFER_TRIES:
+                    raise
+                await asyncio.sleep(_pause_s(failures))
+            if on_progress is not None:
+                on_progress(offset)
+
+    async def begin_upload(self, folder: str, path: str, size: int) -> str:
+        """The token that the pieces of this file are sent with; an empty file is there at once."""
+        return (await self.request("POST", f"{_folder(folder)}/request-upload", {"path": path, "size": size}))["token"]
+
+    async def send_piece(self, token: str, offset: int, piece: bytes) -> int:
+        """How much of the file has come then. With the last piece the file is there."""
+        sent = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        _, headers, _ = await self._carry("PATCH", "/storage/upload", token, sent, piece)
+        return int(headers["Upload-Offset"])
+
+    async def uploaded(self, token: str) -> int:
+        """How much of the file has come."""
+        _, headers, _ = await self._carry("HEAD", "/storage/upload", token, {})
+        return int(headers["Upload-Offset"])
+
+    async def drop_upload(self, token: str) -> None:
+        """Forget what has come."""
+        await self._carry("DELETE", "/storage/upload", token, {})
+
+    async def download(
+        self, folder: str, path: str, target: BinaryIO, on_progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Fetch a file; as ``upload``. Raises ``PublicError`` if it is changed meanwhile."""
+        found = await self.begin_download(folder, path)
+        start = 0
+        async for piece in self.pieces(found):
+            await asyncio.to_thread(target.write, piece)
+            start += len(piece)
+            if on_progress is not None:
+                on_progress(start, found.size)
+
+    async def begin_download(self, folder: str, path: str) -> Download:
+        token = (await self.request("POST", f"{_folder(folder)}/request-download", {"path": path}))["token"]
+        _, headers, _ = await self._carry("HEAD", "/storage/download", token, {})
+        return Download(path, token, int(headers["Content-Length"]), headers["ETag"])
+
+    async def pieces(self, download: Download) -> AsyncGenerator[bytes, None]:
+        """The file, one piece in memory at a time. Goes on after a broken connection, but not in a changed file."""
+        start, failures = 0, 0
+        while start < download.size:
+            end = min(start + TRANSFER_BYTES, download.size)
+            wanted = {"Range": f"bytes={start}-{end - 1}", "If-Range": download.version}
+            try:
+                status, _, piece = await self._carry("GET", "/storage/download", download.token, wanted)
+            except ManagerAway:
+                failures += 1
+                if failures == _TRANSFER_TRIES:
+                    raise
+                await asyncio.sleep(_pause_s(failures))
+                continue
+            if status != 206:
+                raise errors.BadRequest(Reason.of("file-changed", path=download.path))
+            yield piece
+            start, failures = start + len(piece), 0
+
+    async def _carry(
+        self, method: str, path: str, token: str, headers: Mapping[str, str], content: bytes = b""
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """One piece of a transfer, whose token is its only credential."""
+        sent = HTTPHeaders({"Host": self._host, **headers})
+        try:
+            async with (
+                asyncio.timeout(_TRANSFER_TIMEOUT_S),
+                self._send(method, self._target(path, {"token": token}), sent, content) as answer,
+            ):
+                start = await answer.started
+                received = await answer.body()
+        except (OSError, TimeoutError) as error:
+            raise ManagerAway(self.config.endpoint) from error
+        if not answer.is_complete:
+            raise ManagerAway(self.config.endpoint)
+        if not 200 <= start.code < 300:
+            raise error_of(start.code, answer.headers.get("Content-Type", ""), received, self.config.endpoint)
+        return start.code, answer.headers, received
+
     # Images, agents, groups
 
     async def list_images(self) -> list[Json]:
@@ -424,6 +632,11 @@ class ManagerClient:
     async def list_agents(self) -> list[Json]:
         return (await self.request("GET", "/agents"))["agents"]
 
+    async def set_schedulable(self, agents: Collection[str], is_schedulable: bool) -> None:
+        """Let agents take new sessions, or run empty."""
+        operation = "include-agents" if is_schedulable else "exclude-agents"
+        await self.request("POST", "/manager/scheduler/operation", {"op": operation, "args": list(agents)})
+
     async def create_join_token(self, resource_group: str = "default", uses: int = 1, expires_s: int = 3600) -> str:
         body = {"resource_group": resource_group, "uses": uses, "expires_s": expires_s}
         return (await self.request("POST", "/agents/join-tokens", body))["token"]
@@ -434,9 +647,24 @@ class ManagerClient:
     async def list_presets(self) -> list[Json]:
         return (await self.request("GET", "/resource/presets"))["presets"]
 
+    async def check_presets(self) -> Json:
+        """One's limits, use and what is left at each level, and which presets would start now."""
+        return await self.request("POST", "/resource/check-presets", {})
+
     async def whoami(self) -> Json:
         """``{"id", "name", "role"}`` of the keypair's user."""
         return (await self.request("GET", "/auth"))["user"]
+
+    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] = ()) -> Json:
+        """For a service: the user of that name for whom it may act, made if there is none."""
+        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": list(projects)})
+
+    async def graphql(self, document: str, **variables: object) -> Json:
+        """The data of a GraphQL document. Raises ``PublicError`` if the manager refuses any part of it."""
+        answer = await self.request("POST", "/admin/gql", {"query": document, "variables": variables})
+        if answer.get("errors"):
+            raise BadRequest("; ".join(str(error["message"]) for error in answer["errors"]))
+        return answer["data"]
 
     async def is_healthy(self, timeout_s: float = 5) -> bool:
         """True if a manager answers at the endpoint; says nothing about the credentials."""
@@ -459,7 +687,7 @@ class ManagerClient:
         """
         query = {"sessionId": session_id} if session_id else {"sessionName": "*"}
         try:
-            async with self._exchange("GET", "/events/session", None, query) as answer:
+            async with self._exchange("GET", "/events/session-views", None, query) as answer:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     start = await answer.started
                     if start.code != 200:
@@ -482,6 +710,8 @@ class ManagerClient:
         No compression, no delay of small packets; one unread message is held, more wait at the sender. ``read_message``
         gives ``None`` at the end; then ``close_code`` is 4404, 4409 (ended, nothing kept) or 4503 (dial again).
         """
+        if self.config.socket is not None:
+            raise ConfigError("From inside a session no Jupyter kernel's stream can be opened.")
         path = f"/stream{_session(session)}/jupyter-kernels/{quote(jupyter_kernel_id, safe='')}"
         target = self._target(path, {"generation": generation})
         scheme = "wss" if self._scheme == "https" else "ws"
@@ -515,10 +745,15 @@ class ManagerClient:
 
     def _target(self, path: str, query: Mapping[str, object] | None) -> str:
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        if self.config.on_behalf_of:
+            given["on_behalf_of"] = self.config.on_behalf_of
         return f"{self._prefix}{path}" + (f"?{urlencode(given)}" if given else "")
 
     def _headers(self, method: str, target: str, body: bytes | None) -> HTTPHeaders:
         content_type = "text/plain" if body is None else "application/json"
+        if self.config.token_file is not None:
+            bearer = f"Bearer {_read_token(self.config.token_file)}"
+            return HTTPHeaders({"Host": self._host, "Content-Type": content_type, "Authorization": bearer})
         date = datetime.now(UTC).isoformat(timespec="microseconds")
         version_header = "x-backendai-version"
         parts = signing.SignedParts(method, target, date, self._host, content_type, version_header, API_VERSION)
@@ -534,10 +769,14 @@ class ManagerClient:
         )
 
     async def _connect(self) -> Any:
-        if self._tcp is None:
-            self._tcp = TCPClient()
         if self._scheme == "https" and self._ssl is None:
             self._ssl = ssl.create_default_context()
+        if self.config.socket is not None:
+            stream = IOStream(socket.socket(socket.AF_UNIX))
+            await stream.connect(str(self.config.socket))
+            return stream if self._ssl is None else await stream.start_tls(False, self._ssl, self._hostname)
+        if self._tcp is None:
+            self._tcp = TCPClient()
         return await self._tcp.connect(self._hostname, self._port, ssl_options=self._ssl, timeout=CONNECT_TIMEOUT_S)
 
     @asynccontextmanager
@@ -546,14 +785,20 @@ class ManagerClient:
     ) -> AsyncIterator["_Answer"]:
         target = self._target(path, query)
         content = None if body is None else json.dumps(body).encode()
-        headers = self._headers(method, target, content)
-        headers["Content-Length"] = str(len(content or b""))
+        async with self._send(method, target, self._headers(method, target, content), content or b"") as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _send(self, method: str, target: str, headers: HTTPHeaders, content: bytes) -> AsyncIterator["_Answer"]:
+        headers["Content-Length"] = str(len(content))
         headers["Connection"] = "close"
         stream = await self._connect()
         reading: asyncio.Future[None] | None = None
         try:
             connection = HTTP1Connection(
-                stream, True, HTTP1ConnectionParameters(no_keep_alive=True, max_body_size=_UNBOUNDED)
+                stream,
+                True,
+                HTTP1ConnectionParameters(no_keep_alive=True, max_body_size=_UNBOUNDED, chunk_size=_READ_BYTES),
             )
             answer = _Answer()
             connection.write_headers(RequestStartLine(method, target, "HTTP/1.1"), headers, content)
@@ -641,6 +886,19 @@ class _EventReader:
 
 def _session(session: str) -> str:
     return f"/session/{quote(session, safe='')}"
+
+
+def _folder(folder: str) -> str:
+    return f"/folders/{quote(folder, safe='')}"
+
+
+def _read_at(source: BinaryIO, offset: int, length: int) -> bytes:
+    source.seek(offset)
+    return source.read(length)
+
+
+def _pause_s(failures: int) -> float:
+    return 0.1 * 2**failures
 
 
 def _jupyter_kernel(session: str, jupyter_kernel_id: str) -> str:

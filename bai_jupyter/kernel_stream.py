@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
+from tornado.websocket import WebSocketClosedError
 
-from bai_jupyter.client import ManagerAway, ManagerClient
-from bai_jupyter.common.errors import NotFound, PublicError
+from bai_jupyter.common.errors import NotFound, PublicError, Unavailable
 from bai_jupyter.common.records import (
     Channel,
     Envelope,
@@ -99,17 +99,39 @@ class Incoming:
     frames: list[bytes]
 
 
+class Connection(Protocol):
+    """What is read and written: tornado's client connection, or what stands in for one."""
+
+    close_code: int | None
+
+    def read_message(self) -> Awaitable[str | bytes | None]: ...
+
+    def write_message(self, message: bytes, binary: bool = ...) -> Awaitable[None]: ...
+
+    def close(self) -> None: ...
+
+
+class Dialler(Protocol):
+    """Who opens a stream to a Jupyter kernel's relay: ``ManagerClient``, or the manager itself.
+
+    Raises ``NotFound`` if there never will be one, ``Unavailable`` if it should be tried again.
+    """
+
+    async def open_stream(self, session: str, jupyter_kernel_id: str, generation: int) -> Any: ...
+
+
 class KernelStream:
     """One reader of one Jupyter kernel, on the event loop it was made on.
 
     ``on_message`` is awaited for each message: while it takes its time nothing more is read, all the way back to the
     tape. ``on_gap(channel)`` is told when output was dropped unread, ``on_end()`` when a generation has been read to
-    its end. ``follow(generation)`` starts reading; a larger generation replaces the one before.
+    its end. ``follow(generation)`` starts reading; a larger generation replaces the one before. With ``all_replies`` it
+    also reads what answers others' requests.
     """
 
     def __init__(
         self,
-        client: ManagerClient,
+        client: Dialler,
         session: str,
         jupyter_kernel_id: str,
         reader: str,
@@ -117,6 +139,8 @@ class KernelStream:
         on_message: Callable[[Incoming], Awaitable[None]],
         on_gap: Callable[[Channel], None] = lambda _channel: None,
         on_end: Callable[[], None] = lambda: None,
+        *,
+        all_replies: bool = False,
     ) -> None:
         self._client = client
         self._session = session
@@ -127,11 +151,12 @@ class KernelStream:
         self._on_message = on_message
         self._on_gap = on_gap
         self._on_end = on_end
+        self._all_replies = all_replies
         self._generation = 0
         self._counter: int | None = None  # known once the relay has said what it took
         self._waiting: list[tuple[Channel, bytes, list[bytes]]] = []  # before the counter is known
         self._untaken: OrderedDict[int, tuple[Channel, bytes]] = OrderedDict()
-        self._connection: WebSocketClientConnection | None = None
+        self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
     # For callers
@@ -158,6 +183,10 @@ class KernelStream:
         self._untaken[self._counter] = (channel, message)
         self._transmit(self._counter, channel, message)
 
+    def mark(self) -> tuple[int, dict[Channel, int]]:
+        """Generation and positions behind which everything lies that a request sent now will cause."""
+        return self._generation, self._bookmark.positions(self._generation) or dict.fromkeys(Channel, 0)
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -176,7 +205,7 @@ class KernelStream:
                 ended = True
             except (PublicError, OSError) as error:
                 ended = False
-                if not isinstance(error, ManagerAway):
+                if not isinstance(error, Unavailable):
                     log.warning("stream of Jupyter kernel %s: %s", self._id, error)
             else:
                 pause_s = _FIRST_PAUSE_S
@@ -188,7 +217,7 @@ class KernelStream:
 
     async def _read_once(self, generation: int) -> bool:
         """Read one connection to its end. True if there is nothing more to come."""
-        connection = await self._client.open_stream(self._session, self._id, generation)
+        connection: Connection = await self._client.open_stream(self._session, self._id, generation)
         try:
             positions = self._bookmark.positions(generation)
             reading = _Reading(positions)
@@ -206,9 +235,7 @@ class KernelStream:
             self._connection = None
             connection.close()
 
-    async def _take(
-        self, generation: int, connection: WebSocketClientConnection, reading: "_Reading", record: Record
-    ) -> bool:
+    async def _take(self, generation: int, connection: Connection, reading: "_Reading", record: Record) -> bool:
         """Deal with one record. True at the end of the tapes."""
         match record.kind:
             case Kind.DATA:
@@ -238,17 +265,16 @@ class KernelStream:
         self._bookmark.note(generation, {each: reading.frames[each].position for each in Channel})
 
     def _sort(self, channel: Channel, frames: list[bytes]) -> Incoming | None:
-        """Whose is it? ``None`` for an answer to another reader."""
+        """Whose is it? ``None`` for an answer that is none of this reader's business."""
         if channel is Channel.IOPUB:
             return Incoming(channel, None, frames)
         envelope = Envelope.read(frames[0])
         if envelope is None:  # a kernel that lost the identity frame: better to all than to none
             return Incoming(channel, None, frames)
-        return Incoming(channel, envelope, frames[1:]) if envelope.reader == self._reader_bytes else None
+        is_wanted = self._all_replies or envelope.reader == self._reader_bytes
+        return Incoming(channel, envelope, frames[1:]) if is_wanted else None
 
-    def _take_welcome(
-        self, generation: int, connection: WebSocketClientConnection, reading: "_Reading", welcome: Welcome
-    ) -> None:
+    def _take_welcome(self, generation: int, connection: Connection, reading: "_Reading", welcome: Welcome) -> None:
         reading.begin(welcome)
         self._note(generation, reading)  # "from now on" must mean the same after the next cut
         self._connection = connection

@@ -1,7 +1,8 @@
 """What every test may use, and what no test may leave behind.
 
-Fixtures: ``docker_client``, ``python_image``, ``chromium``, ``free_port``, ``missing``, ``test_run``. After each
-test it is checked that no process, thread, asyncio task or container of the test is left (see ``leaks.py``).
+Fixtures: ``docker_client``, ``python_image``, ``chromium``, ``postgresql_url`` (see ``postgresql.py``), ``free_port``,
+``small_disk``, ``missing``, ``test_run``. After each test it is checked that no process, thread, asyncio task or
+container of it is left (see ``leaks.py``).
 
 Two async plugins live here side by side. Tests that use ``jp_*`` fixtures carry no marker and have sync fixtures on
 ``jp_asyncio_loop``; all other async tests carry ``pytest.mark.asyncio``. Playwright keeps a loop running in the main
@@ -13,13 +14,15 @@ import gc
 import os
 import shutil
 import socket
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-pytest_plugins = ["pytest_jupyter.jupyter_server", "leaks"]
+pytest_plugins = ["pytest_jupyter.jupyter_server", "leaks", "postgresql"]
 
 MissingTool = Callable[[str, str], NoReturn]
 
@@ -53,6 +56,45 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class SmallDisk:
+    """A disk of a few MiB, mounted on ``folder``."""
+
+    def __init__(self, folder: Path, size: str) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=711", "tmpfs", folder], check=True)
+
+    @property
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.folder).free
+
+    def fill(self, leave: int = 0) -> None:
+        with self._ballast.open("wb") as file:
+            file.write(bytes(max(0, self.free_bytes - leave)))
+
+    def make_room(self) -> None:
+        self._ballast.unlink()
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+
+@pytest.fixture
+def small_disk(missing: MissingTool) -> Iterator[Callable[[Path, str], SmallDisk]]:
+    """``small_disk(folder, "4m")``. Ask for it before what uses the folder."""
+    if os.geteuid() != 0:
+        missing("mount", "only root may mount")
+    made: list[SmallDisk] = []
+
+    def make(folder: Path, size: str) -> SmallDisk:
+        made.append(SmallDisk(folder, size))
+        return made[-1]
+
+    yield make
+    for disk in made:
+        disk.unmount()
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from bai_agent.runtimes.base import RuntimeFault
+from bai_agent.streams import Streams
+from bai_agent.volumes import Volumes
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
+from bai_jupyter.common.errors import ProtocolError
 from bai_jupyter.common.messages import (
     PROTOCOL_VERSION,
     Call,
@@ -46,7 +50,10 @@ StreamHandler = Callable[[WebSocketClientConnection, dict[str, Any]], Awaitable[
 
 
 class FakeAgent:
-    """``hold_at``: how far starting kernels go (None: nothing is even taken up). ``fail_with``: why starting fails."""
+    """``hold_at``: how far starting kernels go (None: nothing is even taken up). ``fail_with``: why starting fails.
+
+    ``held`` are real volumes, if it is to have any.
+    """
 
     def __init__(self, endpoint: str, join_token: str | None = None, **facts: Any) -> None:
         self.endpoint, self.join_token = endpoint, join_token
@@ -61,8 +68,15 @@ class FakeAgent:
         self.calls: list[Call] = []
         self.refused: Reason | None = None
         self.on_stream: StreamHandler = echo
-        self.call_results: dict[str, dict[str, Any]] = {"interrupt": {}, "logs": {"logs": "hello\n"}}
+        self.call_results: dict[str, dict[str, Any]] = {
+            "interrupt": {},
+            "logs": {"logs": "hello\n"},
+            "remove_image": {},
+            "make_folder": {},
+        }
         self.call_errors: dict[str, Reason] = {}
+        self.held: Volumes | None = None
+        self._streams = Streams(endpoint)
         self.linked = asyncio.Event()
         self.facts = {
             "name": "lab-1",
@@ -76,6 +90,7 @@ class FakeAgent:
             **facts,
         }
         self._socket: WebSocketClientConnection | None = None
+        self._is_over = True
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Connection
@@ -116,7 +131,11 @@ class FakeAgent:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._streams.close()
         self.drop_link()
+        while not self._is_over:  # what has come and nobody took would keep tornado waiting for ever
+            with suppress(EOFError, ProtocolError):
+                await self._receive()
 
     def drop_link(self) -> None:
         self.linked.clear()
@@ -149,11 +168,13 @@ class FakeAgent:
     async def _dial(self) -> None:
         url = self.endpoint.replace("http", "ws", 1) + "/agent/link"
         self._socket = await websocket_connect(HTTPRequest(url, connect_timeout=5), max_message_size=1 << 25)
+        self._is_over = False
 
     async def _receive(self) -> Message:
         assert self._socket is not None
         text = await self._socket.read_message()
         if text is None:
+            self._is_over = True
             raise EOFError("the manager closed the link")
         return decode(text)
 
@@ -239,25 +260,42 @@ class FakeAgent:
             )
             for one in want.jupyter_kernels
         ]
-        if reports != self.kernels[want.kernel_id].jupyter_kernels:
-            await self.report(want.kernel_id, KernelStatus.RUNNING, jupyter_kernels=reports)
+        known = self.kernels[want.kernel_id]
+        if reports != known.jupyter_kernels or known.restarts != want.restarts:
+            values = {"jupyter_kernels": reports, "restarts": want.restarts}
+            await self.report(want.kernel_id, KernelStatus.RUNNING, **values)
 
     async def _answer(self, call: Call) -> None:
         error = self.call_errors.get(call.method)
         if error is None and call.method == "open_stream":
             await self._open_stream(call)
-        elif error is None and call.method == "inspect_image":
+        elif error is None and self.held is not None and call.method in self.held.calls:
+            await self._work_on_folders(call)
+        elif error is None and call.method in ("inspect_image", "commit"):
             image = replace(IMAGE, name=call.params["name"])
             await self.send(Reply(call.call_id, to_json(image), None))
         else:
             result = None if error else self.call_results[call.method]
             await self.send(Reply(call.call_id, result, error))
 
+    async def _work_on_folders(self, call: Call) -> None:
+        assert self.held is not None
+        try:
+            reply = Reply(call.call_id, await self.held.calls[call.method](call.params), None)
+        except RuntimeFault as fault:
+            reply = Reply(call.call_id, None, fault.reason)
+        await self.send(reply)
+
     async def _open_stream(self, call: Call) -> None:
+        endpoint = call.params["endpoint"]
+        if self.held is not None and endpoint["kind"] in self.held.streams:
+            await self._streams.open(call.params["stream_id"], call.params["ticket"], self.held.end(endpoint))
+            await self.send(Reply(call.call_id, {}, None))
+            return
         socket = await self.dial_stream(call.params["stream_id"], call.params["ticket"])
         try:
             await self.send(Reply(call.call_id, {}, None))
-            await self.on_stream(socket, call.params["endpoint"])
+            await self.on_stream(socket, endpoint)
         finally:
             socket.close()
 

@@ -174,7 +174,7 @@ async def endpoint() -> AsyncIterator[str]:
     routes = [
         (r"/refuse/(.+)", Refuses),
         (r"/session/(demo|s-1)", Session),
-        (r"/events/session", Events),
+        (r"/events/session-views", Events),
         (r"/stream/session/([^/]+)/jupyter-kernels/([^/]+)", Stream),
         (r"/.*", Echo),
     ]
@@ -466,3 +466,24 @@ def test_half_a_configuration_is_said(tmp_path: Path) -> None:
         load_config({"BAI_CREDENTIALS": str(broken)}, tmp_path)
     with pytest.raises(ConfigError, match="is not an address"):
         ClientConfig("127.0.0.1:8090", "a", "b")
+
+
+async def test_a_session_calls_with_the_token_of_its_file_as_it_is_now(endpoint: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    config = load_config({"BACKEND_ENDPOINT": endpoint, "BAI_TOKEN_FILE": str(token)}, tmp_path)
+    assert config is not None
+    client = ManagerClient(config)
+    for text in ("first", "second"):
+        token.write_text(f"{text}\n")
+        headers = client._headers("GET", "/auth", None)
+        assert (headers["Authorization"], "Date" in headers) == (f"Bearer {text}", False)
+    token.unlink()
+    with pytest.raises(ConfigError, match="token cannot be read"):
+        await client.whoami()
+    client.close()
+
+
+async def test_keys_that_a_session_was_given_come_before_its_own_token(tmp_path: Path) -> None:
+    environ = {"BACKEND_ENDPOINT": "http://m:1", "BAI_TOKEN_FILE": "/run/bai/token"}
+    config = load_config({**environ, "BACKEND_ACCESS_KEY": "AK", "BACKEND_SECRET_KEY": "SK"}, tmp_path)
+    assert config == ClientConfig("http://m:1", "AK", "SK")

@@ -16,21 +16,29 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"bai_jupyter": ROOT / "bai_jupyter", "bai_agent": ROOT / "agent" / "bai_agent"}
 
 COMMON = "bai_jupyter.common"
-CLIENTS = {COMMON, "bai_jupyter.client", "bai_jupyter.kernel_stream"}
+CLIENTS = {COMMON, "bai_jupyter.choice", "bai_jupyter.client", "bai_jupyter.kernel_stream"}
 STORE = {COMMON, "bai_jupyter.manager.db", "bai_jupyter.manager.auth"}
-SERVICES = {*STORE, "bai_jupyter.manager.agents", "bai_jupyter.manager.scheduler", "bai_jupyter.manager.sessions"}
+EXECUTION, PEOPLE, VFOLDERS = (f"bai_jupyter.manager.{name}" for name in ("execution", "people", "vfolders"))
+SERVICES = {
+    *STORE,
+    "bai_jupyter.manager.agents",
+    "bai_jupyter.manager.background",
+    "bai_jupyter.manager.scheduler",
+    "bai_jupyter.manager.sessions",
+}
 
 # The longest name that fits a module decides. What it may import besides itself and bai_jupyter._version.
 ALLOWED: dict[str, set[str]] = {
     "bai_jupyter": set(),
     "bai_jupyter.common": set(),
+    "bai_jupyter.choice": {COMMON},
     "bai_jupyter.client": {COMMON},
-    "bai_jupyter.kernel_stream": {COMMON, "bai_jupyter.client"},
+    "bai_jupyter.kernel_stream": {COMMON},
     "bai_jupyter.provisioner": CLIENTS,
     "bai_jupyter.spawner": CLIENTS,
     "bai_jupyter.extension": CLIENTS,
     "bai_jupyter.widgets": {COMMON, "bai_jupyter.client"},
-    "bai_jupyter.manager": {*SERVICES, "bai_jupyter.manager.api"},  # app.py and __main__.py
+    "bai_jupyter.manager": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, "bai_jupyter.manager.api"},  # app, __main__
     "bai_jupyter.manager.scheduler": {COMMON},
     "bai_jupyter.manager.sessions.lifecycle": {COMMON},
     "bai_jupyter.manager.auth": STORE,
@@ -42,9 +50,12 @@ ALLOWED: dict[str, set[str]] = {
         "bai_jupyter.manager.sessions.matching",
     },
     "bai_jupyter.manager.agents": {*STORE, "bai_jupyter.manager.sessions.lifecycle"},
-    "bai_jupyter.manager.vfolders": STORE,
-    "bai_jupyter.manager.sessions": {*SERVICES, "bai_jupyter.manager.vfolders"},
-    "bai_jupyter.manager.api": {*SERVICES, "bai_jupyter.manager.vfolders"},
+    "bai_jupyter.manager.background": STORE,
+    EXECUTION: {*SERVICES, "bai_jupyter.kernel_stream"},
+    VFOLDERS: {*STORE, "bai_jupyter.manager.agents", "bai_jupyter.manager.background"},
+    PEOPLE: {*STORE, "bai_jupyter.manager.scheduler"},
+    "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS},
+    "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS},
     "bai_jupyter.cli": {"bai_jupyter"},
     "bai_agent": {COMMON},
     "bai_agent.allocation": {COMMON},
@@ -62,7 +73,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter.extension": JUPYTER,
     "bai_jupyter.spawner": BASE | {"jupyterhub"},
     "bai_jupyter.widgets": {"IPython", "ipywidgets"},
-    "bai_jupyter.manager": BASE | {"sqlalchemy", "alembic", "cryptography", "argon2"},
+    "bai_jupyter.manager": BASE | {"sqlalchemy", "alembic", "psycopg", "cryptography", "argon2", "graphql", "yaml"},
     "bai_jupyter.manager.scheduler": set(),
     "bai_jupyter.manager.sessions.lifecycle": set(),
     "bai_jupyter.cli": JUPYTER | ENGINE | {"certifi", "nbclient", "nbformat", "rich"},

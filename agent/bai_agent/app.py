@@ -14,28 +14,36 @@ import socket
 import sys
 from contextlib import AsyncExitStack, suppress
 from decimal import Decimal
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import traitlets
 from traitlets.config import Application
 
+from bai_agent.attachments import Attachments
 from bai_agent.devices.base import DevicePlugin
 from bai_agent.devices.cpu import CpuPlugin
 from bai_agent.devices.cuda import CudaPlugin
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.mem import MemPlugin
 from bai_agent.devices.mock import MockPlugin
+from bai_agent.doors import Address, Doors
+from bai_agent.firewall import PRIVATE_NETWORKS, Policy
 from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.link import ManagerLink, websocket_url
+from bai_agent.manager_access import DOOR, ManagerAccess, address_of
 from bai_agent.reconciler import Reconciler, Site
 from bai_agent.runtimes.base import Identity, Runtime, RuntimeFault
 from bai_agent.runtimes.process import ProcessRuntime
 from bai_agent.service import AgentService
 from bai_agent.state import AlreadyRunning, StateFolder
 from bai_agent.streams import Streams
+from bai_agent.terminals import Terminals
+from bai_agent.volumes import Volumes
 from bai_jupyter._version import __version__
-from bai_jupyter.common.messages import PROTOCOL_VERSION, Hello, ImageFacts, ImagesFound
+from bai_jupyter.common.messages import PROTOCOL_VERSION, Hello, ImageFacts, ImagesFound, is_door_name
 from bai_jupyter.common.slots import parse_size
 
 _FIRST_IMAGES_S = 10.0
@@ -101,6 +109,19 @@ class AgentApp(Application):
     allow_open_network = traitlets.Bool(
         True, help="Run also where containers can reach ports of this host, and say so. Off: refuse to."
     ).tag(config=True)
+    blocked_networks = Json(
+        list,
+        help="IPv4 networks that containers cannot reach, beside this host's own ports. Default: private and "
+        "link-local ones. [] blocks none. Name servers of this host stay reachable at port 53.",
+    ).tag(config=True)
+    allowed_networks = Json(
+        list, help='Exceptions from blocked_networks, such as a file server: ["192.168.1.7/32"].'
+    ).tag(config=True)
+    doors = Json(
+        dict,
+        help="Addresses that a service such as a JupyterHub may let sessions reach, each by a socket of their own: "
+        'own: {"hub": "127.0.0.1:8081"}.',
+    ).tag(config=True)
     pids_limit = traitlets.Integer(4096, min=64, help="Processes in one container.").tag(config=True)
     orphan_grace_s = traitlets.Float(
         60.0, min=0, help="How long a container that nobody wants is kept, in seconds."
@@ -139,6 +160,30 @@ class AgentApp(Application):
         except ValueError as error:
             raise traitlets.TraitError(str(error)) from error
         return str(proposal.value)
+
+    @traitlets.default("blocked_networks")
+    def _default_blocked_networks(self) -> list[str]:
+        return list(PRIVATE_NETWORKS)
+
+    @traitlets.validate("blocked_networks", "allowed_networks")
+    def _check_networks(self, proposal: Any) -> list[str]:
+        try:
+            return [str(IPv4Network(one)) for one in proposal.value]
+        except ValueError as error:
+            raise traitlets.TraitError(
+                f"{proposal.trait.name}: {error}. Give IPv4 networks such as 192.168.0.0/16."
+            ) from error
+
+    @traitlets.validate("doors")
+    def _check_doors(self, proposal: Any) -> dict[str, str]:
+        for name, given in proposal.value.items():
+            try:
+                _address(given)
+            except ValueError as error:
+                raise traitlets.TraitError(f"doors: {name} is {given!r}; give host:port") from error
+            if not is_door_name(name) or name == DOOR:
+                raise traitlets.TraitError(f"doors: {name!r}; small letters, digits and dashes, and not {DOOR!r}")
+        return dict(proposal.value)
 
     @traitlets.validate("volumes")
     def _check_volumes(self, proposal: Any) -> dict[str, str]:
@@ -205,6 +250,8 @@ class AgentApp(Application):
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
         identity = Identity(self.run_as, self.run_as) if self.run_as else None
         streams = Streams(self.manager_url)
+        named = {name: _address(given) for name, given in self.doors.items()}
+        doors = Doors({**named, DOOR: address_of(self.manager_url)})
         images: list[ImageFacts] = []
 
         def hello(credential: str | None, join_token: str | None) -> Hello:
@@ -229,12 +276,17 @@ class AgentApp(Application):
             store,
             inventory,
             Site(self.agent_name, volumes, identity),
+            doors,
+            ManagerAccess(self.manager_url, doors),
             lambda report: link.report(report),
             orphan_grace_s=self.orphan_grace_s,
         )
         jupyter = JupyterKernels(runtime, store.path, reconciler.jupyter_changed)
         reconciler.jupyter = jupyter
-        service = AgentService(runtime, reconciler, jupyter, streams)
+        held = Volumes(volumes, self.agent_name, identity)
+        attachments = Attachments(runtime, store.path / "attached")
+        terminals = Terminals(attachments)
+        service = AgentService(runtime, reconciler, jupyter, streams, attachments, terminals, held)
         link = ManagerLink(
             self.manager_url,
             credential=store.credential(),
@@ -246,10 +298,13 @@ class AgentApp(Application):
             answer=service.answer,
             stats=reconciler.stats,
         )
+        stack.push_async_callback(held.close)
         stack.push_async_callback(jupyter.close)
         stack.push_async_callback(reconciler.stop)
+        stack.push_async_callback(terminals.close)
         stack.push_async_callback(streams.close)
         await reconciler.start()
+        await attachments.end_leftovers()
         self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
         watch = asyncio.create_task(self._watch_images(runtime, images, link))
         stack.push_async_callback(_cancelled, watch)
@@ -312,6 +367,7 @@ class AgentApp(Application):
             store.own_id(),
             self.agent_name,
             allow_open_network=self.allow_open_network,
+            network_policy=Policy(_networks(self.blocked_networks), _networks(self.allowed_networks)),
             pids_limit=self.pids_limit,
             labels=self.container_labels,
         )
@@ -323,6 +379,18 @@ class AgentApp(Application):
         clean = getattr(runtime, "cleanup", None)
         if clean is not None:
             await clean()
+
+
+def _address(given: object) -> Address:
+    """``host:port``. Raises ``ValueError``."""
+    url = urlsplit(f"//{given}")
+    if not url.hostname or not url.port:
+        raise ValueError(given)
+    return url.hostname, url.port
+
+
+def _networks(given: list[str]) -> tuple[IPv4Network, ...]:
+    return tuple(map(IPv4Network, given))
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -1,39 +1,101 @@
-"""Rules that keep containers off the host: its ports, the engine, and the cloud's metadata address.
+"""Rules that keep containers off the host and its neighbours: ports, the engine, private networks, cloud metadata.
 
-``icc=false`` stops containers talking to one another, but leaves every port of the host open to them. Two chains of our
-own per bridge, so that putting them up twice changes nothing and taking them down leaves no trace. Outward internet
-stays open. Owns no bridge; the docker runtime makes that.
+``icc=false`` stops containers talking to one another, but leaves every port of the host open to them. Chains of our
+own per bridge, so that putting them up twice changes nothing and taking them down leaves no trace. What ``Policy`` does
+not name stays open outward. Owns no bridge; the docker runtime makes that.
 """
 
 import asyncio
 import logging
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+PRIVATE_NETWORKS = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",  # carriers' and overlay networks
+    "169.254.0.0/16",  # link-local: where clouds serve their metadata and credentials
+)
+
 _TIMEOUT_S = 20
 _BRIDGE_NF = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-_LINK_LOCAL = "169.254.0.0/16"  # where clouds serve their metadata and credentials
+# The engine asks from inside the container's network; where the first names only a local stub it reads the second.
+_RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+_REFUSE = ["-j", "REJECT", "--reject-with", "icmp-admin-prohibited"]  # an error at once, instead of a long silence
 
 
 class FirewallUnavailable(Exception):
     """iptables could not be used; the message says why."""
 
 
-async def ensure(bridge: str) -> list[str]:
+@dataclass(frozen=True)
+class Policy:
+    """Where containers may not go, and the exceptions. IPv4; containers have no IPv6, and may not send any."""
+
+    blocked: tuple[IPv4Network, ...] = tuple(map(IPv4Network, PRIVATE_NETWORKS))
+    allowed: tuple[IPv4Network, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of ours, and the chain that sends it the traffic of our bridge."""
+
+    program: str
+    parent: str
+    name: str
+    rules: tuple[list[str], ...] = ()
+
+
+def chains(bridge: str, policy: Policy, resolvers: Iterable[IPv4Address] = ()) -> tuple[list[Chain], list[Chain]]:
+    """What must be there, and what is a second lock on a door that the engine keeps shut (IPv6). Pure.
+
+    ``resolvers`` stay reachable at their port alone: without them no name could be looked up in a blocked network.
+    """
+    into, through = f"{bridge.upper()}-IN", f"{bridge.upper()}-FWD"
+    answers = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]
+    # The host may talk to containers (and get answers); they may not begin.
+    own_ports = (answers, ["-j", "DROP"])
+    blocked_resolvers = [one for one in resolvers if any(one in network for network in policy.blocked)]
+    names = [
+        ["-d", f"{one}/32", "-p", protocol, "-m", protocol, "--dport", "53", "-j", "RETURN"]
+        for one in blocked_resolvers
+        for protocol in ("udp", "tcp")
+    ]
+    exceptions = [["-d", str(network), "-j", "RETURN"] for network in policy.allowed]
+    refused = [["-d", str(network), *_REFUSE] for network in policy.blocked]
+    needed = [
+        Chain("iptables", "INPUT", into, own_ports),
+        Chain("iptables", "DOCKER-USER", through, (*names, *exceptions, *refused, ["-j", "RETURN"])),
+    ]
+    second = [
+        Chain("ip6tables", "INPUT", into, own_ports),
+        Chain("ip6tables", "FORWARD", through, (["-j", "DROP"],)),
+    ]
+    return needed, second
+
+
+async def ensure(bridge: str, policy: Policy) -> list[str]:
     """Put the rules up. Returns what is less closed than it should be, as sentences; raises nothing."""
     said = []
+    needed, second = chains(bridge, policy, resolvers_in(*map(_text_of, _RESOLVER_FILES)))
     try:
-        await _rebuild(bridge, "iptables")
+        for chain in needed:
+            await _put_up(bridge, chain)
     except FirewallUnavailable as error:
         said.append(
-            f"Containers can reach ports of this host: {error}. Install iptables and run the agent as root, "
-            "or close the ports yourself."
+            f"Containers can reach ports of this host and private networks: {error}. Install iptables and run the "
+            "agent as root, or close the ports yourself."
         )
     else:
-        # Docker gives containers no IPv6 address on this network; this is the second lock on that door.
         try:
-            await _close_input(bridge, "ip6tables")
+            for chain in second:
+                await _put_up(bridge, chain)
         except FirewallUnavailable as error:
             log.debug("ip6tables: %s", error)
     if not _bridge_traffic_is_filtered():
@@ -46,43 +108,36 @@ async def ensure(bridge: str) -> list[str]:
 
 async def remove(bridge: str) -> None:
     """Take the rules down; those that are not there are no error."""
-    for program, parent, chain in (
-        ("iptables", "INPUT", _input_chain(bridge)),
-        ("iptables", "DOCKER-USER", _forward_chain(bridge)),
-        ("ip6tables", "INPUT", _input_chain(bridge)),
-    ):
-        for arguments in (["-D", parent, "-i", bridge, "-j", chain], ["-F", chain], ["-X", chain]):
+    needed, second = chains(bridge, Policy())
+    for chain in (*needed, *second):
+        jump = ["-D", chain.parent, "-i", bridge, "-j", chain.name]
+        for arguments in (jump, ["-F", chain.name], ["-X", chain.name]):
             try:
-                await _run(program, *arguments)
+                await _run(chain.program, *arguments)
             except FirewallUnavailable as error:
-                log.debug("%s %s: %s", program, " ".join(arguments), error)
+                log.debug("%s %s: %s", chain.program, " ".join(arguments), error)
 
 
-async def _rebuild(bridge: str, program: str) -> None:
-    await _close_input(bridge, program)
-    await _fill(program, _forward_chain(bridge), [["-d", _LINK_LOCAL, "-j", "DROP"], ["-j", "RETURN"]])
-    await _jump(program, "DOCKER-USER", bridge, _forward_chain(bridge))
+def resolvers_in(*texts: str) -> list[IPv4Address]:
+    """The name servers of ``resolv.conf`` files that lie outside this host, without repetition."""
+    found: dict[IPv4Address, None] = {}
+    for line in "\n".join(texts).splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            try:
+                address = IPv4Address(words[1])
+            except ValueError:  # IPv6, which containers cannot send
+                continue
+            if not address.is_loopback:
+                found[address] = None
+    return list(found)
 
 
-async def _close_input(bridge: str, program: str) -> None:
-    """The host may talk to containers (and get answers); they may not begin."""
-    answers = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]
-    await _fill(program, _input_chain(bridge), [answers, ["-j", "DROP"]])
-    await _jump(program, "INPUT", bridge, _input_chain(bridge))
-
-
-async def _fill(program: str, chain: str, rules: list[list[str]]) -> None:
-    """Make ``chain`` hold exactly these rules. One that is right already is not touched: no moment without it."""
-    try:
-        present = await _run(program, "-S", chain)
-    except FirewallUnavailable:
-        await _run(program, "-N", chain)
-        present = ""
-    if present.count(f"-A {chain}") == len(rules) and all([await _holds(program, chain, rule) for rule in rules]):
-        return
-    await _run(program, "-F", chain)
-    for rule in rules:
-        await _run(program, "-A", chain, *rule)
+async def _put_up(bridge: str, chain: Chain) -> None:
+    """Make the chain hold exactly these rules, in one step: no moment without them."""
+    lines = ["*filter", f":{chain.name} - [0:0]", *(" ".join(["-A", chain.name, *rule]) for rule in chain.rules)]
+    await _run(f"{chain.program}-restore", "--noflush", given="\n".join([*lines, "COMMIT", ""]))
+    await _jump(chain.program, chain.parent, bridge, chain.name)
 
 
 async def _jump(program: str, parent: str, bridge: str, chain: str) -> None:
@@ -100,22 +155,21 @@ async def _holds(program: str, chain: str, rule: list[str]) -> bool:
     return True
 
 
-async def _run(program: str, *arguments: str) -> str:
+async def _run(program: str, *arguments: str, given: str = "") -> None:
     try:
         process = await asyncio.create_subprocess_exec(
-            program, "-w", "5", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            program, "-w", "5", *arguments, stdin=PIPE, stdout=DEVNULL, stderr=PIPE
         )
     except OSError as error:
         raise FirewallUnavailable(f"{program} cannot be run ({error.strerror})") from error
     try:
-        out, err = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
+        _, err = await asyncio.wait_for(process.communicate(given.encode()), _TIMEOUT_S)
     except TimeoutError as error:
         process.kill()
         await process.wait()
         raise FirewallUnavailable(f"{program} did not answer in {_TIMEOUT_S} s") from error
     if process.returncode != 0:
         raise FirewallUnavailable(f"{program} says: {err.decode(errors='replace').strip().splitlines()[:1]}")
-    return out.decode()
 
 
 def _bridge_traffic_is_filtered() -> bool:
@@ -125,9 +179,8 @@ def _bridge_traffic_is_filtered() -> bool:
         return False
 
 
-def _input_chain(bridge: str) -> str:
-    return f"{bridge.upper()}-IN"
-
-
-def _forward_chain(bridge: str) -> str:
-    return f"{bridge.upper()}-FWD"
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

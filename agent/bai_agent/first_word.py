@@ -6,12 +6,10 @@ Its sockets exist before it can be used: an interrupt that comes too early ends 
 
 import asyncio
 import hashlib
-import hmac
-import json
 import uuid
-from datetime import UTC, datetime
 
 from bai_agent.keeper import Keeper
+from bai_jupyter.common.jupyter_messages import pack_message
 from bai_jupyter.common.records import (
     Channel,
     Envelope,
@@ -24,7 +22,6 @@ from bai_jupyter.common.records import (
     pack_request,
 )
 
-_DELIMITER = b"<IDS|MSG>"
 _READER = hashlib.sha256(b"agent").digest()[:8]
 
 
@@ -50,15 +47,5 @@ async def first_word(keeper: Keeper, key: str) -> bool:
 
 
 def _kernel_info_request(key: str) -> bytes:
-    """The message, signed as Jupyter's wire protocol says: HMAC-SHA256 of header, parent, metadata and content."""
-    header = {
-        "msg_id": uuid.uuid4().hex,
-        "msg_type": "kernel_info_request",
-        "username": "agent",
-        "session": uuid.uuid4().hex,
-        "date": datetime.now(UTC).isoformat(),
-        "version": "5.3",
-    }
-    parts = [json.dumps(part).encode() for part in (header, {}, {}, {})]
-    signature = hmac.new(key.encode(), b"".join(parts), hashlib.sha256).hexdigest().encode()
-    return pack_frames([Envelope(_READER, 1, b"").pack(), _DELIMITER, signature, *parts])
+    message = pack_message("kernel_info_request", {}, key, uuid.uuid4().hex, "agent")
+    return pack_frames([Envelope(_READER, 1, b"").pack(), *message])

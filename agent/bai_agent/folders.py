@@ -5,15 +5,22 @@ followed. What was opened is remembered by device and inode, so a runtime can ch
 """
 
 import os
+import secrets
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bai_agent.runtimes.base import INSIDE_HOME, Folders, Identity, Mount, RuntimeFault
 from bai_jupyter.common.messages import MountWant
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import format_size
 
 DEFAULT_UID = 1000
+HOME = "home"  # the folder that each user has
+LEAST_FREE_BYTES = 1024**2
+_LINES_FOR_ONE = 20  # the last may be empty
 
 
 def prepare(
@@ -31,7 +38,10 @@ def prepare(
         _give(folder, identity)
         folder.chmod(0o700)
     for mount in mounts:
-        _make_mount_point(scratch, mount.target, identity)
+        try:
+            _make_mount_point(scratch, mount.target, identity)
+        except OSError as error:
+            raise _mount_failed(mount.name, agent, error) from error
     return Folders(run, scratch, mounts, identity)
 
 
@@ -40,8 +50,7 @@ def resolve(want: MountWant, volumes: Mapping[str, Path], agent: str) -> Mount:
     try:
         return _resolve(want, volumes)
     except (OSError, ValueError) as error:
-        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise RuntimeFault(Reason.of("mount-failed", folder=want.name, agent=agent, cause=cause)) from error
+        raise _mount_failed(want.name, agent, error) from error
 
 
 def identity_for(
@@ -57,7 +66,7 @@ def identity_for(
     if forced is not None:
         return forced
     for want in mounts:
-        if want.name == "home":
+        if want.name == HOME:
             return _owner_of_home(resolve(want, volumes, agent))
     return Identity(DEFAULT_UID, DEFAULT_UID)
 
@@ -79,10 +88,88 @@ def tail_logs(run: Path, lines: int) -> str:
     return "".join(parts)
 
 
+def last_line(run: Path, name: str) -> str:
+    """The last line with text of ``run/<name>/log``, read as carefully as by ``tail_logs``."""
+    try:
+        parent = open_below(run, name)
+    except OSError:
+        return ""
+    try:
+        lines = _tail(parent, _LINES_FOR_ONE).splitlines()
+    except OSError:
+        return ""
+    finally:
+        os.close(parent)
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+
+def make_private(root: Path, name: str, file_name: str, content: bytes) -> None:
+    """Make the folder ``name`` in ``root`` with one file; both belong to the owner of ``root``, closed to others.
+
+    The session's user can write in ``root`` and exchange what was made a moment ago for a link to anything on the
+    host, so what is made is opened without following links and everything else goes through the descriptor. Raises
+    ``OSError`` if the folder is there already or was exchanged.
+    """
+    parent = open_below(root, "")
+    try:
+        owner = _owner_of(parent)
+        os.mkdir(name, 0o700, dir_fd=parent)
+        folder = open_owned(parent, name, owner)
+    finally:
+        os.close(parent)
+    try:
+        _write_new(folder, file_name, content, owner)
+    finally:
+        os.close(folder)
+
+
+def replace_private(root: Path, name: str, content: bytes) -> None:
+    """Write a file in ``root`` for its owner alone, all or nothing; as careful as ``make_private``."""
+    draft = f".{name}.{secrets.token_hex(8)}"
+    parent = open_below(root, "")
+    try:
+        _write_new(parent, draft, content, _owner_of(parent))
+        try:
+            os.replace(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except OSError:
+            os.unlink(draft, dir_fd=parent)
+            raise
+    finally:
+        os.close(parent)
+
+
+def bind_private(root: Path, name: str) -> socket.socket:
+    """A unix socket in ``root`` for its owner alone, in the place of an older one; as careful as ``make_private``."""
+    parent = open_below(root, "")
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        bound.bind(f"/proc/self/fd/{parent}/{name}")  # binding follows no link at the end of a path
+        if os.geteuid() == 0:
+            owner = _owner_of(parent)
+            os.chown(name, owner.uid, owner.gid, dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.close(parent)
+    return bound
+
+
 def delete(kernel_folder: Path) -> None:
     """Delete ``run/`` and ``scratch/``; what else lies there is not ours to delete. Follows no symlink."""
     for name in ("run", "scratch"):
         shutil.rmtree(kernel_folder / name, ignore_errors=True)
+
+
+def disk_full(place: Path) -> Reason | None:
+    """The sentence for it, if the disk that ``place`` lies on has no room left to work in."""
+    disk = shutil.disk_usage(place)
+    if disk.free >= LEAST_FREE_BYTES:
+        return None
+    used, limit = format_size(disk.total - disk.free), format_size(disk.total)
+    return Reason.of("disk-full", path="The agent's disk", used=used, limit=limit)
 
 
 def open_below(root: Path, subpath: str) -> int:
@@ -101,6 +188,13 @@ def open_below(root: Path, subpath: str) -> int:
             os.close(current)
         current = below
     return current
+
+
+def open_owned(parent: int, name: str, owner: Identity) -> int:
+    """A descriptor of the folder ``name`` in ``parent``, given to ``owner``. Raises ``OSError`` for a link."""
+    folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    _give(folder, owner)
+    return folder
 
 
 def _resolve(want: MountWant, volumes: Mapping[str, Path]) -> Mount:
@@ -136,14 +230,37 @@ def _owner_of_home(home: Mount) -> Identity:
 
 
 def _make_mount_point(scratch: Path, target: str, identity: Identity) -> None:
-    folder = scratch
-    for part in PurePosixPath(target).relative_to(INSIDE_HOME).parts:
-        folder /= part
-        if not folder.is_symlink():
-            folder.mkdir(exist_ok=True)
-            _give(folder, identity)
+    """The user inside may have put links here in an earlier container: none is followed."""
+    current = open_below(scratch, "")
+    try:
+        for part in PurePosixPath(target).relative_to(INSIDE_HOME).parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=current)
+            below = open_owned(current, part, identity)
+            os.close(current)
+            current = below
+    finally:
+        os.close(current)
 
 
-def _give(folder: Path, identity: Identity) -> None:
+def _owner_of(folder: int) -> Identity:
+    facts = os.fstat(folder)
+    return Identity(facts.st_uid, facts.st_gid)
+
+
+def _write_new(folder: int, name: str, content: bytes, owner: Identity) -> None:
+    file = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600, dir_fd=folder)
+    with os.fdopen(file, "wb") as writer:
+        writer.write(content)
+        _give(file, owner)
+
+
+def _give(what: int | Path, identity: Identity) -> None:
+    """``what`` is a descriptor, or a path in a folder that is ours alone."""
     if os.geteuid() == 0:
-        os.chown(folder, identity.uid, identity.gid, follow_symlinks=False)
+        os.chown(what, identity.uid, identity.gid)
+
+
+def _mount_failed(name: str, agent: str, error: OSError | ValueError) -> RuntimeFault:
+    cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return RuntimeFault(Reason.of("mount-failed", folder=name, agent=agent, cause=cause))

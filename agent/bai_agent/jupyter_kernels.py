@@ -16,13 +16,16 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bai_agent import folders
 from bai_agent.first_word import first_word
 from bai_agent.keeper import Keeper, RelayFailedError
-from bai_agent.runtimes.base import Process, Runtime, RuntimeFault
+from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
+from bai_agent.runtimes import pids
+from bai_agent.runtimes.base import Process, Runtime, RuntimeFault, describe_exit
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import JupyterKernelReport, JupyterKernelWant, KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
@@ -37,6 +40,9 @@ _TERM_GRACE_S = 2.0
 _RETIRE_S = 10.0  # how long the relay of a replaced launch goes on answering readers that are behind
 _PORTS = {"shell": 1, "iopub": 2, "stdin": 3, "hb": 4, "control": 5}
 _KEPT_GENERATIONS = 2
+_CONNECTION_FILE = "connection.json"
+# What the relay's exit code says of the kernel.
+_KERNEL_REFUSED = {NOT_LISTENING: "it does not listen", NOT_THE_KERNEL: "what listens is not the kernel"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,8 @@ class Launch:
             await self._record(watch)
             await self._hear(watch)
         except RuntimeFault as fault:
-            self._set(JupyterKernelStatus.DEAD, reason=fault.reason)
+            if not await self._ends_with_container(ref):
+                self._set(JupyterKernelStatus.DEAD, reason=fault.reason)
 
     async def _execute(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts) -> Process:
         connection_file = self._make_folders(want)
@@ -105,10 +112,7 @@ class Launch:
         shutil.rmtree(self._place.shared, ignore_errors=True)
         shutil.rmtree(self._place.ours, ignore_errors=True)
         self._place.ours.mkdir(parents=True, mode=0o700)
-        self._place.shared.mkdir(mode=0o700)
-        owner = self._place.shared.parent.stat()
-        path = self._place.shared / "connection.json"
-        inside = self._runtime.to_inside(self.kernel_id, path)
+        inside = self._runtime.to_inside(self.kernel_id, self._place.shared / _CONNECTION_FILE)
         info = {
             "transport": "ipc",
             "ip": str(Path(inside).with_name("k")),
@@ -117,15 +121,13 @@ class Launch:
             "signature_scheme": "hmac-sha256",
             "kernel_name": want.kernelspec,
         }
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
-            json.dump(info, file)
-        for made in (path, self._place.shared):
-            os.chown(made, owner.st_uid, owner.st_gid)
+        shared = self._place.shared
+        folders.make_private(shared.parent, shared.name, _CONNECTION_FILE, json.dumps(info).encode())
         return inside
 
     async def _kill_strays(self, connection_file: str) -> None:
         """End processes of this very launch that an agent started and died before it could write that down."""
-        for pid in _processes_with(connection_file):
+        for pid in pids.with_argument(connection_file):
             log.warning("ending stray process %s of launch %s", pid, self._place.ours.name)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -136,7 +138,7 @@ class Launch:
         """Start the relay. Returns when it serves, or when the process has ended first."""
         assert self.process is not None
         peer = {"cgroup": self.process.container_ref} if self._runtime.isolated else {"sid": self.process.host_pid}
-        orders = {
+        orders: dict[str, object] = {
             "sockets": {name: str(self._place.shared / f"k-{port}") for name, port in _PORTS.items() if name != "hb"},
             "peer": peer,
             "limit_bytes": TAPE_LIMIT_BYTES,
@@ -150,9 +152,15 @@ class Launch:
             await starting
         except asyncio.CancelledError:
             await self.keeper.stop()
-        except RelayFailedError as error:
+        except (RelayFailedError, OSError) as error:
             log.error("launch %s: %s", self._place.ours.name, error)
-            await self._end(Reason.of("kernel-died-start", code=error.exit_code, line="it does not listen"))
+            await self._end(self._why_not_recorded(error))
+
+    def _why_not_recorded(self, error: RelayFailedError | OSError) -> Reason:
+        if isinstance(error, RelayFailedError) and error.exit_code in _KERNEL_REFUSED:
+            return Reason.of("kernel-died-start", code="none", line=_KERNEL_REFUSED[error.exit_code])
+        unknown = Reason.of("kernel-died-start", code="none", line="its output cannot be recorded")
+        return folders.disk_full(self._place.ours) or unknown
 
     async def _hear(self, watch: "asyncio.Task[None]") -> None:
         """Running is what has answered, not what merely listens."""
@@ -174,19 +182,30 @@ class Launch:
     async def _watch(self, ref: str, kills_before: int, image: str, spec: KernelSpecFacts | None) -> None:
         assert self.process is not None
         code = await self._runtime.wait(self.process)
+        if self._ended_by is None and await self._ends_with_container(ref):
+            return
         reason = self._ended_by or await self._why(ref, code, kills_before, image, spec)
         self._set(JupyterKernelStatus.DEAD, exit_code=code, reason=reason)
 
     async def _why(self, ref: str, code: int, kills_before: int, image: str, spec: KernelSpecFacts | None) -> Reason:
         memory = await self._runtime.memory(ref)
+        described = describe_exit(code)
         if memory is not None and memory.kills > kills_before:
             used, limit = format_size(memory.used_bytes), format_size(memory.limit_bytes)
             return Reason.of("oom-killed", process="the kernel", used=used, limit=limit)
         if self.report.status is not JupyterKernelStatus.STARTING:
-            return Reason.of("kernel-died", code=code)
+            return Reason.of("kernel-died", code=described)
         if code in (126, 127) and spec is not None:
             return Reason.of("kernel-missing", image=image, argv0=spec.argv[0], spec=spec.name)
-        return Reason.of("kernel-died-start", code=code, line=_last_line(self._place.shared / "log"))
+        line = folders.last_line(self._place.shared.parent, self._place.shared.name)
+        return Reason.of("kernel-died-start", code=described, line=line)
+
+    async def _ends_with_container(self, ref: str) -> bool:
+        """Then nothing is said here: why the container ended is why this did, and the reconciler tells that of both."""
+        try:
+            return await self._runtime.is_ending(ref)
+        except RuntimeFault:
+            return False  # the engine is away, and what is to be told is that
 
     async def _oom_kills(self, ref: str) -> int:
         memory = await self._runtime.memory(ref)
@@ -251,7 +270,7 @@ class Launch:
 
     # Its own record
 
-    def _run(self, work: "asyncio.coroutines.Coroutine[object, object, None]") -> "asyncio.Task[None]":
+    def _run(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -261,7 +280,8 @@ class Launch:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("launch %s failed", self._place.ours.name, exc_info=error)
-            self._set(JupyterKernelStatus.DEAD, reason=Reason.of("other", text=f"The agent failed: {error}"))
+            unknown = Reason.of("other", text=f"The agent failed: {error}")
+            self._set(JupyterKernelStatus.DEAD, reason=folders.disk_full(self._place.shared.parent) or unknown)
 
     def _set(self, status: JupyterKernelStatus, *, exit_code: int | None = None, reason: Reason | None = None) -> None:
         if self.report.status is JupyterKernelStatus.DEAD:
@@ -285,9 +305,12 @@ class Launch:
             "key": self._key,
         }
         scratch = self._place.ours / "launch.tmp"
-        scratch.touch(mode=0o600)
-        scratch.write_text(json.dumps(saved))
-        scratch.replace(self._place.ours / "launch.json")
+        try:
+            scratch.touch(mode=0o600)
+            scratch.write_text(json.dumps(saved))
+            scratch.replace(self._place.ours / "launch.json")
+        except OSError as error:  # a full disk; only an agent that starts before there is room will miss it
+            log.warning("launch %s: its record cannot be written: %s", self._place.ours.name, error)
 
 
 class JupyterKernels:
@@ -405,11 +428,15 @@ class JupyterKernels:
             raise KeyError(jupyter_kernel_id)
         return path
 
-    async def stop_all(self, kernel_id: KernelId) -> None:
-        """End every Jupyter kernel of a container and its relays. The folders stay until the kernel's are removed."""
+    async def stop_all(self, kernel_id: KernelId, why: Reason | None = None) -> None:
+        """End every Jupyter kernel of a container and its relays. The folders stay until the kernel's are removed.
+
+        ``why``: what is told of those that have not ended by themselves; by default that their session was ended.
+        """
+        why = why or Reason.of("kernel-shutdown", who="the end of its session")
         mine = [key for key in self._launches if key[0] == kernel_id]
         for key in mine:
-            await self._launches[key].end(Reason.of("kernel-shutdown", who="the end of its session"))
+            await self._launches[key].end(why)
             await self._launches.pop(key).close(stop_relay=True)
         await self._end_retired([task for task, launch in self._retired.items() if launch.kernel_id == kernel_id])
         await self._stop_stray_relays(kernel_id)
@@ -438,25 +465,3 @@ def _fill(word: str, values: dict[str, str]) -> str:
     for name, value in values.items():
         word = word.replace("{" + name + "}", value)
     return word
-
-
-def _processes_with(argument: str) -> list[int]:
-    """Pids whose command line holds this exact argument. Unguessable paths make it safe."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if argument.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
-
-
-def _last_line(path: Path) -> str:
-    """The last line with text of a log that the session's user can write; never through a link."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            file.seek(max(0, os.fstat(descriptor).st_size - 4096))
-            lines = file.read().decode(errors="replace").splitlines()
-            return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
-    return ""

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 import bai_jupyter
-from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 from bai_jupyter.common.records import HEADER, Kind, pack
 
 log = logging.getLogger("bai_agent.keeper")
@@ -34,7 +33,6 @@ class RelayFailedError(Exception):
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"the relay ended with code {exit_code} before it was ready")
         self.exit_code = exit_code
-        self.kernel_refused = exit_code in (NOT_LISTENING, NOT_THE_KERNEL)
 
 
 class Keeper:
@@ -186,7 +184,7 @@ class Keeper:
                 await asyncio.sleep(pause_s)
                 try:
                     await self._replace()
-                except RelayFailedError as error:
+                except (RelayFailedError, OSError) as error:  # OSError: its orders cannot be written on a full disk
                     log.error("relay %s: %s", self._folder.name, error)
                     pause_s = min(pause_s * 2 or 0.2, 10.0)
 
@@ -206,7 +204,12 @@ class Keeper:
 async def _readable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, lambda: ready.done() or ready.set_result(None))
+
+    def is_ready() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock, is_ready)
     try:
         await ready
     finally:

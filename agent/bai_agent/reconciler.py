@@ -10,11 +10,12 @@ Owns neither the processes in a container (``jupyter_kernels``) nor the link.
 import asyncio
 import contextlib
 import enum
+import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +24,11 @@ from bai_agent import folders
 from bai_agent.allocation import NoRoom, allocate
 from bai_agent.devices.base import OptionConflict
 from bai_agent.devices.inventory import Inventory
+from bai_agent.doors import Doors
+from bai_agent.manager_access import ManagerAccess
+from bai_agent.programs import BOOTSTRAP, COMMAND, Programs, folder_name
 from bai_agent.runtimes.base import (
+    UNKNOWN_EXIT,
     ContainerEvent,
     ContainerState,
     CreateRequest,
@@ -32,6 +37,7 @@ from bai_agent.runtimes.base import (
     Memory,
     Runtime,
     RuntimeFault,
+    describe_exit,
 )
 from bai_agent.state import KernelState, StateFolder
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
@@ -51,10 +57,17 @@ log = logging.getLogger(__name__)
 
 FINAL = frozenset({KernelStatus.TERMINATED, KernelStatus.ERROR})
 _STARTING = frozenset({KernelStatus.PREPARING, KernelStatus.PULLING, KernelStatus.CREATING})
+_WANTED = _STARTING | {KernelStatus.RUNNING}
 _BACKOFF_S = (0.2, 30.0)
 _SWEEP_S = 30.0
 _OOM_EXPLAINS_S = 5.0  # a container that ends this soon after an out-of-memory event ended of it
+_AT_ONCE = timedelta(seconds=5)  # a container that lived no longer never was of use
 _STATS_TIMEOUT_S = 5.0
+_SIGNALLED = 128  # exit codes from here on are those of signals
+_LONGEST_LINE = 200  # characters of a program's last words in a sentence
+HELLO_LOG_BYTES = 16 * 1024 * 1024  # half of what a manager takes in one message
+_KEPT_LINES = 2000
+_KEPT_CHARACTERS = 256 * 1024
 _MIN_REPORT_STEP = 5  # percent of a pull between two reports
 
 
@@ -78,7 +91,7 @@ class JupyterKernelsLike(Protocol):
 
     def relay_socket(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId, generation: int) -> Path: ...
 
-    async def stop_all(self, kernel_id: KernelId) -> None: ...
+    async def stop_all(self, kernel_id: KernelId, why: Reason | None = None) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -87,17 +100,23 @@ class Step(enum.Enum):
     NOTHING = "nothing"
     START = "start"  # from wherever it stopped
     RUN = "run"  # it runs: see to what is inside
+    RESTART = "restart"  # a restart was asked for that it has not had
     END = "end"  # it is not wanted any more
     ENDED = "ended"  # it ended, and nobody here asked for that
     CLEAR = "clear"  # it is over; something of it is left
 
 
-def next_step(target: Target, status: KernelStatus, container: ContainerState | None) -> Step:
-    """What to do about a kernel wanted as ``target``, last told as ``status``, and found as ``container`` (or not)."""
+def next_step(target: Target, status: KernelStatus, container: ContainerState | None, *, restart: bool = False) -> Step:
+    """What to do about a kernel wanted as ``target``, last told as ``status``, and found as ``container`` (or not).
+
+    ``restart``: one more was asked for than it has had.
+    """
     if status in FINAL:
         return Step.CLEAR if container is not None else Step.NOTHING
     if target is Target.TERMINATED or status is KernelStatus.TERMINATING:
         return Step.END
+    if restart and status is KernelStatus.RUNNING and container is not None:
+        return Step.RESTART
     if container is not None and container.running:
         return Step.RUN
     if container is None:
@@ -115,8 +134,8 @@ class Site:
 
 
 class Reconciler:
-    """Guarantees: one task per kernel at a time; a revision is on disk before it is sent; a container without our label
-    is never touched; devices are held from before the container exists until it is gone.
+    """Guarantees: one task per kernel at a time; a revision is on disk before it is sent, unless the disk is full; a
+    container without our label is never touched; devices are held from before the container exists until it is gone.
 
     ``on_report`` gets each new report, on the loop. ``jupyter`` is set before ``start``: it needs ``jupyter_changed``.
     """
@@ -127,6 +146,8 @@ class Reconciler:
         store: StateFolder,
         inventory: Inventory,
         site: Site,
+        doors: Doors,
+        access: ManagerAccess,
         on_report: Callable[[KernelReport], None],
         *,
         orphan_grace_s: float = 60.0,
@@ -136,6 +157,7 @@ class Reconciler:
         self._store = store
         self._inventory = inventory
         self._site = site
+        self._doors, self._access = doors, access
         self._on_report = on_report
         self._orphan_grace_s = orphan_grace_s
         self._states: dict[KernelId, KernelState] = {}
@@ -146,6 +168,8 @@ class Reconciler:
         self._workers: dict[KernelId, asyncio.Task[None]] = {}
         self._wakes: dict[KernelId, asyncio.Event] = {}
         self._pulls: dict[KernelId, asyncio.Task[None]] = {}
+        self._programs = Programs(runtime, self._look_at)
+        self._unsaved: set[KernelId] = set()  # whose state found no room on disk
         self._background: list[asyncio.Task[None]] = []
         self._said: set[str] = set()  # what the runtime said works badly
 
@@ -153,7 +177,7 @@ class Reconciler:
 
     async def start(self) -> None:
         """Find what an earlier agent left and go on with it."""
-        self._states = self._store.load()
+        self._states = {key: _told_again(state) for key, state in self._store.load().items()}
         await self._find()
         for kernel_id, state in self._states.items():
             if state.report.status not in FINAL and state.report.runtime_ref is not None:
@@ -168,11 +192,13 @@ class Reconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._programs.close()
+        await self._doors.close()
 
     # What others ask
 
     def reports(self) -> list[KernelReport]:
-        """The latest of every kernel, for ``Hello``."""
+        """The latest of every kernel, for ``Hello``; with the logs of those that ended as far as one message holds."""
         strays = [
             KernelReport(
                 kernel_id=found.kernel_id,
@@ -184,7 +210,7 @@ class Reconciler:
             )
             for found in self._strays.values()
         ]
-        return [*(state.report for state in self._states.values()), *strays]
+        return [*_with_logs_within(HELLO_LOG_BYTES, [state.report for state in self._states.values()]), *strays]
 
     def ref_of(self, kernel_id: KernelId) -> str | None:
         """The runtime's name of a kernel's container; ``None`` if there is none."""
@@ -208,7 +234,7 @@ class Reconciler:
         """The container's output, and what processes inside printed. Raises ``KeyError``."""
         ref = self._states[kernel_id].report.runtime_ref
         own = await self._runtime.logs(ref, tail) if ref else ""
-        run = self._store.kernel_folder(kernel_id) / "run"
+        run = self._run_folder(kernel_id)
         return own + await asyncio.to_thread(folders.tail_logs, run, tail)
 
     # What the manager says
@@ -251,7 +277,9 @@ class Reconciler:
 
     def _begin(self, want: KernelWant) -> None:
         stray = self._strays.pop(want.kernel_id, None)
-        report = KernelReport(want.kernel_id, want.session_id, KernelStatus.PREPARING, _first_revision())
+        report = KernelReport(
+            want.kernel_id, want.session_id, KernelStatus.PREPARING, _first_revision(), restarts=want.restarts
+        )
         if stray is not None:
             status = KernelStatus.RUNNING if stray.running else KernelStatus.CREATING
             report = replace(
@@ -263,9 +291,8 @@ class Reconciler:
             )
         elif want.target is Target.TERMINATED:
             report = replace(report, status=KernelStatus.TERMINATED)  # nothing was ever made of it here
-        state = KernelState(want, report)
-        self._store.save(state)
-        self._states[want.kernel_id] = state
+        state = KernelState(want, report, boot_id=_boot_id())
+        self._save(state)
         self._on_report(report)
 
     def _doubt(self, kernel_id: KernelId) -> None:
@@ -303,6 +330,7 @@ class Reconciler:
                 except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the agent
                     failures += 1
                     self._log_failure(kernel_id, failures, error)
+                    self._tell_what_it_waits_for(kernel_id, error)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), _delay(failures))
                     wake.set()
@@ -316,6 +344,13 @@ class Reconciler:
         else:
             log.error("kernel %s: attempt %s failed", kernel_id, failures, exc_info=error)
 
+    def _tell_what_it_waits_for(self, kernel_id: KernelId, error: Exception) -> None:
+        """It is tried again, a start until the manager's deadline; meanwhile the owner sees what is amiss."""
+        state = self._states.get(kernel_id)
+        reason = error.reason if isinstance(error, RuntimeFault) else folders.disk_full(self._store.path)
+        if reason is not None and state is not None and state.report.status in _WANTED:
+            self._tell(kernel_id, reason=reason)
+
     async def _reconcile(self, kernel_id: KernelId) -> None:
         if self._is_due(kernel_id):
             await self._remove_orphan(kernel_id)
@@ -326,11 +361,14 @@ class Reconciler:
         ref = state.report.runtime_ref
         container = await self._runtime.inspect(ref) if ref else None
         state = self._states[kernel_id]  # it may have changed while we asked
-        match next_step(state.want.target, state.report.status, container):
+        restart = state.want.restarts > state.report.restarts
+        match next_step(state.want.target, state.report.status, container, restart=restart):
             case Step.START:
-                await self._start(kernel_id)
+                await self._start(kernel_id, ref if container is not None else None)
             case Step.RUN:
                 await self._see_to(kernel_id)
+            case Step.RESTART:
+                await self._restart(kernel_id)
             case Step.END:
                 await self._end(kernel_id)
             case Step.ENDED:
@@ -342,10 +380,11 @@ class Reconciler:
 
     # Steps
 
-    async def _start(self, kernel_id: KernelId) -> None:
+    async def _start(self, kernel_id: KernelId, ref: str | None) -> None:
+        """``ref`` is the container if it is made already, by an agent that did not get to starting it."""
         want = self._states[kernel_id].want
         try:
-            await self._make(kernel_id, want)
+            await self._runtime.start(ref or await self._make(kernel_id, want))
         except asyncio.CancelledError:
             if not self._was_pull_cancelled(kernel_id):
                 raise
@@ -359,8 +398,8 @@ class Reconciler:
         else:
             self._look_at(kernel_id)
 
-    async def _make(self, kernel_id: KernelId, want: KernelWant) -> None:
-        """Everything up to a running container. Each part may have been done before."""
+    async def _make(self, kernel_id: KernelId, want: KernelWant) -> str:
+        """Everything up to a container that can be started; its ref. Each part may have been done before."""
         devices = self._hold_devices(kernel_id, want)
         place = self._store.kernel_folder(kernel_id)
         identity = folders.identity_for(want.mounts, self._site.volumes, self._site.identity, self._site.agent)
@@ -369,14 +408,12 @@ class Reconciler:
         )
         await self._pull(kernel_id, want)
         image = await self._runtime.inspect_image(want.image_digest or want.image)
-        self._change(kernel_id, kernelspecs=image.kernelspecs)
+        self._change(kernel_id, kernelspecs=image.kernelspecs, boot_id=_boot_id())
         self._tell(kernel_id, status=KernelStatus.CREATING, reason=Reason.of("creating", agent=self._site.agent))
         request = CreateRequest(want, prepared, self._inventory.options(_amounts(devices)), devices)
         ref = await self._runtime.create(request)
         self._tell(kernel_id, runtime_ref=ref)
-        await self._runtime.start(ref)
-        self._tell(kernel_id, status=KernelStatus.RUNNING, reason=Reason.of("running", agent=self._site.agent))
-        log.info("kernel %s: %s -> RUNNING", kernel_id, want.image)
+        return ref
 
     def _hold_devices(self, kernel_id: KernelId, want: KernelWant) -> dict[str, dict[str, str]]:
         """No await between reading what is held and writing what we take."""
@@ -422,16 +459,104 @@ class Reconciler:
     async def _see_to(self, kernel_id: KernelId) -> None:
         state = self._states[kernel_id]
         ref = state.report.runtime_ref
-        if ref is None:
+        if ref is None or not await self._has_doors(kernel_id) or not await self._is_bootstrapped(kernel_id, ref):
             return
-        self._tell(kernel_id, status=KernelStatus.RUNNING, reason=Reason.of("running", agent=self._site.agent))
+        if state.report.status is not KernelStatus.RUNNING:
+            log.info("kernel %s: %s -> RUNNING", kernel_id, state.want.image)
+        amiss = await asyncio.to_thread(folders.disk_full, self._store.path)
+        reason = amiss or Reason.of("running", agent=self._site.agent)
+        self._tell(kernel_id, status=KernelStatus.RUNNING, reason=reason)
         if not state.kernelspecs:  # adopted without a record
             image = await self._runtime.inspect_image(state.want.image_digest or state.want.image)
             self._change(kernel_id, kernelspecs=image.kernelspecs)
         specs = {spec.name: spec for spec in self._states[kernel_id].kernelspecs}
         want = self._states[kernel_id].want
-        await self.jupyter.converge(kernel_id, ref, want.jupyter_kernels, specs, want.image)
+        processes = want.jupyter_kernels
+        if want.access_token is not None:
+            run = self._run_folder(kernel_id)
+            environ = await self._access.grant(kernel_id, run, want.access_token)
+            processes = [replace(one, env={**environ, **one.env}) for one in processes]
+        await self.jupyter.converge(kernel_id, ref, processes, specs, want.image)
         self._tell(kernel_id)
+        if want.command is not None:
+            await self._see_to_command(kernel_id, ref, want.command)
+
+    async def _has_doors(self, kernel_id: KernelId) -> bool:
+        """See to the doors that the session asked for. One that asked for a door that is not here ends."""
+        for door in self._states[kernel_id].want.doors:
+            if door not in self._doors:
+                missing = Reason.of("door-missing", agent=self._site.agent, door=door)
+                await self.jupyter.stop_all(kernel_id, missing)
+                await self._fail(kernel_id, missing)
+                return False
+            try:
+                await self._doors.open(kernel_id, self._run_folder(kernel_id), door)
+            except OSError as error:  # its user hinders it, and goes without
+                log.warning("kernel %s: its door %s could not be put in place: %s", kernel_id, door, error)
+        return True
+
+    async def _is_bootstrapped(self, kernel_id: KernelId, ref: str) -> bool:
+        """Run the bootstrap script before anything else. A session whose script fails is of no use and ends."""
+        state = self._states[kernel_id]
+        if state.bootstrapped or state.want.bootstrap is None:
+            return True
+        code = await self._program_code(kernel_id, ref, BOOTSTRAP, state.want.bootstrap)
+        if code is None:
+            self._tell(kernel_id, reason=Reason.of("bootstrapping", agent=self._site.agent))
+            return False
+        if code not in (0, UNKNOWN_EXIT):
+            line = folders.last_line(self._run_folder(kernel_id), self._program_folder(kernel_id, BOOTSTRAP))
+            failed = Reason.of("bootstrap-failed", code=describe_exit(code), line=line)
+            await self.jupyter.stop_all(kernel_id, failed)
+            await self._fail(kernel_id, failed)
+            return False
+        self._change(kernel_id, bootstrapped=True)
+        return True
+
+    async def _see_to_command(self, kernel_id: KernelId, ref: str, command: str) -> None:
+        """A batch session ends with its command. That it has ended is on disk before the container is stopped."""
+        code = await self._program_code(kernel_id, ref, COMMAND, command)
+        if code is None or await self._runtime.is_ending(ref):
+            return  # if the container ended and took the command along, an event tells that
+        self._change(kernel_id, command_code=code)
+        await self._end_with_command(kernel_id, ref, code)
+
+    async def _end_with_command(self, kernel_id: KernelId, ref: str, code: int) -> None:
+        reason = Reason.of("task-finished") if code == 0 else Reason.of("task-failed", code=describe_exit(code))
+        reason = self._out_of_memory(kernel_id) or reason if code else reason
+        await self.jupyter.stop_all(kernel_id, reason)
+        await self._runtime.stop(ref)
+        await self._finish(kernel_id, KernelStatus.TERMINATED, code, reason)
+
+    async def _program_code(self, kernel_id: KernelId, ref: str, program: str, script: str) -> int | None:
+        """Start a program that was not started since the container was; its exit code, if it has ended."""
+        programs = self._states[kernel_id].programs
+        if program not in programs:
+            name = self._program_folder(kernel_id, program)
+            process = await self._programs.start(kernel_id, ref, self._run_folder(kernel_id), name, script)
+            programs = {**programs, program: process}
+            self._change(kernel_id, programs=programs)
+        return await self._programs.exit_code(kernel_id, programs[program])
+
+    def _program_folder(self, kernel_id: KernelId, program: str) -> str:
+        return folder_name(program, kernel_id, self._states[kernel_id].report.restarts)
+
+    def _run_folder(self, kernel_id: KernelId) -> Path:
+        return self._store.kernel_folder(kernel_id) / "run"
+
+    async def _restart(self, kernel_id: KernelId) -> None:
+        """The same container with all its files. Killed in between, the next agent begins this again."""
+        state = self._states[kernel_id]
+        ref = state.report.runtime_ref
+        assert ref is not None
+        await self.jupyter.stop_all(kernel_id)
+        await self._runtime.stop(ref)
+        await self._runtime.start(ref)
+        self._change(kernel_id, programs={}, bootstrapped=False, command_code=None)
+        reason = Reason.of("creating", agent=self._site.agent)
+        self._tell(kernel_id, status=KernelStatus.CREATING, restarts=state.want.restarts, reason=reason)
+        log.info("kernel %s: restarted", kernel_id)
+        self._look_at(kernel_id)
 
     async def _end(self, kernel_id: KernelId) -> None:
         ref = self._states[kernel_id].report.runtime_ref
@@ -446,24 +571,35 @@ class Reconciler:
 
     async def _explain_end(self, kernel_id: KernelId, container: ContainerState | None) -> None:
         """It is gone, and we did not ask for it: say why."""
+        state = self._states[kernel_id]
+        if state.command_code is not None and state.report.runtime_ref is not None:
+            await self._end_with_command(kernel_id, state.report.runtime_ref, state.command_code)
+            return
         reason = await self._why_ended(kernel_id, container)
-        await self.jupyter.stop_all(kernel_id)
+        await self.jupyter.stop_all(kernel_id, reason)
         await self._finish(kernel_id, KernelStatus.TERMINATED, container.exit_code if container else None, reason)
 
     async def _why_ended(self, kernel_id: KernelId, container: ContainerState | None) -> Reason:
         state = self._states[kernel_id]
-        code = "unknown" if container is None else container.exit_code
-        at, memory = self._ooms.get(kernel_id, (-_OOM_EXPLAINS_S, None))
-        if (container is not None and container.oom) or time.monotonic() - at < _OOM_EXPLAINS_S:
-            limit = int(state.want.slots["mem"])
-            used, limit = (memory.used_bytes, memory.limit_bytes) if memory else (limit, limit)
-            return Reason.of("oom-killed", process="the session", used=format_size(used), limit=format_size(limit))
-        if container is not None and container.started_at is not None and container.started_at < _booted_at():
+        code = describe_exit(container.exit_code if container else None)
+        out_of_memory = self._out_of_memory(kernel_id, certain=container is not None and container.oom)
+        if out_of_memory is not None:
+            return out_of_memory
+        if state.boot_id != _boot_id():
             return Reason.of("host-restarted", agent=self._site.agent)
-        if state.report.status in _STARTING and state.report.runtime_ref is not None:
-            line = (await self._runtime.logs(state.report.runtime_ref, 1)).strip()
+        if container is not None and _ended_at_once(container) and state.report.runtime_ref is not None:
+            line = (await self._runtime.logs(state.report.runtime_ref, 1)).strip()[:_LONGEST_LINE]
             return Reason.of("container-exited", code=code, line=line)
         return Reason.of("killed-outside", code=code)
+
+    def _out_of_memory(self, kernel_id: KernelId, *, certain: bool = False) -> Reason | None:
+        """The sentence for it, if an out-of-memory event came a moment ago, or if that is ``certain``."""
+        at, memory = self._ooms.get(kernel_id, (-_OOM_EXPLAINS_S, None))
+        if not certain and time.monotonic() - at >= _OOM_EXPLAINS_S:
+            return None
+        limit = int(self._states[kernel_id].want.slots["mem"])
+        used, limit = (memory.used_bytes, memory.limit_bytes) if memory else (limit, limit)
+        return Reason.of("oom-killed", process="the session", used=format_size(used), limit=format_size(limit))
 
     async def _fail(self, kernel_id: KernelId, reason: Reason) -> None:
         """It never ran. Whatever was made of it goes away before that is told."""
@@ -472,18 +608,39 @@ class Reconciler:
 
     async def _finish(self, kernel_id: KernelId, status: KernelStatus, code: int | None, reason: Reason | None) -> None:
         """Remove all of it, then let go of its devices and say so: never the other way round."""
+        printed = await self._last_printed(kernel_id)
         await self._clear(kernel_id)
         ended = [
-            item if item.status is JupyterKernelStatus.DEAD else replace(item, status=JupyterKernelStatus.DEAD)
+            item
+            if item.status is JupyterKernelStatus.DEAD
+            else replace(item, status=JupyterKernelStatus.DEAD, exit_code=code, reason=reason)
             for item in self._jupyter_reports(kernel_id)
         ]
         self._ooms.pop(kernel_id, None)
         self._tell(
-            kernel_id, status=status, runtime_ref=None, devices={}, exit_code=code, reason=reason, jupyter_kernels=ended
+            kernel_id,
+            status=status,
+            runtime_ref=None,
+            devices={},
+            exit_code=code,
+            reason=reason,
+            jupyter_kernels=ended,
+            log=printed,
         )
         log.info("kernel %s: %s (%s)", kernel_id, status, reason.text if reason else "as wanted")
 
+    async def _last_printed(self, kernel_id: KernelId) -> str | None:
+        """What the manager keeps of the log for a while."""
+        if self._states[kernel_id].report.runtime_ref is None:
+            return None
+        try:
+            return (await self.logs(kernel_id, _KEPT_LINES))[-_KEPT_CHARACTERS:]
+        except (RuntimeFault, OSError) as error:
+            log.warning("kernel %s: its log is lost: %s", kernel_id, error)
+            return None
+
     async def _clear(self, kernel_id: KernelId) -> None:
+        await self._doors.shut(kernel_id)
         refs = {found.ref for found in await self._runtime.list_ours() if found.kernel_id == kernel_id}
         for ref in refs:
             await self._runtime.remove(ref)
@@ -505,6 +662,7 @@ class Reconciler:
     def _drop(self, kernel_id: KernelId) -> None:
         for table in (self._states, self._strays, self._orphans, self._ooms, self._wakes):
             table.pop(kernel_id, None)
+        self._unsaved.discard(kernel_id)
         self._store.drop(kernel_id)
 
     async def _find(self) -> None:
@@ -552,6 +710,8 @@ class Reconciler:
                 await self._find()
             except RuntimeFault as fault:
                 log.warning("sweep: %s", fault)
+            for kernel_id in list(self._unsaved):
+                self._save(self._states[kernel_id])
             for kernel_id in list(self._states):
                 self._look_at(kernel_id)
 
@@ -565,8 +725,18 @@ class Reconciler:
     # Telling
 
     def _change(self, kernel_id: KernelId, **changes: Any) -> None:
-        self._states[kernel_id] = replace(self._states[kernel_id], **changes)
-        self._store.save(self._states[kernel_id])
+        self._save(replace(self._states[kernel_id], **changes))
+
+    def _save(self, state: KernelState) -> None:
+        """On a full disk it is kept in memory and told all the same; a next agent tells larger revisions than ours."""
+        kernel_id = state.want.kernel_id
+        self._states[kernel_id] = state
+        try:
+            self._store.save(state)
+            self._unsaved.discard(kernel_id)
+        except OSError as error:
+            self._unsaved.add(kernel_id)
+            log.warning("kernel %s: its state cannot be written: %s", kernel_id, error)
 
     def _tell(self, kernel_id: KernelId, **changes: Any) -> None:
         """Report ``changes``, if they are any: on disk first, then to the manager."""
@@ -588,9 +758,23 @@ class Reconciler:
         return list({**kept, **live}.values())
 
 
+def _with_logs_within(budget_bytes: int, reports: Iterable[KernelReport]) -> Iterator[KernelReport]:
+    """Many may have ended while no manager was there; what is more than the budget goes without its log."""
+    for report in reports:
+        size = 0 if report.log is None else len(json.dumps(report.log))
+        fits = size <= budget_bytes
+        budget_bytes -= size if fits else 0
+        yield report if fits else replace(report, log=None)
+
+
 def _first_revision() -> int:
     """Revisions begin at the clock's seconds, so that a record that was lost can be followed by a larger one."""
     return int(time.time())
+
+
+def _told_again(state: KernelState) -> KernelState:
+    """What an earlier agent wrote down, told anew: on a full disk it may have told more than it could write."""
+    return replace(state, report=replace(state.report, revision=max(state.report.revision, _recovered_revision())))
 
 
 def _recovered_revision() -> int:
@@ -607,8 +791,13 @@ def _delay(failures: int) -> float:
     return float(min(longest, shortest * 2 ** (failures - 1)))
 
 
-def _booted_at() -> datetime:
-    for line in Path("/proc/stat").read_text().splitlines():
-        if line.startswith("btime "):
-            return datetime.fromtimestamp(int(line.split()[1]), UTC)
-    return datetime.min.replace(tzinfo=UTC)
+def _ended_at_once(container: ContainerState) -> bool:
+    """By itself and before it was of use: whoever ends one from outside sends a signal."""
+    if container.started_at is None or container.ended_at is None or container.exit_code is None:
+        return False
+    return container.exit_code < _SIGNALLED and container.ended_at - container.started_at < _AT_ONCE
+
+
+def _boot_id() -> str:
+    """What is another one after each start of this host. No clock: those are set."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,16 +1,27 @@
-"""What the manager may ask of an agent once: interrupt, logs, a stream, a look into an image."""
+"""What the manager may ask of an agent once: interrupt, logs, a stream, something about an image, work on folders."""
 
 import asyncio
 from typing import Any
 
+from bai_agent.attachments import Attachments
+from bai_agent.commands import CommandEnd
 from bai_agent.reconciler import JupyterKernelsLike, Reconciler
 from bai_agent.runtimes.base import Runtime
-from bai_agent.streams import Streams
+from bai_agent.streams import PIECE_BYTES, End, SocketEnd, Streams, to_unix
+from bai_agent.terminals import Terminals
+from bai_agent.volumes import Volumes
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import Call, to_json
 
-_TIMEOUTS_S = {"inspect_image": 1800.0}  # it may pull
+_TIMEOUTS_S = {
+    "inspect_image": 1800.0,  # it may pull
+    "commit": 1800.0,  # what it writes may be large
+    "clone_folder": 6 * 3600.0,
+    "delete_folder": 3600.0,
+    "delete_files": 600.0,
+    "folder_usage": 600.0,
+}
 _TIMEOUT_S = 30.0
 _MAX_TAIL = 10_000
 
@@ -22,14 +33,27 @@ class CallRefused(BaiError):
 class AgentService:
     """Answers ``Call`` messages; see ``messages.Call`` for the methods."""
 
-    def __init__(self, runtime: Runtime, reconciler: Reconciler, jupyter: JupyterKernelsLike, streams: Streams) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        reconciler: Reconciler,
+        jupyter: JupyterKernelsLike,
+        streams: Streams,
+        attachments: Attachments,
+        terminals: Terminals,
+        volumes: Volumes,
+    ) -> None:
         self._runtime, self._reconciler = runtime, reconciler
-        self._jupyter, self._streams = jupyter, streams
+        self._jupyter, self._streams, self._volumes = jupyter, streams, volumes
+        self._attachments, self._terminals = attachments, terminals
         self._methods = {
             "interrupt": self._interrupt,
             "logs": self._logs,
             "open_stream": self._open_stream,
             "inspect_image": self._inspect_image,
+            "commit": self._commit,
+            "remove_image": self._remove_image,
+            **volumes.calls,
         }
 
     async def answer(self, call: Call) -> dict[str, Any]:
@@ -53,15 +77,57 @@ class AgentService:
         return {"logs": await self._reconciler.logs(KernelId(params["kernel_id"]), tail)}
 
     async def _open_stream(self, params: dict[str, Any]) -> dict[str, Any]:
-        endpoint = params["endpoint"]
-        if endpoint["kind"] != "jupyter":
-            raise CallRefused(f"This agent has no endpoint of kind {endpoint['kind']}.")
-        path = self._jupyter.relay_socket(
-            KernelId(params["kernel_id"]), JupyterKernelId(endpoint["jupyter_kernel_id"]), int(endpoint["generation"])
-        )
-        await self._streams.open(params["stream_id"], params["ticket"], path)
+        await self._streams.open(params["stream_id"], params["ticket"], await self._end(params))
         return {}
+
+    async def _end(self, params: dict[str, Any]) -> End:
+        endpoint = params["endpoint"]
+        kind = endpoint["kind"]
+        if kind in self._volumes.streams:
+            return self._volumes.end(endpoint)
+        ends = {"jupyter": self._jupyter_end, "port": self._port_end}
+        ends |= {"command": self._command_end, "terminal": self._terminal_end}
+        if kind not in ends:
+            raise CallRefused(f"This agent has no endpoint of kind {kind}.")
+        return await ends[kind](KernelId(params["kernel_id"]), endpoint)
+
+    async def _jupyter_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        jupyter_kernel_id = JupyterKernelId(endpoint["jupyter_kernel_id"])
+        return await to_unix(self._jupyter.relay_socket(kernel_id, jupyter_kernel_id, int(endpoint["generation"])))
+
+    async def _port_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        sock = await self._runtime.connect(self._ref_of(kernel_id), int(endpoint["port"]))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
+        return SocketEnd(reader, writer, halves=True)
+
+    async def _command_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        attached = await self._attachments.start(
+            self._ref_of(kernel_id), endpoint["argv"], env=endpoint["env"], cwd=endpoint["cwd"], terminal=None
+        )
+        return CommandEnd(self._attachments, attached)
+
+    async def _terminal_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        size = int(endpoint["rows"]), int(endpoint["columns"])
+        return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size)
+
+    def _ref_of(self, kernel_id: KernelId) -> str:
+        """Raises ``KeyError``."""
+        ref = self._reconciler.ref_of(kernel_id)
+        if ref is None:
+            raise KeyError(kernel_id)
+        return ref
 
     async def _inspect_image(self, params: dict[str, Any]) -> dict[str, Any]:
         facts: dict[str, Any] = to_json(await self._runtime.inspect_image(params["name"]))
         return facts
+
+    async def _commit(self, params: dict[str, Any]) -> dict[str, Any]:
+        ref = self._reconciler.ref_of(KernelId(params["kernel_id"]))
+        if ref is None:
+            raise KeyError(params["kernel_id"])
+        facts: dict[str, Any] = to_json(await self._runtime.commit(ref, params["name"]))
+        return facts
+
+    async def _remove_image(self, params: dict[str, Any]) -> dict[str, Any]:
+        await self._runtime.remove_image(params["name"])
+        return {}

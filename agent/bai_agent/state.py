@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bai_agent.runtimes.base import Process
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import AgentId, KernelId, new_agent_id
 from bai_jupyter.common.messages import KernelReport, KernelSpecFacts, KernelWant, from_json, to_json
@@ -25,11 +26,18 @@ class AlreadyRunning(BaiError):
 
 @dataclass(frozen=True)
 class KernelState:
-    """``report`` is what was last told (its revision is on disk before it is sent); ``kernelspecs`` are the image's."""
+    """``report`` is what was last told (its revision is on disk before it is sent); ``kernelspecs`` are the image's;
+    ``boot_id`` names the run of this host in which its container was started. Since the container's last start:
+    ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
+    more, and ``command_code`` is that of a batch session's command once it has ended."""
 
     want: KernelWant
     report: KernelReport
     kernelspecs: list[KernelSpecFacts] = field(default_factory=list)
+    boot_id: str = ""
+    programs: dict[str, Process] = field(default_factory=dict)
+    bootstrapped: bool = False
+    command_code: int | None = None
 
 
 class StateFolder:
@@ -113,7 +121,8 @@ class StateFolder:
             return None
 
     def _write_text(self, name: str, text: str) -> None:
-        _write(self.path / name, text, durable=True)
+        if self._read_text(name) != text:  # most starts change nothing, and need no room on a full disk then
+            _write(self.path / name, text, durable=True)
 
 
 def _write(path: Path, text: str, *, durable: bool = False) -> None:

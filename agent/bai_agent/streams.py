@@ -1,6 +1,6 @@
-"""Data streams: dial the manager for one, and splice bytes between that WebSocket and a local socket.
+"""Data streams: dial the manager for one, and carry bytes between that WebSocket and something local, an *end*.
 
-Never looks at the bytes. Each side is read no faster than the other takes: every write is awaited.
+Each side is read no faster than the other takes: every write is awaited. A socket's bytes are not looked at.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from tornado.httpclient import HTTPClientError
@@ -26,6 +27,18 @@ class StreamFailed(BaiError):
     """A stream could not be opened; the message says which end."""
 
 
+class End(Protocol):
+    """The local end of a stream."""
+
+    async def carry(self, socket: WebSocketClientConnection) -> None:
+        """Carry bytes both ways until it is over, or the WebSocket is closed."""
+        ...
+
+    def close(self) -> None:
+        """Let go; also of an end that was never carried."""
+        ...
+
+
 class Streams:
     """The open streams of an agent."""
 
@@ -33,30 +46,85 @@ class Streams:
         self._manager_url = manager_url
         self._open: set[asyncio.Task[None]] = set()
 
-    async def open(self, stream_id: str, ticket: str, socket_path: Path) -> None:
-        """Join the manager's stream to the unix socket at ``socket_path``. Returns once both ends are connected.
-
-        Raises ``StreamFailed``.
-        """
-        try:
-            reader, writer = await asyncio.wait_for(connect_unix(socket_path), _LOCAL_TIMEOUT_S)
-        except (OSError, TimeoutError) as error:
-            raise StreamFailed(f"Nothing answers at {socket_path.name}: {error}") from error
+    async def open(self, stream_id: str, ticket: str, end: End) -> None:
+        """Join the manager's stream to ``end``. Returns once the manager has taken it. Raises ``StreamFailed``."""
         url = websocket_url(self._manager_url, f"/agent/streams/{quote(stream_id, safe='')}?ticket={quote(ticket)}")
         try:
             socket = await dial(url)
         except (OSError, HTTPClientError, TimeoutError) as error:
-            writer.close()
+            end.close()
             raise StreamFailed(f"The manager does not take stream {stream_id}: {error}") from error
-        task = asyncio.create_task(splice(socket, reader, writer))
+        task = asyncio.create_task(self._carry(socket, end))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
+
+    async def _carry(self, socket: WebSocketClientConnection, end: End) -> None:
+        try:
+            await end.carry(socket)
+        finally:
+            socket.close()
+            end.close()
 
     async def close(self) -> None:
         tasks = list(self._open)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class SocketEnd:
+    """A connected socket. When one way has ended, with ``halves`` the other goes on until it ends too; an empty frame
+    is how the end of a way is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, halves: bool) -> None:
+        self._reader, self._writer, self._halves = reader, writer, halves
+
+    async def carry(self, socket: WebSocketClientConnection) -> None:
+        ways = {asyncio.create_task(self._up(socket)), asyncio.create_task(self._down(socket))}
+        try:
+            while ways:
+                ended, ways = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                if not self._halves or any(way.result() for way in ended):
+                    break
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def _up(self, socket: WebSocketClientConnection) -> bool:
+        """True if nothing more can be told to the manager."""
+        try:
+            with contextlib.suppress(OSError):
+                while piece := await self._reader.read(PIECE_BYTES):
+                    await socket.write_message(piece, binary=True)
+            if self._halves:
+                await socket.write_message(b"", binary=True)
+        except WebSocketClosedError:
+            return True
+        return False
+
+    async def _down(self, socket: WebSocketClientConnection) -> bool:
+        """True if nothing more will come from the manager."""
+        while (message := await socket.read_message()) is not None:
+            with contextlib.suppress(OSError):  # it reads no more, and may still write
+                if message:
+                    self._writer.write(message if isinstance(message, bytes) else message.encode())
+                    await self._writer.drain()
+                else:
+                    self._writer.write_eof()
+        return True
+
+
+async def to_unix(path: Path) -> SocketEnd:
+    """The unix socket at ``path``. Raises ``StreamFailed``."""
+    try:
+        reader, writer = await asyncio.wait_for(connect_unix(path), _LOCAL_TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
+        raise StreamFailed(f"Nothing answers at {path.name}: {error}") from error
+    return SocketEnd(reader, writer, halves=False)
 
 
 async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -66,31 +134,3 @@ async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.Stream
         return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{path.name}", limit=PIECE_BYTES)
     finally:
         os.close(folder)
-
-
-async def splice(socket: WebSocketClientConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes both ways until either end closes; then close the other."""
-    ways = [asyncio.create_task(_up(reader, socket)), asyncio.create_task(_down(socket, writer))]
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        socket.close()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-async def _up(reader: asyncio.StreamReader, socket: WebSocketClientConnection) -> None:
-    with contextlib.suppress(OSError, WebSocketClosedError):
-        while piece := await reader.read(PIECE_BYTES):
-            await socket.write_message(piece, binary=True)
-
-
-async def _down(socket: WebSocketClientConnection, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, WebSocketClosedError):
-        while (message := await socket.read_message()) is not None:
-            writer.write(message if isinstance(message, bytes) else message.encode())
-            await writer.drain()

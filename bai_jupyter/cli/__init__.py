@@ -24,7 +24,13 @@ _EXAMPLES = {
     "agent": "bai agent list\nbai agent run --manager http://manager:8090 --token TOKEN",
     "manager": "bai manager run --port 8090\nbai manager run --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
-    "kernelspec": "bai kernelspec install --user\nbai kernelspec list",
+    "user": "bai user list\nbai user add alice@example.org --name alice --project vision --password",
+    "project": "bai project add vision --cpu 64 --gpu 8\nbai project join vision alice@example.org",
+    "policy": "bai policy add student --cpu 8 --gpu 1 --sessions 2\nbai policy bind student user:alice@example.org",
+    "preset": "bai preset list\nbai preset add large --cpu 8 --mem 32g --shm 1g",
+    "group": "bai group add gpu --order lifo\nbai group grant gpu project:vision",
+    "vfolder": "bai vfolder create data --quota 100g\nbai vfolder put train.csv data:raw/",
+    "kernelspec": "bai kernelspec install --user\nbai kernelspec install --image bai/python:3.11 --preset gpu",
     "kernel": "bai kernel launch -f connection.json --image bai/python:3.11",
     "version": "bai version\nbai version --json",
 }
@@ -65,9 +71,16 @@ def build_parser() -> argparse.ArgumentParser:
     _add_up(command, nouns)
     _add_session(command, noun("session", "Start, list and end sessions"))
     _add_servers(command, noun("agent", "Offer this machine; see the agents"), noun("manager", "Run a manager"))
+    _add_vfolders(command, noun("vfolder", "Folders: make, fill, share"))
     _add_images(command, noun("image", "Build images and tell the manager of them"))
+    _add_people(command, noun("user", "Who may come in (admins)"), noun("project", "Teams and their limits (admins)"))
+    _add_policies(command, noun("policy", "Limits to put on people (superadmins)"))
+    _add_presets(command, noun("preset", "Resources by name (superadmins)"))
+    _add_groups(command, noun("group", "Sets of agents, and who may use them (superadmins)"))
     specs = noun("kernelspec", "Kernelspecs for Jupyter programs without our server")
-    install = command(specs, "install", "kernelspec:install", "Write a kernelspec for each image")
+    install = command(specs, "install", "kernelspec:install", "Write a kernelspec for each image, or one")
+    install.add_argument("--image", help="only for this image of `bai image list`, with the resources given here")
+    _add_resources(install)
     where = install.add_mutually_exclusive_group()
     where.add_argument("--user", action="store_true", help="into your own Jupyter folder (the default)")
     where.add_argument("--sys-prefix", action="store_true", help="into this Python environment")
@@ -79,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument("--image", required=True, help="an image of `bai image list`")
     launch.add_argument("--kernelspec", default="python3", help="the kernelspec inside it (%(default)s)")
     launch.add_argument("--preset", help="a resource preset")
+    launch.add_argument("--resources", metavar="NAME=AMOUNT,…", help="resource slots, over those of the preset")
     command(nouns, "version", "version:show", "Versions of this program, its manager and its parts")
     return parser
 
@@ -105,11 +119,7 @@ def _add_session(command: Any, session: Any) -> None:
     start = command(session, "start", "session:start", "Ask for a session and wait until it runs")
     start.add_argument("image", help="an image of `bai image list`")
     start.add_argument("--name", help="its name (made up if not given)")
-    start.add_argument("--preset", help="a resource preset")
-    start.add_argument("--cpu", help="cores")
-    start.add_argument("--mem", help="memory, such as 4g")
-    start.add_argument("--gpu", help="GPUs, also parts of one where agents share them")
-    start.add_argument("--slot", action="append", default=[], metavar="NAME=AMOUNT", help="any other resource slot")
+    _add_resources(start)
     start.add_argument("--shm", help="shared memory, such as 64m")
     start.add_argument("--mount", action="append", default=[], metavar="FOLDER[:PATH]", help="a vfolder to mount")
     start.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
@@ -128,6 +138,18 @@ def _add_session(command: Any, session: Any) -> None:
     remove.add_argument("--no-wait", action="store_true", help="return before they have ended")
 
 
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", help="a resource preset")
+    _add_limits(parser)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cpu", help="cores")
+    parser.add_argument("--mem", help="memory, such as 4g")
+    parser.add_argument("--gpu", help="GPUs, also parts of one where agents share them")
+    parser.add_argument("--slot", action="append", default=[], metavar="NAME=AMOUNT", help="any other resource slot")
+
+
 def _add_servers(command: Any, agent: Any, manager: Any) -> None:
     run = command(agent, "run", "agent:run", "Offer this machine to a manager")
     run.add_argument("--manager", help="the manager's address (else the one you are logged in to)")
@@ -137,6 +159,10 @@ def _add_servers(command: Any, agent: Any, manager: Any) -> None:
     run.add_argument("--state", metavar="DIR", help="where the agent keeps what must survive it")
     run.add_argument("more", nargs="*", metavar="OPTION", help="after --: options of `python -m bai_agent`")
     command(agent, "list", "agent:list_", "Agents, what they have and what is in use")
+    for verb, what, is_schedulable in (("drain", "Place nothing new on agents", False), ("resume", "Do again", True)):
+        schedule = command(agent, verb, "agent:schedule", f"{what} (superadmins)")
+        schedule.set_defaults(is_schedulable=is_schedulable)
+        schedule.add_argument("names", nargs="+", metavar="name", help="name or id")
     token = command(agent, "join-token", "agent:join_token", "Make a token with which an agent may join")
     token.add_argument("--group", default="default", help="resource group (%(default)s)")
     token.add_argument("--uses", type=int, default=1, help="how many agents may use it (%(default)s)")
@@ -147,9 +173,38 @@ def _add_servers(command: Any, agent: Any, manager: Any) -> None:
     serve.add_argument("more", nargs="*", metavar="OPTION", help="after --: options of `python -m bai_jupyter.manager`")
 
 
+def _add_vfolders(command: Any, vfolder: Any) -> None:
+    command(vfolder, "list", "vfolder:list_", "Your folders, and those shared with you")
+    create = command(vfolder, "create", "vfolder:create", "Make a folder")
+    create.add_argument("name")
+    create.add_argument("--host", help="the volume it lies on")
+    create.add_argument("--quota", metavar="SIZE", help="how much it may hold, such as 100g")
+    create.add_argument("--project", help="make it a folder of this project (admins)")
+    delete = command(vfolder, "delete", "vfolder:delete", "Move folders to the trash")
+    delete.add_argument("--for-good", action="store_true", help="also out of the trash: nothing is left")
+    for verb in (delete, command(vfolder, "restore", "vfolder:restore", "Take folders out of the trash")):
+        verb.add_argument("folders", nargs="+", metavar="folder", help="name or id")
+    listing = command(vfolder, "ls", "vfolder:ls", "What is in a folder")
+    listing.add_argument("place", metavar="FOLDER[:PATH]")
+    listing.add_argument("--offset", type=int, default=0, help="leave out so many entries (%(default)s)")
+    listing.add_argument("--limit", type=int, default=1000, help="show at most so many (%(default)s)")
+    put = command(vfolder, "put", "vfolder:put", "Upload files and folders")
+    put.add_argument("sources", nargs="+", metavar="file", help="files, or folders with all that is in them")
+    put.add_argument("place", metavar="FOLDER[:PATH]", help="where to put them")
+    get = command(vfolder, "get", "vfolder:get", "Download a file")
+    get.add_argument("place", metavar="FOLDER:PATH")
+    get.add_argument("target", nargs="?", default=".", help="file or folder here (%(default)s)")
+    share = command(vfolder, "share", "vfolder:share", "Invite people to a folder")
+    share.add_argument("folder")
+    share.add_argument("people", nargs="+", metavar="person", help="e-mail addresses")
+    share.add_argument("--can", choices=("read", "write"), default="read", help="what they may do (%(default)s)")
+    accept = command(vfolder, "accept", "vfolder:accept", "Accept invitations; without names, show them")
+    accept.add_argument("folders", nargs="*", metavar="folder", help="as the invitation calls it")
+
+
 def _add_images(command: Any, image: Any) -> None:
     build = command(image, "build", "image:build", "Build images with the local Docker engine")
-    build.add_argument("names", nargs="+", metavar="name", help="python-minimal, python, r, polyglot")
+    build.add_argument("names", nargs="+", metavar="name", help="python-minimal, python, hub, r, polyglot")
     build.add_argument("--tag", help="instead of the version found in the image")
     build.add_argument("--base", help="image to build on, instead of the automatic choice")
     add = command(image, "add", "image:add", "Tell the manager of images; an agent looks inside (superadmins)")
@@ -157,6 +212,107 @@ def _add_images(command: Any, image: Any) -> None:
     command(image, "list", "image:list_", "Images you can start sessions from")
     remove = command(image, "rm", "image:rm", "Forget images; containers and the engine keep them (superadmins)")
     remove.add_argument("names", nargs="+", metavar="name")
+
+
+def _add_people(command: Any, user: Any, project: Any) -> None:
+    command(user, "list", "people:list_", "Users that you can see").set_defaults(kind="user")
+    add = command(user, "add", "people:user_add", "Make a user with a keypair and a home folder")
+    change = command(user, "set", "people:user_set", "Change a user")
+    for parser in (add, change):
+        parser.add_argument("email")
+        parser.add_argument("--name", help="short name (the e-mail)")
+        parser.add_argument("--full-name")
+        parser.add_argument("--role", choices=("user", "admin", "superadmin", "service"))
+        parser.add_argument("--domain", help="domain (yours)")
+        parser.add_argument(
+            "--project", action="append", help="a project to be in, instead of the domain's default one"
+        )
+        parser.add_argument("--password", action="store_true", help="ask for a password, or read it from stdin")
+    change.add_argument("--status", choices=("active", "inactive"))
+    change.add_argument("--policy", help="resource policy of all their keypairs together")
+    remove = command(user, "rm", "people:user_rm", "Shut a user out")
+    remove.add_argument("email")
+    remove.add_argument("--purge", action="store_true", help="remove all records of them")
+    give = command(
+        user, "give", "people:user_give", "Let a service, such as a JupyterHub, act for a user (superadmins)"
+    )
+    give.add_argument("name", help="the user's short name")
+    give.add_argument("--service", required=True, metavar="ACCESS_KEY", help="the service's access key")
+    give.add_argument("--take", action="store_true", help="no longer")
+    command(project, "list", "people:list_", "Projects that you can see").set_defaults(kind="project")
+    make = command(project, "add", "people:project_add", "Make a project, with limits of its own if you say so")
+    alter = command(project, "set", "people:project_set", "Change a project")
+    for parser in (make, alter):
+        _add_limits(parser)
+        parser.add_argument("--description")
+    _add_active(alter)
+    alter.add_argument("--policy", help="resource policy of the whole project")
+    drop = command(project, "rm", "people:project_rm", "Make a project inactive")
+    drop.add_argument("--purge", action="store_true", help="remove it for good")
+    parsers = [make, alter, drop]
+    for verb, mode in (("join", "add"), ("leave", "remove")):
+        members = command(project, verb, "people:project_members", f"Let users {verb} a project")
+        members.set_defaults(mode=mode)
+        parsers.append(members)
+    for parser in parsers:
+        parser.add_argument("name")
+        parser.add_argument("--domain", help="domain (yours)")
+    for members in parsers[3:]:
+        members.add_argument("emails", nargs="+", metavar="email")
+
+
+def _add_policies(command: Any, policy: Any) -> None:
+    command(policy, "list", "people:list_", "Resource policies").set_defaults(kind="policy")
+    for parser in _add_puts(command, policy, "people:policy_put", "a resource policy"):
+        _add_limits(parser)
+        parser.add_argument("--sessions", type=int, help="sessions at once")
+        parser.add_argument("--lifetime", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
+        parser.add_argument("--idle", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
+        parser.add_argument("--others", choices=("none", "any"), help="how much of slots that are not named")
+    command(policy, "rm", "people:policy_rm", "Remove a policy that binds nobody").add_argument("name")
+    bind = command(policy, "bind", "people:policy_bind", "Put a policy on users, keypairs, projects or domains")
+    bind.add_argument("name")
+    bind.add_argument("scopes", nargs="+", metavar="scope", help="user:EMAIL, keypair:KEY, project:NAME, domain:NAME")
+
+
+def _add_presets(command: Any, preset: Any) -> None:
+    command(preset, "list", "people:list_", "Presets").set_defaults(kind="preset")
+    for parser in _add_puts(command, preset, "people:preset_put", "a preset"):
+        _add_limits(parser)
+        parser.add_argument("--shm", help="shared memory, such as 64m")
+    command(preset, "rm", "people:preset_rm", "Remove a preset").add_argument("name")
+
+
+def _add_groups(command: Any, group: Any) -> None:
+    command(group, "list", "people:list_", "Resource groups that you may use").set_defaults(kind="group")
+    for parser in _add_puts(command, group, "people:group_put", "a resource group"):
+        parser.add_argument("--description")
+        parser.add_argument("--order", choices=("fifo", "lifo"), help="who goes first")
+        parser.add_argument(
+            "--select", choices=("dispersed", "concentrated"), help="the emptiest agent, or the fullest"
+        )
+        parser.add_argument("--type", action="append", help="a type of session that it takes: interactive, batch …")
+        parser.add_argument("--pending-timeout", type=parse_span, metavar="TIME", help="cancel what waits longer")
+        _add_active(parser)
+    command(group, "rm", "people:group_rm", "Remove a group without agents").add_argument("name")
+    for verb, field in (("grant", "associate"), ("revoke", "disassociate")):
+        grant = command(group, verb, "people:group_grant", f"{verb.capitalize()} the use of a group")
+        grant.set_defaults(verb=field)
+        grant.add_argument("name")
+        grant.add_argument("scopes", nargs="+", metavar="scope", help="domain:NAME, project:NAME, keypair:KEY")
+
+
+def _add_puts(command: Any, noun: Any, run: str, what: str) -> list[argparse.ArgumentParser]:
+    parsers = []
+    for verb, text, is_new in (("add", "Make", True), ("set", "Change", False)):
+        parsers.append(command(noun, verb, run, f"{text} {what}"))
+        parsers[-1].add_argument("name")
+        parsers[-1].set_defaults(is_new=is_new)
+    return parsers
+
+
+def _add_active(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--active", action=argparse.BooleanOptionalAction, default=None, help="whether it can be used")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""``bai agent``: run, list, join-token."""
+"""``bai agent``: run, list, drain, resume, join-token."""
 
 import argparse
 import os
@@ -51,10 +51,23 @@ def _row(agent: Json) -> list[str]:
     gpus = [name for name in slots if name.startswith(("cuda.", "mock."))]
     gpu = " ".join(f"{used[name]:f}/{slots[name]:f}" for name in gpus) or NOTHING
     runtime = agent["runtime"] + ("" if agent.get("isolated", True) else " (not isolated)")
-    status = _WORDS.get(agent["status"], agent["status"])
+    status = str(_WORDS.get(agent["status"], agent["status"]))
+    status += "" if agent.get("schedulable", True) else ", draining"
     group = agent.get("resource_group") or NOTHING
     cpu = f"{used['cpu']:f}/{slots['cpu']:f}"
     return [agent["name"], status, group, cpu, memory, gpu, runtime, ago(agent.get("heard_at"))]
+
+
+def schedule(options: argparse.Namespace, terminal: Terminal) -> int:
+    """``drain`` and ``resume``."""
+    with_manager(lambda client: client.set_schedulable(options.names, options.is_schedulable))
+    done = "takes new sessions" if options.is_schedulable else "takes no new sessions; what runs goes on"
+    if terminal.as_json:
+        terminal.document({"agents": options.names, "schedulable": options.is_schedulable})
+    else:
+        for name in options.names:
+            terminal.line(name if terminal.quiet else f"{name}: {done}")
+    return Exit.DONE
 
 
 def join_token(options: argparse.Namespace, terminal: Terminal) -> int:

@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         return 1
     become(uid, gid)
     os.chdir("/")
-    os.execv(program[0], program)  # noqa: S606
+    os.execv(program[0], list(program))  # noqa: S606
     return 0
 
 

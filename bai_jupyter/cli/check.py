@@ -134,7 +134,7 @@ def main(kernel_name: str, folder: str) -> int:
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)])  # type: ignore[no-untyped-call]
     runner = NotebookClient(
         notebook,
         kernel_name=kernel_name,

@@ -37,6 +37,7 @@ LAST_LINES = 15
 STEP_WIDTH = 120
 
 _PYTHON_VERSION = ("/opt/venv/bin/python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+_HUB_VERSION = ("/opt/venv/bin/python", "-c", "import jupyterhub; print(jupyterhub.__version__)")
 _R_VERSION = ("Rscript", "-e", "cat(R.version$major, sub('[.].*', '', R.version$minor), sep = '.')")
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -57,6 +58,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     "python-minimal": Recipe("python", "minimal", _PYTHON_VERSION),
     "python": Recipe("python", "python", _PYTHON_VERSION),
+    "hub": Recipe("hub", "hub", _HUB_VERSION),
     "r": Recipe("r", "r", _R_VERSION),
     "polyglot": Recipe("polyglot", "polyglot", "1"),
 }

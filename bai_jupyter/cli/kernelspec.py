@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, plural
-from bai_jupyter.provisioner.kernelspecs import kernelspecs_of
+from bai_jupyter.cli.session import slots_of
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, plural
+from bai_jupyter.client import ManagerClient
+from bai_jupyter.provisioner.kernelspecs import kernelspec_for, kernelspecs_of
 
 
 def install(options: argparse.Namespace, terminal: Terminal) -> int:
-    specs = kernelspecs_of(with_manager(lambda client: client.list_images()))
+    specs = with_manager(lambda client: _wanted(client, options))
     prefix = sys.prefix if options.sys_prefix else options.prefix
     written = {name: _write(name, spec, prefix) for name, spec in specs.items()}
     if terminal.as_json:
@@ -23,6 +25,17 @@ def install(options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.line(name if terminal.quiet else f"{name}  {path}")
     terminal.say(f"{plural(len(written), 'kernelspec')} written." if written else _NO_IMAGES)
     return Exit.DONE
+
+
+async def _wanted(client: ManagerClient, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    images = await client.list_images()
+    slots = await slots_of(client, options)
+    if options.image:
+        choice = {"image": options.image, "preset": options.preset, "resources": slots}
+        return dict([kernelspec_for(images, choice)])
+    if options.preset or slots:
+        raise CommandFailed("Resources are for one image: give --image too.", Exit.USAGE)
+    return kernelspecs_of(images)
 
 
 _NO_IMAGES = "The manager has no image with a Jupyter kernel. Build one: bai image build python"

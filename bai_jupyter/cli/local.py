@@ -23,6 +23,7 @@ from bai_jupyter.common.errors import PublicError
 
 AGENT_NAME = "local"
 HOME_VOLUME = "local:home"
+FOLDERS_VOLUME = "local:folders"
 DEFAULT_UID = 1000
 MANAGER_DEADLINE_S = 60.0
 AGENT_DEADLINE_S = 60.0
@@ -124,20 +125,21 @@ class LocalCluster:
 
     async def start_agent(self) -> dict[str, Any]:
         """Returns the agent as ``GET /agents`` shows it."""
-        state = self.folder.path / "agent"
+        state, folders = self.folder.path / "agent", self.folder.path / "folders"
         self._give(state)
+        self._give(folders)
         options = {
             "manager_url": self.manager_url,
             "state_dir": state,
             "name": AGENT_NAME,
             "runtime": self.runtime,
-            "volumes": json.dumps({HOME_VOLUME: str(self.home)}),
+            "volumes": json.dumps({HOME_VOLUME: str(self.home), FOLDERS_VOLUME: str(folders)}),
         }
         argv = [*PYTHON, "-m", "bai_agent", *_flags("AgentApp", options)]
         env = self._environ(BAI_JOIN_TOKEN=self.join_token)
         if self.runtime == "process" and self.user is not None:
             # Docker needs root's rights; processes that run users' cells must not have them.
-            argv, env = self._as_user(argv, state), {**env, "HOME": str(state)}
+            argv, env = self._as_user(argv, state, folders), {**env, "HOME": str(state)}
         since = datetime.now(UTC).replace(microsecond=0)
         server = await self._start(Server("agent", argv, env, self.folder))
         found: dict[str, Any] = {}
@@ -221,18 +223,19 @@ class LocalCluster:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         owner = self._owner
-        if folder.name == "agent" and self.runtime != "process":
+        is_agents = folder.name in ("agent", "folders")
+        if is_agents and self.runtime != "process":
             owner = (0, 0) if self.user else None
         if owner is None or folder.stat().st_uid == owner[0]:
             return
-        inside = [] if folder.name == "agent" and owner[0] == 0 else sorted(folder.rglob("*"))
+        inside = [] if is_agents and owner[0] == 0 else sorted(folder.rglob("*"))
         for path in [folder, *inside]:
             os.chown(path, *owner, follow_symlinks=False)
 
-    def _as_user(self, argv: list[str], folder: Path) -> list[str]:
+    def _as_user(self, argv: list[str], *folders: Path) -> list[str]:
         if self.user is None:
             return argv
-        shown = ["--show", str(self.home), "--show", str(folder)]
+        shown = [word for folder in (self.home, *folders) for word in ("--show", str(folder))]
         who = [str(self.user.uid), str(self.user.gid)]
         return [*PYTHON, "-m", "bai_jupyter.cli.as_user", *who, *shown, "--", *argv]
 

@@ -89,11 +89,7 @@ def _show_started(view: Json, terminal: Terminal) -> None:
 
 async def _request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
     mount_map = dict(pair.split(":", 1) for pair in options.mount if ":" in pair)
-    slots = {name: amount for name, amount in (("cpu", options.cpu), ("mem", options.mem)) if amount}
-    if options.gpu:
-        slots[await _gpu_slot(client)] = options.gpu
-    slots |= _pairs(options.slot, "--slot")
-    _check_slots(slots)
+    slots = await slots_of(client, options)
     return SessionRequest(
         name=options.name or f"session-{secrets.token_hex(3)}",
         image=options.image,
@@ -106,6 +102,16 @@ async def _request_of(client: ManagerClient, options: argparse.Namespace) -> Ses
         resource_group=options.group,
         reuse_if_exists=not options.new,
     )
+
+
+async def slots_of(client: ManagerClient, options: argparse.Namespace) -> dict[str, str]:
+    """What ``--cpu``, ``--mem``, ``--gpu`` and ``--slot`` ask for."""
+    slots = {name: amount for name, amount in (("cpu", options.cpu), ("mem", options.mem)) if amount}
+    if options.gpu:
+        slots[await _gpu_slot(client)] = options.gpu
+    slots |= _pairs(options.slot, "--slot")
+    _check_slots(slots)
+    return slots
 
 
 async def _gpu_slot(client: ManagerClient) -> str:

@@ -12,6 +12,7 @@
     │   ├── QuotaExceeded         412
     │   ├── RateLimited           429
     │   └── Unavailable           503
+    │       └── Frozen            503   an admin has paused new sessions
     ├── InvalidTransition         a status change that the lifecycle table does not have
     └── ProtocolError             a peer sent something that is not in the protocol
 
@@ -95,6 +96,10 @@ class RateLimited(PublicError):
 
 class Unavailable(PublicError):
     status, slug, title = 503, "service-unavailable", "Service unavailable."
+
+
+class Frozen(Unavailable):
+    slug, title = "server-frozen", "The server is frozen due to maintenance. Please try again later."
 
 
 class InvalidTransition(BaiError):

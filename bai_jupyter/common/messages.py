@@ -20,6 +20,7 @@ sense.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -36,6 +37,8 @@ from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Targe
 PROTOCOL_VERSION = 1
 
 T = TypeVar("T")
+
+_DOOR = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 # What an agent has
@@ -123,6 +126,15 @@ class KernelWant:
     environ: dict[str, str]
     mounts: list[MountWant]
     jupyter_kernels: list[JupyterKernelWant] = field(default_factory=list)
+    bootstrap: str | None = field(default=None, repr=False)  # a shell script to run before anything else
+    command: str | None = field(default=None, repr=False)  # of a batch session, which ends with it
+    restarts: int = 0  # more than the container has had means: stop all in it and start it again
+    access_token: str | None = field(default=None, repr=False)  # the session's own way to the manager; a secret
+    doors: list[str] = field(default_factory=list)  # sockets that an admin of the agent lets lead somewhere
+
+
+def is_door_name(name: str) -> bool:
+    return _DOOR.fullmatch(name) is not None
 
 
 # What the agent found
@@ -176,10 +188,43 @@ class Call:
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON
+    ``commit``                kernel_id, name                                              ImageFacts as JSON
+    ``remove_image``          name                                                         ``{}``
+    ``volume_usage``          volume                                                       free_bytes, total_bytes
+    ``make_folder``           folder, beside (the owner's home folder, or None)            ``{}``
+    ``delete_folder``         folder                                                       ``{}``
+    ``clone_folder``          source and target (folders; target with beside)              ``{}``
+    ``folder_usage``          folder                                                       used_bytes, num_files
+    ``list_files``            folder, path, offset, limit, match                           items (facts), total
+    ``file_facts``            folder, path                                                 facts of one file
+    ``make_directory``        folder, path, parents, exist_ok                              ``{}``
+    ``rename_file``           folder, path, new_name                                       ``{}``
+    ``move_file``             folder, source, target (paths)                               ``{}``
+    ``delete_files``          folder, paths, recursive                                     ``{}``
+    ``upload_offset``         folder, upload_id                                            ``{"offset": int | None}``
+    ``drop_upload``           folder, upload_id                                            ``{}``
     ========================  ===========================================================  ======================
 
-    ``endpoint`` of a stream: ``{"kind": "jupyter", "jupyter_kernel_id": …, "generation": …}``. The agent dials
-    ``/agent/streams/{stream_id}`` with the one-use ticket and splices bytes between that and the relay's socket.
+    A folder is ``volume`` and ``subpath``, as in ``MountWant``. Facts of a file: name, type (``FILE``, ``DIRECTORY``,
+    ``SYMLINK``, ``OTHER``), size, mode (``-rw-r--r--``), mtime_ns, ctime_ns.
+
+    For a stream the agent dials ``/agent/streams/{stream_id}`` with the one-use ticket and carries bytes between that
+    and the ``endpoint``; those of a container come with kernel_id:
+
+    ============  ======================================  ============================================================
+    kind          further fields                          what goes over the stream
+    ============  ======================================  ============================================================
+    ``jupyter``   jupyter_kernel_id, generation           the relay's records (``common.records``)
+    ``port``      port (TCP, inside the container)        its bytes; an empty frame: no more comes this way
+    ``command``   argv, env, cwd                          frames of ``common.stdio``; it ends with its stream
+    ``terminal``  rows, columns                           the same; the container's one terminal goes on without it
+    ``upload``    folder, name (of the folder),           data to the agent until an empty frame; then one frame back,
+                  upload_id, path, size, offset,          ``{"offset": int}`` or ``{"error": reason}``
+                  quota_bytes
+    ``download``  folder, path, start, length, version    from the agent one frame ``{}`` or ``{"error": reason}``, the
+                  ([mtime_ns, size])                      data, and an empty frame, without which it is not complete
+    ``archive``   folder, path, called                    the same
+    ============  ======================================  ============================================================
     """
 
     call_id: str
@@ -203,6 +248,8 @@ class KernelReport:
     exit_code: int | None = None
     reason: Reason | None = None
     jupyter_kernels: list[JupyterKernelReport] = field(default_factory=list)
+    restarts: int = 0  # how many of the restarts that were wanted this container has had
+    log: str | None = field(default=None, repr=False)  # the last that was printed, once the container is gone
 
 
 @dataclass(frozen=True)
@@ -284,7 +331,7 @@ def to_json(value: Any) -> Any:
 
 def from_json(cls: type[T], raw: Any) -> T:
     """The reverse of ``to_json`` for the types of this module."""
-    return _read(cls, raw)  # type: ignore[no-any-return]
+    return _read(cls, raw)
 
 
 def _read(kind: Any, raw: Any) -> Any:

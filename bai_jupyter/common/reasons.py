@@ -24,6 +24,7 @@ _WAITING = {
     "answer. It starts when one of them does.",
     "tried-all": "No agent of group {group} can take it: {agents} failed to start it, lack its environment or folders, "
     "or may not be shared. It waits for another one; tell your admin.",
+    "frozen": "New sessions are paused by {admin} since {time}. What waits keeps its place.",
     "agent-retry": "{agent} failed to start it ({fault}). Trying again, attempt {n} of {max}.",
 }
 
@@ -36,7 +37,9 @@ _PROGRESS = {
     "starting-kernel": "Starting the kernel.",
     "running": "Running on {agent}.",
     "unreachable": "{agent} has not answered since {time}. The session is kept and goes on when it returns.",
+    "bootstrapping": "Running its bootstrap script on {agent}.",
     "restarting": "Restarting the kernel. Files and packages stay, variables are gone.",
+    "session-restarting": "Restarting the container. Files and packages stay; what runs in it is started again.",
 }
 
 # Refused: nothing was created.
@@ -48,17 +51,38 @@ _REFUSED = {
     "below-image-min": "{image} needs at least {min}; asked for {asked}.",
     "slot-unknown": "No agent offers {slot}. Agents of group {group} offer: {slots}.",
     "group-unknown": "There is no group {group} for you. You may use: {groups}.",
+    "session-type": "Group {group} takes {types} sessions, not {type} ones. Choose another group.",
+    "project-unknown": "There is no project {project} for you. You may use: {projects}.",
     "preset-unknown": "There is no preset {preset}. Presets: {names}.",
     "image-unknown": "There is no environment {image} for you. Nearest: {names}.",
     "image-arch": "{image} is built for {arch}; agents in group {group} are {archs}.",
     "no-kernelspec": "{image} contains no Jupyter kernel {kernelspec}. It has: {names}.",
     "folder-denied": "Folder {folder} does not exist or is not shared with you.",
+    "folder-ro": "Folder {folder} is read only for you. Ask {owner}.",
+    "folder-owner": "Only the owner of folder {folder} may do this.",
+    "folder-used": "You already have a folder {name}.",
+    "too-many-folders": "{whose} {used} folders, those in the trash included; {limit} are allowed. Purge one first.",
+    "folder-name": "{name}: letters, digits, . _ - and at most 64; a leading dot means: attached to every session.",
+    "folder-status": "Folder {folder} is {status}; this needs one that is ready.",
+    "folder-mounted": "Folder {folder} is mounted in {sessions}. End them first.",
+    "folder-home": "Folder {folder} is a home folder: it stays while its owner does.",
+    "folder-uncloneable": "Folder {folder} may not be cloned. Its owner can allow it.",
+    "host-unknown": "There is no folder host {host} for you. You may use: {hosts}.",
+    "hosts-apart": "No agent holds both {source} and {target}, so nothing can be copied between them.",
+    "volume-away": "No agent that holds volume {volume} is connected just now. Try again when it is back.",
+    "person-unknown": "There is nobody called {who} that you could share with.",
     "mount-clash": "Two folders would be at {path}. Give one another name.",
     "name-taken": "You already have a session {name} with another environment. Choose another name, or open that one.",
+    "name-ending": "Your session {name} is still ending. Try again, or end it without waiting for its agent.",
     "bad-value": "{field}: {given} is not {expected}.",
     "shm-too-big": "Shared memory {shm} must be less than memory {mem}.",
     "rate-limited": "{used} requests in 15 min; the limit of this keypair is {limit}. Go on in {seconds} s.",
+    "login-limited": "{used} attempts to log in within 15 min, {limit} are allowed. Go on in {seconds} s.",
+    "login": "E-mail or password are not right, or the account is not active.",
+    "password-expired": "The password must be changed before it can be used.",
+    "address": "This account cannot be used from {address}.",
     "signature": "The key or signature is not valid.",
+    "token": "The token is not valid, or not any more.",
     "clock": "Your clock is {delta} {direction}; set it and try again.",
     "inactive": "This account is not active.",
     "forbidden": "Only {role} may do this.",
@@ -67,9 +91,37 @@ _REFUSED = {
     "version-skew": "{part} speaks protocol {theirs}, the manager {ours}. Update {older}.",
     "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
     "not-running": "Session {name} is {status}; this needs a running one.",
+    "app-unknown": "The session has no app {app}. It has: {names}.",
+    "file-unknown": "There is no file {path} in the session that its user can read.",
+    "port-closed": "Nothing answers at port {port} in the session ({cause}). Start what serves it, and try again.",
+    "server-ended": 'The server ended before it answered. {why} Its last line: "{line}".',
+    "no-images": "There is no environment that you may use yet. Tell your admin.",
+    "no-image": "No environment was chosen, and the Hub names none. Choose one, or tell your admin.",
+    "route-taken": "Another session serves {path}. End that one first.",
+    "not-committable": "{agent} runs sessions without containers; no image can be made of one.",
+    "too-many-images": "You have {used} images made from sessions; {limit} are allowed. Delete one first.",
     "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",
+    "door-missing": "{agent} has no door {door}. Tell your admin, who can name it in AgentApp.doors there.",
     "volume-missing": "Folder {folder} lies on volume {volume}, which no agent of group {group} has. Tell your admin.",
     "path-unmounted": "{path} is not in a folder that the session mounts; the kernel starts in {cwd} instead.",
+    "notebook-untrusted": "This notebook is not trusted, so the resources it asks for were not followed. "
+    "Trust it and save it, then choose its kernel again.",
+}
+
+# Files and transfers: nothing was changed.
+_FILES = {
+    "file-missing": "{path} does not exist.",
+    "file-exists": "{path} exists already.",
+    "file-kind": "{path} is {found}.",
+    "file-changed": "{path} was changed meanwhile. Begin again.",
+    "files-failed": "{agent} could not do this: {cause}.",
+    "link-escape": "{path} is a link, which may point outside the folder, and is not opened.",
+    "too-deep": "{path}: folders lie more than {limit} deep in one another.",
+    "quota-reached": "{folder} may hold {limit}; {used} used, {file} needs {need}: {excess} too much. "
+    "Nothing was changed.",
+    "host-full": "The disk on {agent} is full. Nothing was changed.",
+    "upload-offset": "{file}: {offset} bytes have come, and what was sent begins at {given}.",
+    "upload-too-long": "{file}: more was sent than the {size} bytes that were told.",
 }
 
 # Could not start.
@@ -82,6 +134,7 @@ _FAILED = {
     "container-exited": 'The container ended at once with code {code}. Last line: "{line}".',
     "kernel-missing": "{image} has no program {argv0} for kernel {spec}. Choose another kernel, or rebuild the image.",
     "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
+    "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
     "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
     "pending-timeout": "Waited {limit}, the longest group {group} allows.",
     "dependency-failed": "{session}, which it waits for, {outcome}.",
@@ -95,8 +148,10 @@ _STOPPED = {
     "kernel-died": "The kernel ended by itself (code {code}). Container and files are as they were. Restart it.",
     "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
     "Start again as it was.",
+    "commit-failed": "{agent} could not make the image: {cause}.",
     "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
     "user-requested": "Ended by {who}.",
+    "force-ended": "Ended by {who} without waiting for {agent}.",
     "kernel-restarted": "The kernel was restarted by {who}.",
     "kernel-shutdown": "The kernel was shut down by {who}.",
     "task-finished": "Finished.",
@@ -108,7 +163,7 @@ _STOPPED = {
     "other": "{text}",
 }
 
-SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_REFUSED, **_FAILED, **_STOPPED}
+SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_REFUSED, **_FILES, **_FAILED, **_STOPPED}
 
 SLUGS: Mapping[str, str] = {
     "no-room": "no-available-instances",
@@ -122,6 +177,7 @@ SLUGS: Mapping[str, str] = {
     "starts-at": "predicate-checks-failed",
     "assigned": "scheduled",
     "start-timeout": "failed-to-start",
+    "bootstrap-failed": "failed-to-start",
     "pull-failed": "failed-to-start",
     "create-failed": "failed-to-create",
     "killed-outside": "self-terminated",
@@ -129,6 +185,9 @@ SLUGS: Mapping[str, str] = {
     "unexplained": "unknown",
     "agent-lost": "agent-termination",
     "cancelled-by": "user-requested",
+    "force-ended": "force-terminated",
+    "session-restarting": "restarting",
+    "dependency-failed": "task-cancelled",
 }
 """Our code to the ``status_info`` slug of Backend.AI, where the two differ."""
 

@@ -24,13 +24,16 @@ KEEP   agent                   0; hand me duplicates of your descriptors, and ag
 A request carries an envelope as its first frame (``Envelope``), which the kernel sends back in its answer, as Jupyter's
 protocol demands of identity frames. So replies find their way without anybody reading the message, and a relay that was
 killed learns from its own request tape which requests it had already taken.
+
+Tuples, not dataclasses: those import ``inspect``, and with it a megabyte into every relay.
 """
 
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from io import BytesIO
+from typing import NamedTuple
 
 HEADER = struct.Struct("<IBBQ")
 _AFTER_LENGTH = HEADER.size - 4
@@ -60,8 +63,7 @@ class Channel(IntEnum):
     CONTROL = 3
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(NamedTuple):
     """``reader`` is a stable id of who reads (16 hex digits). ``positions`` maps a channel's name to an offset;
     a channel that is left out starts at the live end."""
 
@@ -69,8 +71,7 @@ class Hello:
     positions: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Welcome:
+class Welcome(NamedTuple):
     """``start`` and ``end`` are the offsets each tape holds; ``taken`` is this reader's highest request counter."""
 
     start: dict[str, int]
@@ -78,8 +79,7 @@ class Welcome:
     taken: int
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     kind: int
     channel: int
     offset: int
@@ -91,11 +91,11 @@ def pack(kind: Kind, channel: int = 0, offset: int = 0, payload: bytes = b"") ->
 
 
 def pack_hello(hello: Hello) -> bytes:
-    return pack(Kind.HELLO, payload=json.dumps(asdict(hello)).encode())
+    return pack(Kind.HELLO, payload=json.dumps(hello._asdict()).encode())
 
 
 def pack_welcome(welcome: Welcome) -> bytes:
-    return pack(Kind.WELCOME, payload=json.dumps(asdict(welcome)).encode())
+    return pack(Kind.WELCOME, payload=json.dumps(welcome._asdict()).encode())
 
 
 def pack_request(channel: Channel, counter: int, message: bytes) -> Iterator[bytes]:
@@ -143,7 +143,7 @@ class RecordReader:
                 if len(self._buffer) < after:
                     break
                 end = after
-                yield Record(kind, channel, offset, bytes(self._buffer[start:end]))
+                yield Record(kind, channel, offset, bytes(memoryview(self._buffer)[start:end]))
         finally:  # also when the caller stops halfway: what was given out is not given out again
             del self._buffer[:end]
 
@@ -201,54 +201,71 @@ def message_end(data: bytes | bytearray | memoryview, start: int) -> int | None:
     return None
 
 
-@dataclass
 class FrameReader:
     """Puts the messages of one tape together again.
 
     ``position`` is the offset just behind the last whole message that ``feed`` gave out: resume there. Bytes before it
     are never needed again. A piece may begin before ``position`` (a replay); the part already read is skipped.
+
+    The body of a frame is copied once, however long it is and in however many pieces it comes.
     """
 
-    position: int
-    _buffer: bytearray = field(default_factory=bytearray)
-    _frames: list[bytes] = field(default_factory=list)
-    _read: int = 0  # bytes of the buffer already in _frames
+    def __init__(self, position: int) -> None:
+        self.jump(position)
+
+    def jump(self, position: int) -> None:
+        """Go on at ``position`` after a gap; an unfinished message is forgotten."""
+        self.position = position
+        self._end = position  # behind all that was fed
+        self._rest = b""  # fed, and not looked at
+        self._frames: list[bytes] = []  # of the unfinished message
+        self._body = BytesIO()  # of the unfinished frame, what has come of it
+        self._missing = 0  # bytes of that body still to come
+        self._flags = 0
 
     def feed(self, offset: int, data: bytes) -> Iterator[list[bytes]]:
         """Yield each message that is now whole, as its frames. Commands (such as PING) are dropped.
 
         Raises ``ValueError`` if bytes are missing between what was read and ``offset``.
         """
-        end = self.position + len(self._buffer)
-        if offset > end:
-            raise ValueError(f"tape jumps from {end} to {offset}")
-        self._buffer += data[end - offset :]
-        while (header := read_frame_header(self._buffer, self._read)) is not None:
-            flags, length, header_length = header
-            body = self._read + header_length
-            if len(self._buffer) < body + length:
-                return
-            self._read = body + length
-            if not is_command(flags):
-                self._frames.append(bytes(self._buffer[body : self._read]))
-            if is_last(flags):
-                message, self._frames = self._frames, []
-                del self._buffer[: self._read]
-                self.position += self._read
-                self._read = 0
-                if message:
-                    yield message
+        if offset > self._end:
+            raise ValueError(f"tape jumps from {self._end} to {offset}")
+        fresh = data[self._end - offset :]
+        self._end += len(fresh)
+        data, at = self._rest + fresh, 0
+        try:
+            while True:
+                if not self._missing:
+                    header = read_frame_header(data, at)
+                    if header is None:
+                        return
+                    self._flags, self._missing, header_length = header
+                    at += header_length
+                piece = data[at : at + self._missing]
+                at += len(piece)
+                self._missing -= len(piece)
+                if self._missing:
+                    self._body.write(piece)
+                    return
+                if self._body.tell():
+                    self._body.write(piece)
+                    piece, self._body = self._body.getvalue(), BytesIO()
+                if not is_command(self._flags):
+                    self._frames.append(piece)
+                if is_last(self._flags):
+                    message, self._frames = self._frames, []
+                    self.position = self._end - len(data) + at
+                    if message:
+                        yield message
+        finally:  # also when the caller stops halfway: the rest is given out next time
+            self._rest = data[at:]
 
-    def jump(self, position: int) -> None:
-        """Go on at ``position`` after a gap; an unfinished message is forgotten."""
-        self.position = position
-        self._buffer.clear()
-        self._frames.clear()
-        self._read = 0
+
+_ENVELOPE = struct.Struct("<2s8sQ")
+_MAGIC = b"bj"
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(NamedTuple):
     """The identity frame that a request carries to the kernel and its answers carry back.
 
     ``reader`` (8 bytes) and ``counter`` say which request of whom this is; ``client`` is the identity of the ZMQ client
@@ -259,16 +276,13 @@ class Envelope:
     counter: int
     client: bytes
 
-    _HEAD = struct.Struct("<2s8sQ")
-    _MAGIC = b"bj"
-
     def pack(self) -> bytes:
-        return self._HEAD.pack(self._MAGIC, self.reader, self.counter) + self.client
+        return _ENVELOPE.pack(_MAGIC, self.reader, self.counter) + self.client
 
     @classmethod
     def read(cls, frame: bytes) -> "Envelope | None":
         """``None`` if the frame is not an envelope (a kernel that drops identities, or somebody else's)."""
-        if len(frame) < cls._HEAD.size or not frame.startswith(cls._MAGIC):
+        if len(frame) < _ENVELOPE.size or not frame.startswith(_MAGIC):
             return None
-        _, reader, counter = cls._HEAD.unpack_from(frame)
-        return cls(reader, counter, frame[cls._HEAD.size :])
+        _, reader, counter = _ENVELOPE.unpack_from(frame)
+        return cls(reader, counter, frame[_ENVELOPE.size :])

@@ -7,6 +7,7 @@ Amounts are ``Decimal`` so that fractions of a GPU add up exactly. Units: ``cpu`
 import re
 from collections.abc import ItemsView, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Self
 
 _SIZE = re.compile(r"^\s*(\d{1,20}(?:\.\d{1,9})?)\s*([kmgtp]?)(?:i?b)?\s*$", re.IGNORECASE)
 _FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -35,6 +36,11 @@ def format_size(size_bytes: int | Decimal) -> str:
     return f"{_short(amount)} TiB"
 
 
+def unit_of(slot: str) -> str:
+    """How Backend.AI calls a slot's unit: ``bytes`` or ``count``."""
+    return "bytes" if slot in _BYTES_SLOTS else "count"
+
+
 def _short(amount: float) -> str:
     text = f"{amount:.1f}"
     return text.removesuffix(".0")
@@ -52,7 +58,7 @@ class ResourceSlots(Mapping[str, Decimal]):
         self._amounts = {name: Decimal(amount) for name, amount in (amounts or {}).items() if amount != 0}
 
     @classmethod
-    def parse(cls, raw: Mapping[str, object]) -> "ResourceSlots":
+    def parse(cls, raw: Mapping[str, object]) -> Self:
         """Read JSON or command line values: ``{"cpu": 2, "mem": "4g", "cuda.shares": "0.5"}``.
 
         Raises ``ValueError`` for a negative, non-finite or unreadable amount, naming the slot.
@@ -107,6 +113,15 @@ class ResourceSlots(Mapping[str, Decimal]):
         """For people: ``2 CPU, 8 GiB, 0.5 GPU``."""
         parts = [describe_amount(name, amount) for name, amount in sorted(self._amounts.items(), key=_order)]
         return ", ".join(parts) or "nothing"
+
+
+class SlotLimits(ResourceSlots):
+    """What may be had at most: a limit of 0 is a limit, and a slot that is absent has none."""
+
+    __slots__ = ()
+
+    def __init__(self, amounts: Mapping[str, Decimal | int] | None = None) -> None:
+        self._amounts = {name: Decimal(amount) for name, amount in (amounts or {}).items()}
 
 
 def _parse_amount(name: str, value: object) -> Decimal:

@@ -21,6 +21,19 @@ class SessionStatus(StrEnum):
     ERROR = "ERROR"
 
 
+class SessionType(StrEnum):
+    INTERACTIVE = "interactive"
+    BATCH = "batch"  # runs its startup command and ends with it
+
+
+class SessionResult(StrEnum):
+    """How a session ended; what depends on it starts after a success only."""
+
+    UNDEFINED = "undefined"  # it has not ended
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
 class KernelStatus(StrEnum):
     """What an agent reports about one container."""
 
@@ -45,6 +58,16 @@ class AgentStatus(StrEnum):
     ALIVE = "ALIVE"
     LOST = "LOST"  # it does not answer; its devices stay taken, its sessions are kept
     TERMINATED = "TERMINATED"  # it said good-bye, or an admin removed it
+
+
+class FolderStatus(StrEnum):
+    """Where a virtual folder is in its life, as Backend.AI spells it."""
+
+    READY = "ready"
+    CLONING = "cloning"
+    TRASHED = "delete-pending"
+    PURGING = "delete-ongoing"
+    BROKEN = "error"  # a copy that was broken off: good for nothing but the trash
 
 
 class Target(StrEnum):

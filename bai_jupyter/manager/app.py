@@ -2,45 +2,89 @@
 
 import asyncio
 import fcntl
+import ipaddress
 import json
 import logging
 import os
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application as WebApplication
-from traitlets import Bool, Dict, Float, Integer, Unicode, default, validate
+from traitlets import Bool, Dict, Float, Integer, List, Unicode, default, validate
 from traitlets.config import Application
 
 from bai_jupyter import __version__
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.slots import ResourceSlots, parse_size
+from bai_jupyter.manager.agents.idle_connections import IdleConnections
 from bai_jupyter.manager.agents.link import LinkHandler
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.agents.service import AgentService
 from bai_jupyter.manager.agents.streams import AgentSocket, Streams
 from bai_jupyter.manager.api import agents as agents_api
-from bai_jupyter.manager.api import events, jupyter_kernels, resources, sessions, system
+from bai_jupyter.manager.api import (
+    app_proxy,
+    apps,
+    events,
+    execution,
+    files,
+    jupyter_kernels,
+    openapi,
+    resources,
+    routed,
+    sessions,
+    storage,
+    system,
+    templates,
+    terminals,
+    vfolders,
+)
+from bai_jupyter.manager.api import auth as auth_api
 from bai_jupyter.manager.api.base import Services, UnknownPath, log_request
+from bai_jupyter.manager.api.graphql import handlers as graphql_api
+from bai_jupyter.manager.api.graphql.execution import Executor
+from bai_jupyter.manager.api.graphql.roots import Parts
+from bai_jupyter.manager.api.recent_errors import RecentErrors
+from bai_jupyter.manager.auth.app_tokens import AppTokens
 from bai_jupyter.manager.auth.keypairs import KeypairAuth
+from bai_jupyter.manager.auth.logins import Logins
+from bai_jupyter.manager.auth.rates import Rates
+from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault, new_keypair, write_private
+from bai_jupyter.manager.auth.wards import Wards
+from bai_jupyter.manager.background import BackgroundTasks
 from bai_jupyter.manager.db import accounts
-from bai_jupyter.manager.db.accounts import DEFAULT, NewUser
+from bai_jupyter.manager.db.people import DEFAULT, NewUser
 from bai_jupyter.manager.db.records import PresetRecord
 from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.execution.service import Execution
+from bai_jupyter.manager.people.service import PeopleService
+from bai_jupyter.manager.sessions.apps import Apps
+from bai_jupyter.manager.sessions.callbacks import Callbacks
+from bai_jupyter.manager.sessions.commits import Commits
 from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.files import SessionFiles
 from bai_jupyter.manager.sessions.intake import Intake
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.scheduling import Conditions
 from bai_jupyter.manager.sessions.service import SessionService
+from bai_jupyter.manager.sessions.templates import Templates
 from bai_jupyter.manager.sessions.views import Views
+from bai_jupyter.manager.vfolders.files import FolderFiles
+from bai_jupyter.manager.vfolders.homes import Homes
+from bai_jupyter.manager.vfolders.service import VFolderService
+from bai_jupyter.manager.vfolders.sharing import Sharing
+from bai_jupyter.manager.vfolders.transfers import Transfers
+from bai_jupyter.manager.vfolders.volumes import Volumes
 
 JOIN_TOKEN_EXPIRES_S = 3600
+BODY_PIECE_BYTES = 512 * 1024  # of an upload, from the client's socket to the agent's
 BACKLOG = 4096  # all agents dial at once after a restart
 
 
@@ -59,6 +103,10 @@ class ManagerApp(Application):
     )
     ip = Unicode("127.0.0.1", help="Address to listen on.").tag(config=True)
     port = Integer(8090, help="Port to listen on; 0 takes a free one.").tag(config=True)
+    public_url = Unicode(
+        help="Where clients reach this manager, if that is not the address that they call: behind a proxy that speaks "
+        "TLS for it, such as https://bai.example.org."
+    ).tag(config=True)
     db_url = Unicode(help="SQLAlchemy URL of the database. Default: manager.db in data_dir.").tag(config=True)
     credentials_file = Unicode(
         help="Where the first admin's endpoint, access key and secret key are written (mode 0600). "
@@ -69,6 +117,9 @@ class ManagerApp(Application):
     ).tag(config=True)
     sweep_s = Float(
         30.0, help="How often everything is looked at again, in seconds; events make it happen at once."
+    ).tag(config=True)
+    session_token_s = Float(
+        600.0, help="How long a token lives that a session was granted; it gets the next after a third of that."
     ).tag(config=True)
     admin_name = Unicode("admin", help="Name of the user made at the first start.").tag(config=True)
     home_volume = Unicode("local:home", help="Volume of users' home folders, as host:volume.").tag(config=True)
@@ -85,6 +136,11 @@ class ManagerApp(Application):
     ).tag(config=True)
     allow_unsafe_runtime = Bool(
         False, help="Let several people share an agent that does not isolate them from each other."
+    ).tag(config=True)
+    max_user_images = Integer(20, help="How many images made from sessions each user may have.").tag(config=True)
+    callback_networks = List(
+        Unicode(),
+        help="Private networks that sessions' callback_url may lead to, such as 10.1.2.0/24; public ones always may.",
     ).tag(config=True)
     join_token = Unicode(
         help="A token with which one agent may join within the first hour. Default: $BAI_JOIN_TOKEN."
@@ -114,11 +170,15 @@ class ManagerApp(Application):
     def _default_join_token(self) -> str:
         return os.environ.get("BAI_JOIN_TOKEN", "")
 
-    @validate("heartbeat_s", "sweep_s")
+    @validate("heartbeat_s", "sweep_s", "session_token_s")
     def _check_positive(self, proposal: Any) -> float:
         if proposal["value"] <= 0:
             raise ValueError(f"{proposal['trait'].name} must be more than 0 seconds, not {proposal['value']}")
         return float(proposal["value"])
+
+    @validate("callback_networks")
+    def _check_networks(self, proposal: Any) -> list[str]:
+        return [str(ipaddress.ip_network(one)) for one in proposal["value"]]
 
     # Life of the process
 
@@ -164,6 +224,9 @@ class ManagerApp(Application):
         folder = Path(self.data_dir)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.callback(_lock(folder).close)
+        self.errors = RecentErrors()
+        logging.getLogger("bai_jupyter").addHandler(self.errors)
+        stack.callback(logging.getLogger("bai_jupyter").removeHandler, self.errors)
         self.store = Store(self.db_url)
         stack.push_async_callback(self.store.close)
         await self.store.open()
@@ -172,6 +235,14 @@ class ManagerApp(Application):
         intake = self._wire()
         await self.reconciler.start(intake)
         stack.push_async_callback(self.reconciler.stop)
+        await self.services.folders.start()
+        stack.push_async_callback(self.services.folders.stop)
+        await self.tasks.open()
+        stack.push_async_callback(self.tasks.close)
+        await self.callbacks.start()
+        stack.push_async_callback(self.callbacks.stop)
+        stack.push_async_callback(self.services.execution.stop)
+        stack.callback(self.services.idle_connections.close)
         if self.join_token:
             await self.services.agents.add_join_token(self.join_token, DEFAULT, 1, JOIN_TOKEN_EXPIRES_S, None)
         sockets = bind_sockets(self.port, self.ip, backlog=BACKLOG)
@@ -188,35 +259,73 @@ class ManagerApp(Application):
         """Make every part and give it those below it."""
         now = _now
         self.registry = Registry(self.heartbeat_s)
-        hub, self.streams = Hub(), Streams()
+        self.tasks = BackgroundTasks(self.store, now)
+        allowed = [ipaddress.ip_network(one) for one in self.callback_networks]
+        self.callbacks = Callbacks(self.store, self.vault, allowed)
+        hub, self.streams = Hub(self.callbacks.nudge), Streams()
         conditions = Conditions(lambda agent_id: self.registry.link(agent_id) is not None, self.allow_unsafe_runtime)
-        self.reconciler = Reconciler(self.store, self.registry, hub, conditions, now, self.sweep_s)
+        self.reconciler = Reconciler(
+            self.store, self.registry, hub, conditions, now, self.sweep_s, self.session_token_s / 3
+        )
+        tokens = SessionTokens(self.store, self.vault, now, self.session_token_s)
+        volumes = Volumes(self.store, self.registry, self.streams, self.home_volume)
+        homes = Homes(self.store, volumes)
+        session_service = SessionService(
+            self.store, self.registry, self.streams, hub, self.vault, self.reconciler, conditions, homes, now
+        )
         nudge = self.reconciler.nudge_group
+        auth, rates = KeypairAuth(self.store, self.vault, now), Rates()
+        people = PeopleService(self.store, self.vault, auth, partial(nudge, None), now, self.home_volume)
+        transfers = Transfers(self.store, volumes, self.vault, now)
+        folders = VFolderService(self.store, volumes, now)
+        views = Views(self.registry, self.reconciler.waiting, now)
         self.services = Services(
-            auth=KeypairAuth(self.store, self.vault, now),
-            sessions=SessionService(
-                self.store, self.registry, self.streams, hub, self.vault, self.reconciler, conditions, now
-            ),
+            auth=auth,
+            tokens=tokens,
+            app_tokens=AppTokens(self.vault, now),
+            rates=rates,
+            logins=Logins(self.store, self.vault, rates, now),
+            wards=Wards(self.store),
+            people=people,
+            graphql=Executor(Parts(self.store, people, self.registry, self.vault, views)),
+            sessions=session_service,
+            commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),
+            templates=Templates(self.store, now),
+            tasks=self.tasks,
+            execution=Execution(session_service, hub, self.vault),
+            apps=Apps(session_service),
+            idle_connections=IdleConnections(),
+            session_files=SessionFiles(session_service),
             agents=AgentService(self.store, self.registry, nudge, now),
-            views=Views(self.registry, self.reconciler.waiting, now),
+            folders=folders,
+            folder_files=FolderFiles(folders, volumes, transfers),
+            sharing=Sharing(self.store, folders, now),
+            transfers=transfers,
+            views=views,
+            errors=self.errors,
             hub=hub,
             store=self.store,
+            public_url=self.public_url,
             now=now,
         )
-        return Intake(self.store, self.registry, hub, self.vault, nudge, now)
+        return Intake(self.store, self.registry, hub, self.vault, tokens, nudge, now)
 
     def _make_server(self, intake: Intake) -> HTTPServer:
-        groups = (system, sessions, jupyter_kernels, events, agents_api, resources)
+        groups = (
+            *(system, openapi, auth_api, templates, sessions, execution, apps, terminals, files, app_proxy),
+            *(jupyter_kernels, events, agents_api, resources, vfolders, storage, graphql_api),
+            routed,  # last: other paths go first
+        )
         options = {"services": self.services}
         routes: list[Any] = [(path, handler, options) for group in groups for path, handler in group.ROUTES]
         routes += [
             (r"/agent/link", LinkHandler, {"intake": intake}),
             (r"/agent/streams/([^/]+)", AgentSocket, {"streams": self.streams}),
         ]
-        web = WebApplication(
+        self.web = WebApplication(
             routes, default_handler_class=UnknownPath, default_handler_args=options, log_function=log_request
         )
-        return HTTPServer(web)
+        return HTTPServer(self.web, chunk_size=BODY_PIECE_BYTES)
 
     @property
     def endpoint(self) -> str:

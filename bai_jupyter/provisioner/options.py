@@ -1,18 +1,20 @@
 """What a kernel should run on, decided from everything that may say so. Pure.
 
-Highest wins, key by key: start keyword (``bai_preset=…``) > ``BAI_*`` environment > the kernelspec's configuration.
-What nobody says is left to the manager: preset and policy.
+Highest wins, key by key: start keyword (``bai_preset=…``) > metadata of a trusted notebook > ``BAI_*`` environment >
+the kernelspec's configuration > the user's last choice for that image. What nobody says is left to the manager: preset
+and policy. Whether a notebook is trusted is known to the Jupyter server, which passes on nothing of one that is not.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from bai_jupyter.choice import CHOICE_KEYS, read_choice
 from bai_jupyter.client import SessionRequest
 
-_KEYS = ("image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group", "environ")
+_KEYS = (*CHOICE_KEYS, "environ")
 HOME_FOLDER = "home"
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+", re.ASCII)
 
@@ -43,29 +45,42 @@ class KernelOptions:
         )
 
 
-def resolve(keywords: Mapping[str, Any], environ: Mapping[str, str], config: Mapping[str, Any]) -> KernelOptions:
-    """Put the sources together. ``keywords`` are those of ``start_kernel`` that begin with ``bai_``.
+def sources_of(
+    keywords: Mapping[str, Any], environ: Mapping[str, str], config: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """Everything that may say something, highest first. ``keywords`` are those of ``start_kernel`` in ``bai_``.
 
-    Raises ``ValueError`` for a key nobody knows and for a value that cannot be read, naming it.
+    Two of them come from the Jupyter server: ``bai_metadata``, a trusted notebook's choice, and ``bai_last_choices``,
+    the user's by image. Raises ``ValueError`` for a key nobody knows and ``BadRequest`` for a choice that is none.
     """
-    unknown = [name for name in keywords if name.removeprefix("bai_") not in _KEYS]
-    if unknown:
+    given = {name.removeprefix("bai_"): value for name, value in keywords.items()}
+    metadata = read_choice(given.pop("metadata", {}))
+    last_choices = given.pop("last_choices", {})
+    if unknown := [f"bai_{key}" for key in given if key not in _KEYS]:
         known = ", ".join(f"bai_{key}" for key in _KEYS)
         raise ValueError(f"{', '.join(unknown)}: no such start option. There are {known}.")
-    chosen: dict[str, Any] = {}
-    for key in _KEYS:
-        for value in (keywords.get(f"bai_{key}"), environ.get(f"BAI_{key.upper()}"), config.get(key)):
-            if value:
-                chosen[key] = value
-                break
+    from_environ = {key: environ.get(f"BAI_{key.upper()}") for key in _KEYS}
+    sources = [given, metadata, from_environ, config]
+    return [*sources, last_choices.get(_said("image", sources), {})]
+
+
+def resolve(sources: Sequence[Mapping[str, Any]]) -> KernelOptions:
+    """Put the sources together, highest first. Raises ``ValueError`` for a value that cannot be read, naming it."""
+    chosen = {key: value for key in _KEYS if (value := _said(key, sources))}
     if not chosen.get("image"):
         raise ValueError("The kernelspec names no image. Write it again: bai kernelspec install")
     chosen.setdefault("kernelspec", "python3")
-    for key in ("resources", "environ"):
-        chosen[key] = _pairs(key, chosen.get(key) or {})
+    # Amounts go over a preset. Those of a lower source were not said about this preset and must not change it.
+    naming = next((place for place, source in enumerate(sources) if source.get("preset")), len(sources))
+    chosen["resources"] = _pairs("resources", _said("resources", sources[: naming + 1]) or {})
+    chosen["environ"] = _pairs("environ", chosen.get("environ") or {})
     mounts = chosen.get("mounts") or ()
     chosen["mounts"] = tuple(mounts.split(",") if isinstance(mounts, str) else mounts)
     return KernelOptions(**chosen)
+
+
+def _said(key: str, sources: Sequence[Mapping[str, Any]]) -> Any:
+    return next((source[key] for source in sources if source.get(key)), None)
 
 
 def _pairs(key: str, value: "str | Mapping[str, Any]") -> dict[str, str]:

@@ -19,12 +19,11 @@ from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import Dict, Int, List, Unicode, default
 
 from bai_jupyter.client import ClientConfig, ManagerAway, ManagerClient, load_config
-from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.records import Channel
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream
 from bai_jupyter.provisioner.facade import IP, Ports
 from bai_jupyter.provisioner.loop import in_background
-from bai_jupyter.provisioner.options import KernelOptions, notebook_path, resolve
+from bai_jupyter.provisioner.options import KernelOptions, notebook_path, resolve, sources_of
 from bai_jupyter.provisioner.remote import RemoteKernel
 
 _POLL_S = 0.05
@@ -77,7 +76,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         keywords = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith("bai_")}
         config = {name: getattr(self, name) for name in ("image", "kernelspec", "preset", "resources", "mounts")}
         config |= {name: getattr(self, name) for name in ("session", "resource_group", "environ")}
-        self._options = resolve(keywords, os.environ, config)
+        self._options = resolve(sources_of(keywords, os.environ, config))
         self._path = notebook_path(kwargs.pop("cwd", None), self.home_root)
         kwargs.pop("extra_arguments", None)
         kwargs.pop("transport_encryption", None)
@@ -137,13 +136,34 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
         Call it from the loop that starts and restarts this kernel, and ``close`` what it returns.
         """
+        stream = self._new_stream(reader, bookmark, on_message, on_gap)
+        stream.follow(self.generation)
+        self._pages.add(stream)
+        return stream
+
+    def open_replay(
+        self,
+        reader: str,
+        bookmark: Bookmark,
+        on_message: Callable[[Incoming], Awaitable[None]],
+        on_gap: Callable[[Channel], None],
+        on_end: Callable[[], None],
+    ) -> KernelStream:
+        """Read from ``bookmark`` to the end of its generation, answers to everybody included; otherwise the same."""
+        stream = self._new_stream(reader, bookmark, on_message, on_gap, on_end, all_replies=True)
+        stream.follow(bookmark.generation)
+        return stream
+
+    def _new_stream(self, *arguments: Any, **options: Any) -> KernelStream:
         if self._remote is None or self._remote.session_id is None:
             raise RuntimeError("The kernel has not been started.")
         client = ManagerClient(_client_config())
-        stream = KernelStream(client, self._remote.session_id, self.kernel_id, reader, bookmark, on_message, on_gap)
-        stream.follow(self._remote.generation)
-        self._pages.add(stream)
-        return stream
+        return KernelStream(client, self._remote.session_id, self.kernel_id, *arguments, **options)
+
+    @property
+    def generation(self) -> int:
+        """Counts the starts of this kernel's process; 0 before the first."""
+        return self._remote.generation if self._remote is not None else 0
 
     # Is it there?
 
@@ -168,10 +188,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         if self._remote is None or signum == 0:
             return
         if signum == signal.SIGINT:
-            try:
-                await in_background(self._remote.interrupt())
-            except NotFound:  # it has just ended: there is nothing to interrupt
-                return
+            await in_background(self._remote.interrupt())
         elif signum in (signal.SIGTERM, signal.SIGKILL):
             await self.kill()
 

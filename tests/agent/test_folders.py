@@ -65,6 +65,60 @@ def test_prepare_makes_closed_folders_of_the_user(volumes: dict[str, Path], tmp_
     assert made.run.stat().st_mode & 0o077 == 0
 
 
+def _exchanged_for_a_link(monkeypatch: pytest.MonkeyPatch, outside: Path) -> None:
+    """As soon as a folder is made, its user puts a link in its place."""
+    mkdir = os.mkdir
+
+    def make_and_exchange(name: str, mode: int = 0o777, *, dir_fd: int) -> None:
+        mkdir(name, mode, dir_fd=dir_fd)
+        os.rename(name, f"{name}.old", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        os.symlink(outside, name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", make_and_exchange)
+
+
+def test_a_folder_exchanged_while_it_is_made_gives_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    outside.mkdir()
+    os.chown(run, ME.uid, ME.gid)
+    before = outside.stat()
+    folders.make_private(run, "good", "connection.json", b"key")
+    assert (run / "good" / "connection.json").read_bytes() == b"key"
+    for made, mode in ((run / "good", 0o700), (run / "good" / "connection.json", 0o600)):
+        assert (made.stat().st_uid, made.stat().st_mode & 0o777) == (ME.uid, mode)
+    _exchanged_for_a_link(monkeypatch, outside)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        folders.make_private(run, "bad", "connection.json", b"key")
+    assert (outside.stat().st_uid, list(outside.iterdir())) == (before.st_uid, [])
+
+
+def test_a_mount_point_is_not_made_through_a_link(volumes: dict[str, Path], tmp_path: Path) -> None:
+    place, outside = tmp_path / "kernel", tmp_path / "outside"
+    (place / "scratch").mkdir(parents=True)
+    (outside / "deep").mkdir()
+    before = (outside / "deep").stat()
+    (place / "scratch" / "a").symlink_to(outside)
+    for target in ("/home/work/a/deep", "/home/work/a/new"):
+        with pytest.raises(RuntimeFault, match="Folder data could not be mounted on lab-1"):
+            folders.prepare(place, [want("u1", target=target)], volumes, ME, "lab-1")
+    assert [path.name for path in outside.iterdir()] == ["deep"]
+    assert (outside / "deep").stat().st_uid == before.st_uid
+
+
+def test_the_last_line_is_not_read_through_a_link(tmp_path: Path) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    for folder in (run / "good", run / "bad", outside):
+        folder.mkdir(parents=True)
+        (folder / "log").write_text("first\nof the log\n\n")
+    (run / "bad" / "log").unlink()
+    (run / "bad" / "log").symlink_to(outside / "log")
+    (run / "worse").symlink_to(outside)
+    assert [folders.last_line(run, name) for name in ("good", "bad", "worse", "none")] == ["of the log", "", "", ""]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away, which takes root")
 def test_processes_are_whoever_owns_home_and_never_root(volumes: dict[str, Path]) -> None:
     home = volumes["local:home"] / "u1"

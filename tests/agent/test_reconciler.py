@@ -2,6 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
+import json
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,8 +16,10 @@ import pytest
 import pytest_asyncio
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.mock import MockPlugin
+from bai_agent.doors import Doors
+from bai_agent.manager_access import DOOR, ManagerAccess
 from bai_agent.reconciler import Reconciler, Site, Step, next_step
-from bai_agent.runtimes.base import ContainerState, Progress, RuntimeFault
+from bai_agent.runtimes.base import INSIDE_RUN, UNKNOWN_EXIT, ContainerState, Progress, RuntimeFault, describe_exit
 from bai_agent.runtimes.process import ProcessRuntime
 from bai_agent.state import KernelState, StateFolder
 
@@ -53,6 +59,30 @@ def test_next_step(target: Target, status: KernelStatus, container: ContainerSta
     assert next_step(target, status, container) is step
 
 
+@pytest.mark.parametrize(
+    ("target", "status", "container", "step"),
+    [
+        (Target.RUNNING, KernelStatus.RUNNING, RUNS, Step.RESTART),
+        (Target.RUNNING, KernelStatus.RUNNING, ENDED, Step.RESTART),  # an agent died between stop and start
+        (Target.RUNNING, KernelStatus.RUNNING, None, Step.ENDED),
+        (Target.RUNNING, KernelStatus.CREATING, RUNS, Step.RUN),
+        (Target.TERMINATED, KernelStatus.RUNNING, RUNS, Step.END),
+    ],
+)
+def test_next_step_of_what_is_to_be_restarted(
+    target: Target, status: KernelStatus, container: ContainerState | None, step: Step
+) -> None:
+    assert next_step(target, status, container, restart=True) is step
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(0, "0"), (3, "3"), (137, "137, SIGKILL"), (250, "250"), (UNKNOWN_EXIT, "unknown"), (None, "unknown")],
+)
+def test_an_exit_code_is_told_with_the_name_of_its_signal(code: int | None, text: str) -> None:
+    assert describe_exit(code) == text
+
+
 @dataclass
 class RecordedJupyterKernels:
     """What the reconciler asks of Jupyter kernels; nothing is started."""
@@ -61,6 +91,7 @@ class RecordedJupyterKernels:
     asked: dict[KernelId, list[str]] = field(default_factory=dict)
     adopted: list[KernelId] = field(default_factory=list)
     stopped: list[KernelId] = field(default_factory=list)
+    told: dict[KernelId, Reason | None] = field(default_factory=dict)
     known: dict[KernelId, dict[JupyterKernelId, JupyterKernelReport]] = field(default_factory=dict)
 
     async def converge(
@@ -82,8 +113,9 @@ class RecordedJupyterKernels:
     def relay_socket(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId, generation: int) -> Path:
         raise KeyError(jupyter_kernel_id)
 
-    async def stop_all(self, kernel_id: KernelId) -> None:
+    async def stop_all(self, kernel_id: KernelId, why: Reason | None = None) -> None:
         self.stopped.append(kernel_id)
+        self.told[kernel_id] = why
         self.known.pop(kernel_id, None)
 
     async def close(self) -> None: ...
@@ -142,7 +174,17 @@ class World:
             runtime.step = step  # type: ignore[attr-defined]
         inventory = Inventory([MockPlugin([{"id": "m", "count": 2, "slots": {"mock.device": 1}}])])
         site = Site("lab-1", {"local:home": self.bench.volume})
-        made = Reconciler(runtime, StateFolder(self.bench.state_dir), inventory, site, self._hear, orphan_grace_s=0.05)
+        doors = Doors({DOOR: ("127.0.0.1", 1), "hub": ("127.0.0.1", 1)})
+        made = Reconciler(
+            runtime,
+            StateFolder(self.bench.state_dir),
+            inventory,
+            site,
+            doors,
+            ManagerAccess("http://127.0.0.1:1", doors),
+            self._hear,
+            orphan_grace_s=0.05,
+        )
         made.jupyter = RecordedJupyterKernels(made.jupyter_changed)
         self.agents.append((made, runtime))
         await made.start()
@@ -194,7 +236,8 @@ async def quiet(reconciler: Reconciler) -> None:
 @pytest.mark.parametrize("step", ["create", "start"])
 async def test_killed_while_starting_the_next_agent_finishes_with_one_container(world: World, step: str) -> None:
     first = await world.agent(RuntimeDiesAfter, step)
-    wanted = want(world)
+    (world.bench.volume / "mine").mkdir()
+    wanted = want(world, mounts=[world.bench.mount("home", "mine")])
     first.wanted(Wanted([wanted], complete=True))
     await quiet(first)
     assert world.last(wanted.kernel_id).status is KernelStatus.CREATING  # type: ignore[union-attr]
@@ -243,6 +286,28 @@ async def test_an_engine_that_is_away_is_waited_for(world: World) -> None:
     await world.status(wanted.kernel_id, KernelStatus.PREPARING)
     world.agents[-1][1].away = False  # type: ignore[attr-defined]
     await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+
+
+@pytest.mark.asyncio
+async def test_on_a_full_disk_all_is_told_and_the_next_agent_goes_on_from_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, wanted = await world.agent(), want(world)
+    first.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    with monkeypatch.context() as patched:
+        patched.setattr(first._store, "save", _no_room)
+        first.wanted(Wanted([replace(wanted, target=Target.TERMINATED)], complete=False))
+        told = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+        await world.end_agent()
+    second = await world.agent()
+    (again,) = second.reports()
+    assert again.status is not KernelStatus.TERMINATED  # what was written down last
+    assert again.revision > told.revision
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.asyncio
@@ -328,3 +393,153 @@ def test_state_survives_and_a_broken_file_is_told_not_fatal(
         (bench.state_dir / "credential").unlink()
     assert store.credential() is None
     assert store.own_id() == store.own_id()
+
+
+# What a session runs itself
+
+
+@pytest.mark.asyncio
+async def test_a_bootstrap_script_comes_before_running(world: World) -> None:
+    agent = await world.agent()
+    wanted = want(world, bootstrap="#!/bin/sh\npwd > where\necho prepared\n")
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    scratch = world.bench.folder(wanted.kernel_id) / "scratch"
+    assert (scratch / "where").read_text().strip() == str(scratch)
+    assert "prepared\n" in await agent.logs(wanted.kernel_id, 10)
+    (scratch / "where").unlink()
+    agent.wanted(Wanted([replace(wanted, environ={})], complete=True))
+    await quiet(agent)
+    assert not (scratch / "where").exists()  # once for each start
+
+
+@pytest.mark.asyncio
+async def test_a_session_has_the_doors_that_it_asked_for_before_its_command_runs(world: World) -> None:
+    agent = await world.agent()
+    door = {"DOOR": f"{INSIDE_RUN}/hub.sock"}
+    wanted = want(world, doors=["hub"], command='test -S "$DOOR"', environ={**world.bench.environ, **door})
+    agent.wanted(Wanted([wanted], complete=True))
+    assert (await world.status(wanted.kernel_id, KernelStatus.TERMINATED)).exit_code == 0
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_asked_for_a_door_that_is_not_here_ends(world: World) -> None:
+    agent = await world.agent()
+    wanted = want(world, doors=["hub", "mail"])
+    agent.wanted(Wanted([wanted], complete=True))
+    ended = await world.status(wanted.kernel_id, KernelStatus.ERROR)
+    assert ended.reason == Reason.of("door-missing", agent="lab-1", door="mail")
+    assert await world.bench.runtime.list_ours() == []
+
+
+@pytest.mark.asyncio
+async def test_a_session_whose_bootstrap_script_fails_is_not_started(world: World) -> None:
+    agent = await world.agent()
+    wanted = want(world, bootstrap="echo no such dataset; exit 4")
+    agent.wanted(Wanted([wanted], complete=True))
+    ended = await world.status(wanted.kernel_id, KernelStatus.ERROR)
+    assert ended.reason is not None
+    assert ended.reason.text == 'The bootstrap script failed with code 4. Last line: "no such dataset".'
+    assert await world.bench.runtime.list_ours() == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("code", "reason"), [(0, "task-finished"), (7, "task-failed")])
+async def test_a_batch_session_ends_with_its_command_and_its_log_is_told(world: World, code: int, reason: str) -> None:
+    agent = await world.agent()
+    wanted = want(world, bootstrap="echo first", command=f"echo second; exit {code}")
+    agent.wanted(Wanted([wanted], complete=True))
+    ended = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+    assert ended.reason is not None
+    assert (ended.reason.code, ended.exit_code, ended.log) == (reason, code, "first\nsecond\n")
+    assert await world.bench.runtime.list_ours() == []
+
+
+@pytest.mark.asyncio
+async def test_logs_of_many_ended_sessions_do_not_make_a_message_too_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bai_agent.reconciler.HELLO_LOG_BYTES", len(json.dumps("printed\n")) + 1)
+    agent = await world.agent()
+    wanted = [want(world, command="echo printed") for _ in range(2)]
+    agent.wanted(Wanted(wanted, complete=True))
+    for one in wanted:
+        assert (await world.status(one.kernel_id, KernelStatus.TERMINATED)).log == "printed\n"
+    assert sorted(str(report.log) for report in agent.reports()) == ["None", "printed\n"]
+
+
+@pytest.mark.asyncio
+async def test_jupyter_kernels_are_told_why_their_container_ended(world: World) -> None:
+    agent = await world.agent()
+    wanted = want(world)
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    os.kill(json.loads((world.bench.folder(wanted.kernel_id) / "process.json").read_text())["pid"], signal.SIGKILL)
+    ended = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+    assert ended.reason is not None
+    assert agent.jupyter.told[wanted.kernel_id] == ended.reason
+
+
+@pytest.mark.asyncio
+async def test_a_command_is_not_run_again_by_the_next_agent(world: World) -> None:
+    first = await world.agent()
+    wanted = want(world, command="echo begun >> begun; while test ! -e go; do sleep 0.05; done")
+    first.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    scratch = world.bench.folder(wanted.kernel_id) / "scratch"
+    await _until(lambda: (scratch / "begun").exists() and "command" in first._states[wanted.kernel_id].programs)
+    await world.end_agent()
+
+    second = await world.agent()
+    await quiet(second)
+    assert (scratch / "begun").read_text() == "begun\n"
+    (scratch / "go").touch()
+    ended = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+    assert ended.reason is not None
+    assert ended.reason.code == "task-failed"  # not our child, so nobody knows its code: that is no success
+
+
+@pytest.mark.asyncio
+async def test_killed_while_ending_with_its_command_the_next_agent_tells_its_code(world: World) -> None:
+    first = await world.agent(RuntimeDiesAfter, "stop")
+    wanted = want(world, command="exit 7")
+    first.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    await _until(lambda: first._states[wanted.kernel_id].command_code == 7 and not first._workers)
+    await world.end_agent()
+
+    await world.agent()
+    ended = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+    assert (ended.exit_code, ended.reason and ended.reason.code) == (7, "task-failed")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("step", ["", "stop", "start"])
+async def test_a_restart_keeps_the_files_and_runs_the_bootstrap_script_again(world: World, step: str) -> None:
+    agent = await world.agent()
+    wanted = want(world, bootstrap="echo begun >> begun")
+    agent.wanted(Wanted([wanted], complete=True))
+    before = await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    again = Wanted([replace(wanted, restarts=1)], complete=True)
+    if step:  # killed on the way, after that step
+        await world.end_agent()
+        agent = await world.agent(RuntimeDiesAfter, step)
+        await quiet(agent)
+        agent.wanted(again)
+        await quiet(agent)
+        await world.end_agent()
+        agent = await world.agent()
+    agent.wanted(again)
+    await _until(lambda: (last := world.last(wanted.kernel_id)) and last.restarts == 1 and last.status == "RUNNING")
+    last = world.last(wanted.kernel_id)
+    assert last is not None
+    assert last.runtime_ref == before.runtime_ref
+    assert (world.bench.folder(wanted.kernel_id) / "scratch" / "begun").read_text() == "begun\n" * 2
+    assert len(await world.bench.runtime.list_ours()) == 1
+    assert wanted.kernel_id in agent.jupyter.stopped or step  # type: ignore[attr-defined]
+
+
+async def _until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)

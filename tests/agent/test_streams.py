@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from bai_agent.streams import PIECE_BYTES, StreamFailed, Streams
+from bai_agent.streams import PIECE_BYTES, StreamFailed, Streams, to_unix
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application
@@ -74,7 +74,7 @@ async def streams(far_end: dict[str, Any]) -> AsyncIterator[Streams]:
 
 
 async def test_bytes_go_both_ways_whole(streams: Streams, far_end: dict[str, Any], echo: Path) -> None:
-    await streams.open("s-1", "tick&et", echo)
+    await streams.open("s-1", "tick&et", await to_unix(echo))
     await asyncio.wait_for(far_end["opened"].wait(), 10)
     assert (far_end["id"], far_end["ticket"]) == ("s-1", "tick&et")
     sent = os.urandom(1_000_000)
@@ -89,7 +89,7 @@ async def test_bytes_go_both_ways_whole(streams: Streams, far_end: dict[str, Any
 
 
 async def test_closing_one_end_closes_the_other(streams: Streams, far_end: dict[str, Any], echo: Path) -> None:
-    await streams.open("s-1", "t", echo)
+    await streams.open("s-1", "t", await to_unix(echo))
     await asyncio.wait_for(far_end["opened"].wait(), 10)
     far_end["socket"].close()
     async with asyncio.timeout(10):
@@ -100,6 +100,6 @@ async def test_closing_one_end_closes_the_other(streams: Streams, far_end: dict[
 
 async def test_an_end_that_is_not_there_is_named(streams: Streams, far_end: dict[str, Any], echo: Path) -> None:
     with pytest.raises(StreamFailed, match=r"Nothing answers at other\.sock"):
-        await streams.open("s-1", "t", echo.with_name("other.sock"))
+        await to_unix(echo.with_name("other.sock"))
     with pytest.raises(StreamFailed, match="manager does not take stream"):
-        await Streams("http://127.0.0.1:1").open("s-1", "t", echo)
+        await Streams("http://127.0.0.1:1").open("s-1", "t", await to_unix(echo))

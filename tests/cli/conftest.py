@@ -42,7 +42,7 @@ class Handler(RequestHandler):
         call = f"{self.request.method} {self.request.uri}"
         body = json.loads(self.request.body) if self.request.body else None
         self.stub.asked.append((call, body))
-        if self.request.path == "/events/session":
+        if self.request.path == "/events/session-views":
             return await self.send_events()
         told = self.stub.answers.get(call, NotFound(Reason.of("not-found", kind="session", name="that")))
         told = told(body) if callable(told) else told

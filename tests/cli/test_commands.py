@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,9 @@ IMAGE = {
 }
 
 
-@pytest.mark.parametrize("noun", ["session", "agent", "manager", "image", "kernelspec", "up", "down", "doctor", None])
+@pytest.mark.parametrize(
+    "noun", ["session", "agent", "manager", "vfolder", "image", "kernelspec", "up", "down", "doctor", None]
+)
 def test_help_begins_with_two_examples(bai, noun: str | None) -> None:
     ran = bai(*[noun] if noun else [], "--help")
     assert ran.code == Exit.DONE
@@ -39,6 +42,8 @@ def test_help_begins_with_two_examples(bai, noun: str | None) -> None:
 def test_every_command_names_a_function(bai) -> None:
     lines = ["up", "down", "doctor", "version", "session list", "session info x", "session logs x", "session rm x"]
     lines += ["session start x", "agent run", "agent list", "agent join-token", "manager run", "image list"]
+    lines += ["vfolder list", "vfolder create x", "vfolder delete x", "vfolder restore x", "vfolder ls x"]
+    lines += ["vfolder put x y", "vfolder get x:y", "vfolder share x y", "vfolder accept"]
     lines += ["image build x", "image add x", "image rm x", "kernelspec install", "kernelspec list"]
     for line in lines:
         module, _, function = build_parser().parse_args(line.split()).run.partition(":")
@@ -159,6 +164,24 @@ def test_kernelspecs_are_installed_and_listed(bai, logged_in, tmp_path, monkeypa
     assert spec["metadata"]["kernel_provisioner"]["config"] == {"image": "bai/python:3.11", "kernelspec": "python3"}
     assert spec["metadata"]["debugger"] is True
     assert str(path) in bai("kernelspec", "list").lines[1]
+
+
+def test_the_kernelspec_of_one_image_with_resources(bai, logged_in, tmp_path) -> None:
+    logged_in.answers["GET /images"] = {"images": [IMAGE, {**IMAGE, "name": "bai/r:4"}]}
+    logged_in.answers["GET /agents"] = {"agents": [{"slots": {"cuda.shares": "1"}}]}
+    options = ["--image", "bai/python:3.11", "--preset", "small", "--mem", "4g", "--gpu", "0.5"]
+    ran = bai("kernelspec", "install", "--prefix", str(tmp_path), *options, "--json")
+    assert ran.code == Exit.DONE
+    [(name, path)] = ran.json["kernelspecs"].items()
+    assert name == "bai-python-3.11-small-cuda.shares-0.5-mem-4g"
+    config = json.loads((Path(path) / "kernel.json").read_text())["metadata"]["kernel_provisioner"]["config"]
+    assert (config["preset"], config["resources"]) == ("small", {"mem": "4g", "cuda.shares": "0.5"})
+
+
+def test_resources_are_of_one_image(bai, logged_in) -> None:
+    logged_in.answers["GET /images"] = {"images": [IMAGE]}
+    ran = bai("kernelspec", "install", "--preset", "small")
+    assert (ran.code, "give --image too" in ran.err) == (Exit.USAGE, True)
 
 
 def test_version(bai, logged_in) -> None:

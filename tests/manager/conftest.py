@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from bai_agent.volumes import Volumes
 from fakes_agent import IMAGE, FakeAgent
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httputil import HTTPHeaders
@@ -24,10 +25,11 @@ from bai_jupyter.common import signing
 from bai_jupyter.manager.app import ManagerApp
 from bai_jupyter.manager.auth.vault import new_keypair
 from bai_jupyter.manager.db import accounts
-from bai_jupyter.manager.db.accounts import NewUser
+from bai_jupyter.manager.db.people import NewUser
 
 PATIENCE_S = 20.0
 JOIN_TOKEN = "join"
+_IS_ON_POSTGRESQL = os.environ.get("BAI_TEST_DATABASE") == "postgresql"
 
 
 async def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
@@ -62,7 +64,7 @@ class SignedClient:
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str) -> None:
         self.endpoint, self.access_key, self.secret_key = endpoint, access_key, secret_key
-        self.http = AsyncHTTPClient(force_instance=True, max_clients=200)
+        self.http = AsyncHTTPClient(force_instance=True, max_clients=200, max_body_size=1 << 30)
 
     def request(self, method: str, path: str, body: Any = None, **options: Any) -> HTTPRequest:
         raw = b"" if body is None else json.dumps(body).encode()
@@ -84,8 +86,7 @@ class SignedClient:
             headers,
             body=raw if raw or method in ("POST", "PUT") else None,
             allow_nonstandard_methods=True,
-            request_timeout=60,
-            **options,
+            **{"request_timeout": 60, **options},
         )
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Response:
@@ -142,12 +143,27 @@ def manager_options() -> dict[str, Any]:
     return {}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _database_server(request: pytest.FixtureRequest) -> None:
+    """With ``BAI_TEST_DATABASE=postgresql`` all managers of this folder's tests run on PostgreSQL."""
+    if _IS_ON_POSTGRESQL:
+        request.getfixturevalue("postgresql")
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The manager's option of that name. Override for tests that are about one database."""
+    return {"db_url": request.getfixturevalue("postgresql_url")} if _IS_ON_POSTGRESQL else {}
+
+
 @pytest_asyncio.fixture
-async def manager(data_dir: Path, manager_options: dict[str, Any]) -> AsyncIterator[ManagerApp]:
+async def manager(
+    data_dir: Path, database: dict[str, Any], manager_options: dict[str, Any]
+) -> AsyncIterator[ManagerApp]:
     """A manager in this process, with everything real."""
     app = ManagerApp(
         data_dir=str(data_dir),
-        **{"port": 0, "heartbeat_s": 0.5, "sweep_s": 0.5, "join_token": "join", **manager_options},
+        **{"port": 0, "heartbeat_s": 0.5, "sweep_s": 0.5, "join_token": "join", **database, **manager_options},
     )
     await app.start_services()
     yield app
@@ -163,14 +179,14 @@ async def admin(manager: ManagerApp, data_dir: Path) -> AsyncIterator[SignedClie
 
 
 @pytest_asyncio.fixture
-async def make_user(manager: ManagerApp) -> AsyncIterator[Callable[[str], Awaitable[SignedClient]]]:
-    """``await make_user("alice")``: a user's signed client."""
+async def make_user(manager: ManagerApp) -> AsyncIterator[Callable[..., Awaitable[SignedClient]]]:
+    """``await make_user("alice")``: a user's signed client; ``make_user("boss", "admin")`` a domain admin's."""
     clients = []
 
-    async def make(name: str) -> SignedClient:
+    async def make(name: str, role: str = "user") -> SignedClient:
         access_key, secret_key = new_keypair()
         sealed = manager.vault.seal(secret_key)
-        user = NewUser(name, "user", access_key, sealed, "local:home", name)
+        user = NewUser(name, role, access_key, sealed, "local:home", name)
         await manager.store.write(accounts.create_user, user, datetime.now(UTC))
         clients.append(SignedClient(manager.endpoint, access_key, secret_key))
         return clients[-1]
@@ -202,6 +218,46 @@ async def agent(manager: ManagerApp, admin: SignedClient, make_agent: Callable[.
     assert one.refused is None
     await admin.post("/images", {"name": IMAGE.name})
     return one
+
+
+@dataclass
+class Disk:
+    """Where volumes lie: ``local:home`` with everybody's home, and ``local:data`` for folders."""
+
+    path: Path
+
+    @property
+    def volumes(self) -> dict[str, Path]:
+        return {"local:home": self.path / "home", "local:data": self.path / "data"}
+
+    def folder(self, view: dict[str, Any]) -> Path:
+        """Of a folder as the API shows it."""
+        made = (self.path / "data" / ".vfolders").iterdir()
+        (found,) = [one for one in made if one.name.replace("-", "") == view["id"]]
+        return found
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    made = Disk(tmp_path / "disk")
+    for root in made.volumes.values():
+        root.mkdir(parents=True)
+    return made
+
+
+@pytest_asyncio.fixture
+async def holder(
+    manager: ManagerApp, admin: SignedClient, make_agent: Callable[..., FakeAgent], disk: Disk
+) -> AsyncIterator[FakeAgent]:
+    """As ``agent``; it holds the volumes of ``disk``, and really does what is asked of folders."""
+    one = make_agent(manager.endpoint, volumes=sorted(disk.volumes))
+    one.held = Volumes(disk.volumes, "lab-1", None)
+    await one.connect()
+    await admin.post("/images", {"name": IMAGE.name})
+    yield one
+    await one.close()
+    if one.held is not None:
+        await one.held.close()
 
 
 class ManagerProcess:
@@ -246,6 +302,38 @@ def manager_process(data_dir: Path, free_port: int) -> Any:
 
 
 @pytest.fixture
+def gql() -> Callable[..., Awaitable[Any]]:
+    """``await gql(client, document, name=value)``: the data of a GraphQL document that has no errors."""
+
+    async def run(client: SignedClient, document: str, **variables: Any) -> Any:
+        answer = await client.post("/admin/gql", {"query": document, "variables": variables}, 200)
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    return run
+
+
+@pytest.fixture
+def make_hub(manager: ManagerApp, admin: SignedClient, gql: Callable[..., Awaitable[Any]]) -> Any:
+    """``await make_hub()``: the signed client of a new user of role ``service``, such as a JupyterHub is."""
+    create = "mutation($email: String!, $props: UserInput!) {create_user(email: $email, props: $props) {ok msg}}"
+    keys = "query($email: String) {keypairs(email: $email) {access_key secret_key}}"
+    clients = []
+
+    async def make(name: str = "hub") -> SignedClient:
+        email = f"{name}@localhost"
+        made = await gql(admin, create, email=email, props={"username": name, "password": "", "role": "service"})
+        assert made["create_user"]["ok"], made
+        keypair = (await gql(admin, keys, email=email))["keypairs"][0]
+        clients.append(SignedClient(manager.endpoint, keypair["access_key"], keypair["secret_key"]))
+        return clients[-1]
+
+    yield make
+    for one in clients:
+        one.close()
+
+
+@pytest.fixture
 def helpers() -> Any:
     """What tests of this folder call by name."""
 
@@ -254,5 +342,11 @@ def helpers() -> Any:
         image = IMAGE
         client = SignedClient
         credentials = staticmethod(read_credentials)
+
+        @staticmethod
+        def of_cluster(cluster: Any) -> dict[str, str]:
+            """What a ``SignedClient`` of a cluster's admin is made from."""
+            raw = json.loads(cluster.credentials.read_text())
+            return {name: raw[name] for name in ("endpoint", "access_key", "secret_key")}
 
     return Helpers

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 
 import pytest
+from bai_agent import keeper
 from bai_agent.keeper import RelayFailedError
 from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 
@@ -216,6 +218,17 @@ async def test_a_broken_request_ends_its_reader_and_hurts_nobody_else(setup):
     assert await good.run("print('fine')") == "fine\n"
 
 
+async def test_a_relay_imports_nothing_large():
+    """One runs beside every Jupyter kernel: what it imports is paid for each time."""
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import bai_agent.relay.__main__; print(*sys.modules)"
+    relay = await asyncio.create_subprocess_exec(
+        sys.executable, "-S", "-E", "-c", code, *keeper._ROOTS, stdout=asyncio.subprocess.PIPE
+    )
+    modules, _ = await relay.communicate()
+    assert relay.returncode == 0
+    assert not {"inspect", "dataclasses", "asyncio", "subprocess"} & set(modules.decode().split())
+
+
 async def _taken(setup, reader_id: str) -> int:
     probe = await setup.reader(reader_id)
     await probe.next()
@@ -226,3 +239,41 @@ async def _taken(setup, reader_id: str) -> int:
 def _peak_kib(pid: int) -> int:
     with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
+async def test_a_full_disk_stops_the_recording_and_not_the_relay(setup, small_disk):
+    """Nothing is lost of what the kernel's own queue holds, and the relay that had no room is the one that goes on."""
+    disk = small_disk(setup.ours, "4m")  # less than a tape's first file
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    await reader.run("pass")
+    worker, width = setup.worker, 10_000
+    disk.fill(leave=200_000)
+    msg_id = reader.execute(f"for i in range(300): print(f'{{i:{width}}}', flush=True)")
+    async with asyncio.timeout(30):
+        while disk.free_bytes:
+            await asyncio.sleep(0.01)
+    disk.make_room()
+    out = await reader.collect(msg_id)
+    assert [int(line) for line in out.splitlines()] == list(range(300))
+    assert reader.gaps == []
+    assert setup.worker == worker
+    assert await reader.run("print(6 * 7)") == "42\n"
+
+
+async def test_a_request_that_finds_no_room_leaves_nothing_on_its_tape(setup, small_disk):
+    """Blanks, for what is left of them behind a shorter request would read as messages to the next worker."""
+    disk = small_disk(setup.ours, "4m")
+    await setup.keeper().start(setup.orders())
+    reader = await setup.reader()
+    await reader.run("pass")
+    worker = setup.worker
+    disk.fill()
+    reader.execute("x = 1" + " " * 50_000)
+    assert await reader.next() is None  # the relay takes no more from this reader: it has to dial again
+    assert b" " * 100 not in (setup.ours / "shell.requests").read_bytes()
+    disk.make_room()
+    again = await setup.reader()
+    again.counter = reader.counter - 1
+    assert await again.run("print('x' in globals())") == "False\n"
+    assert setup.worker == worker

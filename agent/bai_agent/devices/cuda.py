@@ -29,7 +29,7 @@ class CudaPlugin(DevicePlugin):
 
     def discover(self) -> list[DeviceFacts]:
         try:
-            import pynvml  # type: ignore[import-untyped]  # absent on hosts without the agent's extra
+            import pynvml  # absent on hosts without the agent's extra
         except ImportError:
             return []
         try:

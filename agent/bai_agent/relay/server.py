@@ -1,7 +1,8 @@
 """The relay's loop: record what the kernel says, send what readers ask, serve tapes to whoever reads.
 
 One thread, one epoll. The kernel is never slowed: its sockets are emptied to disk before any reader is served, and a
-reader that is slow is simply further back on the tape.
+reader that is slow is simply further back on the tape. On a full disk its sockets are left alone until there is room
+again: what the kernel says meanwhile waits in pipe, socket and its own queue.
 """
 
 import json
@@ -10,7 +11,6 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bai_agent.relay.tape import RequestTape, Tape
@@ -31,35 +31,36 @@ log = logging.getLogger("bai_agent.relay")
 
 MAX_REQUEST_BYTES = 512 * 1024 * 1024
 _LOOK_ROUND_S = 30.0
+_FULL_ROUND_S = 0.5  # between two looks whether a full disk has room again
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 _URGENT_FIRST = (Channel.CONTROL, Channel.SHELL, Channel.STDIN, Channel.IOPUB)
 
 
-@dataclass
 class KernelSocket:
     """One connection to the kernel: its tape, and for all but IOPub the requests on their way to it.
 
     ``sock`` is ``None`` once the kernel has closed it; then only the tape is left to read.
     """
 
-    channel: Channel
-    sock: socket.socket | None
-    tape: Tape
-    requests: RequestTape | None
+    def __init__(self, channel: Channel, sock: socket.socket | None, tape: Tape, requests: RequestTape | None) -> None:
+        self.channel = channel
+        self.sock = sock
+        self.tape = tape
+        self.requests = requests
 
 
-@dataclass
 class Reader:
     """Somebody on the relay's socket: a stream that reads tapes, or the agent that keeps descriptors."""
 
-    sock: socket.socket
-    records: RecordReader = field(default_factory=RecordReader)
-    id: str | None = None  # set by HELLO
-    positions: dict[Channel, int] = field(default_factory=dict)
-    outgoing: memoryview = field(default_factory=lambda: memoryview(b""))
-    replies: list[bytes] = field(default_factory=list)
-    request: bytearray = field(default_factory=bytearray)
-    told_ended: bool = False
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.records = RecordReader()
+        self.id: str | None = None  # set by HELLO
+        self.positions: dict[Channel, int] = {}
+        self.outgoing = memoryview(b"")
+        self.replies: list[bytes] = []
+        self.request = bytearray()
+        self.told_ended = False
 
 
 class Relay:
@@ -87,10 +88,13 @@ class Relay:
         """Serve. True when this process has lost its guardian and needs another; False when there is nothing to serve:
         the folder was removed, nobody will ever ask again."""
         while self._folder.exists():
-            for descriptor, events in self._epoll.poll(_LOOK_ROUND_S):
+            is_full = any(item.tape.is_full for item in self._kernel.values())
+            for descriptor, events in self._epoll.poll(_FULL_ROUND_S if is_full else _LOOK_ROUND_S):
                 handler = self._handlers.get(descriptor)
                 if handler is not None:  # it may have been closed by an earlier event of this round
                     handler(events)
+            if is_full:
+                self._try_again()
             if self._is_orphan:
                 self._close()
                 return True
@@ -109,7 +113,7 @@ class Relay:
     # The kernel's side
 
     def _watch(self, item: KernelSocket) -> None:
-        if item.sock is not None:
+        if item.sock is not None and not item.tape.is_full:
             self._handlers[item.sock.fileno()] = lambda events: self._on_kernel(item, events)
             self._epoll.register(item.sock, _READ)
             self._send_requests(item)
@@ -118,17 +122,32 @@ class Relay:
         assert item.sock is not None
         if events & _WRITE:
             self._send_requests(item)
-        if events & ~_WRITE and item.tape.record(item.sock.fileno()) == 0:
-            log.info("the kernel closed %s", item.channel.name.lower())
-            self._epoll.unregister(item.sock)
-            del self._handlers[item.sock.fileno()]
-            item.sock.close()
-            item.sock = None
+        if events & ~_WRITE:
+            has_ended = item.tape.record(item.sock.fileno()) == 0
+            if has_ended or item.tape.is_full:
+                self._epoll.unregister(item.sock)
+                del self._handlers[item.sock.fileno()]
+            if item.tape.is_full:
+                log.warning("the disk is full; %s waits", item.channel.name.lower())
+            if has_ended:
+                log.info("the kernel closed %s", item.channel.name.lower())
+                item.sock.close()
+                item.sock = None
+        self._serve_all()
+
+    def _try_again(self) -> None:
+        for item in self._kernel.values():
+            if item.tape.is_full:
+                item.tape.drain()
+                self._watch(item)
+        self._serve_all()
+
+    def _serve_all(self) -> None:
         for reader in list(self._readers.values()):
             self._serve(reader)
 
     def _send_requests(self, item: KernelSocket) -> None:
-        if item.requests is None or item.sock is None:
+        if item.requests is None or item.sock is None or item.tape.is_full:
             return
         try:
             done = item.requests.send(item.sock.fileno())
@@ -140,7 +159,7 @@ class Relay:
 
     @property
     def _ended(self) -> bool:
-        return all(item.sock is None for item in self._kernel.values())
+        return all(item.sock is None and not item.tape.is_full for item in self._kernel.values())
 
     # The readers' side
 

@@ -24,6 +24,8 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 REQUEST_FILE_BYTES = 4 * 1024 * 1024
 _MOVE_BYTES = 1024 * 1024
 _WINDOW = 64 * 1024
+_START_WIDTH = 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Tape:
@@ -39,8 +41,10 @@ class Tape:
         self._name = name
         self._limit_bytes = limit_bytes
         self.pipe = pipe
-        self._start_file = folder / f"{name}.start"
-        self.start = int(self._start_file.read_text()) if self._start_file.exists() else 0
+        self.is_full = False  # the disk is, and what is in the pipe waits for room
+        self._start_file = os.open(folder / f"{name}.start", os.O_RDWR | os.O_CREAT, 0o600)
+        self.start = int(os.pread(self._start_file, _START_WIDTH, 0) or 0)
+        self._keep_start()
         self._segments = self._find_segments()
         if not self._segments:
             self._add_segment(0)
@@ -57,10 +61,14 @@ class Tape:
     def _add_segment(self, offset: int) -> None:
         self._segments[offset] = os.open(self._path(offset), os.O_RDWR | os.O_CREAT, 0o600)
 
+    def _keep_start(self) -> None:
+        """In place and always as long, so that it works on a full disk too: that is when the oldest has to go."""
+        os.pwrite(self._start_file, b"%0*d" % (_START_WIDTH, self.start), 0)
+
     def record(self, sock: int) -> int | None:
         """Move what the socket holds to the file. Bytes moved; 0 at the socket's end; ``None`` if it held nothing.
 
-        Raises ``OSError`` (ENOSPC) when the disk is full even after dropping old segments; the bytes stay in the pipe.
+        Not while ``is_full``: the pipe may have no room either.
         """
         try:
             taken: int | None = os.splice(sock, self.pipe[1], _MOVE_BYTES, flags=os.SPLICE_F_NONBLOCK)
@@ -70,27 +78,28 @@ class Tape:
         return taken
 
     def drain(self) -> None:
-        """Move what is in the pipe to the file."""
-        while True:
-            first = max(self._segments)
+        """Move what is in the pipe to the file. On a full disk the oldest segments go, then ``is_full`` is set."""
+        self.is_full = False
+        while not self.is_full:
             try:
-                moved = os.splice(
-                    self.pipe[0],
-                    self._segments[first],
-                    _MOVE_BYTES,
-                    offset_dst=self.end - first,
-                    flags=os.SPLICE_F_NONBLOCK,
-                )
+                self._move()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOSPC or not self._drop_oldest():
+                if error.errno not in _NO_ROOM:
                     raise
-                continue
-            self.end += moved
-            if self.end - first >= SEGMENT_BYTES:
-                self._add_segment(self.end)
-                self._trim()
+                self.is_full = not self._drop_oldest()
+
+    def _move(self) -> None:
+        first = max(self._segments)
+        if self.end - first >= SEGMENT_BYTES:
+            self._add_segment(self.end)
+            self._trim()
+            first = self.end
+        place = self.end - first
+        self.end += os.splice(
+            self.pipe[0], self._segments[first], _MOVE_BYTES, offset_dst=place, flags=os.SPLICE_F_NONBLOCK
+        )
 
     def read(self, offset: int, size: int) -> bytes:
         """At most ``size`` bytes from ``offset``, which must lie in ``start <= offset < end``."""
@@ -119,9 +128,7 @@ class Tape:
         if boundary is None:
             return False
         self.start = boundary
-        scratch = self._start_file.with_suffix(".tmp")
-        scratch.write_text(str(boundary))
-        scratch.replace(self._start_file)
+        self._keep_start()
         self._remove(first)
         return True
 
@@ -155,7 +162,7 @@ class Tape:
 
     def close_segments(self) -> None:
         """Close what a successor opens for itself; the pipe is its too."""
-        for descriptor in self._segments.values():
+        for descriptor in (*self._segments.values(), self._start_file):
             os.close(descriptor)
 
 
@@ -233,9 +240,13 @@ class RequestTape:
 
     def _write(self, message: bytes) -> None:
         view, offset = memoryview(message), self._size
-        while view:
-            written = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[written:], offset + written
+        try:
+            while view:
+                written = os.pwrite(self.descriptor, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError:  # half a message must not lie behind the next one
+            os.ftruncate(self.descriptor, self._size)
+            raise
         self._size = offset
 
     @property
@@ -259,7 +270,12 @@ class RequestTape:
         if self._size < REQUEST_FILE_BYTES or self.unsent:
             return
         scratch = self._taken_file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(self.taken))
+        try:
+            scratch.write_text(json.dumps(self.taken))
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return  # it may grow a little longer
         scratch.replace(self._taken_file)
         os.ftruncate(self.descriptor, 0)
         os.lseek(self.descriptor, 0, os.SEEK_SET)

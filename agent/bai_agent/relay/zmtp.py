@@ -10,8 +10,8 @@ import socket
 import stat
 import struct
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 _SUBSCRIBE_ALL = b"\x00\x01\x01"  # one frame of one byte: 1 = subscribe, to the empty prefix
@@ -24,8 +24,7 @@ class RefusedSocketError(Exception):
     """The socket is not what a Jupyter kernel of this session would have made."""
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """Who may listen on a kernel's sockets: a process of this cgroup, or of this process session (``sid``)."""
 
     cgroup: str | None = None

@@ -11,7 +11,9 @@ process inside reads (a connection file) must be made with ``to_inside``.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import signal
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -69,12 +71,14 @@ class Folders:
 
 @dataclass(frozen=True)
 class ContainerState:
-    """``started_at`` is ``None`` for a container that was created and never started. ``exit_code`` only if ended."""
+    """``started_at`` is ``None`` for a container that was created and never started. ``exit_code`` and ``ended_at``
+    only if ended, and if anybody still knows."""
 
     running: bool
     exit_code: int | None
     oom: bool
     started_at: datetime | None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,36 @@ class Process:
     started: int
     exec_ref: str
     container_ref: str
+
+
+OUTPUT, ERROR = 1, 2
+"""Where a process wrote a piece. A terminal has ``OUTPUT`` only."""
+
+Piece = tuple[int, bytes]
+TerminalSize = tuple[int, int]
+"""Rows and columns."""
+
+
+class Attached(Protocol):
+    """A process inside whose input and output are ours. It does not end by being let go of."""
+
+    process: Process
+
+    def output(self) -> AsyncGenerator[Piece, None]:
+        """Until every end that writes is closed. Read no faster than it is asked for."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when there is room for more. Raises ``OSError`` if nobody reads any more."""
+        ...
+
+    def end_input(self) -> None: ...
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -159,6 +193,14 @@ class Runtime(Protocol):
         """Make image ``digest`` present, pulling ``name`` if needed. An empty digest takes what ``name`` is."""
         ...
 
+    async def commit(self, ref: str, name: str) -> ImageFacts:
+        """Make an image of a container, without its mounts and without what we had given it."""
+        ...
+
+    async def remove_image(self, name: str) -> None:
+        """Remove a name and, if nothing uses it, the image. One that is gone is no failure."""
+        ...
+
     async def create(self, request: CreateRequest) -> str:
         """Make the container, not started, and return its ref. If it exists already, return that one's."""
         ...
@@ -167,6 +209,10 @@ class Runtime(Protocol):
 
     async def inspect(self, ref: str) -> ContainerState | None:
         """``None`` if there is no such container."""
+        ...
+
+    async def is_ending(self, ref: str) -> bool:
+        """True from the moment its main process begins to end, before an engine knows; also if it is gone."""
         ...
 
     async def stop(self, ref: str) -> None:
@@ -200,6 +246,23 @@ class Runtime(Protocol):
         """
         ...
 
+    async def attach(
+        self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
+    ) -> Attached:
+        """Start a process inside as the container's user, with its input and output in our hands.
+
+        With ``terminal`` they are a terminal of that size, else three pipes. It does not survive the agent for long:
+        its output has nowhere to go then. Otherwise as ``exec``.
+        """
+        ...
+
+    async def connect(self, ref: str, port: int) -> socket.socket:
+        """A TCP connection to a port inside, not blocking; what listens on the loopback address is reached as well.
+
+        Raises ``RuntimeFault`` with ``port-closed`` if nothing listens.
+        """
+        ...
+
     async def exit_code(self, process: Process) -> int | None:
         """``None`` while it runs; 128+n after signal n; ``UNKNOWN_EXIT`` if nobody knows."""
         ...
@@ -222,6 +285,16 @@ class Runtime(Protocol):
     async def close(self) -> None:
         """Let go of everything; containers stay."""
         ...
+
+
+def describe_exit(code: int | None) -> str:
+    """An exit code for people: ``3``, ``137, SIGKILL``, ``unknown``."""
+    if code is None or code == UNKNOWN_EXIT:
+        return "unknown"
+    try:
+        return f"{code}, {signal.Signals(code - 128).name}"
+    except ValueError:
+        return str(code)
 
 
 def config_hash(want: KernelWant) -> str:
@@ -254,3 +327,8 @@ def redirected(argv: Sequence[str], cwd: str, log: str) -> list[str]:
     """``argv`` with its output appended to ``log`` and ``cwd`` entered, done inside and with the user's own rights."""
     script = 'exec >>"$1" 2>&1 </dev/null; cd "$2" || exit 1; shift 2; exec "$@"'
     return ["/bin/sh", "-c", script, "bai", log, cwd, *argv]
+
+
+def entered(argv: Sequence[str], cwd: str) -> list[str]:
+    """``argv`` with ``cwd`` entered, done inside and with the user's own rights."""
+    return ["/bin/sh", "-c", 'cd "$1" || exit 1; shift; exec "$@"', "bai", cwd, *argv]

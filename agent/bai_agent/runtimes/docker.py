@@ -15,6 +15,8 @@ import logging
 import os
 import re
 import signal
+import socket
+import ssl
 import tarfile
 import threading
 import time
@@ -25,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import docker
+import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, LogConfig
 from docker.types import Mount as DockerMount
@@ -32,6 +35,7 @@ from docker.types import Mount as DockerMount
 from bai_agent import firewall
 from bai_agent.folders import open_below
 from bai_agent.runtimes import cgroups, pids
+from bai_agent.runtimes.attached import PIECE_BYTES, EngineAttached
 from bai_agent.runtimes.base import (
     INSIDE_HOME,
     INSIDE_RUN,
@@ -44,11 +48,14 @@ from bai_agent.runtimes.base import (
     Process,
     Progress,
     RuntimeFault,
+    TerminalSize,
     base_environ,
     config_hash,
+    entered,
     redirected,
 )
 from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
+from bai_agent.runtimes.ports import connect_to, socket_in
 from bai_jupyter.common.ids import KernelId, SessionId
 from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts, from_json, to_json
 from bai_jupyter.common.reasons import Reason
@@ -59,10 +66,13 @@ T = TypeVar("T")
 
 _CALL_TIMEOUT_S = 60
 _THREADS = 8
+_COMMIT_TIMEOUT_S = 1800
 _STOP_GRACE_S = 3
 _MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 _EXIT_CODE_PATIENCE_S = 5.0
-_IDLE = 'trap "exit 0" TERM INT; while :; do sleep 3600 & wait $!; done'
+_START_PATIENCE_S = 10.0
+# It ends with the code of the signal that ended it: any other code says that it could not do its work.
+_IDLE = 'trap "exit 143" TERM; trap "exit 130" INT; while :; do sleep 3600 & wait $!; done'
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -83,6 +93,7 @@ class DockerRuntime:
         agent: str,
         *,
         allow_open_network: bool = True,
+        network_policy: firewall.Policy | None = None,
         pids_limit: int = 4096,
         labels: Mapping[str, str] | None = None,
     ) -> None:
@@ -90,6 +101,7 @@ class DockerRuntime:
         self._agent_id = agent_id
         self._agent = agent
         self._allow_open_network = allow_open_network
+        self._network_policy = network_policy or firewall.Policy()
         self._pids_limit = pids_limit
         self._labels = dict(labels or {})
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
@@ -121,7 +133,7 @@ class DockerRuntime:
         if not self._checked:  # later on they may be inspections of our own
             await self._call("engine-down", self._remove_inspection_leftovers)
             self._checked = True
-        open_doors = await firewall.ensure(self.bridge)
+        open_doors = await firewall.ensure(self.bridge, self._network_policy)
         if open_doors and not self._allow_open_network:
             raise RuntimeFault(self._reason("engine-down", " ".join(open_doors)))
         return [*said, *open_doors]
@@ -275,6 +287,27 @@ class DockerRuntime:
                 if spec is not None:
                     yield spec
 
+    async def commit(self, ref: str, name: str) -> ImageFacts:
+        await self._call("commit-failed", lambda: self._commit(ref, name))
+        return await self._facts(name)
+
+    def _commit(self, ref: str, name: str) -> None:
+        container = self._api.inspect_container(ref)
+        image = self._api.inspect_image(container["Image"])
+        repository, _, tag = name.rpartition(":")
+        changes = _as_in_image(container["Config"], image.get("Config") or {})
+        with contextlib.closing(
+            docker.APIClient(timeout=_COMMIT_TIMEOUT_S, version="auto", **_engine_address())
+        ) as client:
+            client.commit(ref, repository, tag, changes=changes)
+
+    async def remove_image(self, name: str) -> None:
+        def remove() -> None:
+            with contextlib.suppress(ImageNotFound):
+                self._api.remove_image(name)
+
+        await self._call("other", remove)
+
     # Containers
 
     async def create(self, request: CreateRequest) -> str:
@@ -354,12 +387,17 @@ class DockerRuntime:
     def _check_mounts(self, ref: str) -> None:
         """Docker followed our paths by name. Check that it mounted what was checked, before anything runs inside."""
         container = self._api.inspect_container(ref)
+        pid = container["State"]["Pid"]
         checked = json.loads(container["Config"]["Labels"].get("bai.mounts", "{}"))
         for target, expected in checked.items():
             try:
-                folder = open_below(Path(f"/proc/{container['State']['Pid']}/root"), target.lstrip("/"))
+                folder = open_below(Path(f"/proc/{pid}/root"), target.lstrip("/"))
             except PermissionError:
                 return  # an agent that is not root cannot look
+            except OSError:
+                if pids.is_ending(pid):
+                    return  # it has ended, so nothing of ours will run in it
+                raise
             try:
                 facts = os.fstat(folder)
             finally:
@@ -375,7 +413,13 @@ class DockerRuntime:
         state = container["State"]
         started_at = _moment(state["StartedAt"])
         ended = not state["Running"] and started_at is not None
-        return ContainerState(state["Running"], state["ExitCode"] if ended else None, state["OOMKilled"], started_at)
+        return ContainerState(
+            running=state["Running"],
+            exit_code=state["ExitCode"] if ended else None,
+            oom=state["OOMKilled"],
+            started_at=started_at,
+            ended_at=_moment(state["FinishedAt"]) if ended else None,
+        )
 
     def _inspect(self, ref: str) -> dict[str, Any] | None:
         try:
@@ -384,6 +428,12 @@ class DockerRuntime:
             return None
         self._pids[ref] = container["State"]["Pid"]
         return container
+
+    async def is_ending(self, ref: str) -> bool:
+        if not self._pids.get(ref):
+            await self._call("engine-down", lambda: self._inspect(ref))
+        pid = self._pids.get(ref)
+        return not pid or not _is_in(pid, ref) or pids.is_ending(pid)
 
     async def stop(self, ref: str) -> None:
         await self._call("other", _unless_gone(lambda: self._api.stop(ref, timeout=_STOP_GRACE_S)))
@@ -441,10 +491,85 @@ class DockerRuntime:
     def _exec(self, ref: str, command: list[str], env: dict[str, str]) -> Process:
         exec_ref = self._api.exec_create(ref, command, environment=env, workdir="/", stdout=False, stderr=False)["Id"]
         self._api.exec_start(exec_ref, detach=True)
+        return self._process_of(ref, exec_ref)
+
+    def _process_of(self, ref: str, exec_ref: str) -> Process:
         pid = self._api.exec_inspect(exec_ref)["Pid"]
         # 0 if it has ended already; then its exit code is all that is left of it.
         started = pids.start_time(pid) if pid and _is_in(pid, ref) else None
         return Process(pid, started or 0, exec_ref, ref)
+
+    async def attach(
+        self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
+    ) -> EngineAttached:
+        command = entered(argv, cwd)
+        process, sock, early = await self._call("create-failed", lambda: self._attach(ref, command, env, terminal))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
+        reader.feed_data(early)
+
+        async def resize(rows: int, columns: int) -> None:
+            with contextlib.suppress(RuntimeFault):  # it has ended
+                await self._call("other", lambda: self._api.exec_resize(process.exec_ref, rows, columns))
+
+        if terminal is not None:
+            await resize(*terminal)
+        return EngineAttached(process, reader, writer, resize if terminal else None)
+
+    def _attach(
+        self, ref: str, command: list[str], env: Mapping[str, str], terminal: TerminalSize | None
+    ) -> tuple[Process, socket.socket, bytes]:
+        """The process, its socket, and what has come over it already."""
+        is_terminal = terminal is not None
+        exec_ref = self._api.exec_create(ref, command, environment=dict(env), workdir="/", stdin=True, tty=is_terminal)[
+            "Id"
+        ]
+        stream = self._api.exec_start(exec_ref, tty=is_terminal, socket=True)
+        if isinstance(stream._sock, ssl.SSLSocket):
+            raise DockerException("terminals and commands need an engine that is reached without TLS")
+        sock = socket.socket(fileno=os.dup(stream.fileno()))
+        sock.setblocking(False)
+        stream._sock.setblocking(False)
+        early = bytes(
+            stream._response.raw._fp.fp.peek()
+        )  # docker-py reads the headers with it, and it may have read on
+        stream._response.close()
+        self._await_start(exec_ref)
+        return self._process_of(ref, exec_ref), sock, early
+
+    def _await_start(self, exec_ref: str) -> None:
+        """The engine hands the socket out before the process exists."""
+        deadline = time.monotonic() + _START_PATIENCE_S
+        pause_s = 0.002
+        while time.monotonic() < deadline:
+            facts = self._api.exec_inspect(exec_ref)
+            if facts["Pid"] or facts["ExitCode"] is not None:
+                return
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.1)
+
+    async def connect(self, ref: str, port: int) -> socket.socket:
+        try:
+            namespace = await self._network_of(ref)
+        except PermissionError:  # an agent that is not root reaches what listens on the container's address only
+            return await connect_to(await self._call("engine-down", lambda: self._address_of(ref)), port)
+        try:
+            return await connect_to("127.0.0.1", port, lambda: socket_in(namespace))
+        finally:
+            os.close(namespace)
+
+    async def _network_of(self, ref: str) -> int:
+        """A descriptor of the container's network namespace."""
+        pid = await self._main_pid(ref)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            if pid is not None and _is_in(pid, ref):  # the number has not passed to somebody else before it was opened
+                return namespace
+            os.close(namespace)
+        raise RuntimeFault(self._reason("other", "the container has ended"))
+
+    def _address_of(self, ref: str) -> str:
+        container = self._api.inspect_container(ref)
+        return str(container["NetworkSettings"]["Networks"][self.bridge]["IPAddress"])
 
     async def exit_code(self, process: Process) -> int | None:
         if pids.is_alive(process.host_pid, process.started):
@@ -460,9 +585,10 @@ class DockerRuntime:
         pause_s = 0.002
         # The engine learns of the end a few milliseconds after the kernel does.
         while time.monotonic() < deadline:
-            code = await self.exit_code(process)
-            if code is not None:
-                return code
+            with contextlib.suppress(RuntimeFault):  # an engine that is away; it may come back in time
+                code = await self.exit_code(process)
+                if code is not None:
+                    return code
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.1)
         return UNKNOWN_EXIT
@@ -514,11 +640,13 @@ class DockerRuntime:
     # Calls
 
     async def _call(self, code: str, work: Callable[[], T], **params: str) -> T:
-        """Run ``work`` in a thread; a failure of the engine becomes a ``RuntimeFault`` with reason ``code``."""
+        """Run ``work`` in a thread; what fails becomes a ``RuntimeFault`` with reason ``code``, or ``engine-down`` if
+        the engine did not answer: that is nothing against what was asked."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except (DockerException, OSError) as error:
-            # requests' exceptions are OSErrors too, so this is also an engine that does not answer.
+            if _is_away(error):
+                raise RuntimeFault(self._reason("engine-down", _explain_away(error))) from error
             raise RuntimeFault(self._reason(code, _explain(error), **params)) from error
 
     def _reason(self, code: str, cause: str, **params: str) -> Reason:
@@ -559,7 +687,8 @@ class _EventSource:
                 pause_s = 0.2
             except (DockerException, OSError, ValueError) as error:
                 if not self._closing.is_set():
-                    log.warning("events of the engine: %s; trying again", _explain(error))
+                    explained = _explain_away(error) if _is_away(error) else _explain(error)
+                    log.warning("events of the engine: %s; trying again", explained)
             self._closing.wait(pause_s)
             pause_s = min(2 * pause_s, 10.0)
 
@@ -633,6 +762,28 @@ def _environ_of(config: Mapping[str, Any]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item)
 
 
+def _as_in_image(container: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+    """Instructions that give an image made of our container the settings of the image that it was made of.
+
+    Variables and labels cannot be taken away, so those that we had set become empty: some of them are secrets.
+    """
+    before, labels = _environ_of(image), image.get("Labels") or {}
+    given = {name: before.get(name, "") for name, value in _environ_of(container).items() if before.get(name) != value}
+    ours = {name: "" for name in container.get("Labels") or {} if name not in labels}
+    starts = {"ENTRYPOINT": image.get("Entrypoint"), "CMD": image.get("Cmd")}
+    return [
+        *(f"ENV {name}={_quoted(value)}" for name, value in given.items()),
+        *(f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in ours.items()),
+        *(f"{word} {json.dumps(words)}" for word, words in starts.items() if words),  # an engine takes no empty ones
+        f"WORKDIR {image.get('WorkingDir') or '/'}",
+        f"USER {image.get('User') or '0'}",
+    ]
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
+
+
 def _gpu_requests(uuids: Sequence[str]) -> list[DeviceRequest] | None:
     if not uuids:
         return None
@@ -648,6 +799,27 @@ def _moment(text: str) -> datetime | None:
     if text.startswith("0001-"):
         return None
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00"))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it, the first cause last."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _is_away(error: Exception) -> bool:
+    """The engine did not answer, or fell silent: docker-py wraps that in several ways, an answer only in one."""
+    if isinstance(error, APIError):
+        return False
+    return any(isinstance(link, requests.exceptions.RequestException) for link in _chain(error))
+
+
+def _explain_away(error: Exception) -> str:
+    """The first cause alone, such as ``Connection refused``: what wraps it names Python objects."""
+    *_, first = _chain(error)
+    return str(getattr(first, "strerror", None) or first)
 
 
 def _explain(error: Exception) -> str:

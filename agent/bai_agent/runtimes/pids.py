@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2  # Linux 6.9
+_PF_EXITING = 0x4
 
 
 def start_time(pid: int) -> int | None:
@@ -21,8 +22,22 @@ def start_time(pid: int) -> int | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field is the program's name, which may hold spaces and parentheses.
-    return int(text.rpartition(")")[2].split()[19])
+    return int(_fields(text)[19])
+
+
+def is_ending(pid: int) -> bool:
+    """True from the first moment of its end. The first process of a namespace takes the others along: when one of
+    those is gone, this says whether that is why."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return bool(int(_fields(text)[6]) & _PF_EXITING)
+
+
+def _fields(stat: str) -> list[str]:
+    """From the third on: the second is the program's name, which may hold spaces and parentheses."""
+    return stat.rpartition(")")[2].split()
 
 
 def is_alive(pid: int, started: int) -> bool:
@@ -34,6 +49,17 @@ def is_alive(pid: int, started: int) -> bool:
         return not _has_ended(pidfd)
     finally:
         os.close(pidfd)
+
+
+def with_argument(argument: str) -> list[int]:
+    """Pids whose command line holds this exact argument. Unguessable paths make it safe."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if argument.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
 
 
 def open_pidfd(pid: int, started: int) -> int | None:

@@ -15,20 +15,26 @@ import platform
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bai_agent.runtimes import pids
+from bai_agent.runtimes.attached import LocalAttached, read_from, set_size, write_to
 from bai_agent.runtimes.base import (
+    ERROR,
     INSIDE_HOME,
     INSIDE_RUN,
+    OUTPUT,
     UNKNOWN_EXIT,
     ContainerEvent,
     ContainerState,
@@ -39,20 +45,25 @@ from bai_agent.runtimes.base import (
     Process,
     Progress,
     RuntimeFault,
+    TerminalSize,
     base_environ,
     config_hash,
+    entered,
     redirected,
 )
 from bai_agent.runtimes.kernelspecs import spec_from_json
+from bai_agent.runtimes.ports import connect_to
 from bai_jupyter.common.ids import KernelId, SessionId
 from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
 
 IMAGE = "local"
 _MARKER = "BACKENDAI_KERNEL_ID"
+_QUOTED_RUN = quote(INSIDE_RUN, safe="")
 _LONGEST_SOCKET_FOLDER = 60  # of the 107 bytes of a socket's path, the rest is for what lies below run/
 _TERM_GRACE_S = 3.0
 _KILL_PATIENCE_S = 10.0
+_NO_FILES = (subprocess.DEVNULL,) * 3
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,12 @@ class ProcessRuntime:
         if name != IMAGE:
             raise RuntimeFault(Reason.of("image-unknown", image=name, names=IMAGE))
 
+    async def commit(self, ref: str, name: str) -> ImageFacts:  # noqa: ARG002 - contract
+        raise RuntimeFault(Reason.of("not-committable", agent=self._agent))
+
+    async def remove_image(self, name: str) -> None:
+        """There is only one, and it stays."""
+
     # Containers
 
     async def create(self, request: CreateRequest) -> str:
@@ -156,6 +173,10 @@ class ProcessRuntime:
             return ContainerState(running=False, exit_code=None, oom=False, started_at=None)
         code = self._exit_code(record.pid, record.started)
         return ContainerState(code is None, code, oom=False, started_at=datetime.fromisoformat(record.started_at))
+
+    async def is_ending(self, ref: str) -> bool:
+        record = self._read(ref)
+        return record is None or record.pid is None or not pids.is_alive(record.pid, record.started)
 
     async def stop(self, ref: str) -> None:
         if not await asyncio.to_thread(self._end_all, ref):
@@ -215,6 +236,27 @@ class ProcessRuntime:
         pid, started = await asyncio.to_thread(self._spawn, record, command, given)
         return Process(pid, started, str(pid), ref)
 
+    async def attach(
+        self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
+    ) -> LocalAttached:
+        record = self._known(ref)
+        translate = _Translator(record, self._state_dir)
+        command = entered([translate(word) for word in argv], translate(cwd))
+        given = {name: translate(value) for name, value in env.items()}
+        with ExitStack() as theirs:
+            ours, files = _terminal(terminal, record, theirs) if terminal else _pipes(theirs)
+            if terminal:
+                command = ["setsid", "--ctty", *command]  # it makes the session, and the terminal that session's
+            pid, started = await asyncio.to_thread(
+                self._spawn, record, command, given, files, new_session=terminal is None
+            )
+        readers = {where: await read_from(descriptor) for where, descriptor in ours.items() if where}
+        screen = os.dup(ours[0]) if terminal else None
+        return LocalAttached(Process(pid, started, str(pid), ref), readers, await write_to(ours[0]), screen)
+
+    async def connect(self, ref: str, port: int) -> socket.socket:  # noqa: ARG002 - all share the host's ports
+        return await connect_to("127.0.0.1", port)
+
     async def exit_code(self, process: Process) -> int | None:
         return self._exit_code(process.host_pid, process.started)
 
@@ -252,7 +294,15 @@ class ProcessRuntime:
 
     # Inside
 
-    def _spawn(self, record: _Record, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, int]:
+    def _spawn(
+        self,
+        record: _Record,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        files: Sequence[int] = _NO_FILES,
+        *,
+        new_session: bool = True,
+    ) -> tuple[int, int]:
         translate = _Translator(record, self._state_dir)
         environ = {name: translate(value) for name, value in record.environ.items()}
         path = f"{Path(self._python).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -261,10 +311,10 @@ class ProcessRuntime:
                 argv,
                 env={"PATH": path, **environ, **env, _MARKER: record.kernel_id},
                 cwd=record.scratch,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[2],
+                start_new_session=new_session,
                 **_as_user(Identity(record.uid, record.gid)),
             )
         except OSError as error:
@@ -353,7 +403,7 @@ class ProcessRuntime:
 
 
 class _Translator:
-    """Turns paths inside into host paths, also after ``=`` and ``:`` in a word."""
+    """Turns paths inside into host paths, also after ``=`` and ``:`` in a word, and quoted in a socket's URL."""
 
     _PATH = re.compile(rf"(?:^|(?<=[=:]))({re.escape(INSIDE_HOME)}|{re.escape(INSIDE_RUN)})(?=[/:]|$)([^:]*)")
 
@@ -363,8 +413,10 @@ class _Translator:
         # An agent may itself live below /home/work; its own paths are host paths already.
         self._host = (str(state_dir), *record.targets.values())
 
+        self._quoted_run = quote(record.run, safe="")
+
     def __call__(self, word: str) -> str:
-        return self._PATH.sub(self._translate, word)
+        return self._PATH.sub(self._translate, word).replace(_QUOTED_RUN, self._quoted_run)
 
     def _translate(self, match: re.Match[str]) -> str:
         path = match[0]
@@ -380,6 +432,24 @@ def _as_user(identity: Identity) -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     return {"user": identity.uid, "group": identity.gid, "extra_groups": []}
+
+
+def _pipes(theirs: ExitStack) -> tuple[dict[int, int], list[int]]:
+    """Three pipes: our ends by number, and the process's, which ``theirs`` closes here."""
+    (stdin, we_write), (we_read, stdout), (we_read_errors, stderr) = os.pipe(), os.pipe(), os.pipe()
+    for descriptor in (stdin, stdout, stderr):
+        theirs.callback(os.close, descriptor)
+    return {0: we_write, OUTPUT: we_read, ERROR: we_read_errors}, [stdin, stdout, stderr]
+
+
+def _terminal(size: TerminalSize, record: _Record, theirs: ExitStack) -> tuple[dict[int, int], list[int]]:
+    """The same with a terminal in the place of all three."""
+    ours, inside = os.openpty()
+    theirs.callback(os.close, inside)
+    set_size(ours, *size)
+    if os.geteuid() == 0:
+        os.fchown(inside, record.uid, record.gid)
+    return {0: os.dup(ours), OUTPUT: ours}, [inside] * 3
 
 
 def _try_interpreter(python: str, identity: Identity, cwd: Path) -> None:

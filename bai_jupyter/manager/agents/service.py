@@ -1,5 +1,6 @@
 """Use cases of agents and images: what the API offers, without HTTP."""
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,13 +10,17 @@ from bai_jupyter.common.messages import ImageFacts, from_json
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.link import AgentFault, AgentLink
 from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import hash_token, new_token
-from bai_jupyter.manager.db import agents, catalog
+from bai_jupyter.manager.db import agents, catalog, groups
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
 from bai_jupyter.manager.db.store import Store
 
+log = logging.getLogger(__name__)
+
 INSPECT_TIMEOUT_S = 600.0  # the agent may have to pull it first
+REMOVE_TIMEOUT_S = 60.0
 MAX_USES, MAX_EXPIRES_S = 10_000, 30 * 86400
 
 
@@ -41,7 +46,7 @@ class AgentService:
         expires_s = _number("expires_s", body.get("expires_s", 3600), MAX_EXPIRES_S)
         token = new_token()
         if not await self.add_join_token(token, group, uses, expires_s, caller.user_id):
-            names = ", ".join(one.name for one in await self._store.read(catalog.list_groups))
+            names = ", ".join(one.name for one in await self._store.read(groups.list_groups))
             raise NotFound(Reason.of("group-unknown", group=group, groups=names))
         return token
 
@@ -50,10 +55,18 @@ class AgentService:
         expires_at = now + timedelta(seconds=expires_s)
         return await self._store.write(agents.add_join_token, hash_token(token), group, uses, expires_at, user_id, now)
 
-    async def list_images(self) -> list[ImageRecord]:
-        return await self._store.read(catalog.list_images)
+    async def set_schedulable(self, refs: object, *, is_schedulable: bool) -> None:
+        """Let agents, by name or id, take new sessions, or empty themselves: what runs there goes on."""
+        if not isinstance(refs, list) or not all(isinstance(one, str) for one in refs):
+            raise BadRequest(Reason.of("bad-value", field="args", given=repr(refs), expected="a list of agents"))
+        await self._store.write(agents.set_schedulable, refs, is_schedulable=is_schedulable)
+        self._nudge_group(None)
 
-    async def add_image(self, name: object) -> ImageRecord:
+    async def list_images(self, caller: Caller) -> list[ImageRecord]:
+        """What the caller can use; to who manages images, all."""
+        return await self._store.read(catalog.list_images, caller.image_viewer)
+
+    async def add_image(self, caller: Caller, name: object) -> ImageRecord:
         """Let an agent look inside an image, and offer it to everybody."""
         if not isinstance(name, str) or not name:
             raise BadRequest(Reason.of("bad-value", field="name", given=repr(name), expected="an image name"))
@@ -65,12 +78,28 @@ class AgentService:
         image = from_json(ImageFacts, raw)
         await self._store.write(_add_image, link, image, self._now())
         self._nudge_group(None)
-        return next(one for one in await self.list_images() if one.name == image.name)
+        return next(one for one in await self.list_images(caller) if one.name == image.name)
 
-    async def delete_image(self, name: str) -> None:
-        """Sessions that use it go on; new ones cannot."""
-        if not await self._store.write(catalog.delete_image, name):
+    async def delete_image(self, caller: Caller, name: str) -> None:
+        """Sessions that use it go on; new ones cannot. One made from a session is removed from agents as well."""
+        found = next((one for one in await self.list_images(caller) if one.name == name), None)
+        if found is None or found.user_id != caller.user_id:
+            policy.require(caller.role, "image:manage")
+        if found is None:
             raise NotFound(Reason.of("not-found", kind="image", name=name), title="No such environment image.")
+        await self._store.write(catalog.delete_image, name)
+        if found.user_id is not None:
+            await self._remove_everywhere(found)
+
+    async def _remove_everywhere(self, image: ImageRecord) -> None:
+        """An agent that is away, or uses it, keeps it."""
+        for agent in await self.list_agents():
+            link = self._registry.link(agent.id)
+            if link is not None and image.name in agent.images:
+                try:
+                    await link.call("remove_image", {"name": image.name}, REMOVE_TIMEOUT_S)
+                except (AgentFault, Unavailable) as error:
+                    log.warning("image %s stays on %s: %s", image.name, agent.name, error)
 
     async def _link_that_has(self, image: str) -> AgentLink:
         """A linked agent, rather one that has the image."""

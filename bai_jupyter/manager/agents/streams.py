@@ -1,7 +1,9 @@
 """Data streams: the agent dials a WebSocket for each, and it is joined to the caller's. Bytes are not looked into.
 
 Each side reads its next frame only when the last one was written to the other side's socket, so a reader that stalls
-stops its writer, and nothing piles up here.
+stops its writer, and nothing piles up here. An empty frame means that no more comes this way; the other way goes on.
+
+Who asks may be the manager itself: a ``ByteStream`` is read and written here instead of being joined to a WebSocket.
 """
 
 import asyncio
@@ -20,20 +22,48 @@ from bai_jupyter.manager.auth.vault import new_token
 
 TICKET_S = 30.0
 MAX_MESSAGE_BYTES = 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 NO_SUCH, ENDED, AGENT_AWAY = 4404, 4409, 4503
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
-class SplicedSocket(WebSocketHandler):
-    """One side of a stream. Frames go to ``peer``; when one side closes, so does the other."""
+class Side:
+    """One side of a stream. What it hears goes to ``peer``; when one side closes, so does the other."""
 
-    peer: "SplicedSocket | None" = None
+    peer: "Side | None" = None
     is_closed = False
+    close_code: int | None = None
 
     @cached_property
     def _joined(self) -> asyncio.Event:
         return asyncio.Event()
+
+    async def take(self, frame: bytes) -> None:
+        """A frame from the peer. Returns when there is room for the next; raises ``WebSocketClosedError``."""
+        raise NotImplementedError
+
+    def on_peer_closed(self, code: int | None) -> None:
+        raise NotImplementedError
+
+    def join(self, peer: "Side") -> None:
+        """Splice the two. One that has closed before there was a peer to tell, tells it now."""
+        self.peer, peer.peer = peer, self
+        self._joined.set()
+        peer._joined.set()
+        for side, other in ((self, peer), (peer, self)):
+            if side.is_closed:
+                other.on_peer_closed(side.close_code)
+
+    def has_closed(self) -> None:
+        self.is_closed = True
+        self._joined.set()
+        if self.peer is not None:
+            self.peer.on_peer_closed(self.close_code)
+
+
+class SplicedSocket(Side, WebSocketHandler):
+    """A side that is a WebSocket."""
 
     @property
     def max_message_size(self) -> int:
@@ -43,14 +73,8 @@ class SplicedSocket(WebSocketHandler):
     def ping_interval(self) -> float | None:
         return None  # a stalled reader would miss the pong and lose its stream; TCP keep-alive finds dead hosts
 
-    def join(self, peer: "SplicedSocket") -> None:
-        """Splice the two. One that has closed before there was a peer to tell, tells it now."""
-        self.peer, peer.peer = peer, self
-        self._joined.set()
-        peer._joined.set()
-        for side, other in ((self, peer), (peer, self)):
-            if side.is_closed:
-                other.on_peer_closed(side.close_code)
+    async def take(self, frame: bytes) -> None:
+        await self.write_message(frame, binary=True)
 
     async def on_message(self, message: str | bytes) -> None:
         if isinstance(message, str):
@@ -60,18 +84,12 @@ class SplicedSocket(WebSocketHandler):
         if self.peer is None:
             return
         try:
-            await self.peer.write_message(message, binary=True)
+            await self.peer.take(message)
         except WebSocketClosedError:
             self.close(1000)
 
     def on_close(self) -> None:
-        self.is_closed = True
-        self._joined.set()
-        if self.peer is not None:
-            self.peer.on_peer_closed(self.close_code)
-
-    def on_peer_closed(self, code: int | None) -> None:
-        raise NotImplementedError
+        self.has_closed()
 
     def tune(self) -> None:
         """Small frames go out at once, and a dead host is noticed."""
@@ -119,13 +137,88 @@ class AgentSocket(SplicedSocket):
         self.close(1000)
 
 
+class ByteStream(Side):
+    """The manager's own side of a stream. It has the names of tornado's client connection, and can stand in for one.
+
+    Guarantees: at most one frame waits here unread; the end of the stream is told after all that came before it.
+    """
+
+    def __init__(self, agent: AgentSocket) -> None:
+        self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._agent = agent
+        self.join(agent)
+
+    async def read_message(self) -> bytes | None:
+        """The next frame; empty: no more comes, but can still be written; None: the stream is closed."""
+        if self.is_closed and self._arrived.empty():
+            return None
+        return await self._arrived.get()
+
+    def write_message(self, frame: bytes, binary: bool = True) -> "asyncio.Future[None]":  # noqa: ARG002
+        """Send a frame; awaited, it returns when there is room for the next. Raises ``WebSocketClosedError``."""
+        return self._agent.write_message(frame, binary=True)
+
+    def close(self) -> None:
+        """What was not read is dropped."""
+        if not self.is_closed:
+            self.has_closed()
+        while not self._arrived.empty():
+            self._arrived.get_nowait()
+
+    async def take(self, frame: bytes) -> None:
+        if self.is_closed:
+            raise WebSocketClosedError
+        await self._arrived.put(frame)
+
+    def on_peer_closed(self, code: int | None) -> None:
+        self.close_code, self.is_closed = code, True
+        if self._arrived.empty():
+            self._arrived.put_nowait(None)  # wakes a reader that waits
+
+
+async def local_socket(stream: ByteStream) -> socket.socket:
+    """A socket of this process that leads into the stream, for what can only speak to sockets.
+
+    The stream ends when both ways have ended, or the socket was closed.
+    """
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=theirs, limit=_PIECE_BYTES)
+    _carriers.add(carrier := asyncio.create_task(_carry(stream, reader, writer)))
+    carrier.add_done_callback(_carriers.discard)
+    return ours
+
+
+_carriers: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
+
+
+async def _carry(stream: ByteStream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def up() -> None:
+        while piece := await reader.read(_PIECE_BYTES):
+            await stream.write_message(piece)
+        await stream.write_message(b"")
+
+    async def down() -> None:
+        while frame := await stream.read_message():
+            writer.write(frame)
+            await writer.drain()
+        writer.write_eof()
+
+    try:
+        await asyncio.gather(up(), down())
+    except (OSError, WebSocketClosedError):
+        return  # whoever holds the socket sees it end
+    finally:
+        stream.close()
+        writer.close()
+
+
 class Streams:
     """Streams that agents were asked for and have not dialled yet."""
 
     def __init__(self) -> None:
         self._expected: dict[str, tuple[str, asyncio.Future[AgentSocket]]] = {}
 
-    async def open(self, link: AgentLink, kernel_id: KernelId, endpoint: dict[str, Any]) -> AgentSocket:
+    async def open(self, link: AgentLink, kernel_id: KernelId | None, endpoint: dict[str, Any]) -> AgentSocket:
         """Ask the agent for a stream to ``endpoint`` (see ``messages.Call``) and wait until it has dialled.
 
         Raises ``AgentFault`` with its reason, or ``Unavailable``. The socket must be joined, or closed.

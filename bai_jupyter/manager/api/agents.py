@@ -6,12 +6,15 @@ from urllib.parse import unquote
 from bai_jupyter.common.messages import to_json
 from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
+from bai_jupyter.manager.people.visibility import visible_groups
 
 
 class AgentsHandler(ApiHandler):
     @needs("agent:read")
     async def get(self) -> Answer:
-        return 200, {"agents": [_agent_view(one) for one in await self.services.agents.list_agents()]}
+        groups = {one.name for one in await self.services.store.read(visible_groups, self.caller)}
+        found = await self.services.agents.list_agents()
+        return 200, {"agents": [_agent_view(one) for one in found if one.resource_group in groups]}
 
 
 class JoinTokensHandler(ApiHandler):
@@ -23,17 +26,17 @@ class JoinTokensHandler(ApiHandler):
 class ImagesHandler(ApiHandler):
     @needs("image:read")
     async def get(self) -> Answer:
-        return 200, {"images": [_image_view(one) for one in await self.services.agents.list_images()]}
+        return 200, {"images": [_image_view(one) for one in await self.services.agents.list_images(self.caller)]}
 
     @needs("image:manage")
     async def post(self) -> Answer:
-        return 201, _image_view(await self.services.agents.add_image(self.params.get("name")))
+        return 201, _image_view(await self.services.agents.add_image(self.caller, self.params.get("name")))
 
 
 class ImageHandler(ApiHandler):
-    @needs("image:manage")
+    @needs("image:delete")
     async def delete(self, name: str) -> Answer:
-        await self.services.agents.delete_image(unquote(name))
+        await self.services.agents.delete_image(self.caller, unquote(name))
         return 204, None
 
 
@@ -42,6 +45,7 @@ def _agent_view(agent: AgentRecord) -> dict[str, Any]:
         "id": agent.id,
         "name": agent.name,
         "status": agent.status.value,
+        "schedulable": agent.is_schedulable,
         "resource_group": agent.resource_group,
         "runtime": agent.runtime,
         "isolated": agent.isolated,
@@ -62,6 +66,7 @@ def _image_view(image: ImageRecord) -> dict[str, Any]:
         "size_bytes": image.size_bytes,
         "labels": dict(image.labels),
         "kernelspecs": to_json(image.kernelspecs),
+        "is_private": image.user_id is not None,
         "agents": list(image.agents),
     }
 

@@ -2,6 +2,7 @@
 
 from bai_jupyter.manager.agents.streams import NO_SUCH, CallerSocket
 from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.sessions.service import StreamRefused
 from bai_jupyter.manager.sessions.views import jupyter_kernel_view
 
@@ -41,6 +42,10 @@ class InterruptHandler(ApiHandler):
 
 class StreamHandler(CallerSocket, ApiHandler):
     """``/stream/session/{s}/jupyter-kernels/{id}?generation=N``: binary frames, joined to the agent's."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        policy.require(self.caller.role, "session:control")  # who hears a kernel can also run cells in it
 
     async def open(self, *args: str, **_kwargs: str) -> None:
         ref, jupyter_kernel_id = args

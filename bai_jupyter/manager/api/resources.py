@@ -1,14 +1,22 @@
-"""Resource groups and presets."""
+"""Resource groups, presets and the kinds of slots; what is free, and what was used."""
 
+import logging
+
+from bai_jupyter.common.slots import unit_of
 from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
-from bai_jupyter.manager.db import catalog
+from bai_jupyter.manager.db import admission, catalog
+from bai_jupyter.manager.db.listings import Reach
+from bai_jupyter.manager.people import usage
+from bai_jupyter.manager.people.visibility import visible_groups
+
+log = logging.getLogger(__name__)
 
 
 class ResourceGroupsHandler(ApiHandler):
     @needs("resource:read")
     async def get(self) -> Answer:
-        groups = await self.services.store.read(catalog.list_groups)
-        views = [{"name": one.name, "selection": one.selection, "is_active": one.is_active} for one in groups]
+        found = await self.services.store.read(visible_groups, self.caller)
+        views = [{"name": one.name, "selection": one.selection, "is_active": one.is_active} for one in found]
         return 200, {"resource_groups": views}
 
 
@@ -27,7 +35,78 @@ class PresetsHandler(ApiHandler):
         return 200, {"presets": views}
 
 
+class SlotsHandler(ApiHandler):
+    @needs("resource:read")
+    async def get(self) -> Answer:
+        agents = await self.services.agents.list_agents()
+        return 200, {slot: unit_of(slot) for slot in sorted({slot for agent in agents for slot in agent.slots})}
+
+
+class ScalingGroupsHandler(ApiHandler):
+    """The same, as Backend.AI asks for them: those usable in one project."""
+
+    @needs("resource:read")
+    async def get(self) -> Answer:
+        found = await self.services.store.read(visible_groups, self.caller)
+        return 200, {"scaling_groups": [{"name": one.name} for one in found if one.is_active]}
+
+
+class CheckPresetsHandler(ApiHandler):
+    @needs("resource:read")
+    async def post(self) -> Answer:
+        """``{"group"?: project, "scaling_group"?}``: what could still be started there, and which presets fit now."""
+        project, group = self.params.get("group"), self.params.get("scaling_group")
+        return 200, await self.services.sessions.check_presets(self.caller, project, group)
+
+
+class RecalculateHandler(ApiHandler):
+    @needs("policy:manage")
+    async def post(self) -> Answer:
+        """Counters are right at all times; this looks again, and corrects and logs what is not."""
+        for wrong in await self.services.store.write(admission.recount):
+            log.error("counter corrected: %s", wrong)
+        return 200, {}
+
+
+class MonthHandler(ApiHandler):
+    @needs("usage:read")
+    async def get(self) -> Answer:
+        """``{"month": "202611", "group_ids"?: [project id]}``: each project's containers of a month."""
+        group_ids = self.params.get("group_ids") or None
+        since, until = usage.read_month(self.params.get("month"))
+        return 200, await self.services.people.usage(self.caller, since, until, group_ids)
+
+
+class PeriodHandler(ApiHandler):
+    @needs("usage:read")
+    async def get(self) -> Answer:
+        """``{"group_id": project id, "start_date": "20261101", "end_date": "20261130"}``: one project's containers."""
+        since, until = usage.read_period(self.params.get("start_date"), self.params.get("end_date"))
+        found = await self.services.people.usage(self.caller, since, until, [self.text("group_id")])
+        return 200, found[0] if found and found[0]["c_infos"] else {}
+
+
+class UserStatsHandler(ApiHandler):
+    @needs("resource:read")
+    async def get(self) -> Answer:
+        return 200, await self.services.people.stats(Reach(user_id=self.caller.user_id))
+
+
+class AdminStatsHandler(ApiHandler):
+    @needs("policy:manage")
+    async def get(self) -> Answer:
+        return 200, await self.services.people.stats(Reach())
+
+
 ROUTES = [
     (r"/resource-groups", ResourceGroupsHandler),
     (r"/resource/presets", PresetsHandler),
+    (r"/config/resource-slots", SlotsHandler),
+    (r"/scaling-groups", ScalingGroupsHandler),
+    (r"/resource/check-presets", CheckPresetsHandler),
+    (r"/resource/recalculate-usage", RecalculateHandler),
+    (r"/resource/usage/month", MonthHandler),
+    (r"/resource/usage/period", PeriodHandler),
+    (r"/resource/stats/user/month", UserStatsHandler),
+    (r"/resource/stats/admin/month", AdminStatsHandler),
 ]

@@ -1,63 +1,178 @@
 """``/session``, ``/kernel`` (as old clients say), ``/sessions`` and ``/resource/dry-run``."""
 
+from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.statuses import SessionStatus
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, needs, takes
+from bai_jupyter.manager.execution.service import read_execute
+from bai_jupyter.manager.sessions.ports import App
 from bai_jupyter.manager.sessions.requests import bad_value
-from bai_jupyter.manager.sessions.service import Created
+from bai_jupyter.manager.sessions.service import Created, DependencyGraph
+
+POLL_WINDOW_S = 2.0
+"""So long an execute call waits for output before it says that there is none yet."""
+
+CREATE: dict[str, type] = {
+    "name": str,
+    "image": str,
+    "type": str,
+    "startupCommand": str,
+    "bootstrap_script": str,
+    "starts_at": str,
+    "dependencies": list,
+    "tag": str,
+    "callback_url": str,
+    "enqueueOnly": bool,
+    "maxWaitSeconds": float,
+    "reuseIfExists": bool,
+    "config": dict,
+}
+"""What a request for a session may hold; ``sessions.requests`` knows what of it is right."""
 
 
 class SessionsHandler(ApiHandler):
+    @takes(**CREATE)
     @needs("session:create")
     async def post(self) -> Answer:
-        return 201, _created(await self.services.sessions.create(self.caller, self.params))
+        """Queue a session, or give back the live one of that name."""
+        created = await self.services.sessions.create(self.caller, self.params)
+        return 201, created_view(created, await self.services.apps.list(created.session))
 
 
 class SessionListHandler(ApiHandler):
+    @takes(status=str, all=bool)
     @needs("session:read")
     async def get(self) -> Answer:
+        """One's sessions, newest first."""
         statuses = _statuses(str(self.params.get("status") or ""))
-        everybody = str(self.params.get("all", "")).lower() in ("true", "1")
-        found = await self.services.sessions.list(self.caller, statuses, everybody=everybody)
+        found = await self.services.sessions.list(self.caller, statuses, everybody=self.flag("all"))
         return 200, {"sessions": [self.services.views.session(one) for one in found]}
 
 
 class SessionHandler(ApiHandler):
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
+        """A session as it is now."""
         return 200, self.services.views.session(await self.services.sessions.get(self.caller, ref))
 
-    @needs("session:control")
+    @needs("session:execute")
+    async def post(self, ref: str) -> Answer:
+        run = await self.services.execution.execute(self.caller, ref, read_execute(self.params))
+        result = await self.while_connected(run.poll(POLL_WINDOW_S))
+        return 200, {"result": result.to_json()}
+
+    @takes(forced=bool, recursive=bool)
+    @needs("session:end")
     async def delete(self, ref: str) -> Answer:
-        await self.services.sessions.end(self.caller, ref)
-        return 200, {"stats": {"status": "terminated"}}
+        """End a session. Its last figures."""
+        ended = await self.services.sessions.end(
+            self.caller, ref, forced=self.flag("forced"), recursive=self.flag("recursive")
+        )
+        return 200, {"stats": self.services.views.final_stats(ended)}
+
+    @needs("session:control")
+    async def patch(self, ref: str) -> Answer:
+        """Start the container again, with its files."""
+        await self.services.sessions.restart(self.caller, ref)
+        return 204, None
+
+
+class MatchHandler(ApiHandler):
+    @takes(id=str)
+    @needs("session:read")
+    async def get(self) -> Answer:
+        """One's live sessions whose id or name begins so."""
+        found = await self.services.sessions.match(self.caller, self.params.get("id"))
+        return 200, {"matches": [{"id": one.id, "name": one.name, "status": one.status.value} for one in found]}
 
 
 class RenameHandler(ApiHandler):
+    @takes(name=str)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
+        """Give a session another name."""
         await self.services.sessions.rename(self.caller, ref, self.params.get("name"))
         return 204, None
+
+
+class CommitHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Make an image of the container, in a background task."""
+        commit = await self.services.commits.start(self.caller, ref)
+        return 201, {"bgtask_id": commit.task_id, "image": commit.image}
 
 
 class LogsHandler(ApiHandler):
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
+        """What was printed last in the container."""
         return 200, {"result": {"logs": await self.services.sessions.logs(self.caller, ref)}}
 
 
-class DryRunHandler(ApiHandler):
+class TaskLogHandler(ApiHandler):
+    """The log of a batch session, as it is."""
+
+    @takes(taskId=str)
     @needs("session:read")
+    async def get(self) -> Answer:
+        task_id = self.params.get("taskId") or self.params.get("session_name")
+        return 200, Raw("text/plain; charset=UTF-8", await self.services.sessions.task_log(self.caller, str(task_id)))
+
+
+class StatusHistoryHandler(ApiHandler):
+    @needs("session:read")
+    async def get(self, ref: str) -> Answer:
+        """Since when it had which status."""
+        history = await self.services.sessions.status_history(self.caller, ref)
+        return 200, {"result": {status.value.lower(): at.isoformat() for status, at in history}}
+
+
+class AbusingReportHandler(ApiHandler):
+    """Clients ask for it; no agent of ours looks for abuse."""
+
+    @needs("session:read")
+    async def get(self, ref: str) -> Answer:
+        session = await self.services.sessions.get(self.caller, ref)
+        return 200, {"kernel": session.kernel.id if session.kernel else None, "abuse_report": None}
+
+
+class DependencyGraphHandler(ApiHandler):
+    @needs("session:read")
+    async def get(self, ref: str) -> Answer:
+        """What it depends on, directly or through others."""
+        session, graph = await self.services.sessions.dependency_graph(self.caller, ref)
+        return 200, _tree(session.id, graph, set())
+
+
+class DryRunHandler(ApiHandler):
+    @takes(**CREATE)
+    @needs("resource:read")
     async def post(self) -> Answer:
+        """What would happen to such a request now."""
         return 200, await self.services.sessions.dry_run(self.caller, self.params)
 
 
-def _created(created: Created) -> dict[str, object]:
+def _tree(root: SessionId, graph: DependencyGraph, shown: set[SessionId]) -> dict[str, object]:
+    """Nested, as clients draw it. What several sessions depend on shows its own dependencies once only."""
+    session, below = graph[root]
+    is_new = root not in shown
+    shown.add(root)
+    return {
+        "session_id": session.id,
+        "session_name": session.name,
+        "status": f"KernelStatus.{session.status}",
+        "status_changed": session.status_changed_at.strftime("%Y-%m-%d %H:%M:%S.%f"),
+        "depends_on": [_tree(one, graph, shown) for one in below if is_new],
+    }
+
+
+def created_view(created: Created, apps: list[App]) -> dict[str, object]:
     return {
         "sessionId": created.session.id,
         "kernelId": created.session.id,  # what v4 clients read
         "sessionName": created.session.name,
         "status": str(created.status),
-        "servicePorts": [],
+        "servicePorts": [app.to_json() for app in apps],
         "created": created.is_new,
     }
 
@@ -74,8 +189,14 @@ def _statuses(text: str) -> list[SessionStatus]:
 ROUTES = [
     (r"/(?:session|kernel)", SessionsHandler),
     (r"/sessions", SessionListHandler),
+    (r"/(?:session|kernel)/_/match", MatchHandler),
+    (r"/(?:session|kernel)/_/logs", TaskLogHandler),
     (r"/(?:session|kernel)/([^/]+)", SessionHandler),
     (r"/(?:session|kernel)/([^/]+)/rename", RenameHandler),
     (r"/(?:session|kernel)/([^/]+)/logs", LogsHandler),
+    (r"/(?:session|kernel)/([^/]+)/commit", CommitHandler),
+    (r"/(?:session|kernel)/([^/]+)/status-history", StatusHistoryHandler),
+    (r"/(?:session|kernel)/([^/]+)/abusing-report", AbusingReportHandler),
+    (r"/(?:session|kernel)/([^/]+)/dependency-graph", DependencyGraphHandler),
     (r"/resource/dry-run", DryRunHandler),
 ]

@@ -1,7 +1,12 @@
-"""Versions, health, who am I."""
+"""Versions and health; what superadmins do to the cluster as a whole; what was done, and what went wrong."""
 
 from bai_jupyter import __version__
 from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, needs
+from bai_jupyter.manager.api.recent_errors import KEPT
+from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.db import sessions, settings
+from bai_jupyter.manager.db.listings import AUDIT, MAX_PAGE, Reach, Window, fetch
+from bai_jupyter.manager.sessions.requests import bad_value
 
 
 class VersionHandler(ApiHandler):
@@ -18,16 +23,88 @@ class HealthHandler(ApiHandler):
         self.answer(200, {"status": "ok"})
 
 
-class AuthHandler(ApiHandler):
-    @needs("auth:read")
+class ManagerStatusHandler(ApiHandler):
+    @needs("manager:read")
     async def get(self) -> Answer:
-        caller = self.caller
-        user = {"id": caller.user_id, "name": caller.user_name, "role": caller.role}
-        return 200, {"authorized": "yes", "user": user}
+        active = await self.services.store.read(sessions.count_placed)
+        is_frozen = await self.services.store.read(settings.frozen) is not None
+        status = "frozen" if is_frozen else "running"
+        node = {
+            "id": "manager",
+            "status": status,
+            "version": __version__,
+            "api_version": API_VERSION,
+            "active_sessions": active,
+        }
+        return 200, {"status": status, "active_sessions": active, "nodes": [node]}
+
+    @needs("manager:control")
+    async def put(self) -> Answer:
+        """``{"status": "frozen" or "running", "force_kill"?}``: pause new sessions, or go on."""
+        match self.params.get("status"):
+            case "frozen":
+                await self.services.sessions.freeze(self.caller, end_all=self.params.get("force_kill") is True)
+            case "running":
+                await self.services.sessions.unfreeze()
+            case other:
+                raise bad_value("status", other, "frozen or running")
+        return 204, None
+
+
+class AnnouncementHandler(ApiHandler):
+    @needs("manager:read")
+    async def get(self) -> Answer:
+        message = await self.services.store.read(settings.load, settings.ANNOUNCEMENT)
+        return 200, {"enabled": message is not None, "message": message or ""}
+
+    @needs("manager:control")
+    async def post(self) -> Answer:
+        """``{"enabled": true, "message"}``: what clients show to everybody; ``enabled`` false takes it away."""
+        message = self.text("message") if self.params.get("enabled") else None
+        await self.services.store.write(settings.store, settings.ANNOUNCEMENT, message)
+        return 204, None
+
+
+class SchedulerHandler(ApiHandler):
+    @needs("agent:schedule")
+    async def post(self) -> Answer:
+        """``{"op": "include-agents" or "exclude-agents", "args": [name or id]}``: whether they take new sessions."""
+        operation = self.params.get("op")
+        if operation not in ("include-agents", "exclude-agents"):
+            raise bad_value("op", operation, "include-agents or exclude-agents")
+        include = operation == "include-agents"
+        await self.services.agents.set_schedulable(self.params.get("args"), is_schedulable=include)
+        return 204, None
+
+
+class AuditHandler(ApiHandler):
+    """What was changed by whom, newest first: a superadmin sees all, everybody what was done in their own name."""
+
+    @needs("audit:read")
+    async def get(self) -> Answer:
+        reach = Reach() if policy.may(self.caller.role, "domain:any") else Reach(user_id=self.caller.user_id)
+        limit, offset = self.number("limit", 50, 1, MAX_PAGE), self.number("offset", 0, 0, 2**31)
+        window = Window(limit, offset, self.params.get("filter"), self.params.get("order"))
+        rows, total = await self.services.store.read(fetch, AUDIT, reach, window)
+        entries = [{**row._mapping, "at": row.at.isoformat()} for row in rows]
+        return 200, {"entries": entries, "total_count": total}
+
+
+class ErrorLogHandler(ApiHandler):
+    @needs("manager:errors")
+    async def get(self) -> Answer:
+        """``{"page_size"?, "page_no"?}``: errors since this manager started, newest first."""
+        size, number = self.number("page_size", 20, 1, KEPT), self.number("page_no", 1, 1, KEPT)
+        logs, count = self.services.errors.page(size, number)
+        return 200, {"logs": logs, "count": count}
 
 
 ROUTES = [
     (r"/(?:v\d+/?)?", VersionHandler),
     (r"/health", HealthHandler),
-    (r"/auth(?:/test)?", AuthHandler),
+    (r"/manager/status", ManagerStatusHandler),
+    (r"/manager/announcement", AnnouncementHandler),
+    (r"/manager/scheduler/operation", SchedulerHandler),
+    (r"/audit", AuditHandler),
+    (r"/logs/error", ErrorLogHandler),
 ]

@@ -1,16 +1,18 @@
 """Who sends this request: checks the signature of a keypair. What the sender may do is in ``policy``."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
 
 from bai_jupyter.common import signing
 from bai_jupyter.common.errors import AuthFailed, BadRequest
-from bai_jupyter.common.ids import AccessKey, UserId
+from bai_jupyter.common.ids import AccessKey, SessionId, UserId
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.vault import Vault
-from bai_jupyter.manager.db import accounts
+from bai_jupyter.manager.db import accounts, people
 from bai_jupyter.manager.db.records import Keypair
 from bai_jupyter.manager.db.store import Store
 
@@ -19,6 +21,8 @@ CACHE_S = 5.0
 
 _CACHE_SIZE = 1000
 
+USE_NOTED_EVERY = timedelta(minutes=1)
+
 
 class InvalidAuth(BadRequest):
     slug, title = "invalid-auth-params", "Missing or invalid authorization parameters."
@@ -26,7 +30,7 @@ class InvalidAuth(BadRequest):
 
 @dataclass(frozen=True)
 class Caller:
-    """The user behind a request."""
+    """The user behind a request. ``only_session``: nothing but that one exists for this caller."""
 
     user_id: UserId
     user_name: str
@@ -34,6 +38,24 @@ class Caller:
     access_key: AccessKey
     domain: str
     project_id: str
+    only_session: SessionId | None = None
+    rate_limit: int | None = None
+    service_key: AccessKey | None = None  # of the service that acts for the user
+
+    @property
+    def signing_key(self) -> AccessKey:
+        """The keypair that answers for what is asked: it is counted, and named in the audit trail."""
+        return self.service_key or self.access_key
+
+    @property
+    def signing_role(self) -> str:
+        """Of who asks: the service's, if one acts for the user."""
+        return policy.SERVICE if self.service_key else self.role
+
+    @property
+    def image_viewer(self) -> UserId | None:
+        """Who sees images: a person besides everybody's their own; None, who manages them, all."""
+        return None if policy.may(self.role, "image:manage") else self.user_id
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,7 @@ class SignedRequest:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    address: str = "127.0.0.1"  # of the client
 
 
 class KeypairAuth:
@@ -67,14 +90,20 @@ class KeypairAuth:
         keypair = found[0]
         if not keypair.is_active:
             raise AuthFailed(Reason.of("inactive"))
-        return Caller(
-            user_id=keypair.user_id,
-            user_name=keypair.user_name,
-            role=keypair.role,
-            access_key=keypair.access_key,
-            domain=keypair.domain,
-            project_id=keypair.project_id,
-        )
+        if not may_come_from(keypair.allowed_client_ip, request.address):
+            raise AuthFailed(Reason.of("address", address=request.address))
+        await self._note_use(*found)
+        return caller_of(keypair)
+
+    def forget(self) -> None:
+        """Something about users or keypairs was changed here: read them again."""
+        self._cache.clear()
+
+    async def _note_use(self, keypair: Keypair, secret: str) -> None:
+        now = self._now()
+        if keypair.used_at is None or now - keypair.used_at > USE_NOTED_EVERY:
+            await self._store.write(people.set_used, keypair.access_key, now)
+            self._cache[keypair.access_key] = (time.monotonic(), replace(keypair, used_at=now), secret)
 
     def _check_clock(self, date: str) -> None:
         try:
@@ -99,6 +128,23 @@ class KeypairAuth:
             self._cache.clear()
         self._cache[access_key] = (time.monotonic(), keypair, secret)
         return keypair, secret
+
+
+def caller_of(keypair: Keypair) -> Caller:
+    return Caller(
+        user_id=keypair.user_id,
+        user_name=keypair.user_name,
+        role=keypair.role,
+        access_key=keypair.access_key,
+        domain=keypair.domain,
+        project_id=keypair.project_id,
+        rate_limit=keypair.rate_limit,
+    )
+
+
+def may_come_from(networks: Collection[str] | None, address: str) -> bool:
+    """True if the address is in one of the networks, or there is no rule."""
+    return networks is None or any(ip_address(address) in ip_network(one, strict=False) for one in networks)
 
 
 def _credential(headers: Mapping[str, str]) -> tuple[str, str]:

@@ -7,8 +7,18 @@ from bai_jupyter.common.errors import Forbidden
 from bai_jupyter.common.reasons import Reason
 
 SUPERADMIN, ADMIN, USER = "superadmin", "admin", "user"
-_EVERYBODY = frozenset({SUPERADMIN, ADMIN, USER})
+DELEGATE, OWN_SESSION = "delegate", "own-session"
+"""Roles of a session's token, never of a user: it acts for its owner, or may only see and end its session."""
+SERVICE = "service"
+"""Role of a user that is a program, such as a JupyterHub: it acts for users it made or was given, and only so."""
+
+_PEOPLE = frozenset({SUPERADMIN, ADMIN, USER})
+_ACTING = _PEOPLE | {DELEGATE}
+_OF_USERS = _PEOPLE | {SERVICE}
+_EVERYBODY = _ACTING | {OWN_SESSION}
+_ADMINS = frozenset({SUPERADMIN, ADMIN})
 _SUPERADMIN = frozenset({SUPERADMIN})
+_SERVICE = frozenset({SERVICE})
 
 
 @dataclass(frozen=True)
@@ -20,16 +30,48 @@ class Permission:
 
 
 PERMISSIONS: Mapping[str, Permission] = {
-    "auth:read": Permission(_EVERYBODY, is_audited=False),
+    "auth:read": Permission(_EVERYBODY | _SERVICE, is_audited=False),
+    "auth:password": Permission(_PEOPLE, is_audited=True),
+    "user:act-for": Permission(_SERVICE, is_audited=False),
+    "user:make-ward": Permission(_SERVICE, is_audited=True),
+    "user:give-ward": Permission(_SUPERADMIN, is_audited=True),
+    "manager:read": Permission(_EVERYBODY | _SERVICE, is_audited=False),
     "session:read": Permission(_EVERYBODY, is_audited=False),
-    "session:create": Permission(_EVERYBODY, is_audited=True),
-    "session:control": Permission(_EVERYBODY, is_audited=True),
+    "session:create": Permission(_ACTING, is_audited=True),
+    "session:control": Permission(_ACTING, is_audited=True),
+    "session:execute": Permission(_ACTING, is_audited=False),  # each poll for output is a use
+    "session:end": Permission(_EVERYBODY, is_audited=True),
+    "session:grant-access": Permission(_PEOPLE, is_audited=False),
+    "session:serve": Permission(_SERVICE, is_audited=False),  # by a path of the manager, and through an agent's doors
     "session:any-owner": Permission(_SUPERADMIN, is_audited=False),
-    "image:read": Permission(_EVERYBODY, is_audited=False),
+    "task:read": Permission(_ACTING, is_audited=False),
+    "template:read": Permission(_ACTING, is_audited=False),
+    "template:manage": Permission(_ACTING, is_audited=True),
+    "image:read": Permission(_ACTING, is_audited=False),
+    "image:delete": Permission(_ACTING, is_audited=True),  # one's own; others' need image:manage
     "image:manage": Permission(_SUPERADMIN, is_audited=True),
-    "agent:read": Permission(_EVERYBODY, is_audited=False),
+    "agent:read": Permission(_ACTING, is_audited=False),
+    "manager:control": Permission(_SUPERADMIN, is_audited=True),
+    "manager:errors": Permission(_SUPERADMIN, is_audited=False),
+    "audit:read": Permission(_PEOPLE, is_audited=False),
+    "agent:schedule": Permission(_SUPERADMIN, is_audited=True),
     "agent:join": Permission(_SUPERADMIN, is_audited=True),
-    "resource:read": Permission(_EVERYBODY, is_audited=False),
+    "group:any": Permission(_SUPERADMIN, is_audited=False),
+    "domain:any": Permission(_SUPERADMIN, is_audited=False),
+    "graphql:use": Permission(_ACTING, is_audited=False),
+    "keypair:secret": Permission(_PEOPLE, is_audited=False),
+    "people:read": Permission(_ACTING, is_audited=False),
+    "people:manage": Permission(_ADMINS, is_audited=True),
+    "usage:read": Permission(_ADMINS, is_audited=False),
+    "policy:manage": Permission(_SUPERADMIN, is_audited=True),
+    "folder:read": Permission(_ACTING, is_audited=False),
+    "folder:create": Permission(_ACTING, is_audited=True),
+    "folder:change": Permission(_ACTING, is_audited=True),
+    "folder:write": Permission(_ACTING, is_audited=True),
+    "folder:share": Permission(_ACTING, is_audited=True),
+    "folder:of-project": Permission(_ADMINS, is_audited=False),
+    "folder:any-owner": Permission(_SUPERADMIN, is_audited=False),
+    "resource:read": Permission(_ACTING, is_audited=False),
 }
 
 
@@ -40,4 +82,5 @@ def may(role: str, permission: str) -> bool:
 def require(role: str, permission: str) -> None:
     """Raises ``Forbidden`` naming who may."""
     if not may(role, permission):
-        raise Forbidden(Reason.of("forbidden", role=" or ".join(sorted(PERMISSIONS[permission].roles)) + "s"))
+        roles = " or ".join(sorted(PERMISSIONS[permission].roles & _OF_USERS))
+        raise Forbidden(Reason.of("forbidden", role=f"{roles}s"))

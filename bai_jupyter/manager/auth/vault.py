@@ -1,6 +1,7 @@
 """Secrets at rest: sealed with ``master.key``, which lies outside the database; and hashes of shown-once tokens."""
 
 import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -18,6 +19,7 @@ class Vault:
     """Seals and opens short texts with one key."""
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._fernet = Fernet(key)
 
     @classmethod
@@ -31,6 +33,10 @@ class Vault:
 
     def seal(self, text: str) -> str:
         return self._fernet.encrypt(text.encode()).decode()
+
+    def derive(self, purpose: str) -> bytes:
+        """A key for one other purpose, from which this one cannot be found."""
+        return hmac.digest(self._key, purpose.encode(), "sha256")
 
     def open(self, sealed: str) -> str:
         """Raises ``VaultError`` if another key sealed it."""

@@ -1,31 +1,28 @@
-"""Units of work on users, keypairs and what belongs to them, and on the audit trail."""
+"""Units of work on who may come in: the first start, new accounts, keypairs as they are checked; and the audit trail.
+
+What admins change of people is in ``people``.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bai_jupyter.common.ids import AccessKey, UserId, VFolderId, new_user_id, new_vfolder_id
+from bai_jupyter.common.ids import AccessKey, UserId
 from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.manager.db import catalog, groups, people, policies, vfolders
 from bai_jupyter.manager.db import tables as t
-from bai_jupyter.manager.db.records import Keypair, PresetRecord, VFolderRecord
-
-DEFAULT = "default"
+from bai_jupyter.manager.db.people import DEFAULT, NewKeypair, NewUser
+from bai_jupyter.manager.db.records import GroupRecord, Keypair, PolicyRecord, PresetRecord, UserStatus
 
 
 @dataclass(frozen=True)
-class NewUser:
-    """A user with one keypair and a ``home`` folder at ``home_subpath`` of ``home_volume``."""
-
-    name: str
-    role: str
-    access_key: str
-    secret_encrypted: str
-    home_volume: str
-    home_subpath: str
+class Login:
+    user_id: UserId
+    password_hash: str | None = field(repr=False)
+    need_password_change: bool
 
 
 @dataclass(frozen=True)
@@ -45,20 +42,12 @@ def bootstrap(
     """Fill an empty database so that one person can work. False, and no change, if there is a user already."""
     if not is_empty(conn):
         return False
-    conn.execute(
-        t.resource_policies.insert().values(name=DEFAULT, total_slots={}, default_slots=default_slots.to_json())
-    )
-    conn.execute(t.domains.insert().values(name=DEFAULT, is_active=True))
-    conn.execute(t.projects.insert().values(id=str(uuid4()), name=DEFAULT, domain=DEFAULT, is_active=True))
-    conn.execute(
-        t.resource_groups.insert().values(name=DEFAULT, selection="dispersed", sequencer="fifo", is_active=True)
-    )
-    for rank, preset in enumerate(presets):
-        conn.execute(
-            t.presets.insert().values(
-                name=preset.name, slots=preset.slots.to_json(), shm_bytes=preset.shm_bytes, rank=rank
-            )
-        )
+    policies.add(conn, PolicyRecord(DEFAULT, default_slots=default_slots, created_at=now))
+    groups.add(conn, GroupRecord(DEFAULT, created_at=now))
+    people.add_domain(conn, DEFAULT, {}, now)
+    groups.grant(conn, DEFAULT, f"domain:{DEFAULT}")
+    for preset in presets:
+        catalog.add_preset(conn, preset)
     create_user(conn, admin, now)
     return True
 
@@ -69,62 +58,19 @@ def is_empty(conn: Connection) -> bool:
 
 
 def create_user(conn: Connection, user: NewUser, now: datetime) -> UserId:
-    """Add a user to the default domain and project."""
-    user_id = new_user_id()
-    project_id = conn.execute(
-        sa.select(t.projects.c.id).where(t.projects.c.name == DEFAULT, t.projects.c.domain == DEFAULT)
-    ).scalar_one()
-    conn.execute(
-        t.users.insert().values(
-            id=user_id,
-            name=user.name,
-            role=user.role,
-            domain=DEFAULT,
-            project_id=project_id,
-            is_active=True,
-            created_at=now,
-        )
+    """Add a user with a first keypair. Raises ``BadRequest`` if name or e-mail are taken or a project is unknown."""
+    user_id = people.add_user(conn, user, now)
+    keypair = NewKeypair(
+        access_key=user.access_key,
+        secret_encrypted=user.secret_encrypted,
+        user_id=user_id,
+        is_admin=user.role in ("superadmin", "admin"),
+        rate_limit=user.rate_limit,
     )
-    conn.execute(
-        t.keypairs.insert().values(
-            access_key=user.access_key,
-            secret_encrypted=user.secret_encrypted,
-            user_id=user_id,
-            is_active=True,
-            resource_policy=DEFAULT,
-            created_at=now,
-        )
-    )
-    create_vfolder(conn, user_id, "home", user.home_volume, user.home_subpath, now)
+    people.add_keypair(conn, keypair, now)
+    subpath = f"users/{user_id}" if user.home_subpath is None else user.home_subpath
+    vfolders.create_home(conn, user_id, user.name, user.home_volume, subpath, now)
     return user_id
-
-
-def create_vfolder(conn: Connection, user_id: UserId, name: str, volume: str, subpath: str, now: datetime) -> VFolderId:
-    vfolder_id = new_vfolder_id()
-    conn.execute(
-        t.vfolders.insert().values(
-            id=vfolder_id,
-            name=name,
-            user_id=user_id,
-            volume=volume,
-            subpath=subpath,
-            permission="wd",
-            status="ready",
-            created_at=now,
-        )
-    )
-    return vfolder_id
-
-
-def set_policy(
-    conn: Connection, name: str, total_slots: ResourceSlots, max_sessions: int | None, default_slots: ResourceSlots
-) -> None:
-    """Change what a policy allows; sessions that run already are not touched."""
-    conn.execute(
-        t.resource_policies.update()
-        .where(t.resource_policies.c.name == name)
-        .values(total_slots=total_slots.to_json(), max_sessions=max_sessions, default_slots=default_slots.to_json())
-    )
 
 
 def find_keypair(conn: Connection, access_key: str) -> Keypair | None:
@@ -132,15 +78,44 @@ def find_keypair(conn: Connection, access_key: str) -> Keypair | None:
     return None if row is None else _keypair(row)
 
 
+def find_main_keypair(conn: Connection, user_id: UserId) -> Keypair | None:
+    """The keypair with which a user works if none is named: the main one, else the oldest that is active."""
+    query = _KEYPAIR.where(t.users.c.id == user_id, t.keypairs.c.is_active)
+    is_main = t.keypairs.c.access_key == t.users.c.main_access_key
+    row = conn.execute(query.order_by(is_main.desc(), t.keypairs.c.created_at).limit(1)).first()
+    return None if row is None else _keypair(row)
+
+
+def find_login(conn: Connection, domain: str, email: str) -> Login | None:
+    """Who logs in with this e-mail in this domain."""
+    row = conn.execute(sa.select(t.users).where(t.users.c.domain == domain, t.users.c.email == email)).first()
+    return None if row is None else Login(row.id, row.password_hash, row.need_password_change)
+
+
+def set_password(conn: Connection, user_id: UserId, password_hash: str, now: datetime) -> None:
+    values = {"password_hash": password_hash, "need_password_change": False, "modified_at": now}
+    conn.execute(t.users.update().where(t.users.c.id == user_id).values(**values))
+
+
+def find_ward(conn: Connection, service_key: str, name: str) -> Keypair | None:
+    """The main keypair of the user of that name, if the service may act for them."""
+    wards = t.wards.join(t.users)
+    query = sa.select(t.users.c.id).select_from(wards)
+    user_id = conn.execute(query.where(t.wards.c.access_key == service_key, t.users.c.name == name)).scalar()
+    return None if user_id is None else find_main_keypair(conn, user_id)
+
+
+def set_ward(conn: Connection, service_key: str, user_id: UserId, now: datetime, *, is_ward: bool) -> None:
+    """Let a service act for a user, or no longer; repeating it changes nothing."""
+    conn.execute(t.wards.delete().where(t.wards.c.access_key == service_key, t.wards.c.user_id == user_id))
+    if is_ward:
+        conn.execute(t.wards.insert().values(access_key=service_key, user_id=user_id, created_at=now))
+
+
 def first_superadmin(conn: Connection) -> Keypair:
     """The keypair that ``bootstrap`` made."""
     query = _KEYPAIR.where(t.users.c.role == "superadmin").order_by(t.keypairs.c.created_at).limit(1)
     return _keypair(conn.execute(query).one())
-
-
-def list_vfolders(conn: Connection, user_id: UserId) -> list[VFolderRecord]:
-    rows = conn.execute(sa.select(t.vfolders).where(t.vfolders.c.user_id == user_id, t.vfolders.c.status == "ready"))
-    return [VFolderRecord(row.id, row.name, row.volume, row.subpath, row.permission) for row in rows]
 
 
 def write_audit(conn: Connection, entry: AuditEntry) -> None:
@@ -151,23 +126,33 @@ _KEYPAIR = sa.select(
     t.keypairs.c.access_key,
     t.keypairs.c.secret_encrypted,
     t.keypairs.c.is_active.label("key_is_active"),
-    t.users.c.is_active.label("user_is_active"),
+    t.keypairs.c.is_admin,
+    t.keypairs.c.rate_limit,
+    t.keypairs.c.used_at,
+    t.users.c.status,
+    t.domains.c.is_active.label("domain_is_active"),
     t.users.c.id,
     t.users.c.name,
+    t.users.c.email,
     t.users.c.role,
     t.users.c.domain,
     t.users.c.project_id,
-).select_from(t.keypairs.join(t.users))
+    t.users.c.allowed_client_ip,
+).select_from(t.keypairs.join(t.users).join(t.domains, t.domains.c.name == t.users.c.domain))
 
 
 def _keypair(row: sa.Row) -> Keypair:  # type: ignore[type-arg]
     return Keypair(
         access_key=AccessKey(row.access_key),
         secret_encrypted=row.secret_encrypted,
-        is_active=row.key_is_active and row.user_is_active,
+        is_active=row.key_is_active and row.status == UserStatus.ACTIVE and row.domain_is_active,
         user_id=UserId(row.id),
         user_name=row.name,
-        role=row.role,
+        email=row.email,
+        role=row.role if row.is_admin or row.role not in ("superadmin", "admin") else "user",
         domain=row.domain,
         project_id=row.project_id,
+        rate_limit=row.rate_limit,
+        allowed_client_ip=None if row.allowed_client_ip is None else tuple(row.allowed_client_ip),
+        used_at=row.used_at,
     )

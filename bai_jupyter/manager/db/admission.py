@@ -2,19 +2,22 @@
 
 Each scope (domain, project, user, keypair, agent) has a counter per slot. A placement adds to all of them in one fixed
 order, each by an update that only matches while the sum stays within the limit; if one does not match, the transaction
-is undone. So it is exact whoever else writes, and no lock is held across scopes in different orders.
+is undone. So it is exact whoever else writes, and no lock is held across scopes in different orders. What a kernel
+holds of its owner's limits and of its agent is given back apart: a session may be ended without waiting for its agent.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import BaiError
-from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.db.records import UserStatus
 
 SESSIONS = "#sessions"
 _LEVELS = ("domain", "project", "user", "keypair")  # taken in this order, then the agent
@@ -30,14 +33,30 @@ class Full(BaiError):
         super().__init__(f"{slot} of {scope} is used up")
 
 
+class Owner(NamedTuple):
+    """Whom a session counts against, in the order in which their counters are taken."""
+
+    domain: str
+    project_id: str
+    user_id: str
+    access_key: str
+
+    def scopes(self) -> list[tuple[str, str]]:
+        """``(level, scope)`` of each."""
+        return [(level, f"{level}:{name}") for level, name in zip(_LEVELS, self, strict=True)]
+
+
 @dataclass(frozen=True)
 class PolicyLimit:
-    """A resource policy as it binds at one level. An absent slot, or ``max_sessions`` None, is unlimited."""
+    """What binds at one level: its resource policy, and what a domain or project allows itself.
+
+    ``name`` says whose it is. An absent slot, or ``max_sessions`` None, is unlimited.
+    """
 
     level: str
     scope: str  # of the counter that it limits
-    policy: str
-    slots: ResourceSlots
+    name: str
+    slots: SlotLimits
     max_sessions: int | None
     default_slots: ResourceSlots
 
@@ -57,40 +76,75 @@ def from_quanta(quanta: Mapping[str, int]) -> ResourceSlots:
     return ResourceSlots({name: Decimal(amount) / _QUANTA for name, amount in quanta.items() if name != SESSIONS})
 
 
-def load_limits(conn: Connection, access_key: str) -> list[PolicyLimit]:
-    """The policies that bind this keypair, in the order in which their counters are taken."""
-    row = conn.execute(
-        sa.select(
-            t.domains.c.resource_policy.label("domain"),
-            t.projects.c.resource_policy.label("project"),
-            t.users.c.resource_policy.label("user"),
-            t.keypairs.c.resource_policy.label("keypair"),
-            t.users.c.domain.label("domain_name"),
-            t.users.c.project_id,
-            t.users.c.id,
-            t.keypairs.c.access_key,
-        )
-        .select_from(
-            t.keypairs.join(t.users)
-            .join(t.domains, t.domains.c.name == t.users.c.domain)
-            .join(t.projects, t.projects.c.id == t.users.c.project_id)
-        )
-        .where(t.keypairs.c.access_key == access_key)
-    ).one()
-    query = sa.select(t.resource_policies).where(t.resource_policies.c.name.in_([name for name in row[:4] if name]))
-    policies = {policy.name: policy for policy in conn.execute(query)}
+def load_limits(conn: Connection, owner: Owner) -> list[PolicyLimit]:
+    """What binds this owner's sessions, in the order in which the counters are taken.
+
+    Who is not active may have no sessions, so what they queued before stays in the queue.
+    """
+    scopes = dict(owner.scopes())
     return [
-        PolicyLimit(
-            level=level,
-            scope=f"{level}:{owner}",
-            policy=name,
-            slots=ResourceSlots.parse(policies[name].total_slots),
-            max_sessions=policies[name].max_sessions,
-            default_slots=ResourceSlots.parse(policies[name].default_slots),
-        )
-        for level, name, owner in zip(_LEVELS, row[:4], row[4:], strict=True)
-        if name is not None
+        _limit(conn, row, scopes[row.level])
+        for row in conn.execute(_BOUND, owner._asdict())
+        if row.policy is not None or row.own_slots or not row.is_active
     ]
+
+
+def _limit(conn: Connection, row: sa.Row, scope: str) -> PolicyLimit:  # type: ignore[type-arg]
+    return PolicyLimit(
+        level=row.level,
+        scope=scope,
+        name=row.owner if row.is_active else f"{row.owner} (not active)",
+        slots=_least(_policy_slots(conn, row), SlotLimits.parse(row.own_slots or {})),
+        max_sessions=row.max_sessions if row.is_active else 0,
+        default_slots=ResourceSlots.parse(row.default_slots or {}),
+    )
+
+
+def _bound(
+    level: str, key: sa.Column[str], name: sa.Column[str], is_active: sa.ColumnElement[bool], owner: str
+) -> sa.Select[Any]:
+    """The row of one level, with its policy."""
+    table, policies = key.table, t.resource_policies.c
+    return (
+        sa.select(
+            sa.literal(_LEVELS.index(level)).label("place"),
+            sa.literal(level).label("level"),
+            name.label("owner"),
+            is_active.label("is_active"),
+            table.c.get("total_slots", sa.null()).label("own_slots"),
+            policies.name.label("policy"),
+            policies.total_slots,
+            policies.is_limited,
+            policies.default_slots,
+            policies.max_sessions,
+        )
+        .select_from(table.outerjoin(t.resource_policies, policies.name == table.c.resource_policy))
+        .where(key == sa.bindparam(owner))
+    )
+
+
+_BOUND = sa.union_all(
+    _bound("domain", t.domains.c.name, t.domains.c.name, t.domains.c.is_active, "domain"),
+    _bound("project", t.projects.c.id, t.projects.c.name, t.projects.c.is_active, "project_id"),
+    _bound("user", t.users.c.id, t.users.c.name, t.users.c.status == UserStatus.ACTIVE, "user_id"),
+    _bound("keypair", t.keypairs.c.access_key, t.keypairs.c.access_key, t.keypairs.c.is_active, "access_key"),
+).order_by("place")
+
+
+def _policy_slots(conn: Connection, row: sa.Row) -> SlotLimits:  # type: ignore[type-arg]
+    """With a zero for each slot that agents offer and a limited policy does not name."""
+    slots = SlotLimits.parse(row.total_slots or {})
+    if not row.is_limited:
+        return slots
+    offered = {slot for total in conn.execute(sa.select(t.agents.c.slots)).scalars() for slot in total}
+    return SlotLimits({**dict.fromkeys(offered, Decimal(0)), **slots})
+
+
+def _least(one: SlotLimits, other: SlotLimits) -> SlotLimits:
+    """Both limits at once."""
+    return SlotLimits(
+        {slot: min(limits[slot] for limits in (one, other) if slot in limits) for slot in dict.fromkeys((*one, *other))}
+    )
 
 
 def load_used(conn: Connection, scopes: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -103,37 +157,39 @@ def load_used(conn: Connection, scopes: Iterable[str]) -> dict[str, dict[str, in
 
 def scopes_of(session: sa.Row, agent_id: str) -> list[tuple[str, str]]:  # type: ignore[type-arg]
     """``(level, scope)`` of everything a session counts against, in the fixed order."""
-    names = (session.domain, session.project_id, session.user_id, session.access_key)
-    return [
-        *((level, f"{level}:{name}") for level, name in zip(_LEVELS, names, strict=True)),
-        ("agent", f"agent:{agent_id}"),
-    ]
+    return [*owner_of(session).scopes(), ("agent", f"agent:{agent_id}")]
+
+
+def owner_of(session: Any) -> Owner:
+    """Of a session's row or record, or of a caller whose session it would be."""
+    return Owner(session.domain, session.project_id, session.user_id, session.access_key)
 
 
 def take(conn: Connection, session: sa.Row, agent_id: str) -> None:  # type: ignore[type-arg]
     """Count ``session`` as placed on ``agent_id``. Raises ``Full``, to undo everything, if a limit would be passed."""
-    needs = {**to_quanta(ResourceSlots.parse(session.slots)), SESSIONS: 1}
+    needs = _needs(session)
     caps = _caps(conn, session, agent_id)
     for level, scope in scopes_of(session, agent_id):
         for slot in sorted(needs):
             _take_one(conn, scope, slot, needs[slot], caps[level].get(slot))
 
 
-def give_back(conn: Connection, session: sa.Row, kernel_id: str) -> bool:  # type: ignore[type-arg]
-    """Give back what the kernel holds. False if it holds nothing any more: so it is never done twice."""
-    released = conn.execute(
-        t.kernels.update()
-        .where(t.kernels.c.id == kernel_id, t.kernels.c.holds_slots.is_(True))
-        .values(holds_slots=False)
-    )
-    if released.rowcount == 0:
-        return False
-    agent_id = conn.execute(sa.select(t.kernels.c.agent_id).where(t.kernels.c.id == kernel_id)).scalar_one()
-    needs = {**to_quanta(ResourceSlots.parse(session.slots)), SESSIONS: 1}
-    for _, scope in scopes_of(session, agent_id):
-        for slot in sorted(needs):
-            _add(conn, scope, slot, -needs[slot])
-    return True
+def give_back(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
+    """Give back what the kernel holds of its owner's limits; nothing happens the second time."""
+    if _set_held(conn, kernel_id, holds_slots=False):
+        _add_all(conn, [scope for _, scope in owner_of(session).scopes()], _needs(session), -1)
+
+
+def give_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
+    """Give back what the kernel holds of its agent; nothing happens the second time."""
+    if _set_held(conn, kernel_id, holds_agent=False):
+        _add_all(conn, [_agent_scope(conn, kernel_id)], _needs(session), -1)
+
+
+def take_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
+    """Count a kernel as there again after all: its agent has it. It is no question of limits any more."""
+    if _set_held(conn, kernel_id, holds_agent=True):
+        _add_all(conn, [_agent_scope(conn, kernel_id)], _needs(session), 1)
 
 
 def recount(conn: Connection) -> list[str]:
@@ -151,22 +207,48 @@ def recount(conn: Connection) -> list[str]:
 
 def _expected(conn: Connection) -> dict[tuple[str, str], int]:
     expected: dict[tuple[str, str], int] = {}
+    kernels = t.kernels.c
     rows = conn.execute(
-        sa.select(t.sessions, t.kernels.c.agent_id)
-        .select_from(t.kernels.join(t.sessions, t.sessions.c.id == t.kernels.c.session_id))
-        .where(t.kernels.c.holds_slots.is_(True))
+        sa.select(t.sessions, kernels.agent_id, kernels.holds_slots, kernels.holds_agent)
+        .select_from(t.kernels.join(t.sessions, t.sessions.c.id == kernels.session_id))
+        .where(kernels.holds_slots.is_(True) | kernels.holds_agent.is_(True))
     )
     for row in rows:
-        needs = {**to_quanta(ResourceSlots.parse(row.slots)), SESSIONS: 1}
-        for _, scope in scopes_of(row, row.agent_id):
-            for slot, amount in needs.items():
+        held = [scope for _, scope in owner_of(row).scopes()] * row.holds_slots
+        held += [f"agent:{row.agent_id}"] * row.holds_agent
+        for scope in held:
+            for slot, amount in _needs(row).items():
                 expected[scope, slot] = expected.get((scope, slot), 0) + amount
     return expected
 
 
+def _needs(session: sa.Row) -> dict[str, int]:  # type: ignore[type-arg]
+    return {**to_quanta(ResourceSlots.parse(session.slots)), SESSIONS: 1}
+
+
+def _set_held(conn: Connection, kernel_id: str, **flag: bool) -> bool:
+    """False if it was so already: what is given or taken is given or taken once."""
+    ((name, value),) = flag.items()
+    changed = conn.execute(
+        t.kernels.update().where(t.kernels.c.id == kernel_id, t.kernels.c[name].is_(not value)).values(**flag)
+    )
+    return changed.rowcount > 0
+
+
+def _agent_scope(conn: Connection, kernel_id: str) -> str:
+    agent_id = conn.execute(sa.select(t.kernels.c.agent_id).where(t.kernels.c.id == kernel_id)).scalar_one()
+    return f"agent:{agent_id}"
+
+
+def _add_all(conn: Connection, scopes: Iterable[str], needs: Mapping[str, int], sign: int) -> None:
+    for scope in scopes:
+        for slot in sorted(needs):
+            _add(conn, scope, slot, sign * needs[slot])
+
+
 def _caps(conn: Connection, session: sa.Row, agent_id: str) -> dict[str, dict[str, int]]:  # type: ignore[type-arg]
     caps: dict[str, dict[str, int]] = {level: {} for level in _LEVELS}
-    for limit in load_limits(conn, session.access_key):
+    for limit in load_limits(conn, owner_of(session)):
         caps[limit.level] = to_quanta(limit.slots)
         if limit.max_sessions is not None:
             caps[limit.level][SESSIONS] = limit.max_sessions

@@ -1,14 +1,16 @@
 """Units of work on agents: joining, coming back, and what they offer. Whether one answers is not known here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bai_jupyter.common.ids import AgentId, new_agent_id
+from bai_jupyter.common.errors import NotFound
+from bai_jupyter.common.ids import AgentId, UserId, new_agent_id
 from bai_jupyter.common.messages import DeviceFacts, Hello, ImageFacts, from_json, to_json
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import AgentStatus
 from bai_jupyter.manager.db import tables as t
@@ -62,6 +64,7 @@ def join(conn: Connection, hello: Hello, token_hash: str, credential_hash: str, 
             name=_free_name(conn, hello.name),
             credential_hash=credential_hash,
             resource_group=group,
+            is_schedulable=True,
             created_at=now,
             **_offer(hello, now),
         )
@@ -116,6 +119,15 @@ def set_statuses(conn: Connection, agent_ids: Iterable[AgentId], status: AgentSt
     conn.execute(t.agents.update().where(t.agents.c.id.in_(list(agent_ids))).values(status=status))
 
 
+def set_schedulable(conn: Connection, refs: Collection[str], *, is_schedulable: bool) -> None:
+    """Let agents, by name or id, take new sessions or none. Raises ``NotFound``, for all, if one is unknown."""
+    agents = t.agents.c
+    for ref in refs:
+        change = t.agents.update().where((agents.name == ref) | (agents.id == ref))
+        if conn.execute(change.values(is_schedulable=is_schedulable)).rowcount == 0:
+            raise NotFound(Reason.of("not-found", kind="agent", name=ref), title="No such agent.")
+
+
 def _offer(hello: Hello, now: datetime) -> dict[str, Any]:
     return {
         "status": AgentStatus.ALIVE,
@@ -147,8 +159,8 @@ def _set_images(conn: Connection, agent_id: str, images: list[ImageFacts], now: 
             put_image(conn, image, now)
 
 
-def put_image(conn: Connection, image: ImageFacts, now: datetime) -> None:
-    """Offer an image to everybody; what is known of one of that name is replaced."""
+def put_image(conn: Connection, image: ImageFacts, now: datetime, user_id: UserId | None = None) -> None:
+    """Offer an image to everybody, or to one user; what is known of one of that name is replaced."""
     values = {
         "digest": image.digest,
         "architecture": image.architecture,
@@ -156,6 +168,7 @@ def put_image(conn: Connection, image: ImageFacts, now: datetime) -> None:
         "labels": dict(image.labels),
         "kernelspecs": to_json(image.kernelspecs),
         "builtin": image.builtin,
+        "user_id": user_id,
     }
     if conn.execute(t.images.update().where(t.images.c.name == image.name).values(**values)).rowcount == 0:
         conn.execute(t.images.insert().values(name=image.name, created_at=now, **values))
@@ -171,6 +184,7 @@ def _agent(row: sa.Row, used: Mapping[str, int], images: Iterable[str]) -> Agent
         name=row.name,
         resource_group=row.resource_group,
         status=AgentStatus(row.status),
+        is_schedulable=row.is_schedulable,
         runtime=row.runtime,
         isolated=row.isolated,
         architecture=row.architecture,
@@ -181,4 +195,5 @@ def _agent(row: sa.Row, used: Mapping[str, int], images: Iterable[str]) -> Agent
         images=frozenset(images),
         heard_at=row.heard_at,
         version=row.version,
+        created_at=row.created_at,
     )

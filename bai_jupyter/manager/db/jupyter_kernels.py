@@ -67,6 +67,14 @@ def restart(conn: Connection, jupyter_kernel_id: JupyterKernelId) -> JupyterKern
     return find(conn, jupyter_kernel_id)
 
 
+def restart_all(conn: Connection, session_id: SessionId) -> None:
+    """One generation more of each that is to run."""
+    table = t.jupyter_kernels
+    wanted = sa.select(table).where(table.c.session_id == session_id, table.c.target == Target.RUNNING)
+    for row in conn.execute(wanted).all():
+        _start_anew(conn, read_jupyter_kernel(row))
+
+
 def ask_end(conn: Connection, jupyter_kernel_id: JupyterKernelId, reason: Reason) -> None:
     """It should be gone; where no container is, it is gone at once."""
     present = find(conn, jupyter_kernel_id)

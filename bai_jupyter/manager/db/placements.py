@@ -11,12 +11,12 @@ from bai_jupyter.common.ids import AgentId, KernelId, SessionId, UserId, new_ker
 from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FINAL, KernelStatus, SessionStatus, Target
-from bai_jupyter.manager.db import admission, agents, catalog, jupyter_kernels, sessions
+from bai_jupyter.manager.db import admission, agents, groups, jupyter_kernels, sessions, settings
 from bai_jupyter.manager.db import tables as t
-from bai_jupyter.manager.db.admission import Full, PolicyLimit
+from bai_jupyter.manager.db.admission import Full, Owner, PolicyLimit
 from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord
 from bai_jupyter.manager.sessions import lifecycle
-from bai_jupyter.manager.sessions.lifecycle import Event
+from bai_jupyter.manager.sessions.lifecycle import Dependency, Event
 from bai_jupyter.manager.sessions.matching import could_run
 
 _FINAL = [status.value for status in FINAL]
@@ -27,16 +27,19 @@ _GONE = (KernelStatus.TERMINATED, KernelStatus.ERROR)
 class GroupState:
     """All that decides about one resource group, at one moment.
 
-    ``limits``: ``{access key: policies}``; ``used``: ``{scope: {slot: thousandths}}`` of the scopes of those keys;
-    ``occupants``: ``{agent that does not isolate: owners of what is on it}``.
+    ``dependencies``: of those that wait; ``limits``: what binds each owner; ``used``: ``{scope: {slot: thousandths}}``
+    of the scopes of those owners; ``occupants``: ``{agent that does not isolate: owners of what is on it}``;
+    ``frozen``: why nothing may be placed.
     """
 
     group: GroupRecord
     agents: Sequence[AgentRecord]
     pending: Sequence[SessionRecord]
-    limits: Mapping[str, Sequence[PolicyLimit]]
+    dependencies: Mapping[SessionId, Sequence[Dependency]]
+    limits: Mapping[Owner, Sequence[PolicyLimit]]
     used: Mapping[str, Mapping[str, int]]
     occupants: dict[AgentId, set[UserId]]
+    frozen: Reason | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Observed:
 
     session_id: SessionId | None = None
     user_id: UserId | None = None
-    group: str | None = None  # where slots came free or a session waits again
+    groups: frozenset[str] = frozenset()  # where slots came free, or a session may go on waiting or not any more
     forget: bool = False
     summary: str = ""
 
@@ -53,16 +56,15 @@ class Observed:
 def load_group(
     conn: Connection,
     name: str,
-    extra_keys: Collection[tuple[str, str, str, str]] = (),
+    extra_owners: Collection[Owner] = (),
     *,
     with_pending: bool = True,
 ) -> GroupState | None:
     """The state of one group; None if there is no such group.
 
-    ``extra_keys`` are ``(domain, project id, user id, access key)`` of those whose limits to load even if nothing of
-    theirs waits.
+    ``extra_owners`` are those whose limits to load even if nothing of theirs waits.
     """
-    group = next((group for group in catalog.list_groups(conn) if group.name == name), None)
+    group = next((group for group in groups.list_groups(conn) if group.name == name), None)
     if group is None:
         return None
     ids = conn.execute(
@@ -71,20 +73,19 @@ def load_group(
         .order_by(t.sessions.c.created_at, t.sessions.c.id)
     ).scalars()
     pending = sessions.load_many(conn, list(ids)) if with_pending else []
-    keys = {(one.domain, one.project_id, one.user_id, one.access_key) for one in pending} | set(extra_keys)
-    scopes = [f"{level}:{value}" for key in keys for level, value in zip(_LEVELS, key, strict=True)]
+    owners = {admission.owner_of(one) for one in pending} | set(extra_owners)
+    scopes = [scope for owner in owners for _, scope in owner.scopes()]
     members = agents.list_agents(conn, name)
     return GroupState(
         group=group,
         agents=members,
         pending=pending,
-        limits={key[3]: admission.load_limits(conn, key[3]) for key in keys},
+        dependencies=sessions.dependencies(conn, [one.id for one in pending]),
+        limits={owner: admission.load_limits(conn, owner) for owner in owners},
         used=admission.load_used(conn, scopes),
         occupants=_occupants(conn, [agent.id for agent in members if not agent.isolated]),
+        frozen=settings.frozen(conn),
     )
-
-
-_LEVELS = ("domain", "project", "user", "keypair")
 
 
 def place(
@@ -119,6 +120,7 @@ def place(
             revision=-1,
             devices={},
             holds_slots=True,
+            holds_agent=True,
             created_at=now,
         )
     )
@@ -138,11 +140,15 @@ def add_passes(conn: Connection, session_id: SessionId, passes: int) -> None:
 
 
 def wanted(conn: Connection, agent_id: AgentId, session_ids: Collection[SessionId] | None) -> list[SessionRecord]:
-    """Sessions with a container that this agent should have or end: all, or those named."""
+    """Sessions with a container that this agent should have or end: all, or those named.
+
+    Also those that were ended without waiting for it, until it says that the container is gone.
+    """
+    there = t.sessions.c.status.not_in(_FINAL) | t.kernels.c.terminated_at.is_(None)
     query = (
         sa.select(t.sessions.c.id)
         .select_from(t.sessions.join(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id))
-        .where(t.kernels.c.agent_id == agent_id, t.sessions.c.status.not_in(_FINAL))
+        .where(t.kernels.c.agent_id == agent_id, there)
     )
     if session_ids is not None:
         query = query.where(t.sessions.c.id.in_(list(session_ids)))
@@ -150,12 +156,18 @@ def wanted(conn: Connection, agent_id: AgentId, session_ids: Collection[SessionI
 
 
 def observe(
-    conn: Connection, agent_id: AgentId, report: KernelReport, now: datetime, *, newest: bool = False
+    conn: Connection,
+    agent_id: AgentId,
+    report: KernelReport,
+    now: datetime,
+    stats: Mapping[str, float] | None = None,
+    *,
+    newest: bool = False,
 ) -> Observed:
     """Write what an agent says of a container, and what follows for the session.
 
     A report whose revision is not larger than the last is ignored, unless it is known to be the ``newest`` because it
-    came with the agent's Hello.
+    came with the agent's Hello. ``stats`` are the container's last figures, kept if it is gone.
     """
     gone = report.status in _GONE
     kernel = conn.execute(
@@ -165,20 +177,28 @@ def observe(
         return Observed(forget=gone)
     if report.revision <= kernel.revision and not newest:
         return Observed()
-    _write_kernel(conn, report, now if gone else None)
+    _write_kernel(conn, report)
     session = conn.execute(sa.select(t.sessions).where(t.sessions.c.id == kernel.session_id)).one()
+    if gone:
+        _write_end(conn, report, now, kernel.stats or stats)
+        admission.give_back_agent(conn, session, kernel.id)
+    else:
+        admission.take_back_agent(conn, session, kernel.id)
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
     transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
         if transition.event is Event.REQUEUED:
             _exclude(conn, session, agent_id)
+    groups = {session.resource_group} if gone else set()
+    if transition is not None and transition.is_final:
+        groups |= sessions.groups_of_dependents(conn, session.id)
     if transition is None and not any(changed):
-        return Observed(forget=gone)
+        return Observed(groups=frozenset(groups), forget=gone)
     return Observed(
         session_id=SessionId(session.id),
         user_id=UserId(session.user_id),
-        group=session.resource_group if gone else None,
+        groups=frozenset(groups),
         forget=gone,
         summary=f"{session.status} -> {transition.status} ({transition.event})" if transition else "",
     )
@@ -211,7 +231,7 @@ def gone_kernels(conn: Connection, agent_id: AgentId, present: Collection[Kernel
     ]
 
 
-def _write_kernel(conn: Connection, report: KernelReport, terminated_at: datetime | None) -> None:
+def _write_kernel(conn: Connection, report: KernelReport) -> None:
     conn.execute(
         t.kernels.update()
         .where(t.kernels.c.id == report.kernel_id)
@@ -221,8 +241,15 @@ def _write_kernel(conn: Connection, report: KernelReport, terminated_at: datetim
             runtime_ref=report.runtime_ref,
             devices=report.devices,
             exit_code=report.exit_code,
-            terminated_at=terminated_at,
         )
+    )
+
+
+def _write_end(conn: Connection, report: KernelReport, now: datetime, stats: Mapping[str, float] | None) -> None:
+    conn.execute(
+        t.kernels.update()
+        .where(t.kernels.c.id == report.kernel_id)
+        .values(terminated_at=now, stats=dict(stats) if stats else None, log=report.log)
     )
 
 
@@ -249,7 +276,7 @@ def _occupants(conn: Connection, agent_ids: Collection[AgentId]) -> dict[AgentId
     query = (
         sa.select(t.kernels.c.agent_id, t.sessions.c.user_id)
         .select_from(t.kernels.join(t.sessions, t.sessions.c.id == t.kernels.c.session_id))
-        .where(t.kernels.c.holds_slots.is_(True), t.kernels.c.agent_id.in_(list(agent_ids)))
+        .where(t.kernels.c.holds_agent.is_(True), t.kernels.c.agent_id.in_(list(agent_ids)))
     )
     found: dict[AgentId, set[UserId]] = {}
     for row in conn.execute(query):

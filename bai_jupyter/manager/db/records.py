@@ -3,13 +3,34 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from bai_jupyter.common.ids import AccessKey, AgentId, JupyterKernelId, KernelId, SessionId, UserId, VFolderId
 from bai_jupyter.common.messages import DeviceFacts, KernelSpecFacts, MountWant
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import ResourceSlots
-from bai_jupyter.common.statuses import FINAL, AgentStatus, JupyterKernelStatus, SessionStatus, Target
+from bai_jupyter.common.slots import ResourceSlots, SlotLimits
+from bai_jupyter.common.statuses import (
+    FINAL,
+    AgentStatus,
+    FolderStatus,
+    JupyterKernelStatus,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    Target,
+)
+
+_NO_SLOTS, _NO_LIMITS = ResourceSlots(), SlotLimits()
+
+
+class UserStatus(StrEnum):
+    """Only an active user gets in. A deleted one keeps what it owns, until it is purged."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    DELETED = "deleted"
+    BEFORE_VERIFICATION = "before-verification"
 
 
 @dataclass(frozen=True)
@@ -18,12 +39,16 @@ class Keypair:
 
     access_key: AccessKey
     secret_encrypted: str = field(repr=False)
-    is_active: bool  # the key and its user
+    is_active: bool  # the key, its user and their domain
     user_id: UserId
     user_name: str
-    role: str
+    email: str
+    role: str  # a user's, if this key has no admin powers
     domain: str
     project_id: str
+    rate_limit: int | None
+    allowed_client_ip: tuple[str, ...] | None
+    used_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,7 @@ class AgentRecord:
     name: str
     resource_group: str
     status: AgentStatus
+    is_schedulable: bool
     runtime: str
     isolated: bool
     architecture: str
@@ -42,6 +68,7 @@ class AgentRecord:
     images: frozenset[str]
     heard_at: datetime | None
     version: str
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -53,7 +80,9 @@ class ImageRecord:
     labels: Mapping[str, str]
     kernelspecs: tuple[KernelSpecFacts, ...]
     builtin: bool
+    user_id: UserId | None  # whose it is; none: everybody's
     agents: tuple[str, ...]  # names of those that have it
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,21 +93,95 @@ class PresetRecord:
 
 
 @dataclass(frozen=True)
-class GroupRecord:
+class PolicyRecord:
+    """A resource policy: limits that may be put on keypairs, users, projects and domains. None is no limit.
+
+    A slot that ``total_slots`` lacks is forbidden if the policy ``is_limited``, else unlimited.
+    ``allowed_vfolder_hosts`` is ``{host: [permission]}``.
+    """
+
     name: str
-    selection: str
-    sequencer: str
-    head_of_line_skips: int | None
-    is_active: bool
+    total_slots: SlotLimits = _NO_LIMITS
+    is_limited: bool = False
+    default_slots: ResourceSlots = _NO_SLOTS
+    max_sessions: int | None = None
+    max_containers_per_session: int | None = None
+    max_session_lifetime_s: int | None = None
+    idle_timeout_s: int | None = None
+    allowed_vfolder_hosts: Mapping[str, Any] | None = None
+    max_vfolder_count: int | None = None
+    max_quota_scope_bytes: int | None = None
+    created_at: datetime = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """A resource group: a set of agents with its own scheduling. One that is not public is not listed."""
+
+    name: str
+    selection: str = "dispersed"
+    sequencer: str = "fifo"
+    head_of_line_skips: int | None = None
+    is_active: bool = True
+    description: str = ""
+    is_public: bool = True
+    allowed_session_types: tuple[str, ...] = ("interactive", "batch", "inference")
+    pending_timeout_s: int | None = None
+    created_at: datetime = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class VFolderRecord:
+    """A folder as one person sees it: ``access`` is what that person may (ro, rw, wd)."""
+
     id: VFolderId
     name: str
+    user_id: UserId | None
+    user_name: str | None
+    project_id: str | None  # exactly one of user and project owns it
+    project_name: str | None
+    creator: str
     volume: str
     subpath: str
+    permission: str  # of the members of its project who were given no other
+    access: str
+    status: FolderStatus
+    usage_mode: str
+    cloneable: bool
+    quota_bytes: int | None
+    used_bytes: int | None  # as last measured
+    num_files: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody to share with."""
+
+    id: UserId
+    name: str
+
+
+@dataclass(frozen=True)
+class ShareRecord:
+    """What somebody was given beside ownership and membership."""
+
+    vfolder: VFolderRecord
+    person: Person
     permission: str
+
+
+@dataclass(frozen=True)
+class InvitationRecord:
+    id: str
+    vfolder_id: VFolderId
+    vfolder_name: str
+    inviter: Person
+    invitee: Person
+    permission: str
+    state: str  # pending, accepted, rejected, canceled
+    created_at: datetime
+    modified_at: datetime
 
 
 @dataclass(frozen=True)
@@ -109,13 +212,14 @@ class KernelRecord:
     status: str
     revision: int
     exit_code: int | None
+    stats: Mapping[str, float] | None  # the last figures, once it is gone
 
 
 @dataclass(frozen=True)
 class SessionRecord:
     id: SessionId
     name: str
-    type: str
+    type: SessionType
     user_id: UserId
     access_key: AccessKey
     domain: str
@@ -131,6 +235,18 @@ class SessionRecord:
     shm_bytes: int
     mounts: tuple[MountWant, ...]
     environ_encrypted: str = field(repr=False)
+    manager_access: str | None
+    tag: str | None
+    starts_at: datetime | None
+    command: str | None
+    bootstrap_encrypted: str | None = field(repr=False)
+    preopen_ports: tuple[int, ...]
+    resource_opts: Mapping[str, str]
+    route_path: str | None
+    route_port: int | None
+    doors: tuple[str, ...]
+    result: SessionResult
+    restarts: int
     priority: int
     attempts: int
     passed_by: int
@@ -145,6 +261,10 @@ class SessionRecord:
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def is_ending(self) -> bool:
+        return self.target is Target.TERMINATED and not self.is_final
 
 
 def read_reason(raw: Mapping[str, Any] | None) -> Reason | None:

@@ -45,8 +45,12 @@ domains = sa.Table(
     "domains",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
+    sa.Column("description", sa.String, nullable=False),
     sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("total_slots", JSON, nullable=False),  # besides the policy's: an absent slot is unlimited
+    sa.Column("allowed_vfolder_hosts", JSON),  # {host: [permission]}; None: no rule here
     sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+    sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
 projects = sa.Table(
@@ -54,9 +58,13 @@ projects = sa.Table(
     metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("name", sa.String, nullable=False),
+    sa.Column("description", sa.String, nullable=False),
     sa.Column("domain", sa.ForeignKey("domains.name"), nullable=False),
     sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("total_slots", JSON, nullable=False),
+    sa.Column("allowed_vfolder_hosts", JSON),
     sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+    sa.Column("created_at", UtcDateTime, nullable=False),
     sa.UniqueConstraint("domain", "name"),
 )
 
@@ -65,12 +73,29 @@ users = sa.Table(
     metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("email", sa.String, nullable=False),
+    sa.Column("full_name", sa.String, nullable=False),
+    sa.Column("description", sa.String, nullable=False),
     sa.Column("role", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),  # a UserStatus
+    sa.Column("status_info", sa.String),
     sa.Column("domain", sa.ForeignKey("domains.name"), nullable=False),
-    sa.Column("project_id", sa.ForeignKey("projects.id"), nullable=False),
-    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("project_id", sa.ForeignKey("projects.id"), nullable=False),  # for requests that name none, if a member
+    sa.Column("password_hash", sa.String),  # None: cannot log in with a password
+    sa.Column("need_password_change", sa.Boolean, nullable=False),
+    sa.Column("allowed_client_ip", JSON),  # [network]; None: from everywhere
+    sa.Column("main_access_key", sa.String),
     sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("modified_at", UtcDateTime, nullable=False),
+    sa.Index("uq_users_email", "email", unique=True),
+)
+
+project_members = sa.Table(
+    "project_members",
+    metadata,
+    sa.Column("project_id", sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.id"), primary_key=True, index=True),
 )
 
 keypairs = sa.Table(
@@ -80,7 +105,19 @@ keypairs = sa.Table(
     sa.Column("secret_encrypted", sa.String, nullable=False),  # with master.key, which is not in the database
     sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False, index=True),
     sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("is_admin", sa.Boolean, nullable=False),  # without it the owner's role counts as a user's
+    sa.Column("rate_limit", sa.Integer),  # requests in auth.rates.WINDOW_S; None: no limit
     sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
+    sa.Column("used_at", UtcDateTime),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("modified_at", UtcDateTime, nullable=False),
+)
+
+wards = sa.Table(  # users for whom a service's keypair may act
+    "wards",
+    metadata,
+    sa.Column("access_key", sa.ForeignKey("keypairs.access_key"), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.id"), primary_key=True),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
@@ -88,9 +125,17 @@ resource_policies = sa.Table(
     "resource_policies",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
-    sa.Column("total_slots", JSON, nullable=False),  # an absent slot is unlimited
+    sa.Column("total_slots", JSON, nullable=False),
+    sa.Column("is_limited", sa.Boolean, nullable=False),  # whether a slot absent above is forbidden, or unlimited
     sa.Column("default_slots", JSON, nullable=False),  # for requests that name nothing
-    sa.Column("max_sessions", sa.Integer),
+    sa.Column("max_sessions", sa.Integer),  # None, here and below: no limit
+    sa.Column("max_containers_per_session", sa.Integer),
+    sa.Column("max_session_lifetime_s", sa.Integer),
+    sa.Column("idle_timeout_s", sa.Integer),
+    sa.Column("allowed_vfolder_hosts", JSON),
+    sa.Column("max_vfolder_count", sa.Integer),
+    sa.Column("max_quota_scope_bytes", sa.BigInteger),
+    sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
 # Where
@@ -99,10 +144,22 @@ resource_groups = sa.Table(
     "resource_groups",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
+    sa.Column("description", sa.String, nullable=False),
     sa.Column("selection", sa.String, nullable=False),  # dispersed, concentrated
     sa.Column("sequencer", sa.String, nullable=False),
     sa.Column("head_of_line_skips", sa.Integer),
     sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("is_public", sa.Boolean, nullable=False),  # whether those who may use it are told of it
+    sa.Column("allowed_session_types", JSON, nullable=False),
+    sa.Column("pending_timeout_s", sa.Integer),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+resource_group_grants = sa.Table(
+    "resource_group_grants",
+    metadata,
+    sa.Column("resource_group", sa.ForeignKey("resource_groups.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("scope", sa.String, primary_key=True),  # domain:, project: or keypair:, as in ``counters``
 )
 
 presets = sa.Table(
@@ -122,6 +179,7 @@ agents = sa.Table(
     sa.Column("credential_hash", sa.String, nullable=False, unique=True),
     sa.Column("resource_group", sa.ForeignKey("resource_groups.name"), nullable=False, index=True),
     sa.Column("status", sa.String, nullable=False),
+    sa.Column("is_schedulable", sa.Boolean, nullable=False),  # False: an admin lets it run empty
     sa.Column("runtime", sa.String, nullable=False),
     sa.Column("isolated", sa.Boolean, nullable=False),
     sa.Column("architecture", sa.String, nullable=False),
@@ -154,7 +212,15 @@ images = sa.Table(
     sa.Column("labels", JSON, nullable=False),
     sa.Column("kernelspecs", JSON, nullable=False),
     sa.Column("builtin", sa.Boolean, nullable=False),
+    sa.Column("user_id", sa.String, index=True),  # whose it is, made from a session; none: everybody's
     sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+image_aliases = sa.Table(
+    "image_aliases",
+    metadata,
+    sa.Column("alias", sa.String, primary_key=True),
+    sa.Column("image", sa.ForeignKey("images.name", ondelete="CASCADE"), nullable=False),
 )
 
 agent_images = sa.Table(
@@ -165,18 +231,49 @@ agent_images = sa.Table(
     sa.Column("digest", sa.String, nullable=False),
 )
 
+_KEPT = sa.text("status IN ('ready', 'cloning')")  # one in the trash keeps no name taken
+
 vfolders = sa.Table(
     "vfolders",
     metadata,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("name", sa.String, nullable=False),
-    sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False),
+    sa.Column("user_id", sa.ForeignKey("users.id")),  # of a user folder
+    sa.Column("project_id", sa.ForeignKey("projects.id")),  # of a project folder; exactly one of the two
+    sa.Column("creator", sa.String, nullable=False),  # whom the listing names; may be gone
     sa.Column("volume", sa.String, nullable=False),  # host:volume
     sa.Column("subpath", sa.String, nullable=False),
-    sa.Column("permission", sa.String, nullable=False),  # ro, rw, wd
-    sa.Column("status", sa.String, nullable=False),
+    sa.Column("permission", sa.String, nullable=False),  # ro, rw, wd: of a project's members, unless given another
+    sa.Column("status", sa.String, nullable=False),  # a FolderStatus
+    sa.Column("usage_mode", sa.String, nullable=False),  # general, model, data
+    sa.Column("cloneable", sa.Boolean, nullable=False),
+    sa.Column("quota_bytes", sa.BigInteger),  # None: no limit
+    sa.Column("used_bytes", sa.BigInteger),  # as last measured
+    sa.Column("num_files", sa.BigInteger),
     sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.UniqueConstraint("user_id", "name"),
+    sa.Index("uq_vfolders_user_name", "user_id", "name", unique=True, sqlite_where=_KEPT, postgresql_where=_KEPT),
+    sa.Index("uq_vfolders_project_name", "project_id", "name", unique=True, sqlite_where=_KEPT, postgresql_where=_KEPT),
+)
+
+vfolder_permissions = sa.Table(
+    "vfolder_permissions",
+    metadata,
+    sa.Column("vfolder_id", sa.ForeignKey("vfolders.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+    sa.Column("permission", sa.String, nullable=False),
+)
+
+vfolder_invitations = sa.Table(
+    "vfolder_invitations",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("vfolder_id", sa.ForeignKey("vfolders.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("inviter_id", sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("invitee_id", sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("permission", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),  # pending, accepted, rejected, canceled
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("modified_at", UtcDateTime, nullable=False),
 )
 
 # What runs
@@ -204,6 +301,20 @@ sessions = sa.Table(
     sa.Column("shm_bytes", sa.BigInteger, nullable=False),
     sa.Column("mounts", JSON, nullable=False),
     sa.Column("environ_encrypted", sa.String, nullable=False),
+    sa.Column("manager_access", sa.String),  # a Scope of auth.session_tokens, or none
+    sa.Column("tag", sa.String),
+    sa.Column("starts_at", UtcDateTime),
+    sa.Column("command", sa.String),  # of a batch session
+    sa.Column("bootstrap_encrypted", sa.String),
+    sa.Column("callback_encrypted", sa.String),
+    sa.Column("callback_after", sa.Integer, nullable=False, server_default="0"),  # status_history told so far
+    sa.Column("preopen_ports", JSON, nullable=False, server_default="[]"),
+    sa.Column("resource_opts", JSON, nullable=False, server_default="{}"),
+    sa.Column("route_path", sa.String),  # requests for it and below go to that port of the session
+    sa.Column("route_port", sa.Integer),
+    sa.Column("doors", JSON, nullable=False, server_default="[]"),  # names of the agent's doors that it may use
+    sa.Column("result", sa.String, nullable=False, server_default="undefined"),
+    sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("passed_by", sa.Integer, nullable=False),  # later sessions placed while this one was first in line
@@ -214,8 +325,26 @@ sessions = sa.Table(
     sa.Column("started_at", UtcDateTime),
     sa.Column("terminated_at", UtcDateTime),
     sa.Index("uq_sessions_alive_name", "user_id", "name", unique=True, sqlite_where=_ALIVE, postgresql_where=_ALIVE),
+    sa.Index("uq_sessions_alive_route", "route_path", unique=True, sqlite_where=_ALIVE, postgresql_where=_ALIVE),
     sa.Index(None, "status", "created_at"),
     sa.Index(None, "user_id", "created_at"),
+)
+
+session_dependencies = sa.Table(
+    "session_dependencies",
+    metadata,
+    sa.Column("session_id", sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("depends_on", sa.ForeignKey("sessions.id"), primary_key=True, index=True),
+)
+
+session_templates = sa.Table(
+    "session_templates",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("template", JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
 kernels = sa.Table(
@@ -229,7 +358,10 @@ kernels = sa.Table(
     sa.Column("runtime_ref", sa.String),
     sa.Column("devices", JSON, nullable=False),
     sa.Column("exit_code", sa.Integer),
-    sa.Column("holds_slots", sa.Boolean, nullable=False),  # whether the counters include this kernel
+    sa.Column("holds_slots", sa.Boolean, nullable=False),  # whether its owners' counters include this kernel
+    sa.Column("holds_agent", sa.Boolean, nullable=False, server_default=sa.false()),  # whether its agent's do
+    sa.Column("stats", JSON),  # the last figures, once it is gone
+    sa.Column("log", sa.Text),  # the last that it printed; kept for a while
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("terminated_at", UtcDateTime),
 )
@@ -254,12 +386,34 @@ jupyter_kernels = sa.Table(
 
 # Bookkeeping
 
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", JSON, nullable=False),
+)
+
 counters = sa.Table(
     "counters",
     metadata,
     sa.Column("scope", sa.String, primary_key=True),  # agent:<id>, keypair:<access key>, user:, project:, domain:
     sa.Column("slot", sa.String, primary_key=True),  # a slot, or ``#sessions``
     sa.Column("used", sa.BigInteger, nullable=False),  # thousandths
+)
+
+background_tasks = sa.Table(
+    "background_tasks",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.id"), nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("current", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
 )
 
 status_history = sa.Table(

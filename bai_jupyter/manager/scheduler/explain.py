@@ -24,7 +24,7 @@ from bai_jupyter.manager.scheduler.estimates import HORIZON, estimate_starts, es
 from bai_jupyter.manager.scheduler.quanta import Amounts, fits
 from bai_jupyter.manager.scheduler.selectors import NoRoom, Rank, Room, View
 from bai_jupyter.manager.scheduler.snapshot import Snapshot, Waiting
-from bai_jupyter.manager.scheduler.validators import Ledger, OverQuota, TooEarly, TooManySessions
+from bai_jupyter.manager.scheduler.validators import Ledger, OverQuota, TooEarly, TooManySessions, Unmet
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ class Sentences:
         self._room = room
         self._quanta = room.quanta
         self._figures: dict[View, _Figures] = {}
+        self._words: dict[tuple[int, int], str] = {}  # by slot index and value: most are said many times
 
     def reason(self, cause: Cause) -> Reason:
         """The reason of a session that does not simply wait for room."""
@@ -146,6 +147,8 @@ class Sentences:
                 return self._too_big(view, need)
             case TooEarly(starts_at):
                 return Reason.of("starts-at", time=_moment(starts_at, self._snapshot.now))
+            case Unmet(name, status):
+                return Reason.of("dependency", session=name, status=status)
             case TooManySessions(ledger):
                 limit = ledger.limit
                 return Reason.of(
@@ -210,12 +213,21 @@ class Sentences:
 
     def _describe(self, amounts: Amounts, indexes: Sequence[int], *, with_unit: bool = False) -> str:
         """The chosen amounts in words; a single one that is a plain count goes without its unit unless asked for."""
-        names = self._quanta.names
-        by_word = sorted(indexes, key=lambda index: (names[index] != "cpu", names[index] != "mem", names[index]))
-        words = [describe_amount(names[index], self._quanta.amount(index, amounts[index])) for index in by_word]
+        words = [self._word(index, amounts[index]) for index in self._in_words_order if index in indexes]
         if len(words) == 1 and not with_unit:
             return _bare(words[0])[0]
         return ", ".join(words) or "nothing"
+
+    @cached_property
+    def _in_words_order(self) -> list[int]:
+        names = self._quanta.names
+        return sorted(range(len(names)), key=lambda index: (names[index] != "cpu", names[index] != "mem", names[index]))
+
+    def _word(self, index: int, value: int) -> str:
+        key = (index, value)
+        if key not in self._words:
+            self._words[key] = describe_amount(self._quanta.names[index], self._quanta.amount(index, value))
+        return self._words[key]
 
 
 class _Figures:

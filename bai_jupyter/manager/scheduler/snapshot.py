@@ -45,6 +45,7 @@ class PendingSession:
     created_at: datetime
     priority: int = 0  # larger goes first
     starts_at: datetime | None = None
+    waits_for: tuple[str, str] | None = None  # name and status, in words, of a session that has to succeed first
     excluded_agents: frozenset[AgentId] = frozenset()
     passed_by: int = 0
     image: str = "The image"

@@ -17,6 +17,13 @@ class TooEarly(NamedTuple):
     starts_at: datetime
 
 
+class Unmet(NamedTuple):
+    """A session that has to succeed first, and its status."""
+
+    name: str
+    status: str
+
+
 class Ledger:
     """What is left under one quota during a pass."""
 
@@ -45,7 +52,7 @@ class TooManySessions(NamedTuple):
     ledger: Ledger
 
 
-Hold = TooEarly | OverQuota | TooManySessions
+Hold = TooEarly | Unmet | OverQuota | TooManySessions
 
 
 class Validators:
@@ -62,6 +69,8 @@ class Validators:
         """What holds the session now, or None."""
         if session.starts_at is not None and session.starts_at > self._now:
             return TooEarly(session.starts_at)
+        if session.waits_for is not None:
+            return Unmet(*session.waits_for)
         for ledger in self._ledgers_of(session.owner):
             if ledger.sessions >= ledger.max_sessions:
                 return TooManySessions(ledger)

@@ -1,7 +1,7 @@
 """Tells whoever listens that a session changed. What it looks like now, listeners read themselves."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bai_jupyter.common.ids import SessionId, UserId
@@ -29,9 +29,10 @@ class Subscription:
 
 
 class Hub:
-    """All subscriptions of this process."""
+    """All subscriptions of this process. ``on_change`` hears of every change."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[SessionId], None] = lambda _: None) -> None:
+        self._on_change = on_change
         self._subscriptions: set[Subscription] = set()
 
     @contextmanager
@@ -49,5 +50,6 @@ class Hub:
         return bool(self._subscriptions)
 
     def publish(self, session_id: SessionId, user_id: UserId) -> None:
+        self._on_change(session_id)
         for subscription in self._subscriptions:
             subscription.offer(session_id, user_id)

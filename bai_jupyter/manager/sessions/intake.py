@@ -21,8 +21,9 @@ from bai_jupyter.common.messages import (
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.link import AgentLink
 from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault, hash_token, new_token
-from bai_jupyter.manager.db import agents, placements
+from bai_jupyter.manager.db import agents, placements, sessions
 from bai_jupyter.manager.db.placements import Observed
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.sessions.events import Hub
@@ -43,10 +44,12 @@ class Intake:
         registry: Registry,
         hub: Hub,
         vault: Vault,
+        tokens: SessionTokens,
         nudge_group: Callable[[str | None], None],
         now: Callable[[], datetime],
     ) -> None:
         self._store, self._registry, self._hub, self._vault = store, registry, hub, vault
+        self._tokens = tokens
         self._nudge_group, self._now = nudge_group, now
 
     async def welcome(self, hello: Hello, connect: Callable[[AgentId, str], AgentLink]) -> AgentLink | Refused:
@@ -79,7 +82,7 @@ class Intake:
                 self._registry.hear(link.agent_id, stats)
             case KernelReport():
                 self._registry.hear(link.agent_id)
-                observed = await self._store.write(placements.observe, link.agent_id, message, self._now())
+                observed = await self._observe(link, message)
                 await self._follow_up(link, [(message, observed)])
             case ImagesFound(images):
                 self._registry.hear(link.agent_id)
@@ -98,8 +101,15 @@ class Intake:
         async with link.wants_lock:
             records = await self._store.read(placements.wanted, link.agent_id, session_ids)
             if records or session_ids is None:
-                wants = [kernel_want(record, self._vault) for record in records]
+                wants = [kernel_want(record, self._vault, self._tokens) for record in records]
                 await link.send(Wanted(wants, complete=session_ids is None))
+
+    async def renew_tokens(self) -> None:
+        """Give each session that was granted access a fresh token, long before the one it has is over."""
+        for agent_id, session_ids in (await self._store.read(sessions.with_manager_access)).items():
+            link = self._registry.link(agent_id)
+            if link is not None:
+                await self.send_wanted(link, session_ids)
 
     async def _identify(self, hello: Hello) -> tuple[AgentId | None, str | None]:
         """The agent's id, and its credential if it has only now joined."""
@@ -121,11 +131,14 @@ class Intake:
         """Bring the records in line with what the agent found; what it found is the newest there is."""
         found = [report.kernel_id for report in hello.kernels]
         gone = await self._store.read(placements.gone_kernels, link.agent_id, found)
-        settled = []
-        for report in (*hello.kernels, *gone):
-            observed = await self._store.write(placements.observe, link.agent_id, report, self._now(), newest=True)
-            settled.append((report, observed))
+        settled = [(report, await self._observe(link, report, newest=True)) for report in (*hello.kernels, *gone)]
         await self._follow_up(link, settled)
+
+    async def _observe(self, link: AgentLink, report: KernelReport, *, newest: bool = False) -> Observed:
+        stats = self._registry.stats(link.agent_id, report.kernel_id)
+        return await self._store.write(
+            placements.observe, link.agent_id, report, self._now(), stats and dict(stats), newest=newest
+        )
 
     async def _follow_up(self, link: AgentLink, settled: list[tuple[KernelReport, Observed]]) -> None:
         for report, observed in settled:
@@ -134,8 +147,8 @@ class Intake:
                 log.info("session %s: %s (%s: %s)", report.session_id, observed.summary, link.name, text)
             if observed.session_id is not None and observed.user_id is not None:
                 self._hub.publish(observed.session_id, observed.user_id)
-            if observed.group is not None:
-                self._nudge_group(observed.group)
+            for group in observed.groups:
+                self._nudge_group(group)
         done = [report.kernel_id for report, observed in settled if observed.forget]
         if done:
             await link.send(Forget(done))

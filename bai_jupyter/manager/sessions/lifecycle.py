@@ -8,19 +8,21 @@
        └───────────── requeued ◄───────────┤                        end-asked, or it ended
                                  failed ► ERROR    end-asked ► TERMINATING ─► TERMINATED
 
+RUNNING ─restart-asked─► RESTARTING ─► RUNNING. Forced, it is TERMINATED whatever its agent says, or does not say.
+
 An agent may be quicker than its reports, so any step forward may be skipped. A report never asks for a step that the
 table lacks; if it does, that is a fault of ours and ``InvalidTransition`` says so.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bai_jupyter.common.errors import InvalidTransition
 from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.statuses import FINAL, STARTING, KernelStatus, SessionStatus, Target
+from bai_jupyter.common.statuses import FINAL, STARTING, KernelStatus, SessionResult, SessionStatus, SessionType, Target
 
 S = SessionStatus
 
@@ -40,7 +42,9 @@ class Event(StrEnum):
     PULLING = "pulling"
     CREATING = "creating"
     RUNNING = "running"
+    RESTART_ASKED = "restart-asked"
     END_ASKED = "end-asked"
+    FORCED = "forced"
     ENDED = "ended"
     FAILED = "failed"
     REQUEUED = "requeued"
@@ -62,6 +66,9 @@ TRANSITIONS: Mapping[tuple[SessionStatus, Event], SessionStatus] = {
     **{(status, Event.FAILED): S.ERROR for status in (*STARTING, S.TERMINATING)},
     **{(status, Event.END_ASKED): S.TERMINATING for status in (*STARTING, S.RUNNING, S.RESTARTING, S.TERMINATING)},
     **{(status, Event.ENDED): S.TERMINATED for status in (*STARTING, S.RUNNING, S.RESTARTING, S.TERMINATING)},
+    **{(status, Event.FORCED): S.TERMINATED for status in (*STARTING, S.RUNNING, S.RESTARTING, S.TERMINATING)},
+    (S.RUNNING, Event.RESTART_ASKED): S.RESTARTING,
+    (S.RESTARTING, Event.RESTART_ASKED): S.RESTARTING,
     (S.RUNNING, Event.RUNNING): S.RUNNING,
     (S.RESTARTING, Event.RUNNING): S.RUNNING,
     # The end was asked for while the agent was still busy starting: its reports of that are no news.
@@ -91,7 +98,7 @@ DEADLINES: Mapping[SessionStatus, Deadline | None] = {
 
 @dataclass(frozen=True)
 class SessionState:
-    """What the decisions need of a session. ``started`` is whether it ever ran."""
+    """What the decisions need of a session. ``started``: it ran once; ``restarts``: how many were asked for."""
 
     status: SessionStatus
     target: Target
@@ -99,6 +106,17 @@ class SessionState:
     attempts: int
     started: bool
     reason_code: str | None
+    starts_at: datetime | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A session that another one waits for."""
+
+    name: str
+    status: SessionStatus
+    result: SessionResult
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,38 @@ def next_status(status: SessionStatus, event: Event) -> SessionStatus:
         raise InvalidTransition(f"a session that is {status} cannot take {event}") from None
 
 
+def result_of(kind: SessionType, state: SessionState, transition: Transition) -> SessionResult:
+    """How a session that goes to a final status ended.
+
+    A batch session succeeds if its command does. Any other has nothing to show for itself but that it ran until
+    somebody ended it.
+    """
+    code = transition.reason.code if transition.reason else state.reason_code
+    succeeded = code == "task-finished" if kind is SessionType.BATCH else state.started and code == "user-requested"
+    return SessionResult.SUCCESS if succeeded else SessionResult.FAILURE
+
+
+def unmet(dependencies: Iterable[Dependency]) -> Dependency | None:
+    """The first that has not succeeded, one that never will before all others."""
+    open_ones = [one for one in dependencies if one.result is not SessionResult.SUCCESS]
+    return min(open_ones, key=lambda one: one.result is not SessionResult.FAILURE, default=None)
+
+
+def give_up(state: SessionState, dependencies: Iterable[Dependency]) -> Transition | None:
+    """The end of a session that waits for one that failed, or None."""
+    missing = unmet(dependencies)
+    if state.status is not S.PENDING or missing is None or missing.result is not SessionResult.FAILURE:
+        return None
+    return advance(state, Event.CANCELLED, dependency_failed(missing))
+
+
+def dependency_failed(failed: Dependency) -> Reason:
+    return Reason.of("dependency-failed", session=failed.name, outcome=_OUTCOMES[failed.status])
+
+
+_OUTCOMES = {S.TERMINATED: "ended without success", S.CANCELLED: "was cancelled", S.ERROR: "could not start"}
+
+
 def advance(state: SessionState, event: Event, reason: Reason | None = None) -> Transition:
     return Transition(event, next_status(state.status, event), reason)
 
@@ -134,15 +184,25 @@ def observe(state: SessionState, report: KernelReport, *, others: bool, agent: s
     if state.status in FINAL or state.status is S.PENDING:
         return None
     event = _event_of(state, report, others=others)
+    if event is Event.RUNNING and report.restarts < state.restarts:
+        return None  # it runs still, not again
     if event is None:
         return None
     return advance(state, event, _reason_of(state, event, report, agent))
 
 
-def expire(state: SessionState, now: datetime, *, reachable: bool, group: str) -> Transition | None:
-    """The transition that a passed deadline brings, or None. An agent that is silent is waited for, not judged."""
+def expire(
+    state: SessionState, now: datetime, *, reachable: bool, group: str, pending_timeout: timedelta | None = None
+) -> Transition | None:
+    """The transition that a passed deadline brings, or None. An agent that is silent is waited for, not judged.
+
+    ``pending_timeout`` is how long the resource group lets a session wait, if it says so.
+    """
     deadline = DEADLINES.get(state.status)
-    if deadline is None or now - state.changed_at < deadline.after:
+    if deadline is not None and state.status is S.PENDING and pending_timeout is not None:
+        deadline = replace(deadline, after=pending_timeout)
+    since = max(state.changed_at, state.starts_at or state.changed_at)
+    if deadline is None or now - since < deadline.after:
         return None
     if state.status is S.PENDING:
         limit = describe_duration(deadline.after)
@@ -160,6 +220,20 @@ def end(state: SessionState, reason: Reason) -> Transition | None:
     if state.status in FINAL or state.status is S.TERMINATING:
         return None
     return advance(state, Event.CANCELLED if state.status is S.PENDING else Event.END_ASKED, reason)
+
+
+def force(state: SessionState, reason: Reason) -> Transition | None:
+    """The end without waiting for the agent; None if it has ended."""
+    if state.status in FINAL:
+        return None
+    return advance(state, Event.CANCELLED if state.status is S.PENDING else Event.FORCED, reason)
+
+
+def restart(state: SessionState) -> Transition | None:
+    """A restart of what runs, or is restarting already; None for anything else."""
+    if state.status not in (S.RUNNING, S.RESTARTING) or state.target is Target.TERMINATED:
+        return None
+    return advance(state, Event.RESTART_ASKED, Reason.of("session-restarting"))
 
 
 def describe_duration(duration: timedelta) -> str:

@@ -7,19 +7,21 @@ and nothing else.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import AgentId, SessionId
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import AgentStatus
 from bai_jupyter.manager.agents.registry import Registry
-from bai_jupyter.manager.db import admission, agents, catalog, placements, sessions
+from bai_jupyter.manager.db import admission, agents, groups, placements, sessions
+from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.scheduler import Placement, Plan, Waiting, schedule
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.intake import Intake
-from bai_jupyter.manager.sessions.scheduling import Conditions, group_policy, take_snapshot
+from bai_jupyter.manager.sessions.scheduling import Conditions, group_policy, hopeless, next_start, take_snapshot
 from bai_jupyter.manager.sessions.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ Key = tuple[str, str]  # ("session", id) or ("group", name)
 
 WORKERS = 4
 FLUSH_S = 1.0
+LOGS_KEPT = timedelta(days=7)
+"""How long an ended session's last output can be read."""
 
 
 class Reconciler:
@@ -41,9 +45,10 @@ class Reconciler:
         conditions: Conditions,
         now: Callable[[], datetime],
         sweep_s: float,
+        renew_s: float,
     ) -> None:
         self._store, self._registry, self._hub, self._now = store, registry, hub, now
-        self._conditions, self._sweep_s = conditions, sweep_s
+        self._conditions, self._sweep_s, self._renew_s = conditions, sweep_s, renew_s
         self._queue: WorkQueue[Key] = WorkQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._unreachable: set[AgentId] = set()
@@ -60,6 +65,11 @@ class Reconciler:
         for group in self._groups if name is None else [name]:
             self._queue.add(("group", group))
 
+    async def nudge_dependents(self, session_id: SessionId) -> None:
+        """A session has ended: schedule the groups where something waited for it."""
+        for group in await self._store.read(sessions.groups_of_dependents, session_id):
+            self.nudge_group(group)
+
     # Start and stop
 
     async def start(self, intake: Intake) -> None:
@@ -67,6 +77,7 @@ class Reconciler:
         await self._sweep()
         loops = [self._work() for _ in range(WORKERS)]
         loops += [self._every(self._sweep_s, self._sweep), self._every(FLUSH_S, self._watch_agents)]
+        loops.append(self._every(self._renew_s, intake.renew_tokens))
         self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self) -> None:
@@ -116,19 +127,26 @@ class Reconciler:
 
     async def _reconcile(self, session_id: SessionId) -> None:
         found = await self._store.read(sessions.load_many, [session_id])
-        if not found or found[0].is_final:
-            self.waiting.pop(session_id, None)
+        if not found:
             return
         session = found[0]
         agent_id = session.kernel.agent_id if session.kernel else None
-        reachable = agent_id is not None and self._registry.link(agent_id) is not None
-        expired = await self._store.write(sessions.expire, session_id, self._now(), reachable=reachable)
-        if expired is not None:
-            log.info("session %s: %s -> %s (deadline)", session_id, session.status, expired.status)
-            self._hub.publish(session_id, session.user_id)
         link = self._registry.link(agent_id) if agent_id is not None else None
+        if session.is_final:
+            self.waiting.pop(session_id, None)
+        else:
+            await self._settle(session, reachable=link is not None)
         if link is not None:
             await self._intake.send_wanted(link, [session_id])
+
+    async def _settle(self, session: SessionRecord, *, reachable: bool) -> None:
+        settled = await self._store.write(sessions.settle, session.id, self._now(), reachable=reachable)
+        if settled is None:
+            return
+        log.info("session %s: %s -> %s (%s)", session.id, session.status, settled.status, settled.event)
+        self._hub.publish(session.id, session.user_id)
+        if settled.is_final:
+            await self.nudge_dependents(session.id)
 
     # A group
 
@@ -136,8 +154,15 @@ class Reconciler:
         state = await self._store.read(placements.load_group, group)
         if state is None:
             return
-        if state.pending:
-            snapshot = take_snapshot(state, self._conditions, self._now())
+        for session_id in hopeless(state):
+            self.nudge_session(session_id)
+        if state.frozen is not None:
+            self._tell_frozen(state, state.frozen)
+        elif state.pending:
+            now = self._now()
+            if (starts_at := next_start(state, now)) is not None:
+                self._queue.add_after(("group", group), (starts_at - now).total_seconds())
+            snapshot = take_snapshot(state, self._conditions, now)
             plan = await asyncio.to_thread(schedule, snapshot, group_policy(state.group))
             await self._commit(plan)
             self._tell_waiting(state, plan)
@@ -164,6 +189,13 @@ class Reconciler:
         self._hub.publish(session_id, owner)
         self.nudge_session(session_id)
 
+    def _tell_frozen(self, state: placements.GroupState, frozen: Reason) -> None:
+        for index, session in enumerate(state.pending):
+            waiting = Waiting(frozen, index + 1, len(state.pending), None)
+            if self.waiting.get(session.id) != waiting:
+                self.waiting[session.id] = waiting
+                self._hub.publish(session.id, session.user_id)
+
     def _tell_waiting(self, state: placements.GroupState, plan: Plan) -> None:
         for session in state.pending:
             waiting = plan.waiting.get(session.id)
@@ -174,14 +206,15 @@ class Reconciler:
     # Now and then
 
     async def _sweep(self) -> None:
-        """Look at everything again, and correct counters should they ever be wrong."""
-        self._groups = [group.name for group in await self._store.read(catalog.list_groups)]
+        """Look at everything again, drop old logs, and correct counters should they ever be wrong."""
+        self._groups = [group.name for group in await self._store.read(groups.list_groups)]
         live = await self._store.read(sessions.live_keys)
         for session_id in self.waiting.keys() - {session_id for session_id, _ in live}:
             del self.waiting[session_id]
         for session_id, _ in live:
             self.nudge_session(session_id)
         self.nudge_group(None)
+        await self._store.write(sessions.drop_logs, self._now() - LOGS_KEPT)
         for wrong in await self._store.write(admission.recount):
             log.error("counter corrected: %s", wrong)
 

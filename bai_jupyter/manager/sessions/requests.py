@@ -4,23 +4,36 @@ import difflib
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound, QuotaExceeded
+from bai_jupyter.common.errors import BadRequest, Forbidden, Frozen, NotFound, QuotaExceeded
 from bai_jupyter.common.ids import AgentId, UserId
-from bai_jupyter.common.messages import MountWant
+from bai_jupyter.common.messages import MountWant, is_door_name
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size
+from bai_jupyter.common.statuses import SessionType
+from bai_jupyter.manager.auth.session_tokens import Scope
 from bai_jupyter.manager.db.admission import PolicyLimit, from_quanta, to_quanta
 from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, ImageRecord, PresetRecord, VFolderRecord
+from bai_jupyter.manager.sessions.callbacks import check_url
 from bai_jupyter.manager.sessions.matching import has_image, has_volumes
+from bai_jupyter.manager.sessions.ports import HIGHEST_PORT, LOWEST_PORT
+from bai_jupyter.manager.sessions.routes import EXPECTED as EXPECTED_ROUTE
+from bai_jupyter.manager.sessions.routes import Route, read_route
 
 HOME = "/home/work"
 DEFAULT_SHM_BYTES = 64 * 1024**2
 _NAME = re.compile(r"(?=.{4,64}\Z)\w[\w.-]*\w", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FROM_NOW = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_DEPENDENCIES = 100
+_LONGEST_WAIT_S = 7 * 86400
+_LONGEST_TAG = 64
+_MAX_PREOPEN = 20
 _MIN_LABEL = "ai.backend.resource.min."
 
 
@@ -30,6 +43,7 @@ class SessionRequest:
 
     name: str
     image: str
+    project: str | None
     group: str
     enqueue_only: bool
     max_wait_s: float
@@ -39,12 +53,28 @@ class SessionRequest:
     shm_bytes: int | None
     mounts: tuple[str, ...]
     mount_map: Mapping[str, str]
+    mount_permissions: Mapping[str, str]
     environ: Mapping[str, str]
+    manager_access: Scope | None
+    kind: SessionType = SessionType.INTERACTIVE
+    command: str | None = None
+    bootstrap: str | None = None
+    tag: str | None = None
+    starts_at: datetime | timedelta | None = None
+    dependencies: tuple[str, ...] = ()
+    callback_url: str | None = None
+    preopen_ports: tuple[int, ...] = ()
+    route: Route | None = None
+    doors: tuple[str, ...] = ()
+    resource_opts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What there is for one caller in one group. ``used`` is ``{scope: {slot: thousandths}}``."""
+    """What there is for one caller in one group; ``groups`` are all that they may use.
+
+    ``used`` is ``{scope: {slot: thousandths}}``; ``frozen`` says why nobody may start anything.
+    """
 
     groups: Sequence[GroupRecord]
     agents: Sequence[AgentRecord]
@@ -54,6 +84,7 @@ class Offer:
     used: Mapping[str, Mapping[str, int]]
     vfolders: Sequence[VFolderRecord]
     occupants: dict[AgentId, set[UserId]]
+    frozen: Reason | None
 
 
 @dataclass(frozen=True)
@@ -72,25 +103,41 @@ class Resolved:
 def read_request(body: Mapping[str, Any]) -> SessionRequest:
     """Raises ``BadRequest`` naming the field, what was given and what is expected."""
     config = _get(body, "config", Mapping, {})
-    kind = _first(body, "type", "sessionType", "session_type") or "interactive"
-    if kind != "interactive":
-        raise bad_value("type", kind, "interactive")
+    kind = _kind(_first(body, "type", "sessionType", "session_type"))
+    _check_cluster(_first(body, "clusterSize", "cluster_size"), _first(config, "clusterSize", "cluster_size"))
+    if agents := _first(config, "agentList", "agent_list"):
+        raise bad_value("config.agentList", agents, "empty; the scheduler chooses the agent")
     wait = _first(body, "maxWaitSeconds", "max_wait_seconds") or 0
     reuse = _first(body, "reuseIfExists", "reuse")
     options = _get(config, "resource_opts", Mapping, {})
+    mounts, aliases = _mounts(_get(config, "mounts", list, []))
     return SessionRequest(
         name=read_name(_first(body, "name", "session_name", "clientSessionToken")),
         image=_text("image", _first(body, "image", "lang")),
+        project=optional_text("group", _first(body, "group", "groupName", "group_name")),
         group=_text("config.scalingGroup", _first(config, "scalingGroup", "scaling_group") or "default"),
         enqueue_only=bool(_first(body, "enqueueOnly", "enqueue_only")),
-        max_wait_s=float(wait) if isinstance(wait, int | float) else _refuse("maxWaitSeconds", wait, "a number"),
+        max_wait_s=_wait(wait),
         reuse=reuse is None or bool(reuse),
         slots=_slots(_get(config, "resources", Mapping, {})),
-        preset=_optional_text("config.preset", config.get("preset")),
+        preset=optional_text("config.preset", config.get("preset")),
         shm_bytes=_size("config.resource_opts.shmem", options.get("shmem")),
-        mounts=tuple(_text("config.mounts", one) for one in _get(config, "mounts", list, [])),
-        mount_map=_texts("config.mount_map", _first(config, "mount_map", "mountMap")),
+        mounts=mounts,
+        mount_map={**aliases, **_texts("config.mount_map", _first(config, "mount_map", "mountMap"))},
+        mount_permissions=_mount_permissions(_first(config, "mount_options", "mountOptions") or {}),
         environ=_environ(_texts("config.environ", config.get("environ"))),
+        manager_access=_scope(config.get("manager_access")),
+        kind=kind,
+        command=_command(kind, _first(body, "startupCommand", "startup_command")),
+        bootstrap=optional_text("bootstrap_script", _first(body, "bootstrap_script", "bootstrapScript") or None),
+        tag=_short_text("tag", body.get("tag")),
+        starts_at=_moment("starts_at", _first(body, "starts_at", "startsAt")),
+        dependencies=_dependencies(_get(body, "dependencies", list, [])),
+        callback_url=_callback(_first(body, "callback_url", "callbackUrl", "callbackURL")),
+        preopen_ports=_ports(_first(config, "preopen_ports", "preopenPorts")),
+        route=_route(config.get("route")),
+        doors=_doors(_get(config, "doors", list, [])),
+        resource_opts={name: _plain(f"config.resource_opts.{name}", value) for name, value in options.items()},
     )
 
 
@@ -103,12 +150,14 @@ def read_name(value: object) -> str:
 
 def resolve(request: SessionRequest, offer: Offer, owner: UserId, *, allow_unsafe_runtime: bool) -> Resolved:
     """Check a request against the offer. Raises the ``PublicError`` that says what is wrong and what would do."""
+    if offer.frozen is not None:
+        raise Frozen(offer.frozen)
     _check_group(request, offer)
     image = _find_image(request, offer)
     preset = _find_preset(request, offer)
     slots = _choose_slots(request, preset, offer)
     shm_bytes = _choose_shm(request, preset, image, slots)
-    mounts = _choose_mounts(request, offer.vfolders)
+    mounts = _choose_mounts(request, offer.vfolders, owner)
     _check_image_minimum(image, slots)
     _check_limits(slots, offer)
     _check_agents(request.group, image, slots, mounts, offer)
@@ -125,9 +174,12 @@ def bad_value(field: str, given: object, expected: str) -> BadRequest:
 
 
 def _check_group(request: SessionRequest, offer: Offer) -> None:
-    names = [group.name for group in offer.groups if group.is_active]
-    if request.group not in names:
-        raise NotFound(Reason.of("group-unknown", group=request.group, groups=", ".join(names) or "none"))
+    groups = {group.name: group for group in offer.groups}
+    if request.group not in groups:
+        raise NotFound(Reason.of("group-unknown", group=request.group, groups=", ".join(groups) or "none"))
+    if request.kind not in groups[request.group].allowed_session_types:
+        allowed = ", ".join(groups[request.group].allowed_session_types) or "no"
+        raise Forbidden(Reason.of("session-type", group=request.group, type=request.kind, types=allowed))
 
 
 def _find_image(request: SessionRequest, offer: Offer) -> ImageRecord:
@@ -177,21 +229,38 @@ def _choose_shm(request: SessionRequest, preset: PresetRecord | None, image: Ima
     return shm_bytes
 
 
-def _choose_mounts(request: SessionRequest, vfolders: Sequence[VFolderRecord]) -> tuple[MountWant, ...]:
+def _choose_mounts(request: SessionRequest, vfolders: Sequence[VFolderRecord], owner: UserId) -> tuple[MountWant, ...]:
     """The folders asked for, and the owner's home and dot-folders, each at its place below ``/home/work``."""
-    by_name = {vfolder.name: vfolder for vfolder in vfolders}
-    always = [name for name in by_name if name == "home" or name.startswith(".")]
+    always = [one for one in vfolders if one.user_id == owner and (one.name == "home" or one.name.startswith("."))]
+    asked = [_find_folder(ref, vfolders) for ref in (*request.mounts, *request.mount_map)]
+    paths = {_find_folder(ref, vfolders).id: path for ref, path in request.mount_map.items()}
+    wishes = {_find_folder(ref, vfolders).id: wish for ref, wish in request.mount_permissions.items()}
     mounts: dict[str, MountWant] = {}
-    for name in dict.fromkeys((*always, *request.mounts, *request.mount_map)):
-        if name not in by_name:
-            raise NotFound(Reason.of("folder-denied", folder=name))
-        target = f"{HOME}/{name}" if name in always else _target(request.mount_map.get(name, f"{HOME}/{name}"))
-        clash = [other for other in mounts if _is_inside(target, other) or _is_inside(other, target)]
-        if clash:
+    for folder in {one.id: one for one in (*always, *asked)}.values():
+        usual = f"{HOME}/{folder.name}"
+        target = usual if folder in always else _target(paths.get(folder.id, usual))
+        if any(_is_inside(target, other) or _is_inside(other, target) for other in mounts):
             raise BadRequest(Reason.of("mount-clash", path=target))
-        vfolder = by_name[name]
-        mounts[target] = MountWant(name, vfolder.volume, vfolder.subpath, target, vfolder.permission == "ro")
+        read_only = _is_read_only(folder, wishes.get(folder.id))
+        mounts[target] = MountWant(folder.name, folder.volume, folder.subpath, target, read_only)
     return tuple(mounts.values())
+
+
+def _find_folder(ref: str, vfolders: Sequence[VFolderRecord]) -> VFolderRecord:
+    """By id, with dashes or without, or by name: own before shared before the project's."""
+    for folder in vfolders:
+        if ref in (folder.id, folder.id.replace("-", "")):
+            return folder
+    for folder in vfolders:
+        if folder.name == ref:
+            return folder
+    raise NotFound(Reason.of("folder-denied", folder=ref))
+
+
+def _is_read_only(folder: VFolderRecord, wish: str | None) -> bool:
+    if wish in ("rw", "wd") and folder.access == "ro":
+        raise Forbidden(Reason.of("folder-ro", folder=folder.name, owner=folder.user_name or folder.project_name))
+    return (wish or folder.access) == "ro"
 
 
 def _target(path: str) -> str:
@@ -224,7 +293,7 @@ def _check_limits(slots: ResourceSlots, offer: Offer) -> None:
                 raise QuotaExceeded(_over_quota(limit, slot, used[slot], slots[slot]))
         if limit.max_sessions is not None and limit.max_sessions < 1:
             raise QuotaExceeded(
-                Reason.of("over-sessions", level=limit.level, name=limit.policy, limit=limit.max_sessions, used=0)
+                Reason.of("over-sessions", level=limit.level, name=limit.name, limit=limit.max_sessions, used=0)
             )
 
 
@@ -237,7 +306,7 @@ def _over_quota(limit: PolicyLimit, slot: str, used: Decimal, asked: Decimal) ->
     return Reason.of(
         "over-quota",
         level=limit.level,
-        name=limit.policy,
+        name=limit.name,
         limit=show(allowed),
         slot=slot,
         used=show(used),
@@ -312,7 +381,7 @@ def _text(field: str, value: object) -> str:
     return value
 
 
-def _optional_text(field: str, value: object) -> str | None:
+def optional_text(field: str, value: object) -> str | None:
     return None if value is None else _text(field, value)
 
 
@@ -322,6 +391,23 @@ def _texts(field: str, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):
         raise bad_value(field, value, "an object of texts")
     return dict(value)
+
+
+def _mounts(given: list[object]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Folders to mount; old clients write ``folder:path``."""
+    parts = [_text("config.mounts", one).partition(":") for one in given]
+    return tuple(ref for ref, _, _ in parts), {ref: path for ref, _, path in parts if path}
+
+
+def _mount_permissions(given: object) -> dict[str, str]:
+    """``{folder: {"permission": "ro" or "rw"}}`` as ``{folder: permission}``."""
+    if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
+        raise bad_value("config.mount_options", given, "an object of objects")
+    wishes = {ref: options["permission"] for ref, options in given.items() if options.get("permission") is not None}
+    for wish in wishes.values():
+        if wish not in ("ro", "rw", "wd"):
+            raise bad_value("config.mount_options", wish, "ro, rw or wd")
+    return wishes
 
 
 def _environ(variables: dict[str, str]) -> dict[str, str]:
@@ -339,6 +425,112 @@ def _slots(raw: Mapping[str, Any]) -> dict[str, Decimal]:
         raise bad_value("config.resources", str(error), "an amount such as 2 or 4g") from error
 
 
+def _kind(value: object) -> SessionType:
+    if value is None:
+        return SessionType.INTERACTIVE
+    if value not in list(SessionType):
+        raise bad_value("type", value, " or ".join(SessionType))
+    return SessionType(str(value))
+
+
+def _command(kind: SessionType, value: object) -> str | None:
+    if kind is SessionType.BATCH:
+        return _text("startupCommand", value)
+    if value:
+        raise bad_value("startupCommand", value, "for an interactive session; only batch sessions have one")
+    return None
+
+
+def _check_cluster(*sizes: object) -> None:
+    for size in sizes:
+        if size is not None and size not in (1, "1"):
+            raise bad_value("clusterSize", size, "1; a session has one container")
+
+
+def _moment(field: str, value: object) -> datetime | timedelta | None:
+    """``2026-01-01T12:00:00+09:00`` (no zone: UTC), or from now: ``20s``, ``5m``, ``1h``, ``2d``."""
+    if value is None or value == "":
+        return None
+    text = str(value).strip()
+    try:
+        if found := _FROM_NOW.fullmatch(text):
+            return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise bad_value(field, value, "a moment such as 2026-01-31T12:00:00Z or 20m") from error
+
+
+def _dependencies(values: Sequence[object]) -> tuple[str, ...]:
+    if len(values) > _MOST_DEPENDENCIES:
+        raise bad_value("dependencies", len(values), f"at most {_MOST_DEPENDENCIES} sessions")
+    return tuple(_text("dependencies", one) for one in values)
+
+
+def _callback(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    text = _text("callback_url", value)
+    try:
+        check_url(text)
+    except ValueError as error:
+        raise bad_value("callback_url", str(error), "an http or https address that others can reach") from error
+    return text
+
+
+def _short_text(field: str, value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    text = _text(field, value)
+    if len(text) > _LONGEST_TAG:
+        raise bad_value(field, f"{len(text)} characters", f"at most {_LONGEST_TAG} characters")
+    return text
+
+
+def _plain(field: str, value: object) -> str:
+    if not isinstance(value, str | int | float):
+        raise bad_value(field, value, "a text or a number")
+    return str(value)
+
+
+def _scope(value: object) -> Scope | None:
+    if value is None:
+        return None
+    if value not in list(Scope):
+        raise bad_value("config.manager_access", value, " or ".join(Scope))
+    return Scope(str(value))
+
+
+def _ports(value: object) -> tuple[int, ...]:
+    """Clients send them as numbers or as texts."""
+    given = value or []
+    expected = f"at most {_MAX_PREOPEN} different ports from {LOWEST_PORT} to {HIGHEST_PORT}"
+    if not isinstance(given, list) or not all(str(port).isdecimal() for port in given):
+        raise bad_value("config.preopen_ports", value, expected)
+    ports = tuple(int(port) for port in given)
+    if len(set(ports)) < len(ports) or len(ports) > _MAX_PREOPEN:
+        raise bad_value("config.preopen_ports", value, expected)
+    if not all(LOWEST_PORT <= port <= HIGHEST_PORT for port in ports):
+        raise bad_value("config.preopen_ports", value, expected)
+    return ports
+
+
+def _route(value: object) -> Route | None:
+    if value is None:
+        return None
+    route = read_route(value) if isinstance(value, Mapping) else None
+    if route is None:
+        raise bad_value("config.route", value, EXPECTED_ROUTE)
+    return route
+
+
+def _doors(values: Sequence[object]) -> tuple[str, ...]:
+    for one in values:
+        if not isinstance(one, str) or not is_door_name(one):
+            raise bad_value("config.doors", one, "a door's name")
+    return tuple(dict.fromkeys(map(str, values)))
+
+
 def _size(field: str, value: object) -> int | None:
     if value is None:
         return None
@@ -348,5 +540,7 @@ def _size(field: str, value: object) -> int | None:
         raise bad_value(field, value, "a size such as 64m") from error
 
 
-def _refuse(field: str, given: object, expected: str) -> float:
-    raise bad_value(field, given, expected)
+def _wait(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= _LONGEST_WAIT_S:
+        raise bad_value("maxWaitSeconds", value, f"a number from 0 to {_LONGEST_WAIT_S}")
+    return float(value)

@@ -1,15 +1,17 @@
 """Turns a group's state into the scheduler's ``Snapshot``. Pure; the scheduler decides, ``db.placements`` commits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
 from bai_jupyter.common.ids import AgentId, SessionId, UserId
-from bai_jupyter.manager.db.admission import SESSIONS, PolicyLimit, from_quanta
+from bai_jupyter.common.statuses import SessionResult
+from bai_jupyter.manager.db.admission import SESSIONS, Owner, PolicyLimit, from_quanta, owner_of
 from bai_jupyter.manager.db.placements import GroupState
 from bai_jupyter.manager.db.records import GroupRecord
 from bai_jupyter.manager.scheduler import AgentView, GroupPolicy, Limit, PendingSession, Quota, Snapshot, Usage
+from bai_jupyter.manager.sessions.lifecycle import Dependency, unmet
 from bai_jupyter.manager.sessions.matching import Placeable, excluded
 
 
@@ -34,18 +36,20 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
                 total=agent.slots,
                 used=agent.used,
                 architecture=agent.architecture,
-                schedulable=conditions.is_linked(agent.id),
+                schedulable=agent.is_schedulable and conditions.is_linked(agent.id),
             )
             for agent in (state.agents if is_served else ())
         ),
         pending=tuple(
             PendingSession(
                 id=one.id,
-                owner=one.access_key,
+                owner=_key(owner_of(one)),
                 requested=one.slots,
                 architecture=one.architecture,
                 created_at=one.created_at,
                 priority=one.priority,
+                starts_at=one.starts_at,
+                waits_for=_waits_for(state.dependencies.get(one.id, ())),
                 excluded_agents=one.excluded_agents | exclusions(state, conditions, one, one.user_id),
                 passed_by=one.passed_by,
                 image=one.image,
@@ -54,6 +58,21 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
         ),
         quotas=_quotas(state),
     )
+
+
+def next_start(state: GroupState, now: datetime) -> datetime | None:
+    """When the next session of those that wait for their time may start."""
+    return min((one.starts_at for one in state.pending if one.starts_at and one.starts_at > now), default=None)
+
+
+def hopeless(state: GroupState) -> list[SessionId]:
+    """Sessions that wait for one that has failed."""
+    return [one for one, others in state.dependencies.items() if any(o.result is SessionResult.FAILURE for o in others)]
+
+
+def _waits_for(dependencies: Iterable[Dependency]) -> tuple[str, str] | None:
+    missing = unmet(dependencies)
+    return None if missing is None else (missing.name, missing.status.value.lower())
 
 
 def exclusions(state: GroupState, conditions: Conditions, session: Placeable, owner: UserId) -> frozenset[AgentId]:
@@ -68,12 +87,12 @@ def group_policy(group: GroupRecord) -> GroupPolicy:
 
 
 def candidate(
-    session_id: SessionId, owner: str, session: Placeable, now: datetime, excluded_agents: frozenset[AgentId]
+    session_id: SessionId, owner: Owner, session: Placeable, now: datetime, excluded_agents: frozenset[AgentId]
 ) -> PendingSession:
     """A session that is only asked about."""
     return PendingSession(
         id=session_id,
-        owner=owner,
+        owner=_key(owner),
         requested=session.slots,
         architecture=session.architecture,
         created_at=now,
@@ -83,13 +102,17 @@ def candidate(
 
 
 def _quotas(state: GroupState) -> dict[str, tuple[Quota, ...]]:
-    return {access_key: tuple(_quota(limit, state) for limit in limits) for access_key, limits in state.limits.items()}
+    return {_key(owner): tuple(_quota(limit, state) for limit in limits) for owner, limits in state.limits.items()}
+
+
+def _key(owner: Owner) -> str:
+    return "/".join(owner)
 
 
 def _quota(limit: PolicyLimit, state: GroupState) -> Quota:
     used = state.used.get(limit.scope, {})
     return Quota(
-        limit=Limit(limit.level, limit.policy, limit.slots, limit.max_sessions),
+        limit=Limit(limit.level, limit.name, limit.slots, limit.max_sessions),
         usage=Usage(from_quanta(used), used.get(SESSIONS, 0)),
         scope=limit.scope,
     )

@@ -3,42 +3,52 @@
 import asyncio
 import json
 import posixpath
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import AlreadyExists, BadRequest, NotFound, PublicError, Unavailable
-from bai_jupyter.common.ids import JupyterKernelId, SessionId, new_jupyter_kernel_id, new_session_id
+from bai_jupyter.common.ids import JupyterKernelId, KernelId, SessionId, new_jupyter_kernel_id, new_session_id
 from bai_jupyter.common.messages import KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.statuses import JupyterKernelStatus, SessionStatus
+from bai_jupyter.common.statuses import FolderStatus, JupyterKernelStatus, SessionResult, SessionStatus
 from bai_jupyter.manager.agents.link import AgentFault, AgentLink
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.agents.streams import AGENT_AWAY, ENDED, NO_SUCH, AgentSocket, Streams
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import Vault
-from bai_jupyter.manager.db import accounts, catalog, jupyter_kernels, placements, sessions
+from bai_jupyter.manager.db import catalog, groups, jupyter_kernels, people, placements, sessions, settings, vfolders
+from bai_jupyter.manager.db.admission import owner_of
 from bai_jupyter.manager.db.jupyter_kernels import NewJupyterKernel
 from bai_jupyter.manager.db.placements import GroupState
-from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
+from bai_jupyter.manager.db.records import ImageRecord, JupyterKernelRecord, SessionRecord
 from bai_jupyter.manager.db.sessions import NewSession
 from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.db.vfolders import Viewer
 from bai_jupyter.manager.scheduler import Waiting, verdict
-from bai_jupyter.manager.sessions import requests, scheduling
+from bai_jupyter.manager.sessions import capacity, lifecycle, requests, scheduling
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.requests import HOME, Offer, Resolved, SessionRequest, bad_value
+from bai_jupyter.manager.sessions.routes import paths_above
 from bai_jupyter.manager.sessions.scheduling import Conditions
+from bai_jupyter.manager.vfolders.homes import Homes
 
 CALL_TIMEOUT_S = 15.0
+ENDING_PATIENCE_S = 20.0
 LOG_LINES = 2000
 LIST_LIMIT = 1000
+MATCH_LIMIT = 100
 _SETTLED = frozenset({SessionStatus.RUNNING, SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR})
+
+
+DependencyGraph = Mapping[SessionId, tuple[SessionRecord, Collection[SessionId]]]
+"""``{id: (session, what it depends on directly)}``"""
 
 
 class StreamRefused(Exception):
@@ -68,23 +78,35 @@ class SessionService:
         vault: Vault,
         reconciler: Reconciler,
         conditions: Conditions,
+        homes: Homes,
         now: Callable[[], datetime],
     ) -> None:
         self._store, self._registry, self._streams, self._hub = store, registry, streams, hub
-        self._vault, self._reconciler, self._conditions, self._now = vault, reconciler, conditions, now
+        self._vault, self._reconciler, self._conditions = vault, reconciler, conditions
+        self._homes, self._now = homes, now
 
     # Sessions
 
     async def create(self, caller: Caller, body: Mapping[str, Any]) -> Created:
         """Queue a session, or give back the live one of that name. Raises ``PublicError`` and leaves nothing behind."""
-        request = requests.read_request(body)
+        request = await self._read_request(body)
+        if request.manager_access is not None:
+            policy.require(caller.role, "session:grant-access")
+        if request.route is not None or request.doors:
+            policy.require(caller.signing_role, "session:serve")
+        await self._outlast_namesake(caller, request.name)
         present = await self._present(caller, request)
         if present is not None:
             return Created(present, present.status, is_new=False)
+        caller = await self._in_project(caller, request.project)
         resolved = await self._resolve(caller, request)
-        session, is_new = await self._store.write(
-            sessions.create, self._new_session(caller, request, resolved), self._now()
-        )
+        depends_on = await self._find_dependencies(caller, request)
+        await self._homes.ensure(caller.user_id)
+        new = self._new_session(caller, request, resolved, depends_on)
+        created: tuple[SessionRecord, bool] | None = await self._store.write(sessions.create, new, self._now())
+        if created is None:
+            raise AlreadyExists(Reason.of("route-taken", path=new.route_path))
+        session, is_new = created
         if not is_new:
             self._check_reuse(request, session)
         else:
@@ -98,9 +120,14 @@ class SessionService:
         """By id or by name. What is another's and what is missing raise the same ``NotFound``."""
         any_owner = policy.may(caller.role, "session:any-owner")
         found = await self._store.read(sessions.find, ref, caller.user_id, any_owner=any_owner)
-        if found is None:
+        if found is None or caller.only_session not in (None, found.id):
             raise NotFound(Reason.of("not-found", kind="session", name=ref), title="No such session.")
         return found
+
+    async def at_path(self, path: str) -> tuple[SessionRecord, int] | None:
+        """The live session that a request for this path goes to, and its port."""
+        found = await self._store.read(sessions.at_path, paths_above(path))
+        return None if found is None or found.route_port is None else (found, found.route_port)
 
     async def get_many(self, session_ids: Collection[SessionId]) -> list[SessionRecord]:
         return await self._store.read(sessions.load_many, session_ids)
@@ -110,20 +137,70 @@ class SessionService:
     ) -> "list[SessionRecord]":
         if everybody:
             policy.require(caller.role, "session:any-owner")
-        return await self._store.read(
+        found = await self._store.read(
             sessions.list_sessions, None if everybody else caller.user_id, statuses, LIST_LIMIT
         )
+        return [one for one in found if caller.only_session in (None, one.id)]
 
-    async def end(self, caller: Caller, ref: str) -> None:
+    async def match(self, caller: Caller, ref: object) -> Sequence[SessionRecord]:
+        """One's live sessions whose id or name begins with ``ref``."""
+        if not isinstance(ref, str) or not ref:
+            raise bad_value("id", ref, "the beginning of an id or name")
+        found = await self._store.read(sessions.match, ref, caller.user_id, MATCH_LIMIT)
+        return [one for one in found if caller.only_session in (None, one.id)]
+
+    async def end(self, caller: Caller, ref: str, *, forced: bool = False, recursive: bool = False) -> SessionRecord:
+        """Ask for a session's end; ``recursive`` also of all that depend on it; ``forced`` does not wait for agents."""
         session = await self.get(caller, ref)
-        await self._store.write(
-            sessions.ask_end,
-            session.id,
-            Reason.of("cancelled-by", who=caller.user_name),
-            Reason.of("user-requested", who=caller.user_name),
-            self._now(),
-        )
+        doomed = [session.id]
+        if recursive and caller.only_session is None:
+            doomed = [*await self._store.read(sessions.dependents, session.id), session.id]
+        for one in await self.get_many(doomed):
+            await self._end(caller, one, forced=forced)
+        return session
+
+    async def _end(self, caller: Caller, session: SessionRecord, *, forced: bool) -> None:
+        who, link = caller.user_name, self._link(session)
+        cancelled = Reason.of("cancelled-by", who=who)
+        if forced:
+            agent = session.kernel.agent_name if session.kernel else "its agent"
+            stats = session.kernel and self._registry.stats(session.kernel.agent_id, session.kernel.id)
+            ended = Reason.of("force-ended", who=who, agent=agent)
+            await self._store.write(
+                sessions.force_end,
+                session.id,
+                cancelled,
+                ended,
+                self._now(),
+                dict(stats) if stats else None,
+                linked=link is not None,
+            )
+            self._reconciler.nudge_group(session.resource_group)
+        else:
+            ended = Reason.of("user-requested", who=who)
+            await self._store.write(sessions.ask_end, session.id, cancelled, ended, self._now())
         self._changed(session)
+        await self._reconciler.nudge_dependents(session.id)
+
+    async def restart(self, caller: Caller, ref: str) -> None:
+        """Start the container again, with its files, and every Jupyter kernel in it."""
+        session = await self.get(caller, ref)
+        if not await self._store.write(sessions.restart, session.id, self._now()):
+            raise not_running(await self.get(caller, session.id))
+        self._changed(session)
+
+    async def status_history(self, caller: Caller, ref: str) -> Sequence[tuple[SessionStatus, datetime]]:
+        session = await self.get(caller, ref)
+        return await self._store.read(sessions.status_history, session.id)
+
+    async def dependency_graph(self, caller: Caller, ref: str) -> tuple[SessionRecord, DependencyGraph]:
+        """A session and, by id, all that it depends on, directly or through others."""
+        session = await self.get(caller, ref)
+        if caller.only_session is not None:
+            return session, {session.id: (session, ())}
+        edges = await self._store.read(sessions.dependency_ids, session.id)
+        records = {one.id: one for one in await self.get_many(edges)}
+        return session, {found: (records[found], below) for found, below in edges.items()}
 
     async def rename(self, caller: Caller, ref: str, name: object) -> None:
         session = await self.get(caller, ref)
@@ -133,17 +210,25 @@ class SessionService:
         self._changed(session)
 
     async def logs(self, caller: Caller, ref: str) -> str:
-        """The last lines that the container's main process wrote; nothing before it exists or after it is gone."""
-        session = await self.get(caller, ref)
+        """The last lines that were printed in the container; of one that is gone, what is still kept."""
+        return await self._logs(await self.get(caller, ref))
+
+    async def task_log(self, caller: Caller, task_id: str) -> str:
+        """The log of a batch session, by its id or its container's."""
+        found = await self._store.read(sessions.of_kernel, task_id)
+        return await self._logs(await self.get(caller, found or task_id))
+
+    async def _logs(self, session: SessionRecord) -> str:
         if session.kernel is None or session.is_final:
-            return ""
+            return await self._store.read(sessions.kept_log, session.id) or ""
         result = await self._call(session, "logs", {"tail": LOG_LINES})
         return str(result.get("logs", ""))
 
     async def dry_run(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
         """What would happen to this request: ``{"verdict", "reason", "estimate_s"}``. Changes nothing."""
-        request = requests.read_request({"name": "dry-run", **body})
+        request = await self._read_request({"name": "dry-run", **body})
         try:
+            caller = await self._in_project(caller, request.project)
             resolved = await self._resolve(caller, request)
         except PublicError as error:
             reason = error.reason or Reason.of("other", text=error.message)
@@ -153,47 +238,42 @@ class SessionService:
             return {"verdict": "wait", "reason": answer.reason.to_json(), "estimate_s": answer.estimate_s}
         return {"verdict": "now", "reason": None, "estimate_s": None}
 
+    async def freeze(self, caller: Caller, *, end_all: bool) -> None:
+        """Pause new sessions, for everybody; what runs goes on, unless all are to end."""
+        now = self._now()
+        value = {"admin": caller.user_name, "time": now.strftime("%Y-%m-%d %H:%M UTC")}
+        await self._store.write(settings.store, settings.FROZEN, value)
+        self._reconciler.nudge_group(None)
+        for session_id, _ in await self._store.read(sessions.live_keys) if end_all else ():
+            await self.end(caller, session_id)
+
+    async def unfreeze(self) -> None:
+        await self._store.write(settings.store, settings.FROZEN, None)
+        self._reconciler.nudge_group(None)
+
+    async def check_presets(self, caller: Caller, project: object, group: object) -> dict[str, Any]:
+        """What the caller could still start in a project, in one resource group or in all that they may use."""
+        caller = await self._in_project(caller, requests.optional_text("group", project))
+        wanted = requests.optional_text("scaling_group", group)
+        found = await self._store.read(capacity.load, owner_of(caller))
+        if wanted is not None and wanted not in found.groups:
+            names = ", ".join(found.groups) or "none"
+            raise NotFound(Reason.of("group-unknown", group=wanted, groups=names))
+        return capacity.describe(found, self._conditions.is_linked, wanted)
+
     # Jupyter kernels
 
     async def start_jupyter_kernel(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> JupyterKernelRecord:
-        session = await self.get(caller, ref)
-        spec = await self._find_kernelspec(session, body.get("kernelspec"))
-        cwd, notice = choose_cwd(session, body.get("folder"), body.get("path"))
-        secret = {"key": _key(body.get("key")), "env": _env(body.get("env"))}
-        new = NewJupyterKernel(
-            id=_jupyter_kernel_id(body.get("id")),
-            session_id=session.id,
-            kernelspec=spec.name,
-            interrupt_mode=spec.interrupt_mode,
-            secret_encrypted=self._vault.seal(json.dumps(secret)),
-            cwd=cwd,
-            notice=notice,
-        )
-        created = await self._store.write(jupyter_kernels.create, new, self._now())
-        if created is None:
-            await self._explain_no_start(caller, session, new.id)
-        assert created is not None
-        self._changed(session)
-        return created
+        return await self.start_process(await self.get(caller, ref), body)
 
     async def get_jupyter_kernel(self, caller: Caller, ref: str, jupyter_kernel_id: str) -> JupyterKernelRecord:
         return _pick(await self.get(caller, ref), jupyter_kernel_id)
 
     async def restart_jupyter_kernel(self, caller: Caller, ref: str, jupyter_kernel_id: str) -> JupyterKernelRecord:
-        session = await self.get(caller, ref)
-        process = _pick(session, jupyter_kernel_id)
-        restarted = await self._store.write(jupyter_kernels.restart, process.id)
-        if restarted is None:
-            raise _not_running(await self.get(caller, session.id))
-        self._changed(session)
-        return restarted
+        return await self.restart_process(await self.get(caller, ref), jupyter_kernel_id)
 
     async def interrupt_jupyter_kernel(self, caller: Caller, ref: str, jupyter_kernel_id: str) -> None:
-        session = await self.get(caller, ref)
-        process = _pick(session, jupyter_kernel_id)
-        if session.status is not SessionStatus.RUNNING:
-            raise _not_running(session)
-        await self._call(session, "interrupt", {"jupyter_kernel_id": process.id})
+        await self.interrupt_process(await self.get(caller, ref), jupyter_kernel_id)
 
     async def end_jupyter_kernel(self, caller: Caller, ref: str, jupyter_kernel_id: str) -> None:
         session = await self.get(caller, ref)
@@ -208,6 +288,48 @@ class SessionService:
         """A stream to a Jupyter kernel's relay. Raises ``StreamRefused``."""
         try:
             session = await self.get(caller, ref)
+        except NotFound as error:
+            raise StreamRefused(NO_SUCH, error.message) from error
+        return await self.open_relay(session, jupyter_kernel_id, generation)
+
+    # The same for a session that was looked up already
+
+    async def start_process(self, session: SessionRecord, body: Mapping[str, Any]) -> JupyterKernelRecord:
+        spec = await self._find_kernelspec(session, body.get("kernelspec"))
+        cwd, notice = choose_cwd(session, body.get("folder"), body.get("path"))
+        secret = {"key": _key(body.get("key")), "env": _env(body.get("env"))}
+        new = NewJupyterKernel(
+            id=_jupyter_kernel_id(body.get("id")),
+            session_id=session.id,
+            kernelspec=spec.name,
+            interrupt_mode=spec.interrupt_mode,
+            secret_encrypted=self._vault.seal(json.dumps(secret)),
+            cwd=cwd,
+            notice=notice,
+        )
+        created = await self._store.write(jupyter_kernels.create, new, self._now())
+        if created is None:
+            raise await self._why_no_start(session, new.id)
+        self._changed(session)
+        return created
+
+    async def restart_process(self, session: SessionRecord, jupyter_kernel_id: str) -> JupyterKernelRecord:
+        process = _pick(session, jupyter_kernel_id)
+        restarted = await self._store.write(jupyter_kernels.restart, process.id)
+        if restarted is None:
+            raise not_running((await self.get_many([session.id]))[0])
+        self._changed(session)
+        return restarted
+
+    async def interrupt_process(self, session: SessionRecord, jupyter_kernel_id: str) -> None:
+        process = _pick(session, jupyter_kernel_id)
+        if session.status is not SessionStatus.RUNNING:
+            raise not_running(session)
+        await self._call(session, "interrupt", {"jupyter_kernel_id": process.id})
+
+    async def open_relay(self, session: SessionRecord, jupyter_kernel_id: str, generation: int | None) -> AgentSocket:
+        """Raises ``StreamRefused``."""
+        try:
             process = _pick(session, jupyter_kernel_id)
         except NotFound as error:
             raise StreamRefused(NO_SUCH, error.message) from error
@@ -217,18 +339,45 @@ class SessionService:
         if session.is_final:
             raise StreamRefused(ENDED, "the session has ended")
         ended = wanted < process.generation or process.status is JupyterKernelStatus.DEAD
-        link = self._link(session)
-        if link is None or session.kernel is None:
-            raise StreamRefused(AGENT_AWAY, "not running, or the agent is away; dial again")
         endpoint = {"kind": "jupyter", "jupyter_kernel_id": process.id, "generation": wanted}
         try:
-            return await self._streams.open(link, session.kernel.id, endpoint)
+            return await self._open(session, endpoint)
         except AgentFault as error:
             raise StreamRefused(ENDED if ended else AGENT_AWAY, error.reason.code) from error
         except Unavailable as error:
-            raise StreamRefused(AGENT_AWAY, "the agent did not answer; dial again") from error
+            raise StreamRefused(AGENT_AWAY, error.message) from error
+
+    async def open_inside(self, session: SessionRecord, endpoint: dict[str, Any]) -> AgentSocket:
+        """A stream to something in a running session (``endpoint`` as in ``messages.Call``). Join or close it.
+
+        Raises ``PublicError``.
+        """
+        if session.status is not SessionStatus.RUNNING:
+            raise not_running(session)
+        try:
+            return await self._open(session, endpoint)
+        except AgentFault as error:
+            raise BadRequest(error.reason) from error
+
+    async def image_of(self, session: SessionRecord) -> ImageRecord | None:
+        """None if it is offered no more; what runs goes on."""
+        images = await self._store.read(catalog.list_images)
+        return next((image for image in images if image.name == session.image), None)
 
     # Inside
+
+    async def _outlast_namesake(self, caller: Caller, name: str) -> None:
+        """Wait while the caller's session of that name is ending: it is of no use any more, and its name is taken."""
+        found = await self._store.read(sessions.find, name, caller.user_id, any_owner=False)
+        if found is None or not found.is_ending:
+            return
+        with self._hub.subscribe(found.user_id, found.id) as subscription:
+            try:
+                async with asyncio.timeout(ENDING_PATIENCE_S):
+                    while (await self.get_many([found.id]))[0].is_ending:
+                        await subscription.changes()
+            except TimeoutError:
+                raise AlreadyExists(Reason.of("name-ending", name=name), data={"existingSessionId": found.id}) from None
 
     async def _present(self, caller: Caller, request: SessionRequest) -> SessionRecord | None:
         """The caller's live session of that name, if it will do; so a repeated request needs no free room."""
@@ -247,16 +396,47 @@ class SessionService:
                 data={"existingSessionId": present.id},
             )
 
+    async def _read_request(self, body: Mapping[str, Any]) -> SessionRequest:
+        """With the image's own name where an alias was given."""
+        request = requests.read_request(body)
+        return replace(request, image=await self._store.read(catalog.real_name, request.image))
+
+    async def _in_project(self, caller: Caller, name: str | None) -> Caller:
+        """The caller as a member of the project that is asked for, or else of the one they prefer."""
+        projects = await self._store.read(people.usable_projects, caller.user_id)
+        wanted = next(iter(projects), people.DEFAULT) if name is None else name
+        if wanted not in projects:
+            raise NotFound(Reason.of("project-unknown", project=wanted, projects=", ".join(projects) or "none"))
+        return replace(caller, project_id=projects[wanted])
+
     async def _resolve(self, caller: Caller, request: SessionRequest) -> Resolved:
         offer = await self._store.read(_load_offer, caller, request.group)
         return requests.resolve(
             request, offer, caller.user_id, allow_unsafe_runtime=self._conditions.allow_unsafe_runtime
         )
 
-    def _new_session(self, caller: Caller, request: SessionRequest, resolved: Resolved) -> NewSession:
+    async def _find_dependencies(self, caller: Caller, request: SessionRequest) -> tuple[SessionId, ...]:
+        """The caller's own sessions. Refuses those that are missing, and those that have failed already."""
+        found = {}
+        for ref in request.dependencies:
+            one = await self._store.read(sessions.find, ref, caller.user_id, any_owner=False)
+            if one is None:
+                raise NotFound(Reason.of("not-found", kind="session", name=ref), title="No such session.")
+            if one.result is SessionResult.FAILURE:
+                raise BadRequest(lifecycle.dependency_failed(lifecycle.Dependency(one.name, one.status, one.result)))
+            found[one.id] = one
+        return tuple(found)
+
+    def _seal(self, text: str | None) -> str | None:
+        return None if text is None else self._vault.seal(text)
+
+    def _new_session(
+        self, caller: Caller, request: SessionRequest, resolved: Resolved, depends_on: tuple[SessionId, ...]
+    ) -> NewSession:
+        starts_at = request.starts_at
         return NewSession(
             name=request.name,
-            type="interactive",
+            type=request.kind,
             user_id=caller.user_id,
             access_key=caller.access_key,
             domain=caller.domain,
@@ -269,6 +449,18 @@ class SessionService:
             shm_bytes=resolved.shm_bytes,
             mounts=resolved.mounts,
             environ_encrypted=self._vault.seal(json.dumps(dict(request.environ))),
+            manager_access=request.manager_access,
+            tag=request.tag,
+            starts_at=self._now() + starts_at if isinstance(starts_at, timedelta) else starts_at,
+            command=request.command,
+            bootstrap_encrypted=self._seal(request.bootstrap),
+            callback_encrypted=self._seal(request.callback_url),
+            preopen_ports=request.preopen_ports,
+            resource_opts=request.resource_opts,
+            route_path=request.route.path if request.route else None,
+            route_port=request.route.port if request.route else None,
+            doors=request.doors,
+            depends_on=depends_on,
         )
 
     async def _await_running(self, session: SessionRecord, max_wait_s: float, *, is_new: bool) -> Created:
@@ -283,17 +475,16 @@ class SessionService:
         return Created(session, session.status, is_new)
 
     async def _verdict(self, caller: Caller, resolved: Resolved) -> object:
-        key = (caller.domain, caller.project_id, caller.user_id, caller.access_key)
-        state: GroupState | None = await self._store.read(placements.load_group, resolved.group, [key])
+        owner = owner_of(caller)
+        state: GroupState | None = await self._store.read(placements.load_group, resolved.group, [owner])
         assert state is not None
         snapshot = scheduling.take_snapshot(state, self._conditions, self._now())
         excluded = scheduling.exclusions(state, self._conditions, resolved, caller.user_id)
-        asked = scheduling.candidate(new_session_id(), caller.access_key, resolved, self._now(), excluded)
+        asked = scheduling.candidate(new_session_id(), owner, resolved, self._now(), excluded)
         return await asyncio.to_thread(verdict, snapshot, scheduling.group_policy(state.group), asked)
 
     async def _find_kernelspec(self, session: SessionRecord, name: object) -> KernelSpecFacts:
-        images = {image.name: image for image in await self._store.read(catalog.list_images)}
-        image = images.get(session.image)
+        image = await self.image_of(session)
         specs = image.kernelspecs if image else ()
         for spec in specs:
             if spec.name == name:
@@ -301,20 +492,29 @@ class SessionService:
         names = ", ".join(spec.name for spec in specs) or "none"
         raise BadRequest(Reason.of("no-kernelspec", image=session.image, kernelspec=name, names=names))
 
-    async def _explain_no_start(self, caller: Caller, session: SessionRecord, jupyter_kernel_id: str) -> None:
+    async def _why_no_start(self, session: SessionRecord, jupyter_kernel_id: str) -> BadRequest:
         found = await self._store.read(jupyter_kernels.find, jupyter_kernel_id)
         if found is not None and found.session_id != session.id:
-            raise bad_value("id", jupyter_kernel_id, "an id that is not in use")
-        raise _not_running(await self.get(caller, session.id))
+            return bad_value("id", jupyter_kernel_id, "an id that is not in use")
+        return not_running((await self.get_many([session.id]))[0])
 
     async def _call(self, session: SessionRecord, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        link, kernel_id = self._reach(session)
+        try:
+            return await link.call(method, {"kernel_id": kernel_id, **params}, CALL_TIMEOUT_S)
+        except AgentFault as error:
+            raise BadRequest(error.reason) from error
+
+    async def _open(self, session: SessionRecord, endpoint: dict[str, Any]) -> AgentSocket:
+        """A stream into the session. Raises ``AgentFault`` or ``Unavailable``."""
+        link, kernel_id = self._reach(session)
+        return await self._streams.open(link, kernel_id, endpoint)
+
+    def _reach(self, session: SessionRecord) -> tuple[AgentLink, KernelId]:
         link = self._link(session)
         if link is None or session.kernel is None:
             raise Unavailable(f"The agent of session {session.name} is not connected just now. Try again.")
-        try:
-            return await link.call(method, {"kernel_id": session.kernel.id, **params}, CALL_TIMEOUT_S)
-        except AgentFault as error:
-            raise BadRequest(error.reason) from error
+        return link, session.kernel.id
 
     def _link(self, session: SessionRecord) -> AgentLink | None:
         return self._registry.link(session.kernel.agent_id) if session.kernel else None
@@ -340,17 +540,18 @@ def choose_cwd(session: SessionRecord, folder: object, path: object) -> tuple[st
 
 
 def _load_offer(conn: Connection, caller: Caller, group: str) -> Offer:
-    key = (caller.domain, caller.project_id, caller.user_id, caller.access_key)
-    state = placements.load_group(conn, group, [key], with_pending=False)
+    owner = owner_of(caller)
+    state = placements.load_group(conn, group, [owner], with_pending=False)
     return Offer(
-        groups=catalog.list_groups(conn),
+        groups=groups.usable(conn, [scope for _, scope in owner.scopes()]),
         agents=state.agents if state else (),
-        images=catalog.list_images(conn),
+        images=catalog.list_images(conn, caller.user_id),
         presets=catalog.list_presets(conn),
-        limits=state.limits[caller.access_key] if state else (),
+        limits=state.limits[owner] if state else (),
         used=state.used if state else {},
-        vfolders=accounts.list_vfolders(conn, caller.user_id),
+        vfolders=vfolders.visible(conn, Viewer(caller.user_id), [FolderStatus.READY]),
         occupants=state.occupants if state else {},
+        frozen=settings.frozen(conn),
     )
 
 
@@ -361,7 +562,7 @@ def _pick(session: SessionRecord, jupyter_kernel_id: str) -> JupyterKernelRecord
     raise NotFound(Reason.of("not-found", kind="Jupyter kernel", name=jupyter_kernel_id), title="No such kernel.")
 
 
-def _not_running(session: SessionRecord) -> BadRequest:
+def not_running(session: SessionRecord) -> BadRequest:
     return BadRequest(Reason.of("not-running", name=session.name, status=session.status.value))
 
 

@@ -29,28 +29,37 @@ class Views:
         return {
             "id": record.id,
             "name": record.name,
-            "type": record.type,
+            "type": record.type.value,
+            "tag": record.tag,
             "domainName": record.domain,
             "groupId": record.project_id,
             "userId": record.user_id,
             "image": record.image,
             "lang": record.image,
+            "registry": "",
             "architecture": record.architecture,
             "resourceGroup": record.resource_group,
             "status": record.status.value,
+            "result": record.result.value,
             "statusInfo": reason.slug,
-            "statusData": {"reason": reason.to_json()},
+            "statusData": _status_data(record, reason),
             "age": int((ended_at - record.created_at).total_seconds() * 1000),
             "creationTime": record.created_at.isoformat(),
             "terminationTime": record.terminated_at.isoformat() if record.terminated_at else None,
             "occupiedSlots": json.dumps(occupied),
             "occupyingSlots": json.dumps(occupied),
+            "occupiedShares": "{}",
             "requestedSlots": json.dumps(slots),
+            "memoryLimit": int(record.slots["mem"]) // 1024,  # KiB, for the oldest clients
             "environ": "{}",  # may hold secrets: never shown
-            "resourceOpts": json.dumps({"shmem": str(record.shm_bytes)}),
+            "resourceOpts": json.dumps({**record.resource_opts, "shmem": str(record.shm_bytes)}),
+            "startsAt": record.starts_at.isoformat() if record.starts_at else None,
+            "startupCommand": record.command,
+            "preopenPorts": list(record.preopen_ports),
             "containerId": kernel.id if kernel else None,
+            "exitCode": kernel.exit_code if kernel else None,
             "numQueriesExecuted": 0,
-            "lastStat": None,
+            "lastStat": self.final_stats(record) if record.is_final else None,
             "idleChecks": {},
             "reason": reason.to_json(),
             "queue": self._queue(record),
@@ -60,10 +69,19 @@ class Views:
             "unreachable": unreachable,
             "slots": slots,
             "mounts": [{"name": m.name, "target": m.target, "read_only": m.read_only} for m in record.mounts],
+            "managerAccess": record.manager_access,
+            "route": {"path": record.route_path, "port": record.route_port} if record.route_path else None,
+            "doors": list(record.doors),
             "jupyterKernels": [jupyter_kernel_view(one) for one in record.jupyter_kernels],
             "liveStat": self._live_stat(record),
             "progress": _progress(record),
         }
+
+    def final_stats(self, record: SessionRecord) -> dict[str, Any]:
+        """What it used, as Backend.AI tells at the end of a session: the newest that is known."""
+        kernel = record.kernel
+        figures = kernel and (kernel.stats or self._registry.stats(kernel.agent_id, kernel.id))
+        return {"status": "terminated", **(_final_stats(figures, record) if figures else {})}
 
     def _reason(self, record: SessionRecord, *, unreachable: bool) -> Reason:
         if record.status is SessionStatus.PENDING:
@@ -88,6 +106,37 @@ class Views:
         if stats is None:
             return None
         return {name: stats.get(name) for name in ("cpu_used_s", "mem_used_bytes", "mem_limit_bytes")}
+
+
+_PREDICATES = {"starts-at": "reserved_time", "dependency": "dependencies", "sessions-wait": "concurrency"}
+
+
+def _status_data(record: SessionRecord, reason: Reason) -> dict[str, Any]:
+    """Our reason, and what Backend.AI's clients look for: what the scheduler found, and how it ended."""
+    data: dict[str, Any] = {"reason": reason.to_json()}
+    if record.status is SessionStatus.PENDING:
+        name = _PREDICATES.get(reason.code, f"{reason.params.get('level', 'keypair')}_resource_limit")
+        failed = [{"name": name, "msg": reason.text}] if reason.slug == "predicate-checks-failed" else []
+        data["scheduler"] = {"retries": record.attempts, "msg": reason.text, "failed_predicates": failed}
+    if record.is_final and record.kernel is not None:
+        data["kernel"] = data["session"] = {"exit_code": record.kernel.exit_code}
+    return data
+
+
+def _final_stats(figures: Mapping[str, float], record: SessionRecord) -> dict[str, Any]:
+    stats: dict[str, Any] = {"version": 2}
+    if "cpu_used_s" in figures:
+        used = f"{1000 * figures['cpu_used_s']:.3f}"
+        stats["cpu_used"] = {"current": used, "capacity": None, "pct": None, "unit_hint": "msec"}
+    if "mem_used_bytes" in figures:
+        used_bytes, limit_bytes = int(figures["mem_used_bytes"]), int(record.slots["mem"])
+        stats["mem"] = {
+            "current": str(used_bytes),
+            "capacity": str(limit_bytes),
+            "pct": f"{100 * used_bytes / limit_bytes:.2f}",
+            "unit_hint": "bytes",
+        }
+    return stats
 
 
 def jupyter_kernel_view(record: JupyterKernelRecord) -> dict[str, Any]:

@@ -1,14 +1,15 @@
-"""Turns what the database says into what an agent is told: ``KernelWant``. Pure, but for opening sealed secrets."""
+"""Turns what the database says into what an agent is told: ``KernelWant``. Pure, but for secrets opened and made."""
 
 import json
 
 from bai_jupyter.common.messages import JupyterKernelWant, KernelWant
 from bai_jupyter.common.statuses import JupyterKernelStatus, Target
+from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
 
 
-def kernel_want(session: SessionRecord, vault: Vault) -> KernelWant:
+def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens) -> KernelWant:
     """What the agent should have for this session, which must have a kernel."""
     assert session.kernel is not None
     processes = [] if session.target is Target.TERMINATED else session.jupyter_kernels
@@ -24,6 +25,11 @@ def kernel_want(session: SessionRecord, vault: Vault) -> KernelWant:
         environ={**json.loads(vault.open(session.environ_encrypted)), **_own_environ(session)},
         mounts=list(session.mounts),
         jupyter_kernels=[_jupyter_kernel_want(one, vault) for one in processes if _is_wanted(one)],
+        bootstrap=vault.open(session.bootstrap_encrypted) if session.bootstrap_encrypted else None,
+        command=session.command,
+        restarts=session.restarts,
+        doors=list(session.doors),
+        access_token=tokens.issue(session),
     )
 
 
@@ -53,6 +59,7 @@ def _own_environ(session: SessionRecord) -> dict[str, str]:
         "BACKENDAI_KERNEL_ID": session.kernel.id,
         "BACKENDAI_KERNEL_IMAGE": session.image,
         "BACKENDAI_ACCESS_KEY": session.access_key,
+        "BACKENDAI_PREOPEN_PORTS": ",".join(map(str, session.preopen_ports)),
         "BACKENDAI_CLUSTER_SIZE": "1",
         "BACKENDAI_CLUSTER_ROLE": "main",
         "BACKENDAI_CLUSTER_HOST": "main1",

@@ -3,9 +3,13 @@
 import asyncio
 import os
 import socket
+import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -92,7 +96,7 @@ async def test_a_container_reaches_no_port_of_the_host(docker_bench: Any, docker
         await firewall.remove(docker_bench.runtime.bridge)
         code, output = await docker_bench.run(want, ref, ask)
         assert (code, output.strip()) == (0, "hello")
-        assert await firewall.ensure(docker_bench.runtime.bridge) == []
+        assert await firewall.ensure(docker_bench.runtime.bridge, firewall.Policy()) == []
         code, _ = await docker_bench.run(want, ref, ask)
         assert code != 0
 
@@ -100,11 +104,44 @@ async def test_a_container_reaches_no_port_of_the_host(docker_bench: Any, docker
 async def test_the_firewall_is_put_up_once_and_taken_down_whole(docker_bench: Any) -> None:
     bridge = docker_bench.runtime.bridge
     before = await _rules(bridge)
-    assert before
-    await firewall.ensure(bridge)
+    assert {program for program, _ in before} == {"iptables", "ip6tables"}
+    await firewall.ensure(bridge, firewall.Policy())
     assert await _rules(bridge) == before
     await docker_bench.runtime.cleanup()
     assert await _rules(bridge) == []
+
+
+async def test_private_networks_and_the_metadata_address_are_refused_but_for_exceptions(
+    docker_bench: Any, neighbour: Any
+) -> None:
+    want, ref = await docker_bench.launch()
+    bridge = docker_bench.runtime.bridge
+
+    async def answer_of(address: IPv4Address, port: int = 80) -> str:
+        return (await docker_bench.run(want, ref, f"nc -w 5 {address} {port} </dev/null 2>&1"))[1].strip()
+
+    async def allow(*networks: str) -> None:
+        assert await firewall.ensure(bridge, firewall.Policy(allowed=tuple(map(IPv4Network, networks)))) == []
+
+    for address in neighbour.addresses:
+        assert "hello" not in await answer_of(address)
+    await allow(f"{neighbour.addresses[0]}/32")
+    assert [await answer_of(address) == "hello" for address in neighbour.addresses] == [True, False, False]
+    await firewall.ensure(bridge, firewall.Policy(blocked=()))
+    # All of them do answer: so the rules are what closes them.
+    assert [await answer_of(address) for address in neighbour.addresses] == ["hello"] * 3
+
+
+async def test_a_name_server_in_a_blocked_network_is_reached_at_its_port_alone(
+    docker_bench: Any, neighbour: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    resolver = neighbour.addresses[0]
+    (tmp_path / "resolv.conf").write_text(f"nameserver {resolver}\nnameserver 127.0.0.53\nnameserver fd00::1\n")
+    monkeypatch.setattr(firewall, "_RESOLVER_FILES", (tmp_path / "resolv.conf",))
+    want, ref = await docker_bench.launch()
+    assert await firewall.ensure(docker_bench.runtime.bridge, firewall.Policy()) == []
+    _, output = await docker_bench.run(want, ref, f"nc -w 5 {resolver} 53 </dev/null; nc -w 5 {resolver} 80 </dev/null")
+    assert output.count("hello") == 1
 
 
 async def test_an_open_network_is_refused_where_that_is_asked(
@@ -236,7 +273,92 @@ def _listener() -> Iterator[tuple[int, list[str]]]:
             thread.join()
 
 
-async def _rules(bridge: str) -> list[str]:
-    process = await asyncio.create_subprocess_exec("iptables", "-S", stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    return [line for line in out.decode().splitlines() if f"{bridge.upper()}-" in line]
+@dataclass
+class Neighbour:
+    """A machine on another network of the host, greeting at ports 53 and 80 of these addresses."""
+
+    addresses: tuple[IPv4Address, ...]
+
+
+@pytest.fixture
+def neighbour(docker_bench: Any) -> Iterator[Neighbour]:
+    """In a network namespace, behind a pair of interfaces: to a container it is a machine of the local network."""
+    addresses = tuple(map(IPv4Address, ("10.213.77.2", "192.168.213.2", "169.254.169.254")))
+    name = docker_bench.runtime.bridge
+    outer, inner = f"{name[:12]}-o", f"{name[:12]}-i"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    inside = ["ip", "netns", "exec", name]
+    servers = []
+    try:
+        for command in (
+            ["ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", name],
+            ["ip", "addr", "add", "10.213.77.1/24", "dev", outer],
+            ["ip", "link", "set", outer, "up"],
+            [*inside, "ip", "addr", "add", "10.213.77.2/24", "dev", inner],
+            *([*inside, "ip", "addr", "add", f"{one}/32", "dev", inner] for one in addresses[1:]),
+            [*inside, "ip", "link", "set", inner, "up"],
+            [*inside, "ip", "route", "add", "default", "via", "10.213.77.1"],
+            *(["ip", "route", "add", str(one), "via", "10.213.77.2"] for one in addresses[1:]),
+        ):
+            subprocess.run(command, check=True)
+        for port in ("53", "80"):
+            greet = [*inside, "busybox", "nc", "-ll", "-p", port, "-e", "/bin/echo", "hello"]
+            servers.append(subprocess.Popen(greet))
+        _await_greeting(addresses)
+        yield Neighbour(addresses)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+        subprocess.run(["ip", "link", "del", outer], check=False)  # its routes and the other end go with it
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def _await_greeting(addresses: Iterable[IPv4Address]) -> None:
+    deadline = time.monotonic() + 10
+    for address in addresses:
+        for port in (53, 80):
+            while True:
+                with suppress(OSError), socket.create_connection((str(address), port), timeout=5) as connection:
+                    assert connection.recv(16) == b"hello\n"
+                    break
+                assert time.monotonic() < deadline, f"{address} does not greet at {port}"
+
+
+async def _rules(bridge: str) -> list[tuple[str, str]]:
+    found = []
+    for program in ("iptables", "ip6tables"):
+        process = await asyncio.create_subprocess_exec(program, "-S", stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        found += [(program, line) for line in out.decode().splitlines() if f"{bridge.upper()}-" in line]
+    return found
+
+
+async def test_an_image_of_a_container_has_its_files_and_nothing_that_we_had_given_it(
+    docker_bench: Any, docker_client: Any, minimal_image: str
+) -> None:
+    secret = 'a "secret" $HOME \\'
+    wanted = docker_bench.want(environ={"TOKEN": secret, "PATH": "/elsewhere:/bin"})
+    want, ref = await docker_bench.launch(wanted)
+    await docker_bench.run(want, ref, "echo kept > /tmp/kept; echo gone > /home/work/gone")
+    name = f"bai-user/test-{want.kernel_id[:8]}/my-work:1"
+    try:
+        facts = await docker_bench.runtime.commit(ref, name)
+        assert (facts.name, [spec.name for spec in facts.kernelspecs]) == (name, ["demo"])
+        made, base = (docker_client.api.inspect_image(one) for one in (name, minimal_image))
+        assert (await docker_bench.runtime.inspect(ref)).running
+        environ = dict(line.split("=", 1) for line in made["Config"]["Env"])
+        assert (environ["TOKEN"], environ["PATH"], environ["BACKENDAI_SESSION_ID"]) == ("", "/usr/local/bin:/bin", "")
+        kept = {key: value for key, value in made.items() if key != "ContainerConfig"}  # engines before 26 keep it
+        assert "secret" not in str(kept)
+        assert (made["Config"]["WorkingDir"], made["Config"]["User"]) == (base["Config"]["WorkingDir"] or "/", "0")
+        assert not made["Config"]["Labels"]["bai.kernel-id"]
+        assert [found.kernel_id for found in await docker_bench.runtime.list_ours()] == [want.kernel_id]
+
+        again, ref = await docker_bench.launch(docker_bench.want(image=name))
+        assert await docker_bench.run(again, ref, "cat /tmp/kept; ls /home/work") == (0, "kept\n")
+        await docker_bench.runtime.remove(ref)
+    finally:
+        await docker_bench.runtime.remove_image(name)
+    await docker_bench.runtime.remove_image(name)  # gone: no failure
+    assert not docker_client.images.list(name)

@@ -24,16 +24,19 @@ async def test_a_container_is_created_then_started_then_removed(bench: Any) -> N
     assert running is not None
     assert running.running
     assert running.started_at is not None
+    assert not await bench.runtime.is_ending(ref)
 
     await bench.runtime.stop(ref)
     stopped = await bench.runtime.inspect(ref)
     assert stopped is not None
     assert not stopped.running
     assert stopped.exit_code is not None
+    assert await bench.runtime.is_ending(ref)
 
     await bench.runtime.remove(ref)
     assert await bench.runtime.inspect(ref) is None
     await bench.runtime.remove(ref)  # again: does nothing
+    assert await bench.runtime.is_ending(ref)
 
 
 async def test_create_and_start_may_be_repeated(bench: Any) -> None:

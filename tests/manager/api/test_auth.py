@@ -130,7 +130,7 @@ async def test_fault_of_ours_is_a_500_without_details(manager, admin, monkeypatc
     def explode(_conn):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("bai_jupyter.manager.db.catalog.list_groups", explode)
+    monkeypatch.setattr("bai_jupyter.manager.db.groups.list_groups", explode)
     answer = await admin.call("GET", "/resource-groups")
     assert answer.status == 500
     assert b"secret detail" not in answer.body

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bai_jupyter.common.slots import ResourceSlots
-from bai_jupyter.manager.db import accounts, admission
+from bai_jupyter.manager.db import admission, policies
 
 
 @pytest.mark.asyncio
@@ -21,8 +21,8 @@ async def test_from_create_to_the_end(agent, admin):
     assert view["mounts"] == [{"name": "home", "target": "/home/work/home", "read_only": False}]
     assert (await admin.get("/agents"))["agents"][0]["used"] == view["slots"]
 
-    ended = await admin.call("DELETE", "/session/my-work?forced=true")
-    assert (ended.status, ended.json) == (200, {"stats": {"status": "terminated"}})
+    ended = await admin.call("DELETE", "/session/my-work")
+    assert (ended.status, ended.json["stats"]["status"]) == (200, "terminated")
     view = await admin.until_status(created["sessionId"], "TERMINATED")
     assert view["reason"]["text"] == "Ended by admin."
     assert (await admin.get("/agents"))["agents"][0]["used"] == {}
@@ -60,7 +60,7 @@ async def test_hundred_at_once_where_there_is_room_for_eight(agent, admin, helpe
 @pytest.mark.asyncio
 async def test_quota_is_never_passed_under_load(manager, agent, admin, helpers):
     limits = ResourceSlots.parse({"cpu": 3})
-    await manager.store.write(accounts.set_policy, "default", limits, None, ResourceSlots())
+    await manager.store.write(policies.change, "default", {"total_slots": limits})
     await asyncio.gather(*(admin.create(f"work-{number}") for number in range(20)))
 
     async def settled():
@@ -101,7 +101,24 @@ async def test_twenty_of_one_name_are_one_session(agent, admin):
         ({"image": "no/such:image"}, 404, "image-unknown"),
         ({"name": "x"}, 400, "bad-value"),
         ({"name": "../../etc"}, 400, "bad-value"),
+        ({"type": "inference"}, 400, "bad-value"),
         ({"type": "batch"}, 400, "bad-value"),
+        ({"startupCommand": "date"}, 400, "bad-value"),
+        ({"clusterSize": 2}, 400, "bad-value"),
+        ({"maxWaitSeconds": -1}, 400, "bad-value"),
+        ({"maxWaitSeconds": 1e99}, 400, "bad-value"),
+        ({"config": {"agentList": ["lab-1"]}}, 400, "bad-value"),
+        ({"starts_at": "tomorrow"}, 400, "bad-value"),
+        ({"starts_at": "999999999d"}, 400, "bad-value"),
+        ({"dependencies": ["nothing"]}, 404, "not-found"),
+        ({"dependencies": "nothing"}, 400, "bad-value"),
+        ({"tag": "x" * 65}, 400, "bad-value"),
+        ({"callback_url": "ftp://example.com/"}, 400, "bad-value"),
+        ({"callback_url": "https://user:secret@example.com/"}, 400, "bad-value"),
+        ({"bootstrap_script": 5}, 400, "bad-value"),
+        ({"config": {"preopen_ports": [80]}}, 400, "bad-value"),
+        ({"config": {"preopen_ports": "8080"}}, 400, "bad-value"),
+        ({"config": {"resource_opts": {"shmem": []}}}, 400, "bad-value"),
         ({"config": {"scalingGroup": "nowhere"}}, 404, "group-unknown"),
         ({"config": {"preset": "huge"}}, 404, "preset-unknown"),
         ({"config": {"resources": {"cpu": "99"}}}, 400, "too-big"),
@@ -121,6 +138,8 @@ async def test_refusals_leave_nothing_behind(agent, admin, change, status, code)
     answer = await admin.call("POST", "/session", {"name": "my-work", "image": agent.facts["images"][0].name, **change})
     assert (answer.status, answer.json["data"]["reason"]["code"]) == (status, code)
     assert (await admin.get("/sessions"))["sessions"] == []
+    if code == "not-found":
+        return  # a dry run asks for room only
     dry = (
         await admin.post(
             "/resource/dry-run", {"name": "my-work", "image": agent.facts["images"][0].name, **change}, 200
@@ -134,7 +153,7 @@ async def test_refusals_leave_nothing_behind(agent, admin, change, status, code)
 @pytest.mark.asyncio
 async def test_more_than_the_policy_allows_is_refused_with_figures(manager, agent, admin):
     limits = ResourceSlots.parse({"mem": "1g"})
-    await manager.store.write(accounts.set_policy, "default", limits, None, ResourceSlots())
+    await manager.store.write(policies.change, "default", {"total_slots": limits})
     body = {"name": "my-work", "image": agent.facts["images"][0].name, "config": {"resources": {"cpu": 1, "mem": "3g"}}}
     answer = await admin.call("POST", "/session", body)
     assert answer.status == 412
@@ -240,5 +259,5 @@ async def test_writes_are_in_the_audit_trail(manager, agent, admin):
         ("POST image:manage", 201),
         ("POST session:create", 201),
         ("POST session:create", 400),
-        ("DELETE session:control", 200),
+        ("DELETE session:end", 200),
     ]

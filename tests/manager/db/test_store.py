@@ -3,33 +3,42 @@
 import asyncio
 import sqlite3
 from datetime import UTC, datetime
+from importlib.resources import as_file, files
 
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bai_jupyter.common.errors import BadRequest, Unavailable
 from bai_jupyter.common.slots import ResourceSlots
-from bai_jupyter.manager.db import admission
+from bai_jupyter.manager.db import accounts, admission, engines, groups, people
 from bai_jupyter.manager.db import tables as t
-from bai_jupyter.manager.db.store import Store, StoreClosed
+from bai_jupyter.manager.db.store import Store, StoreClosed, migrate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path, postgresql):
+    return f"sqlite:///{tmp_path / 'manager.db'}" if request.param == "sqlite" else postgresql.new_database()
+
+
 @pytest_asyncio.fixture
-async def store(tmp_path):
-    one = Store(f"sqlite:///{tmp_path / 'manager.db'}")
+async def store(url):
+    one = Store(url)
     await one.open()
     yield one
     await one.close()
 
 
 def add_domain(conn, name):
-    conn.execute(t.domains.insert().values(name=name, is_active=True))
+    people.add_domain(conn, name, {}, NOW)
 
 
 def names(conn):
@@ -44,10 +53,51 @@ async def test_migrations_make_the_tables_that_the_code_describes(store):
     assert await store.read(differences) == []
 
 
+BEFORE_0003 = """
+INSERT INTO resource_policies (name, total_slots, default_slots) VALUES ('default', '{}', '{}');
+INSERT INTO domains (name, is_active) VALUES ('default', true);
+INSERT INTO projects (id, name, domain, is_active) VALUES ('p1', 'default', 'default', true);
+INSERT INTO resource_groups (name, selection, sequencer, is_active) VALUES ('default', 'dispersed', 'fifo', true);
+INSERT INTO users (id, name, role, domain, project_id, is_active, created_at) VALUES
+    ('u1', 'admin', 'superadmin', 'default', 'p1', true, '2026-01-01 00:00:00'),
+    ('u2', 'gone', 'user', 'default', 'p1', false, '2026-01-01 00:00:00');
+INSERT INTO keypairs (access_key, secret_encrypted, user_id, is_active, resource_policy, created_at) VALUES
+    ('A1', 'x', 'u1', true, 'default', '2026-01-01 00:00:00'),
+    ('A2', 'x', 'u2', true, 'default', '2026-01-01 00:00:00');
+"""
+
+
 @pytest.mark.asyncio
-async def test_opening_twice_changes_nothing(store, tmp_path):
+async def test_people_of_an_older_database_keep_their_places(url):
+    store = Store(url)
+    await store.write(migrate, "0002")
+
+    def fill(conn):
+        for statement in BEFORE_0003.strip().split(";")[:-1]:
+            conn.exec_driver_sql(statement)
+
+    await store.write(fill)
+    await store.open()
+    admin = await store.read(accounts.find_keypair, "A1")
+    assert (admin.is_active, admin.role, admin.email, admin.rate_limit) == (True, "superadmin", "admin@localhost", None)
+    gone = await store.read(accounts.find_keypair, "A2")
+    assert (gone.is_active, gone.role) == (False, "user")
+    assert await store.read(people.usable_projects, "u1") == {"default": "p1"}
+    usable = await store.read(groups.usable, ["domain:default"])
+    assert [(group.name, group.allowed_session_types) for group in usable] == [
+        ("default", ("interactive", "batch", "inference"))
+    ]
+    assert usable[0].created_at.year >= 2026
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_opening_again_changes_nothing(url):
+    store = Store(url)
+    await store.open()
     await store.write(add_domain, "a")
-    again = Store(f"sqlite:///{tmp_path / 'manager.db'}")
+    await store.close()
+    again = Store(url)
     await again.open()
     assert await again.read(names) == ["a"]
     await again.close()
@@ -68,8 +118,18 @@ async def test_a_unit_that_raises_leaves_nothing(store):
 async def test_reads_see_what_was_written_and_cannot_write(store):
     await store.write(add_domain, "a")
     assert await store.read(names) == ["a"]
-    with pytest.raises(sa.exc.OperationalError, match="readonly"):
+    with pytest.raises(sa.exc.DBAPIError, match=r"readonly|read-only"):
         await store.read(add_domain, "b")
+
+
+@pytest.mark.asyncio
+async def test_what_postgresql_cannot_hold_is_the_callers_fault(postgresql_url):
+    store = Store(postgresql_url)
+    await store.open()
+    for work in (store.write, store.read):
+        with pytest.raises(BadRequest, match="NUL character"):
+            await work(lambda conn: conn.execute(sa.select(t.domains).where(t.domains.c.name == "a\0")).all())
+    await store.close()
 
 
 @pytest.mark.asyncio
@@ -108,15 +168,48 @@ async def test_moments_come_back_aware(store):
 
 
 def test_other_databases_are_refused_by_name():
-    with pytest.raises(ValueError, match="postgresql"):
-        Store("postgresql://host/db")
+    with pytest.raises(ValueError, match="'mysql' is not supported; use one of postgresql, sqlite"):
+        Store("mysql://host/db")
 
 
 @pytest.mark.asyncio
-async def test_wal_is_on(store, tmp_path):
+async def test_wal_is_on(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'manager.db'}")
+    await store.open()
+    await store.close()
     connection = sqlite3.connect(tmp_path / "manager.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+@pytest.mark.asyncio
+async def test_one_manager_for_each_database(postgresql, monkeypatch):
+    monkeypatch.setattr(engines, "_LEADER_TIMEOUT_S", 0.1)
+    url = postgresql.new_database()
+    first, second = Store(url), Store(url)
+    await first.open()
+    with pytest.raises(engines.AlreadyLed, match="another manager runs on database"):
+        await second.open()
+    await first.close()
+    await second.open()
+    await second.close()
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_away_is_said_and_found_again(own_postgresql):
+    store = Store(own_postgresql.new_database())
+    await store.open()
+    await store.write(add_domain, "a")
+    own_postgresql.stop()
+    try:
+        for work in (store.read(names), store.write(add_domain, "b")):
+            with pytest.raises(Unavailable, match="The database does not answer"):
+                await work
+    finally:
+        own_postgresql.start()
+    await store.write(add_domain, "b")
+    assert await store.read(names) == ["a", "b"]
+    await store.close()
 
 
 @given(st.dictionaries(st.sampled_from(["cpu", "mem", "cuda.shares"]), st.integers(1, 10**12)))
@@ -135,3 +228,48 @@ async def test_recount_corrects_a_wrong_counter(store):
     await store.write(lambda conn: conn.execute(t.counters.insert().values(scope="agent:x", slot="cpu", used=5)))
     assert await store.write(admission.recount) == ["cpu of agent:x was 5, is 0"]
     assert await store.write(admission.recount) == []
+
+
+@pytest.mark.asyncio
+async def test_what_ran_before_an_upgrade_holds_its_agent_after_it(tmp_path):
+    """Revision 0006 counts what a kernel holds of its agent apart from what it holds of its owner."""
+    url = f"sqlite:///{tmp_path / 'manager.db'}"
+    with as_file(files("bai_jupyter.manager.db") / "migrations") as scripts:
+        engine = sa.create_engine(url)
+        with engine.begin() as conn:
+            config = Config()
+            config.set_main_option("script_location", str(scripts))
+            config.set_main_option("path_separator", "os")
+            config.attributes["connection"] = conn
+            command.upgrade(config, "0002")
+            fill_with_a_running_session(conn)
+        engine.dispose()
+    store = Store(url)
+    await store.open()
+    held = await store.read(lambda conn: conn.execute(sa.select(t.kernels.c.id, t.kernels.c.holds_agent)).all())
+    assert sorted(held) == [("ended", False), ("runs", True)]
+    assert await store.write(admission.recount) == []
+    await store.close()
+
+
+def fill_with_a_running_session(conn):
+    slots = {"cpu": "1"}
+    scopes = ["agent:x", "domain:x", "keypair:x", "project:x", "user:x"]
+    old = sa.MetaData()
+    old.reflect(conn)
+    for name in ("domains", "projects", "users", "keypairs", "resource_groups", "agents"):
+        put(conn, old.tables[name])
+    put(conn, old.tables["sessions"], id="s", slots=slots, kernel_id="runs", status="RUNNING")
+    for kernel_id, holds in (("runs", True), ("ended", False)):
+        put(conn, old.tables["kernels"], id=kernel_id, session_id="s", holds_slots=holds)
+    for scope in scopes:
+        for slot in ("cpu", admission.SESSIONS):
+            put(conn, old.tables["counters"], scope=scope, slot=slot, used=1000 if slot == "cpu" else 1)
+
+
+def put(conn, table, **given):
+    """A row with what is given, and with something in every other column that needs something."""
+    kinds = [(sa.Boolean, True), (sa.Integer, 0), (sa.DateTime, NOW), (sa.JSON, {}), (sa.String, "x")]
+    needed = {column.name: column.type for column in table.columns if not column.nullable}
+    values = {name: next(value for kind, value in kinds if isinstance(one, kind)) for name, one in needed.items()}
+    conn.execute(table.insert().values(**{**values, **given}))

@@ -187,6 +187,20 @@ def test_starts_at(make, in_s, time):
     assert waiting.estimate_s == in_s
 
 
+def test_dependency(make):
+    waiting = waits(make, agents=[make.agent("a", EIGHT_CPUS)], request={"cpu": 1}, waits_for=("step-1", "running"))
+    assert waiting.reason.text == "Starts after step-1 succeeds; it is running."
+    assert waiting.estimate_s is None
+
+
+def test_what_waits_for_another_session_holds_nobody_back(make):
+    policy = replace(make.fill, head_of_line_skips=0)
+    first = replace(make.session("first", {"cpu": 8}, age_s=100), waits_for=("step-1", "pending"))
+    plan = schedule(make.snapshot([make.agent("a", EIGHT_CPUS)], [first, make.session("next", {"cpu": 8})]), policy)
+    assert [placement.session_id for placement in plan.placements] == ["next"]
+    assert plan.head is None
+
+
 def test_reasons_of_all_waiting_agree_with_the_order(make):
     agents = [make.agent("a", GPU_HOST, {"cuda.device": 4})]
     sessions = [make.session(f"s{n}", {"cuda.device": 1}, age_s=100 - n) for n in range(4)]

@@ -1,5 +1,6 @@
 """The transition table and the pure decisions around it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,9 +9,18 @@ from bai_jupyter.common.errors import InvalidTransition
 from bai_jupyter.common.ids import KernelId, SessionId
 from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.statuses import FINAL, OCCUPYING, STARTING, KernelStatus, SessionStatus, Target
+from bai_jupyter.common.statuses import (
+    FINAL,
+    OCCUPYING,
+    STARTING,
+    KernelStatus,
+    SessionResult,
+    SessionStatus,
+    SessionType,
+    Target,
+)
 from bai_jupyter.manager.sessions import lifecycle
-from bai_jupyter.manager.sessions.lifecycle import DEADLINES, TRANSITIONS, Event, SessionState
+from bai_jupyter.manager.sessions.lifecycle import DEADLINES, TRANSITIONS, Dependency, Event, SessionState
 
 S = SessionStatus
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -140,3 +150,85 @@ def test_ending_twice_changes_nothing():
     assert lifecycle.end(state(S.PENDING), reason).status is S.CANCELLED
     assert lifecycle.end(state(S.TERMINATING), reason) is None
     assert lifecycle.end(state(S.TERMINATED), reason) is None
+
+
+# Results and dependencies
+
+FINISHED = Reason.of("task-finished")
+FAILED = Reason.of("task-failed", code=1)
+ASKED = Reason.of("user-requested", who="alice")
+
+
+@pytest.mark.parametrize(
+    ("kind", "session", "reason", "expected"),
+    [
+        (SessionType.BATCH, state(S.RUNNING), FINISHED, SessionResult.SUCCESS),
+        (SessionType.BATCH, state(S.RUNNING), FAILED, SessionResult.FAILURE),
+        (
+            SessionType.BATCH,
+            state(S.TERMINATING, started=True, reason_code="user-requested"),
+            None,
+            SessionResult.FAILURE,
+        ),
+        (SessionType.INTERACTIVE, state(S.TERMINATING, started=True), ASKED, SessionResult.SUCCESS),
+        (SessionType.INTERACTIVE, state(S.TERMINATING, started=False), ASKED, SessionResult.FAILURE),
+        (SessionType.INTERACTIVE, state(S.RUNNING), Reason.of("killed-outside", code=9), SessionResult.FAILURE),
+    ],
+)
+def test_how_it_ended(kind, session, reason, expected):
+    assert lifecycle.result_of(kind, session, lifecycle.advance(session, Event.ENDED, reason)) is expected
+
+
+RUNS = Dependency("runs", S.RUNNING, SessionResult.UNDEFINED)
+DONE = Dependency("done", S.TERMINATED, SessionResult.SUCCESS)
+BROKEN = Dependency("broken", S.ERROR, SessionResult.FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "expected"),
+    [([], None), ([DONE, DONE], None), ([DONE, RUNS], RUNS), ([RUNS, BROKEN], BROKEN), ([BROKEN, RUNS], BROKEN)],
+)
+def test_what_is_still_waited_for(dependencies, expected):
+    assert lifecycle.unmet(dependencies) == expected
+
+
+def test_what_waits_for_a_failure_is_cancelled():
+    transition = lifecycle.give_up(state(S.PENDING), [DONE, RUNS, BROKEN])
+    assert (transition.status, transition.reason.text) == (S.CANCELLED, "broken, which it waits for, could not start.")
+    assert lifecycle.give_up(state(S.PENDING), [DONE, RUNS]) is None
+    assert lifecycle.give_up(state(S.RUNNING), [BROKEN]) is None
+
+
+def test_who_waits_for_a_time_has_not_waited_too_long_before_it():
+    late = NOW + timedelta(days=8)
+    early = replace(state(S.PENDING), starts_at=NOW + timedelta(days=30))
+    assert lifecycle.expire(early, late, reachable=True, group="default") is None
+    assert lifecycle.expire(early, NOW + timedelta(days=38), reachable=True, group="default").status is S.CANCELLED
+
+
+# Forced ends and restarts
+
+
+def test_a_forced_end_waits_for_nobody():
+    for status in OCCUPYING:
+        assert lifecycle.force(state(status), ASKED).status is S.TERMINATED
+    assert lifecycle.force(state(S.PENDING), ASKED).status is S.CANCELLED
+    for status in FINAL:
+        assert lifecycle.force(state(status), ASKED) is None
+
+
+def test_what_runs_can_be_restarted():
+    for status in set(SessionStatus):
+        transition = lifecycle.restart(state(status))
+        assert (transition is not None) is (status in (S.RUNNING, S.RESTARTING)), status
+    assert lifecycle.restart(state(S.RUNNING, Target.TERMINATED)) is None
+
+
+def test_a_restarted_session_runs_when_its_agent_says_so_of_this_restart():
+    session = replace(state(S.RESTARTING, started=True), restarts=2)
+    old = replace(report(KernelStatus.RUNNING), restarts=1)
+    assert lifecycle.observe(session, old, others=True, agent="lab-1") is None
+    new = replace(old, restarts=2)
+    assert lifecycle.observe(session, new, others=True, agent="lab-1").status is S.RUNNING
+    gone = replace(old, status=KernelStatus.TERMINATED)
+    assert lifecycle.observe(session, gone, others=True, agent="lab-1").status is S.TERMINATED

@@ -1,0 +1,185 @@
+"""Terminals: one shell in each container that was asked for one, which goes on while nobody looks.
+
+Who comes back sees the last of what was shown. A shell ends with ``exit``, with its container, or with the agent.
+"""
+
+import asyncio
+import logging
+import signal
+from contextlib import aclosing, suppress
+
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
+
+from bai_agent.attachments import Attachments
+from bai_agent.runtimes.base import INSIDE_HOME, UNKNOWN_EXIT, Attached, RuntimeFault, TerminalSize
+from bai_jupyter.common import stdio
+from bai_jupyter.common.ids import KernelId
+from bai_jupyter.common.stdio import Kind
+
+log = logging.getLogger(__name__)
+
+KEPT_BYTES = 64 * 1024
+"""So much of what was shown is shown again to who comes later."""
+
+_SHELL = ["/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; else exec sh -l; fi"]
+_QUEUED_PIECES = 16
+_PATIENCE_S = 5.0
+"""Who does not take what is shown holds everybody up; after this long they are dropped."""
+
+
+class Terminal:
+    """One shell and those who look at it."""
+
+    def __init__(self, attachments: Attachments, ref: str) -> None:
+        self._attachments, self._ref = attachments, ref
+        self._runtime = attachments.runtime
+        self._size: TerminalSize = (24, 80)
+        self._shown = b""
+        self._lookers: set[asyncio.Queue[bytes]] = set()
+        self._attached: Attached | None = None
+        self._restarts = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    async def start(self, size: TerminalSize) -> None:
+        """Raises ``RuntimeFault``."""
+        self._size = size
+        await self._begin()
+        self._task = asyncio.create_task(self._show())
+
+    def look(self) -> "asyncio.Queue[bytes]":
+        """Frames from now on, after one of what was shown before. The last is ``ENDED``."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_PIECES)
+        if self._shown:
+            queue.put_nowait(stdio.pack(Kind.OUTPUT, self._shown))
+        self._lookers.add(queue)
+        return queue
+
+    def look_away(self, queue: "asyncio.Queue[bytes]") -> None:
+        self._lookers.discard(queue)
+
+    async def take(self, kind: Kind, payload: bytes) -> None:
+        """What somebody typed or did."""
+        assert self._attached is not None
+        match kind:
+            case Kind.INPUT:
+                with suppress(OSError):
+                    await self._attached.write(payload)
+            case Kind.RESIZE:
+                self._size = stdio.read_size(payload)
+                await self._attached.resize(*self._size)
+            case Kind.RESTART:
+                self._restarts = True
+                await self._end()
+
+    async def close(self) -> None:
+        self._restarts = False
+        if not self.is_over:
+            await self._end()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _begin(self) -> None:
+        self._attached = await self._attachments.start(
+            self._ref, _SHELL, env={"TERM": "xterm-256color"}, cwd=INSIDE_HOME, terminal=self._size
+        )
+
+    async def _show(self) -> None:
+        code = UNKNOWN_EXIT
+        try:
+            code = await self._show_one()
+            while self._restarts:
+                self._restarts, self._shown = False, b""
+                await self._begin()
+                code = await self._show_one()
+        except RuntimeFault as fault:
+            log.warning("terminal of %s: %s", self._ref, fault)
+        await self._tell(stdio.pack_ended(code))
+
+    async def _show_one(self) -> int:
+        assert self._attached is not None
+        try:
+            async with aclosing(self._attached.output()) as pieces:
+                async for _, piece in pieces:
+                    self._shown = (self._shown + piece)[-KEPT_BYTES:]
+                    await self._tell(stdio.pack(Kind.OUTPUT, piece))
+            return await self._runtime.wait(self._attached.process)
+        finally:
+            self._attached.close()
+            self._attachments.forget(self._attached.process)
+
+    async def _tell(self, frame: bytes) -> None:
+        for queue in list(self._lookers):
+            try:
+                await asyncio.wait_for(queue.put(frame), _PATIENCE_S)
+            except TimeoutError:
+                self._lookers.discard(queue)
+
+    async def _end(self) -> None:
+        """As when a terminal's window is closed."""
+        assert self._attached is not None
+        await self._runtime.signal(self._attached.process, signal.SIGHUP)
+
+
+class TerminalEnd:
+    """The end of a stream that looks at a terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._queue = terminal.look()
+
+    async def carry(self, socket: WebSocketClientConnection) -> None:
+        ways = {asyncio.create_task(self._up(socket)), asyncio.create_task(self._down(socket))}
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    def close(self) -> None:
+        self._terminal.look_away(self._queue)
+
+    async def _up(self, socket: WebSocketClientConnection) -> None:
+        with suppress(WebSocketClosedError):
+            while True:
+                frame = await self._queue.get()
+                await socket.write_message(frame, binary=True)
+                if stdio.unpack(frame)[0] is Kind.ENDED:
+                    return
+
+    async def _down(self, socket: WebSocketClientConnection) -> None:
+        while (frame := await socket.read_message()) is not None:
+            kind, payload = stdio.unpack(frame if isinstance(frame, bytes) else frame.encode())
+            await self._terminal.take(kind, payload)
+
+
+class Terminals:
+    """The terminals of an agent: at most one in each container."""
+
+    def __init__(self, attachments: Attachments) -> None:
+        self._attachments = attachments
+        self._terminals: dict[KernelId, Terminal] = {}
+        self._lock = asyncio.Lock()
+
+    async def look(self, kernel_id: KernelId, ref: str, size: TerminalSize) -> TerminalEnd:
+        """Look at the container's terminal; its shell is started if there is none. Raises ``RuntimeFault``."""
+        async with self._lock:
+            for key in [key for key, one in self._terminals.items() if one.is_over]:
+                del self._terminals[key]
+            terminal = self._terminals.get(kernel_id)
+            if terminal is None:
+                terminal = Terminal(self._attachments, ref)
+                await terminal.start(size)
+                self._terminals[kernel_id] = terminal
+            else:
+                await terminal.take(*stdio.unpack(stdio.pack_size(*size)))
+            return TerminalEnd(terminal)
+
+    async def close(self) -> None:
+        for terminal in self._terminals.values():
+            await terminal.close()

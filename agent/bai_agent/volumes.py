@@ -1,0 +1,512 @@
+"""The volumes that this agent holds: what the manager may ask of the folders in them.
+
+A folder is named by ``volume`` and ``subpath``. Its root is opened by the agent; everything below is done in threads
+that act as the folder's owner (``acting``), through descriptors (``files``). What lies beside the folders of a volume:
+
+    .vfolders/<id>            folders that the manager had made (others, such as homes, lie where an admin put them)
+    .uploads/<folder>/<id>    what has come of uploads: no mount leads there, and the rename into place is one step
+"""
+
+import asyncio
+import errno
+import hashlib
+import json
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar
+
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
+
+from bai_agent import files, folders
+from bai_agent.acting import acting_as, drop_groups
+from bai_agent.files import FileFault, Usage, opened
+from bai_agent.runtimes.base import Identity
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import format_size
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Params = Mapping[str, Any]
+
+_DRAFTS = ".uploads"
+_DRAFT_LIFE_S = 2 * 86400
+_WRITE_BYTES = 1024**2  # what comes is written in pieces of about this size
+_CLOSE_TIMEOUT_S = 10.0  # tornado gives a peer that does not answer 5 s
+_SCAN_SHARE = 10  # a folder is measured again when ten times as long as it took has passed
+
+
+class Socket(Protocol):
+    """A stream to the manager. An empty frame: no more comes this way."""
+
+    def read_message(self) -> Awaitable[str | bytes | None]: ...
+
+    def write_message(self, message: bytes, binary: bool = ...) -> Awaitable[None]: ...
+
+
+class Volumes:
+    """``calls`` are the methods of ``messages.Call`` that are answered here, ``streams`` the kinds of endpoints.
+
+    Guarantees: one upload is written by one stream at a time, the newest; a file appears under its name complete or not
+    at all; long work (copy, delete, measure) keeps no short work waiting.
+    """
+
+    def __init__(self, volumes: Mapping[str, Path], agent: str, forced: Identity | None) -> None:
+        drop_groups()
+        self._volumes, self._agent, self._forced = volumes, agent, forced
+        self._usual = forced or Identity(folders.DEFAULT_UID, folders.DEFAULT_UID)
+        self._quick = ThreadPoolExecutor(8, thread_name_prefix="files")
+        self._slow = ThreadPoolExecutor(2, thread_name_prefix="trees")
+        self._stopping = threading.Event()
+        self._measured: dict[tuple[str, str], tuple[Usage, float, float]] = {}
+        self._receiving: dict[str, asyncio.Task[Any]] = {}
+        self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
+            "volume_usage": self._volume_usage,
+            "make_folder": self._make_folder,
+            "delete_folder": self._delete_folder,
+            "clone_folder": self._clone_folder,
+            "folder_usage": self._folder_usage,
+            "list_files": self._list_files,
+            "file_facts": self._file_facts,
+            "make_directory": self._make_directory,
+            "rename_file": self._rename_file,
+            "move_file": self._move_file,
+            "delete_files": self._delete_files,
+            "upload_offset": self._upload_offset,
+            "drop_upload": self._drop_upload,
+        }
+        self.streams: dict[str, Callable[[Socket, Params], Awaitable[None]]] = {
+            "upload": self._upload,
+            "download": self._download,
+            "archive": self._archive,
+        }
+
+    def end(self, endpoint: Params) -> "TransferEnd":
+        """The local end of a stream of one of the kinds in ``streams``."""
+        return TransferEnd(self.streams[endpoint["kind"]], endpoint)
+
+    async def close(self) -> None:
+        self._stopping.set()
+        for pool in (self._quick, self._slow):
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    # Folders as a whole
+
+    async def _volume_usage(self, params: Params) -> dict[str, Any]:
+        root = self._root_of(params["volume"])
+        free, total = await self._run(self._quick, partial(_free_bytes, root))
+        return {"free_bytes": free, "total_bytes": total}
+
+    async def _make_folder(self, params: Params) -> dict[str, Any]:
+        """May be repeated. ``beside``: the owner's home, if there is one; who owns that owns the new folder."""
+        await self._run(self._quick, partial(self._make, params))
+        return {}
+
+    def _make(self, params: Params) -> None:
+        owner = self._owner_beside(params.get("beside"))
+        parent, name = _split(params["subpath"])
+        root = self._root_of(params["volume"])
+        if parent and "/" not in parent:
+            with suppress(FileExistsError):
+                os.mkdir(root / parent, 0o711)
+        with opened(folders.open_below(root, parent)) as above, suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=above)
+            os.close(folders.open_owned(above, name, owner))
+
+    def _owner_beside(self, home: Params | None) -> Identity:
+        if os.geteuid() != 0:
+            return Identity(os.geteuid(), os.getegid())
+        if self._forced is None and home is not None and home["volume"] in self._volumes:
+            with suppress(FileNotFoundError), opened(self._open(home)) as root:
+                return self._user_of(root)
+        return self._usual
+
+    async def _delete_folder(self, params: Params) -> dict[str, Any]:
+        """All of it, whoever owns what is inside. May be repeated."""
+        await self._run(self._slow, partial(self._delete, params))
+        return {}
+
+    def _delete(self, params: Params) -> None:
+        parent, name = _split(params["subpath"])
+        root = self._root_of(params["volume"])
+        with opened(folders.open_below(root, parent)) as above:
+            files.delete_tree(above, name)
+        with suppress(FileNotFoundError), opened(folders.open_below(root, _DRAFTS)) as drafts:
+            files.delete_tree(drafts, _key(params))
+
+    async def _clone_folder(self, params: Params) -> dict[str, Any]:
+        """Make ``target`` and copy ``source`` into it. What was made stays if it fails: it is to be deleted then."""
+        await self._run(self._slow, partial(self._clone, params["source"], params["target"]))
+        return {}
+
+    def _clone(self, source: Params, target: Params) -> None:
+        self._make(target)
+        with (
+            opened(self._open(source)) as here,
+            opened(self._open(target)) as there,
+            acting_as(self._user_of(there)),
+            opened(files.open_folder(here, ())) as readable,
+        ):
+            files.copy_tree(readable, there, lambda: not self._stopping.is_set())
+
+    async def _folder_usage(self, params: Params) -> dict[str, Any]:
+        usage = await self._run(self._slow, partial(self._in_folder, params, partial(self._measure, params)))
+        return {"used_bytes": usage.used_bytes, "num_files": usage.num_files}
+
+    def _measure(self, params: Params, root: int) -> Usage:
+        """Counted now, or a moment ago if counting takes long."""
+        key = (params["volume"], params["subpath"])
+        usage, at, took_s = self._measured.get(key, (None, 0.0, 0.0))
+        began = time.monotonic()
+        if usage is None or began - at > _SCAN_SHARE * took_s:
+            usage = files.usage_of(root)
+            at = time.monotonic()
+            self._measured[key] = (usage, at, at - began)
+        return usage
+
+    # Files
+
+    async def _list_files(self, params: Params) -> dict[str, Any]:
+        asked = (params["path"], params["offset"], params["limit"], params.get("match", ""))
+        return await self._do(params, lambda root: files.list_page(root, *asked))
+
+    async def _file_facts(self, params: Params) -> dict[str, Any]:
+        return await self._do(params, lambda root: files.facts_of(root, params["path"]))
+
+    async def _make_directory(self, params: Params) -> dict[str, Any]:
+        options = {"parents": params["parents"], "exist_ok": params["exist_ok"]}
+        await self._do(params, lambda root: files.make_directory(root, params["path"], **options))
+        return {}
+
+    async def _rename_file(self, params: Params) -> dict[str, Any]:
+        await self._do(params, lambda root: files.rename(root, params["path"], params["new_name"]))
+        return {}
+
+    async def _move_file(self, params: Params) -> dict[str, Any]:
+        await self._do(params, lambda root: files.move(root, params["source"], params["target"]))
+        return {}
+
+    async def _delete_files(self, params: Params) -> dict[str, Any]:
+        work = partial(files.delete, paths=params["paths"], recursive=params["recursive"])
+        await self._run(self._slow, partial(self._in_folder, params, work))
+        return {}
+
+    # Uploads
+
+    async def _upload_offset(self, params: Params) -> dict[str, Any]:
+        """How far an upload is; None: nothing has come, or it is complete.
+
+        Who asks wants to go on from there, so a stream that still writes is stopped.
+        """
+        upload_id = params["upload_id"]
+        await self._stop_receiving(upload_id)
+        return {"offset": await self._with_drafts(params, lambda _, drafts: files.draft_length(drafts, upload_id))}
+
+    async def _drop_upload(self, params: Params) -> dict[str, Any]:
+        await self._stop_receiving(params["upload_id"])
+        await self._with_drafts(params, partial(self._drop_draft, params))
+        return {}
+
+    def _drop_draft(self, params: Params, _root: int, drafts: int) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(params["upload_id"], dir_fd=drafts)
+
+    async def _upload(self, socket: Socket, params: Params) -> None:
+        """Takes data until an empty frame, answers with one frame: ``{"offset": …}`` or ``{"error": reason}``."""
+        try:
+            outcome = json.dumps({"offset": await self._receive(socket, params)}).encode()
+        except FileFault as fault:
+            outcome = _told(fault)
+        await socket.write_message(outcome, binary=True)
+
+    async def _receive(self, socket: Socket, params: Params) -> int:
+        """Append what comes to the draft, and put it in its place once it is complete. The offset reached."""
+        upload_id = params["upload_id"]
+        await self._stop_receiving(upload_id)
+        task = asyncio.current_task()
+        assert task is not None
+        self._receiving[upload_id] = task
+        try:
+            await self._with_drafts(params, partial(self._begin_upload, params))
+            offset = await self._append(socket, params)
+            if offset == params["size"]:
+                await _to_its_end(self._with_drafts(params, partial(self._publish, params)))
+            return offset
+        finally:
+            if self._receiving.get(upload_id) is task:
+                del self._receiving[upload_id]
+
+    async def _stop_receiving(self, upload_id: str) -> None:
+        """A connection that was cut may live on here for a while; the newest one counts."""
+        previous = self._receiving.pop(upload_id, None)
+        if previous is not None:
+            previous.cancel()
+            await asyncio.wait([previous])
+
+    async def _append(self, socket: Socket, params: Params) -> int:
+        offset: int = params["offset"]
+        size: int = params["size"]
+        waiting = bytearray()
+        try:
+            while frame := await socket.read_message():
+                waiting += frame if isinstance(frame, bytes) else frame.encode()
+                if offset + len(waiting) > size:
+                    waiting.clear()
+                    raise FileFault(Reason.of("upload-too-long", file=params["path"], size=size))
+                if len(waiting) >= _WRITE_BYTES:
+                    offset = await self._write(params, waiting, offset)
+        finally:
+            # Also of a connection that was cut: so much less has to be sent again.
+            offset = await self._write(params, waiting, offset)
+        return offset
+
+    async def _write(self, params: Params, waiting: bytearray, offset: int) -> int:
+        """Empties ``waiting``. The offset after it. Over only when it is done, also for who is cancelled meanwhile."""
+        data = bytes(waiting)
+        waiting.clear()
+        if not data:
+            return offset
+
+        def work(root: int, drafts: int) -> None:
+            try:
+                with opened(files.open_draft(drafts, params["upload_id"])) as file:
+                    files.write_all(file, data, offset)
+            except OSError:  # no room: what has come is of no use
+                self._drop_draft(params, root, drafts)
+                raise
+
+        await _to_its_end(self._with_drafts(params, work))
+        return offset + len(data)
+
+    def _begin_upload(self, params: Params, root: int, drafts: int) -> None:
+        self._check_quota(params, root, drafts)
+        _prune(drafts)
+        with opened(files.open_draft(drafts, params["upload_id"])) as file:
+            length = os.fstat(file).st_size
+        if length != params["offset"]:
+            raise FileFault(Reason.of("upload-offset", file=params["path"], offset=length, given=params["offset"]))
+
+    def _publish(self, params: Params, root: int, drafts: int) -> None:
+        self._check_quota(params, root, drafts)
+        try:
+            files.publish(drafts, params["upload_id"], root, params["path"])
+        except (FileFault, OSError):
+            self._drop_draft(params, root, drafts)
+            raise
+        self._measured.pop((params["volume"], params["subpath"]), None)
+
+    def _check_quota(self, params: Params, root: int, drafts: int) -> None:
+        """Refuse an upload that would not fit, and drop what has come of it."""
+        limit = params["quota_bytes"]
+        if limit is None:
+            return
+        used, replaced = self._measure(params, root).used_bytes, 0
+        with suppress(FileFault):
+            replaced = files.facts_of(root, params["path"])["size"]
+        excess = used - replaced + params["size"] - limit
+        if excess > 0:
+            self._drop_draft(params, root, drafts)
+            figures = {"limit": limit, "used": used, "need": params["size"], "excess": excess}
+            shown = {name: format_size(amount) for name, amount in figures.items()}
+            raise FileFault(Reason.of("quota-reached", folder=params["name"], file=params["path"], **shown))
+
+    # Downloads: first a frame that is ``{}`` or ``{"error": reason}``, then data, then an empty frame
+
+    async def _download(self, socket: Socket, params: Params) -> None:
+        """``version``: the time and size that the caller was told of; another version is refused."""
+        path, start, end = params["path"], params["start"], params["start"] + params["length"]
+        inode = None
+
+        def following(root: int) -> bytes | None:
+            nonlocal start, inode
+            with opened(files.open_file(root, path)) as file:
+                found = os.fstat(file)
+                if inode is None and [found.st_mtime_ns, found.st_size] == params["version"]:
+                    inode = found.st_ino
+                piece = os.pread(file, min(files.PIECE_BYTES, end - start), start)
+            if found.st_ino != inode or (start < end and not piece):
+                raise FileFault(Reason.of("file-changed", path=path))
+            start += len(piece)
+            return piece or None
+
+        await self._pour(socket, params, following)
+
+    async def _archive(self, socket: Socket, params: Params) -> None:
+        pieces: Generator[bytes, None, None] | None = None
+        lock = threading.Lock()  # closing waits for the piece that is being made
+
+        def following(root: int) -> bytes | None:
+            nonlocal pieces
+            with lock:
+                if pieces is None:
+                    pieces = files.zip_pieces(files.open_folder(root, files.parts_of(params["path"])), params["called"])
+                return next(pieces, None)
+
+        def finish() -> None:
+            with lock:
+                if pieces is not None:
+                    pieces.close()
+
+        try:
+            await self._pour(socket, params, following)
+        finally:
+            await self._run(self._quick, finish)
+
+    async def _pour(self, socket: Socket, params: Params, following: Callable[[int], bytes | None]) -> None:
+        """A fault after the first piece ends the stream without its last frame; so the reader knows."""
+        try:
+            piece = await self._do(params, following)
+            await socket.write_message(b"{}", binary=True)
+        except FileFault as fault:
+            await socket.write_message(_told(fault), binary=True)
+            return
+        try:
+            while piece is not None:
+                await socket.write_message(piece, binary=True)
+                piece = await self._do(params, following)
+        except FileFault as fault:
+            log.warning("a download was broken off: %s", fault)
+        else:
+            await socket.write_message(b"", binary=True)
+
+    # Inside
+
+    async def _do(self, params: Params, work: Callable[[int], T]) -> T:
+        """Short work on the folder's root, in a thread, as the folder's user."""
+        return await self._run(self._quick, partial(self._in_folder, params, work))
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
+        except (OSError, ValueError) as error:
+            raise FileFault(self._reason_of(error)) from error
+
+    def _in_folder(self, params: Params, work: Callable[[int], T]) -> T:
+        with opened(self._open(params)) as root, acting_as(self._user_of(root)):
+            return work(root)
+
+    def _open(self, params: Params) -> int:
+        return folders.open_below(self._root_of(params["volume"]), params["subpath"])
+
+    def _root_of(self, volume: str) -> Path:
+        if volume not in self._volumes:
+            raise FileFault(Reason.of("volume-away", volume=volume))
+        return self._volumes[volume].resolve(strict=True)
+
+    def _user_of(self, root: int) -> Identity:
+        """The owner of a folder; one that is root's is given to the user that its sessions will have."""
+        found = os.fstat(root)
+        if os.geteuid() != 0 or found.st_uid != 0:
+            return Identity(found.st_uid, found.st_gid or found.st_uid)
+        os.chown(f"/proc/self/fd/{root}", self._usual.uid, self._usual.gid)  # the descriptor is O_PATH
+        return self._usual
+
+    async def _with_drafts(self, params: Params, work: Callable[[int, int], T]) -> T:
+        """As ``_do``; ``work`` also gets the open folder of this folder's uploads."""
+        return await self._run(self._quick, partial(self._in_uploads, params, work))
+
+    def _in_uploads(self, params: Params, work: Callable[[int, int], T]) -> T:
+        with opened(self._open(params)) as root:
+            owner = self._user_of(root)
+            with opened(self._open_drafts(params, owner)) as drafts, acting_as(owner):
+                return work(root, drafts)
+
+    def _open_drafts(self, params: Params, owner: Identity) -> int:
+        volume = self._root_of(params["volume"])
+        with suppress(FileExistsError):
+            os.mkdir(volume / _DRAFTS, 0o711)
+        with opened(folders.open_below(volume, _DRAFTS)) as above:
+            with suppress(FileExistsError):
+                os.mkdir(_key(params), 0o700, dir_fd=above)
+            return folders.open_owned(above, _key(params), owner)
+
+    def _reason_of(self, error: OSError | ValueError) -> Reason:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            return Reason.of("host-full", agent=self._agent)
+        cause = getattr(error, "strerror", None) or str(error)
+        return Reason.of("files-failed", agent=self._agent, cause=cause)
+
+
+class TransferEnd:
+    """An upload or download as the end of a stream, and that stream as it sees it."""
+
+    def __init__(self, serve: Callable[[Socket, Params], Awaitable[None]], endpoint: Params) -> None:
+        self._serve, self._endpoint = serve, endpoint
+        self._is_over = False
+
+    async def carry(self, socket: WebSocketClientConnection) -> None:
+        self._socket = socket
+        try:
+            with suppress(WebSocketClosedError):
+                await self._serve(self, self._endpoint)
+        finally:
+            socket.close()
+            await self._read_the_rest()
+
+    async def _read_the_rest(self) -> None:
+        """What was sent before the other side knew: tornado would wait for ever for somebody to take it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                while not self._is_over:
+                    await self.read_message()
+
+    async def read_message(self) -> str | bytes | None:
+        message = await self._socket.read_message()
+        self._is_over = message is None
+        return message
+
+    def write_message(self, message: bytes, binary: bool = True) -> Awaitable[None]:
+        return self._socket.write_message(message, binary=binary)
+
+    def close(self) -> None:
+        """Nothing is held from one piece to the next."""
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Threads cannot be stopped: who is cancelled while one works waits for it all the same."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _told(fault: FileFault) -> bytes:
+    return json.dumps({"error": fault.reason.to_json()}).encode()
+
+
+def _split(subpath: str) -> tuple[str, str]:
+    """Parent and name. A volume's own root is nobody's to make or delete."""
+    path = PurePosixPath(subpath)
+    if not path.name or ".." in path.parts or path.is_absolute():
+        raise ValueError(f"{subpath!r} is not a folder inside a volume")
+    return str(path.parent) if path.parent.name else "", path.name
+
+
+def _key(params: Params) -> str:
+    return hashlib.sha256(params["subpath"].encode()).hexdigest()[:32]
+
+
+def _free_bytes(root: Path) -> tuple[int, int]:
+    disk = os.statvfs(root)
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+
+def _prune(drafts: int) -> None:
+    """Forget uploads that nobody goes on with."""
+    oldest = time.time() - _DRAFT_LIFE_S
+    for name in os.listdir(drafts):
+        with suppress(OSError):
+            found = os.stat(name, dir_fd=drafts, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_mtime < oldest:
+                os.unlink(name, dir_fd=drafts)

@@ -1,0 +1,78 @@
+"""A session's apps, and raw byte streams to them: one WebSocket is one TCP connection."""
+
+from bai_jupyter.manager.agents.streams import AgentSocket, CallerSocket
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.auth import policy
+
+SWITCHING_PROTOCOLS = 101
+
+
+class AppsHandler(ApiHandler):
+    """A bare list, as clients expect it."""
+
+    @needs("session:read")
+    async def get(self, ref: str) -> Answer:
+        session = await self.services.sessions.get(self.caller, ref)
+        return 200, [app.to_json() for app in await self.services.apps.list(session)]
+
+
+class StartServiceHandler(ApiHandler):
+    """The answer is where the reverse proxy has the app, and a token that lets a browser in: ``?bai-token=``."""
+
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        session, app = await self.services.apps.start(self.caller, ref, self.params)
+        address = f"{self.request.protocol}://{self.request.host}{app.base_url(session.id)}"
+        return 200, {"token": self.services.app_tokens.issue(self.caller, session, app.name), "wsproxy_addr": address}
+
+
+class ShutdownServiceHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        await self.services.apps.shut_down(self.caller, ref, self.params.get("service_name"))
+        return 204, None
+
+
+class ProxyHandler(CallerSocket, ApiHandler):
+    """``/stream/session/{s}/tcpproxy?app=NAME`` (or ``httpproxy``): binary frames are the bytes of one connection.
+
+    It is dialled before the upgrade, so that a refusal is an answer that can be read.
+    """
+
+    _far_side: AgentSocket | None = None
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        policy.require(self.caller.role, "session:execute")
+        name = self.params.get("app") or self.params.get("service")
+        port = self.params.get("port")
+        session = await self.services.sessions.get(self.caller, self.path_args[0])
+        app, number = await self.services.apps.find(session, name, port)
+        self._far_side = await self.services.apps.open(session, app, number, self.params)
+
+    def open(self, *_args: str, **_kwargs: str) -> None:
+        self.tune()
+        assert self._far_side is not None
+        self.join(self._far_side)
+
+    def on_finish(self) -> None:
+        """Without an upgrade nobody is there to join."""
+        if self._far_side is not None and self.get_status() != SWITCHING_PROTOCOLS:
+            self._far_side.close(1000)
+
+    async def take(self, frame: bytes) -> None:
+        """Callers know of no half of a connection: when the app has said all, it is over."""
+        if frame:
+            await super().take(frame)
+        else:
+            self.close(1000)
+
+
+_ONE = r"/(?:session|kernel)/([^/]+)"
+
+ROUTES = [
+    (r"/stream" + _ONE + r"/apps", AppsHandler),
+    (_ONE + r"/start-service", StartServiceHandler),
+    (_ONE + r"/shutdown-service", ShutdownServiceHandler),
+    (r"/stream" + _ONE + r"/(?:tcp|http)proxy", ProxyHandler),
+]

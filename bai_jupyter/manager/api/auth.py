@@ -1,0 +1,93 @@
+"""Who am I; login and passwords; and users for whom a service may act."""
+
+from typing import Any
+
+from bai_jupyter.common.errors import BadRequest
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.auth import policy
+
+
+class AuthHandler(ApiHandler):
+    @needs("auth:read")
+    async def get(self) -> Answer:
+        caller = self.caller
+        user = {"id": caller.user_id, "name": caller.user_name, "role": caller.role}
+        return 200, {"authorized": "yes", "user": user}
+
+
+class RoleHandler(ApiHandler):
+    @needs("auth:read")
+    async def get(self) -> Answer:
+        role = self.caller.role
+        return 200, {
+            "global_role": policy.SUPERADMIN if role == policy.SUPERADMIN else policy.USER,
+            "domain_role": policy.ADMIN if role in (policy.SUPERADMIN, policy.ADMIN) else policy.USER,
+            "group_role": policy.USER,
+        }
+
+
+class AuthorizeHandler(ApiHandler):
+    """Login: e-mail and password in, keypair out."""
+
+    is_public = True
+
+    async def post(self) -> None:
+        if self.params.get("type", "keypair") != "keypair":
+            raise BadRequest(Reason.of("bad-value", field="type", given=repr(self.params["type"]), expected="keypair"))
+        domain, email, password = (self.text(name) for name in ("domain", "username", "password"))
+        keypair = await self.services.logins.authorize(domain, email, password, self.address)
+        self.answer(200, {"data": keypair})
+
+
+class PasswordHandler(ApiHandler):
+    @needs("auth:password")
+    async def post(self) -> Answer:
+        old, new, again = (self.text(name) for name in ("old_password", "new_password", "new_password2"))
+        if new != again:
+            raise BadRequest("The two new passwords are not the same.")
+        await self.services.logins.change_password(self.caller, old, new, self.address)
+        return 200, {}
+
+
+class ExpiredPasswordHandler(ApiHandler):
+    """For whom login says that the password must be changed first."""
+
+    is_public = True
+
+    async def post(self) -> None:
+        names = ("domain", "username", "current_password", "new_password")
+        domain, email, old, new = (self.text(name) for name in names)
+        await self.services.logins.replace_password(domain, email, old, new, self.address)
+        self.answer(200, {})
+
+
+class WardsHandler(ApiHandler):
+    @needs("user:make-ward")
+    async def post(self) -> Answer:
+        """``{"name", "email"?, "full_name"?, "projects"?: [name]}``: the ward of that name, made if need be."""
+        ward = await self.services.people.make_ward(self.caller, self.params)
+        return 201 if ward["created"] else 200, ward
+
+
+class WardHandler(ApiHandler):
+    @needs("user:give-ward")
+    async def put(self, access_key: str, name: str) -> Answer:
+        await self.services.people.give_ward(access_key, name, is_ward=True)
+        return 204, None
+
+    @needs("user:give-ward")
+    async def delete(self, access_key: str, name: str) -> Answer:
+        await self.services.people.give_ward(access_key, name, is_ward=False)
+        return 204, None
+
+
+ROUTES: list[tuple[str, Any]] = [
+    (r"/auth(?:/test)?", AuthHandler),
+    (r"/auth/role", RoleHandler),
+    (r"/auth/authorize", AuthorizeHandler),
+    (r"/auth/update-password", PasswordHandler),
+    (r"/auth/update-password-no-auth", ExpiredPasswordHandler),
+    (r"/wards", WardsHandler),
+    (r"/wards/([^/]+)/([^/]+)", WardHandler),
+]

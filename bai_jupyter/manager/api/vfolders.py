@@ -1,0 +1,344 @@
+"""``/folders``: folders, the files in them, and sharing, as Backend.AI's clients of all ages call them."""
+
+import asyncio
+import json
+from typing import Any
+
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.vfolders import requests
+from bai_jupyter.manager.vfolders.views import (
+    folder_details,
+    folder_view,
+    hex_id,
+    invitation_view,
+    share_view,
+)
+
+# Folders
+
+
+class FoldersHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        found = await self.services.folders.list(self.caller, everybody=requests.flag(self.params, "all"))
+        group, owner = self.params.get("group_id"), self.params.get("owner_user_email")
+        wanted = [one for one in found if group in (None, one.project_id) and owner in (None, one.user_name)]
+        return 200, [folder_view(one, self.caller) for one in wanted]
+
+    @needs("folder:create")
+    async def post(self) -> Answer:
+        return 201, folder_view(await self.services.folders.create(self.caller, self.params), self.caller)
+
+    @needs("folder:change")
+    async def delete(self) -> Answer:
+        await self.services.folders.trash(self.caller, _named(self.params))
+        return 204, None
+
+
+class FolderHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self, ref: str) -> Answer:
+        return 200, folder_details(await self.services.folders.measured(self.caller, ref), self.caller)
+
+    @needs("folder:change")
+    async def delete(self, ref: str) -> Answer:
+        await self.services.folders.trash(self.caller, ref)
+        return 204, None
+
+
+class RenameHandler(ApiHandler):
+    @needs("folder:change")
+    async def post(self, ref: str) -> Answer:
+        await self.services.folders.rename(self.caller, ref, self.params)
+        return 201, None
+
+
+class OptionsHandler(ApiHandler):
+    @needs("folder:change")
+    async def post(self, ref: str) -> Answer:
+        await self.services.folders.set_options(self.caller, ref, self.params)
+        return 201, None
+
+
+class RestoreHandler(ApiHandler):
+    """By path, or with the id in the body."""
+
+    @needs("folder:change")
+    async def post(self, ref: str | None = None) -> Answer:
+        await self.services.folders.restore(self.caller, ref or _named(self.params))
+        return 204, None
+
+
+class PurgeHandler(ApiHandler):
+    """By path, or with the id in the body."""
+
+    @needs("folder:change")
+    async def post(self, ref: str | None = None) -> Answer:
+        await self.services.folders.purge(self.caller, ref or _named(self.params))
+        return 204, None
+
+
+class CloneHandler(ApiHandler):
+    @needs("folder:create")
+    async def post(self, ref: str) -> Answer:
+        made = await self.services.folders.clone(self.caller, ref, self.params)
+        return 201, {**folder_view(made, self.caller), "bgtask_id": None}
+
+
+class QuotaHandler(ApiHandler):
+    """``id`` names the folder; ``input.size_bytes`` (or ``quota``) is the new limit, 0 none."""
+
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        return 200, _quota_view(await self.services.folders.measured(self.caller, _named(self.params)))
+
+    @needs("folder:change")
+    async def post(self) -> Answer:
+        given = self.params.get("input")
+        given = given if isinstance(given, dict) else self.params
+        quota = requests.quota(given, "size_bytes" if "size_bytes" in given else "quota")
+        return 200, _quota_view(await self.services.folders.set_quota(self.caller, _named(self.params), quota))
+
+
+class UsageHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        folder = await self.services.folders.measured(self.caller, _named(self.params))
+        return 200, {"used_bytes": folder.used_bytes, "file_count": folder.num_files}
+
+
+class HostsHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        return 200, await self.services.folders.hosts(self.caller)
+
+
+class AllHostsHandler(ApiHandler):
+    @needs("folder:any-owner")
+    async def get(self) -> Answer:
+        return 200, await self.services.folders.hosts(self.caller)
+
+
+class TypesHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        return 200, ["user", "group"]
+
+
+# Files
+
+
+class DirectoriesHandler(ApiHandler):
+    @needs("folder:write")
+    async def post(self, ref: str) -> Answer:
+        await self.services.folder_files.make_directory(self.caller, ref, self.params)
+        return 201, None
+
+
+class FilesHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self, ref: str) -> Answer:
+        page = await self.services.folder_files.list(self.caller, ref, self.params)
+        return 200, await asyncio.to_thread(_page_view, page)  # it may be long
+
+
+class RenameFileHandler(ApiHandler):
+    @needs("folder:write")
+    async def post(self, ref: str) -> Answer:
+        await self.services.folder_files.rename(self.caller, ref, self.params)
+        return 200, {}
+
+
+class MoveFileHandler(ApiHandler):
+    @needs("folder:write")
+    async def post(self, ref: str) -> Answer:
+        await self.services.folder_files.move(self.caller, ref, self.params)
+        return 200, {}
+
+
+class DeleteFilesHandler(ApiHandler):
+    @needs("folder:write")
+    async def delete(self, ref: str) -> Answer:
+        await self.services.folder_files.delete(self.caller, ref, self.params)
+        return 200, {}
+
+    post = delete
+
+
+class RequestUploadHandler(ApiHandler):
+    @needs("folder:write")
+    async def post(self, ref: str) -> Answer:
+        token = await self.services.folder_files.request_upload(self.caller, ref, self.params)
+        return 200, {"token": token, "url": self.own_url("/storage/upload")}
+
+
+class RequestDownloadHandler(ApiHandler):
+    @needs("folder:read")
+    async def post(self, ref: str) -> Answer:
+        token = await self.services.folder_files.request_download(self.caller, ref, self.params)
+        return 200, {"token": token, "url": self.own_url("/storage/download")}
+
+
+# Sharing
+
+
+class InviteHandler(ApiHandler):
+    @needs("folder:share")
+    async def post(self, ref: str) -> Answer:
+        invited = await self.services.sharing.invite(self.caller, ref, self.params)
+        return 201, {"invited_ids": [one.name for one in invited]}
+
+
+class InvitationsHandler(ApiHandler):
+    """``list``: those that came. ``accept`` and ``delete`` (also by who sent it) name one as ``inv_id``."""
+
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        found = await self.services.sharing.received(self.caller)
+        return 200, {"invitations": [invitation_view(one) for one in found]}
+
+
+class SentInvitationsHandler(ApiHandler):
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        return 200, {"invitations": [invitation_view(one) for one in await self.services.sharing.sent(self.caller)]}
+
+
+class ChangeInvitationHandler(ApiHandler):
+    @needs("folder:share")
+    async def post(self, invitation_id: str) -> Answer:
+        await self.services.sharing.change(self.caller, invitation_id, self.params)
+        return 200, {"msg": "The invitation was changed."}
+
+
+class AcceptHandler(ApiHandler):
+    @needs("folder:share")
+    async def post(self) -> Answer:
+        accepted = await self.services.sharing.accept(self.caller, self.params)
+        return 200, {"msg": f"You can now use the folder {accepted.vfolder_name}."}
+
+
+class DeclineHandler(ApiHandler):
+    @needs("folder:share")
+    async def delete(self) -> Answer:
+        await self.services.sharing.decline(self.caller, self.params)
+        return 200, {"msg": "The invitation was deleted."}
+
+
+class ShareHandler(ApiHandler):
+    @needs("folder:share")
+    async def post(self, ref: str) -> Answer:
+        people = await self.services.sharing.share(self.caller, ref, self.params)
+        return 201, {"shared_emails": [one.name for one in people]}
+
+
+class UnshareHandler(ApiHandler):
+    @needs("folder:share")
+    async def delete(self, ref: str) -> Answer:
+        people = await self.services.sharing.unshare(self.caller, ref, self.params)
+        return 200, {"unshared_emails": [one.name for one in people]}
+
+
+class LeaveHandler(ApiHandler):
+    @needs("folder:share")
+    async def post(self, ref: str) -> Answer:
+        left = await self.services.sharing.leave(self.caller, ref)
+        return 201, {"msg": f"You left the folder {left.name}."}
+
+
+class SharedHandler(ApiHandler):
+    """Who has one's folders; ``POST`` changes what one person may (``perm``), or takes it away."""
+
+    @needs("folder:read")
+    async def get(self) -> Answer:
+        found = await self.services.sharing.shares(self.caller, requests.optional_word(self.params, "vfolder_id"))
+        return 200, {"shared": [share_view(one) for one in found]}
+
+    @needs("folder:share")
+    async def post(self) -> Answer:
+        await self.services.sharing.change_share(self.caller, self.params)
+        return 200, {"msg": "The share was changed."}
+
+
+def _named(params: requests.Params) -> str:
+    """The folder that a body names."""
+    field = next((one for one in ("id", "vfolder_id", "vfolderId") if params.get(one)), "id")
+    return requests.word(params, field)
+
+
+def _quota_view(folder: Any) -> dict[str, Any]:
+    return {
+        "id": hex_id(folder.id),
+        "size_bytes": folder.quota_bytes,
+        "quota_kind": None if folder.quota_bytes is None else "soft",
+        "used_bytes": folder.used_bytes,
+    }
+
+
+def _page_view(page: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "items": [_file_view(one) for one in page["items"]],
+        "files": json.dumps([_old_file_view(one) for one in page["items"]]),
+        "total": page["total"],
+        "offset": page["offset"],
+    }
+
+
+def _file_view(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": facts["name"],
+        "type": facts["type"],
+        "size": facts["size"],
+        "mode": facts["mode"],
+        "created": facts["ctime_ns"] / 1e9,
+        "modified": facts["mtime_ns"] / 1e9,
+    }
+
+
+def _old_file_view(facts: dict[str, Any]) -> dict[str, Any]:
+    """In the words of the clients that read ``files``."""
+    return {
+        "filename": facts["name"],
+        "size": facts["size"],
+        "mode": facts["mode"],
+        "mtime": facts["mtime_ns"] / 1e9,
+        "ctime": facts["ctime_ns"] / 1e9,
+        "atime": facts["mtime_ns"] / 1e9,
+    }
+
+
+_ONE = r"/folders/([^/]+)"
+
+ROUTES = [
+    (r"/folders", FoldersHandler),
+    (r"/folders/_/hosts", HostsHandler),
+    (r"/folders/_/all_hosts", AllHostsHandler),
+    (r"/folders/_/allowed(?:_|-)types", TypesHandler),
+    (r"/folders/_/shared", SharedHandler),
+    (r"/folders/_/quota", QuotaHandler),
+    (r"/folders/_/(?:usage|used-bytes)", UsageHandler),
+    (r"/folders/invitations/list", InvitationsHandler),
+    (r"/folders/invitations/list(?:_|-)sent", SentInvitationsHandler),
+    (r"/folders/invitations/update/([^/]+)", ChangeInvitationHandler),
+    (r"/folders/invitations/accept", AcceptHandler),
+    (r"/folders/invitations/delete", DeclineHandler),
+    (r"/folders/restore-from-trash-bin", RestoreHandler),
+    (r"/folders/(?:purge|delete-from-trash-bin)", PurgeHandler),
+    (_ONE, FolderHandler),
+    (_ONE + r"/rename", RenameHandler),
+    (_ONE + r"/update-options", OptionsHandler),
+    (_ONE + r"/(?:recover|undelete|restore)", RestoreHandler),
+    (_ONE + r"/(?:purge|delete-from-trash)", PurgeHandler),
+    (_ONE + r"/clone", CloneHandler),
+    (_ONE + r"/mkdir", DirectoriesHandler),
+    (_ONE + r"/files", FilesHandler),
+    (_ONE + r"/rename(?:_|-)file", RenameFileHandler),
+    (_ONE + r"/move(?:_|-)file", MoveFileHandler),
+    (_ONE + r"/delete(?:_|-)files", DeleteFilesHandler),
+    (_ONE + r"/request-upload", RequestUploadHandler),
+    (_ONE + r"/request-download", RequestDownloadHandler),
+    (_ONE + r"/invite", InviteHandler),
+    (_ONE + r"/share", ShareHandler),
+    (_ONE + r"/unshare", UnshareHandler),
+    (_ONE + r"/leave", LeaveHandler),
+]

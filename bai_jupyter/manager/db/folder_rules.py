@@ -1,0 +1,83 @@
+"""What resource policies, domains and projects say of folders: on which volumes, and how many."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bai_jupyter.common.errors import QuotaExceeded
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.db.admission import Owner
+
+HOME = "home"
+"""The folder that every user has, and that is in all their sessions."""
+
+_CREATE = "create-vfolder"
+_OF_USERS, _OF_PROJECTS = frozenset({"user", "keypair"}), frozenset({"project"})
+
+
+@dataclass(frozen=True)
+class FolderRules:
+    """``hosts`` None: any volume. ``most`` None: any number of folders of the user's own, the home not counted;
+    ``most_of_project`` the same for a project's."""
+
+    hosts: frozenset[str] | None
+    most: int | None
+    most_of_project: int | None
+
+    def allowed(self, known: Collection[str]) -> list[str]:
+        return sorted(known if self.hosts is None else self.hosts.intersection(known))
+
+
+def load(conn: Connection, owner: Owner) -> FolderRules:
+    """What binds at each level binds; an empty list of hosts says nothing."""
+    rows = {level: _rules_of(conn, level, name) for level, name in zip(_KEYS, owner, strict=True)}
+    hosts = [_where_allowed(given) for row in rows.values() for given in (row.own_hosts, row.hosts) if given]
+    return FolderRules(
+        hosts=frozenset.intersection(*hosts) if hosts else None,
+        most=_least(rows[level].most for level in _OF_USERS),
+        most_of_project=_least(rows[level].most for level in _OF_PROJECTS),
+    )
+
+
+def check_count(conn: Connection, owner: Owner, *, is_projects: bool) -> None:
+    """Raises ``QuotaExceeded`` if there may be no further folder. What lies in the trash is one still."""
+    rules = load(conn, owner)
+    most = rules.most_of_project if is_projects else rules.most
+    owned = t.vfolders.c.project_id == owner.project_id if is_projects else t.vfolders.c.user_id == owner.user_id
+    count = sa.select(sa.func.count()).select_from(t.vfolders).where(owned, t.vfolders.c.name != HOME)
+    if most is not None and (used := conn.execute(count).scalar_one()) >= most:
+        whose = "The project has" if is_projects else "You have"
+        raise QuotaExceeded(Reason.of("too-many-folders", whose=whose, used=used, limit=most))
+
+
+_KEYS = {
+    "domain": t.domains.c.name,
+    "project": t.projects.c.id,
+    "user": t.users.c.id,
+    "keypair": t.keypairs.c.access_key,
+}
+
+
+def _rules_of(conn: Connection, level: str, name: str) -> Any:
+    table, policies = _KEYS[level].table, t.resource_policies
+    return conn.execute(
+        sa.select(
+            table.c.get("allowed_vfolder_hosts", sa.null()).label("own_hosts"),
+            policies.c.allowed_vfolder_hosts.label("hosts"),
+            policies.c.max_vfolder_count.label("most"),
+        )
+        .select_from(table.outerjoin(policies, policies.c.name == table.c.resource_policy))
+        .where(_KEYS[level] == name)
+    ).one()
+
+
+def _where_allowed(given: dict[str, list[str]]) -> frozenset[str]:
+    return frozenset(host for host, permissions in given.items() if _CREATE in permissions)
+
+
+def _least(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -1,0 +1,391 @@
+"""Use cases of people and policy: what admins, and services for their users, change. No HTTP and no GraphQL is here.
+
+Who may change what: a superadmin everything; a domain's admin the people, projects and keypairs of that domain, but
+not its limits, and nobody above themselves. What somebody may not touch is answered as missing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
+from bai_jupyter.common.ids import UserId
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.auth.keypairs import Caller, KeypairAuth
+from bai_jupyter.manager.auth.passwords import hash_password
+from bai_jupyter.manager.auth.vault import Vault, new_keypair
+from bai_jupyter.manager.db import accounts, catalog, groups, listings, people, policies
+from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.db.listings import Reach
+from bai_jupyter.manager.db.people import DEFAULT, NewKeypair, NewUser
+from bai_jupyter.manager.db.records import GroupRecord, PolicyRecord, PresetRecord, UserStatus
+from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.db.usage import Use, list_uses
+from bai_jupyter.manager.people import inputs, usage
+
+DEFAULT_RATE_LIMIT = 30_000
+"""Requests in 15 minutes of a new user's keypair: far above what one person's tools need."""
+
+Props = Mapping[str, Any]
+
+
+class PeopleService:
+    """``nudge_groups`` is told when something changed for which sessions may wait."""
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        auth: KeypairAuth,
+        nudge_groups: Callable[[], None],
+        now: Callable[[], datetime],
+        home_volume: str,
+    ) -> None:
+        self._store, self._vault, self._auth, self._now = store, vault, auth, now
+        self._nudge_groups, self._home_volume = nudge_groups, home_volume
+
+    # Domains, policies, resource groups, presets, images: superadmins only, which the caller of these has checked
+
+    async def create_domain(self, name: str, props: Props) -> None:
+        values = inputs.read(inputs.DOMAIN, props)
+        await self._change(people.add_domain, inputs.name("name", name), values, self._now())
+
+    async def modify_domain(self, name: str, props: Props) -> None:
+        if props.get("name") not in (None, name):
+            raise BadRequest("A domain keeps its name. Make a new one, and move its users there.")
+        given = {key: value for key, value in props.items() if key != "name"}
+        await self._change(people.change_domain, name, inputs.read(inputs.DOMAIN, given))
+
+    async def purge_domain(self, name: str) -> None:
+        await self._change(people.purge_domain, name)
+
+    async def create_policy(self, name: str, props: Props) -> None:
+        record = PolicyRecord(inputs.name("name", name), created_at=self._now())
+        await self._change(policies.add, replace(record, **inputs.read(inputs.POLICY, props)))
+
+    async def modify_policy(self, name: str, props: Props) -> None:
+        await self._change(policies.change, name, inputs.read(inputs.POLICY, props))
+
+    async def delete_policy(self, name: str) -> None:
+        await self._change(policies.delete, name)
+
+    async def create_resource_group(self, name: str, props: Props) -> None:
+        record = GroupRecord(inputs.name("name", name), created_at=self._now())
+        await self._change(groups.add, replace(record, **_group_values(props)))
+
+    async def modify_resource_group(self, name: str, props: Props) -> None:
+        await self._change(groups.change, name, _group_values(props))
+
+    async def delete_resource_group(self, name: str) -> None:
+        await self._change(groups.delete, name)
+
+    async def grant_group(self, group: str, scope: str) -> None:
+        """Let a domain, project or keypair (``domain:default`` …) use a resource group."""
+        await self._change(_grant, group, scope)
+
+    async def revoke_group(self, group: str | None, scope: str) -> None:
+        """Take one resource group, or all, from a scope."""
+        await self._change(groups.revoke, group, scope)
+
+    async def create_preset(self, name: str, props: Props) -> None:
+        values = inputs.read(inputs.PRESET, props)
+        slots = ResourceSlots.parse(values.get("slots", {}))
+        await self._change(catalog.add_preset, PresetRecord(inputs.name("name", name), slots, values.get("shm_bytes")))
+
+    async def modify_preset(self, name: str, props: Props) -> None:
+        if not await self._change(catalog.change_preset, name, inputs.read(inputs.PRESET, props)):
+            raise _no_preset(name)
+
+    async def delete_preset(self, name: str) -> None:
+        if not await self._change(catalog.delete_preset, name):
+            raise _no_preset(name)
+
+    async def alias_image(self, alias: str, image: str) -> None:
+        await self._change(catalog.add_alias, inputs.text("alias", alias), image)
+
+    async def dealias_image(self, alias: str) -> None:
+        await self._change(catalog.delete_alias, alias)
+
+    # Projects
+
+    async def create_project(self, caller: Caller, name: str, props: Props) -> str:
+        domain = str(props.get("domain_name") or caller.domain)
+        _check_domain(caller, domain)
+        given = {key: value for key, value in props.items() if key not in ("domain_name", "type")}
+        values = self._project_values(caller, given)
+        return str(await self._change(people.add_project, inputs.name("name", name), domain, values, self._now()))
+
+    async def modify_project(self, caller: Caller, project_id: str, props: Props) -> None:
+        """``user_update_mode`` ``add`` or ``remove`` with ``user_uuids`` changes who is a member."""
+        await self._check_project(caller, project_id)
+        special = ("user_update_mode", "user_uuids", "domain_name")
+        values = self._project_values(caller, {key: one for key, one in props.items() if key not in special})
+        mode, user_ids = props.get("user_update_mode"), props.get("user_uuids") or []
+        if mode not in (None, "add", "remove"):
+            inputs.refuse("user_update_mode", mode, "add or remove")
+        await self._change(_change_project, project_id, values, user_ids, mode)
+
+    async def purge_project(self, caller: Caller, project_id: str) -> None:
+        await self._check_project(caller, project_id)
+        await self._change(people.purge_project, project_id)
+
+    # Users
+
+    async def create_user(self, caller: Caller, email: str, props: Props) -> UserId:
+        """A user with a first keypair and a home folder; without ``group_ids`` in the domain's default project."""
+        domain = str(props.get("domain_name") or caller.domain)
+        _check_domain(caller, domain)
+        given = {key: value for key, value in props.items() if key not in ("password", "domain_name") and value != ""}
+        values = inputs.read(inputs.USER, given)
+        _check_role(caller, values.get("role", policy.USER))
+        address = inputs.email("email", email)
+        return await self._add_user(
+            email=address,
+            domain=domain,
+            password_hash=await _hash(props.get("password")),
+            **{"name": address, "role": policy.USER, **_creatable(values)},
+        )
+
+    async def modify_user(self, caller: Caller, email: str, props: Props) -> None:
+        user = await self._find_user(caller, email)
+        values = inputs.read(inputs.USER, {key: one for key, one in props.items() if key != "password"})
+        _check_role(caller, values.get("role", policy.USER))
+        _check_domain(caller, values.get("domain", caller.domain))
+        if "resource_policy" in values:
+            policy.require(caller.role, "policy:manage")
+        if values.get("status", UserStatus.ACTIVE) != UserStatus.ACTIVE or "role" in values:
+            _check_not_self(caller, user.id)
+        if props.get("password"):
+            values["password_hash"] = await _hash(props["password"])
+        await self._change(people.change_user, user.id, values, self._now())
+
+    async def delete_user(self, caller: Caller, email: str) -> None:
+        """Keep them out; what is theirs stays."""
+        await self.modify_user(caller, email, {"status": UserStatus.DELETED.value})
+
+    async def purge_user(self, caller: Caller, email: str) -> None:
+        user = await self._find_user(caller, email)
+        _check_not_self(caller, user.id)
+        await self._change(people.purge_user, user.id)
+
+    # Keypairs
+
+    async def create_keypair(self, caller: Caller, email: str, props: Props) -> tuple[str, str]:
+        """Returns access key and secret key."""
+        user = await self._find_user(caller, email)
+        values = {"rate_limit": DEFAULT_RATE_LIMIT, **self._keypair_values(caller, user.role, props)}
+        access_key, secret_key = new_keypair()
+        new = NewKeypair(access_key, self._vault.seal(secret_key), UserId(user.id), **values)
+        await self._change(people.add_keypair, new, self._now())
+        return access_key, secret_key
+
+    async def modify_keypair(self, caller: Caller, access_key: str, props: Props) -> None:
+        owner = await self._find_owner(caller, access_key)
+        values = self._keypair_values(caller, owner.role, props)
+        if access_key == caller.access_key and not values.get("is_active", True):
+            raise BadRequest("That is the keypair that signed this request. Use another one to switch it off.")
+        await self._change(people.change_keypair, access_key, values, self._now())
+
+    async def delete_keypair(self, caller: Caller, access_key: str) -> None:
+        await self._find_owner(caller, access_key)
+        if access_key == caller.access_key:
+            raise BadRequest("That is the keypair that signed this request. Use another one to delete it.")
+        await self._change(people.delete_keypair, access_key)
+
+    # Wards of services
+
+    async def make_ward(self, service: Caller, body: Props) -> dict[str, Any]:
+        """The user of that name for whom the service may act; made, in the service's own projects, if there is none."""
+        name = inputs.name("name", body.get("name"))
+        projects = await self._store.read(people.usable_projects, service.user_id)
+        wanted = inputs.names("projects", body.get("projects") or list(projects))
+        for one in wanted:
+            if one not in projects:
+                found = ", ".join(projects) or "none"
+                raise NotFound(Reason.of("project-unknown", project=one, projects=found))
+        present = await self._store.read(accounts.find_ward, service.access_key, name)
+        if present is not None:
+            return {"id": present.user_id, "name": present.user_name, "email": present.email, "created": False}
+        email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@localhost")
+        if await self._store.read(_has_user, name):
+            raise Forbidden(f"There is a user {name} already, whom an admin has not given to this service.")
+        user_id = await self._add_user(
+            name=name,
+            email=email,
+            role=policy.USER,
+            domain=service.domain,
+            projects=tuple(projects[one] for one in wanted),
+            full_name=inputs.text("full_name", body.get("full_name") or ""),
+            ward_of=service.access_key,
+        )
+        return {"id": user_id, "name": name, "email": email, "created": True}
+
+    async def give_ward(self, service_key: str, user_name: str, *, is_ward: bool) -> None:
+        """Let a service act for a user that there is, or no longer."""
+        await self._change(_give_ward, service_key, user_name, self._now(), is_ward=is_ward)
+
+    # Usage
+
+    async def usage(
+        self, caller: Caller, since: datetime, until: datetime, project_ids: object
+    ) -> list[dict[str, Any]]:
+        """Each project's containers of a span of time, as far as the caller reaches; all projects if none is named."""
+        reach = Reach() if policy.may(caller.role, "domain:any") else Reach(domain=caller.domain)
+        wanted = None if project_ids is None else inputs.names("group_ids", project_ids)
+        projects, uses = await self._store.read(_load_usage, reach, since, until, wanted)
+        now = self._now()
+        return [usage.project_usage(one, [use for use in uses if use.project_id == one.id], now) for one in projects]
+
+    async def stats(self, reach: Reach) -> list[dict[str, Any]]:
+        """What was held in each quarter of an hour of the last 30 days."""
+        now = self._now()
+        since = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + usage.STEP - usage.STATS_SPAN
+        uses = await self._store.read(list_uses, reach, since, now)
+        return usage.series(uses, since, since + usage.STATS_SPAN, now)
+
+    # Inside
+
+    async def _change(self, unit: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Every change: written, in force at once, and told to those who wait."""
+        result = await self._store.write(unit, *args, **kwargs)
+        self._auth.forget()
+        self._nudge_groups()
+        return result
+
+    async def _add_user(self, *, ward_of: str | None = None, **values: Any) -> UserId:
+        access_key, secret_key = new_keypair()
+        user = NewUser(
+            access_key=access_key,
+            secret_encrypted=self._vault.seal(secret_key),
+            home_volume=self._home_volume,
+            rate_limit=None if values["role"] == policy.SERVICE else DEFAULT_RATE_LIMIT,  # one speaks for many
+            **values,
+        )
+        return UserId(await self._change(_add_user, user, ward_of, self._now()))
+
+    async def _find_user(self, caller: Caller, email: str) -> Any:
+        user = await self._store.read(people.require_user, t.users.c.email, email)
+        if not _may_touch(caller, user):
+            raise NotFound(Reason.of("not-found", kind="user", name=email), title="No such user.")
+        return user
+
+    async def _find_owner(self, caller: Caller, access_key: str) -> Any:
+        keypair = await self._store.read(people.require_keypair, access_key)
+        owner = await self._store.read(people.require_user, t.users.c.id, keypair.user_id)
+        if not _may_touch(caller, owner):
+            raise NotFound(Reason.of("not-found", kind="keypair", name=access_key), title="No such keypair.")
+        return owner
+
+    async def _check_project(self, caller: Caller, project_id: str) -> None:
+        project = await self._store.read(people.require_project, project_id)
+        if not policy.may(caller.role, "domain:any") and project.domain != caller.domain:
+            found = Reason.of("not-found", kind="project", name=project_id)
+            raise NotFound(found, title="No such user group (or project).")
+
+    def _project_values(self, caller: Caller, props: Props) -> dict[str, Any]:
+        values = inputs.read(inputs.PROJECT, props)
+        if {"total_slots", "resource_policy"} & values.keys() and values.get("total_slots") != {}:
+            policy.require(caller.role, "policy:manage")
+        return values
+
+    def _keypair_values(self, caller: Caller, role: str, props: Props) -> dict[str, Any]:
+        values = inputs.read(inputs.KEYPAIR, props)
+        if values.get("is_admin") and role not in (policy.SUPERADMIN, policy.ADMIN):
+            raise BadRequest(f"The owner is a {role}: a keypair has no more powers. Change the user's role first.")
+        rate_limit = values.get("rate_limit", DEFAULT_RATE_LIMIT)
+        is_more = rate_limit is None or rate_limit > DEFAULT_RATE_LIMIT
+        if is_more or values.get("resource_policy", DEFAULT) != DEFAULT:
+            policy.require(caller.role, "policy:manage")
+        return values
+
+
+def _group_values(props: Props) -> dict[str, Any]:
+    given = {key: value for key, value in props.items() if key != "scheduler_opts"}
+    options = props.get("scheduler_opts")
+    return inputs.read(inputs.RESOURCE_GROUP, given) | ({} if options is None else inputs.scheduler_opts(options))
+
+
+def _creatable(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists become what a ``NewUser`` has; what a user cannot be made with is refused."""
+    for later in ("main_access_key", "resource_policy"):
+        if later in values:
+            raise BadRequest(f"{later} can be set once the user is there.")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+async def _hash(password: object) -> str | None:
+    return None if password in (None, "") else await hash_password(inputs.text("password", password))
+
+
+def _may_touch(caller: Caller, user: Any) -> bool:
+    if policy.may(caller.role, "domain:any"):
+        return True
+    return user.domain == caller.domain and user.role in (policy.USER, policy.ADMIN)
+
+
+def _check_domain(caller: Caller, domain: str) -> None:
+    if domain != caller.domain and not policy.may(caller.role, "domain:any"):
+        raise NotFound(Reason.of("not-found", kind="domain", name=domain), title="No such domain.")
+
+
+def _check_role(caller: Caller, role: str) -> None:
+    """Nobody makes anybody more than they are themselves."""
+    if role in (policy.SUPERADMIN, policy.SERVICE):
+        policy.require(caller.role, "domain:any")
+
+
+def _check_not_self(caller: Caller, user_id: str) -> None:
+    if caller.user_id == user_id:
+        raise BadRequest("That is you. Let another admin do this, so that nobody is locked out by mistake.")
+
+
+def _no_preset(name: str) -> NotFound:
+    return NotFound(Reason.of("not-found", kind="resource preset", name=name), title="No such resource preset.")
+
+
+# Units of work made of several
+
+
+def _load_usage(
+    conn: Connection, reach: Reach, since: datetime, until: datetime, project_ids: list[str] | None
+) -> tuple[list[Any], list[Use]]:
+    where = [] if project_ids is None else [t.projects.c.id.in_(project_ids)]
+    return listings.list_projects(conn, reach, *where), list_uses(conn, reach, since, until, project_ids)
+
+
+def _grant(conn: Connection, group: str, scope: str) -> None:
+    kind, _, value = scope.partition(":")
+    require = {"domain": people.require_domain, "project": people.require_project, "keypair": people.require_keypair}
+    require[kind](conn, value)
+    groups.grant(conn, group, scope)
+
+
+def _change_project(conn: Connection, project_id: str, values: Props, user_ids: list[str], mode: str | None) -> None:
+    people.change_project(conn, project_id, values)
+    if mode is not None:
+        people.set_members(conn, project_id, user_ids, are_members=mode == "add")
+
+
+def _add_user(conn: Connection, user: NewUser, ward_of: str | None, now: datetime) -> UserId:
+    user_id = accounts.create_user(conn, user, now)
+    if ward_of is not None:
+        accounts.set_ward(conn, ward_of, user_id, now, is_ward=True)
+    return user_id
+
+
+def _has_user(conn: Connection, name: str) -> bool:
+    return conn.execute(sa.select(t.users.c.id).where(t.users.c.name == name)).first() is not None
+
+
+def _give_ward(conn: Connection, service_key: str, user_name: str, now: datetime, *, is_ward: bool) -> None:
+    service = people.require_user(conn, t.users.c.id, people.require_keypair(conn, service_key).user_id)
+    user = people.require_user(conn, t.users.c.name, user_name)
+    if service.role != policy.SERVICE or user.role != policy.USER:
+        raise BadRequest(f"{service.email} is a {service.role}, {user_name} a {user.role}: a service acts for a user.")
+    accounts.set_ward(conn, service_key, UserId(user.id), now, is_ward=is_ward)

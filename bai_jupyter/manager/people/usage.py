@@ -1,0 +1,115 @@
+"""Reports of who used how much, as Backend.AI shapes them. Pure. What was not measured is null, never zero."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import accumulate
+from typing import Any
+
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.manager.db.usage import Use
+from bai_jupyter.manager.people.inputs import refuse
+
+LONGEST = timedelta(days=100)
+STEP = timedelta(minutes=15)
+STATS_SPAN = timedelta(days=30)
+_MEASURED = ("shared_memory", "cpu_used", "mem_used", "disk_size", "io_read", "io_write")
+
+
+def read_month(value: object) -> tuple[datetime, datetime]:
+    """``202611`` as its first moment and the next month's. Raises ``BadRequest``."""
+    since = _moment("month", value, "%Y%m", "a month such as 202611")
+    return since, (since + timedelta(days=32)).replace(day=1)
+
+
+def read_period(start: object, end: object) -> tuple[datetime, datetime]:
+    """Two days such as ``20261101``, both included. Raises ``BadRequest``."""
+    since = _moment("start_date", start, "%Y%m%d", "a day such as 20261101")
+    until = _moment("end_date", end, "%Y%m%d", "a day such as 20261101") + timedelta(days=1)
+    if not timedelta(0) < until - since <= LONGEST:
+        refuse("end_date", end, f"a day at most {LONGEST.days - 1} days after the first")
+    return since, until
+
+
+def project_usage(project: Any, uses: Sequence[Use], now: datetime) -> dict[str, Any]:
+    """One project's row with its containers. ``project`` has id, name and domain."""
+    total = sum((use.slots for use in uses), ResourceSlots())
+    return {
+        "g_id": project.id,
+        "g_name": project.name,
+        "domain_name": project.domain,
+        "g_smp": _number(total["cpu"]),
+        "g_mem_allocated": int(total["mem"]),
+        **{f"g_{name}": None for name in _MEASURED},
+        "g_device_type": _devices(total),
+        "c_infos": [_container(use, now) for use in uses],
+    }
+
+
+def series(uses: Iterable[Use], since: datetime, until: datetime, now: datetime) -> list[dict[str, Any]]:
+    """What was held in each quarter of an hour."""
+    count = (until - since) // STEP
+    changes: dict[str, list[Decimal]] = {name: [Decimal(0)] * (count + 1) for name in ("sessions", "cpu", "mem", "gpu")}
+    for use in uses:
+        first = max(0, (use.began_at - since) // STEP)
+        last = min(count, (min(use.ended_at or now, until) - since) // STEP + 1)
+        if first < last:
+            for name, amount in _held(use.slots).items():
+                changes[name][first] += amount
+                changes[name][last] -= amount
+    levels = zip(*(accumulate(changes[name]) for name in changes), strict=True)
+    start = since.timestamp()
+    return [
+        _point(start + step * STEP.total_seconds(), *level) for step, level in zip(range(count), levels, strict=False)
+    ]
+
+
+def _container(use: Use, now: datetime) -> dict[str, Any]:
+    used = (use.ended_at or now) - use.began_at
+    return {
+        "id": use.kernel_id,
+        "name": use.session_name,
+        "access_key": use.access_key,
+        "image_name": use.image,
+        "status": use.status,
+        "agent": use.agent,
+        "created_at": use.began_at.isoformat(),
+        "terminated_at": use.ended_at.isoformat() if use.ended_at else "",
+        "used_time": str(used),
+        "used_days": used.days + 1,
+        "smp": _number(use.slots["cpu"]),
+        "mem_allocated": int(use.slots["mem"]),
+        **dict.fromkeys(_MEASURED),
+        "nfs": [],
+        "device_type": _devices(use.slots),
+    }
+
+
+def _held(slots: ResourceSlots) -> dict[str, Decimal]:
+    gpu = sum((amount for slot, amount in slots.items() if slot not in ("cpu", "mem")), Decimal(0))
+    return {"sessions": Decimal(1), "cpu": slots["cpu"], "mem": slots["mem"], "gpu": gpu}
+
+
+def _point(moment: float, sessions: Decimal, cpu: Decimal, mem: Decimal, gpu: Decimal) -> dict[str, Any]:
+    return {
+        "date": moment,
+        "num_sessions": {"value": int(sessions), "unit_hint": "count"},
+        "cpu_allocated": {"value": _number(cpu), "unit_hint": "count"},
+        "mem_allocated": {"value": int(mem), "unit_hint": "bytes"},
+        "gpu_allocated": {"value": _number(gpu), "unit_hint": "count"},
+    }
+
+
+def _devices(slots: ResourceSlots) -> list[str]:
+    return sorted({slot.split(".")[0] for slot in slots if slot not in ("cpu", "mem")})
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == int(amount) else float(amount)
+
+
+def _moment(field: str, value: object, form: str, expected: str) -> datetime:
+    try:
+        return datetime.strptime(str(value), form).replace(tzinfo=UTC)
+    except ValueError:
+        refuse(field, value, expected)

@@ -1,0 +1,67 @@
+"""The apps of a session: which ports its image says it serves, and which its owner asked for. Pure.
+
+An image says so with labels: ``ai.backend.service-ports`` lists them as Backend.AI does
+(``jupyter:http:8888,tensorboard:http:6006,pair:tcp:[5000,5001]``), and ``bai.app.<name>`` holds the shell command that
+starts one. Its words ``{port}``, ``{args}`` and ``{base_url}`` are replaced; an app that is told its base URL gets
+whole paths from the reverse proxy, another one what follows that base.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+PORTS_LABEL = "ai.backend.service-ports"
+COMMAND_LABEL = "bai.app."
+PREOPEN = "preopen"
+LOWEST_PORT, HIGHEST_PORT = 1024, 65535
+
+_ENTRY = re.compile(r"\s*([\w-]+):(\w+):(\d+|\[[\d,\s]+\])\s*", re.ASCII)
+_PROTOCOLS = frozenset({"http", "tcp", "pty", PREOPEN})
+
+
+@dataclass(frozen=True)
+class App:
+    """One app of a session. ``command`` starts it; without one it is started by other means, or already there."""
+
+    name: str
+    protocol: str
+    ports: tuple[int, ...]
+    command: str | None = None
+
+    @property
+    def knows_base_url(self) -> bool:
+        return self.command is not None and "{base_url}" in self.command
+
+    def base_url(self, session_id: str) -> str:
+        """Where the reverse proxy has it."""
+        return f"/apps/{session_id}/{self.name}/"
+
+    def to_json(self) -> dict[str, object]:
+        return {"name": self.name, "protocol": self.protocol, "ports": list(self.ports)}
+
+
+def apps_of(labels: Mapping[str, str], preopen: Sequence[int]) -> list[App]:
+    """Those of the image first; a port that was asked for is an app named by its number."""
+    found: dict[str, App] = {}
+    for name, protocol, ports in _ENTRY.findall(labels.get(PORTS_LABEL, "")):
+        numbers = tuple(int(port) for port in re.findall(r"\d+", ports))
+        if protocol in _PROTOCOLS and all(LOWEST_PORT <= port <= HIGHEST_PORT for port in numbers):
+            found[name] = App(name, protocol, numbers, labels.get(COMMAND_LABEL + name))
+    taken = {port for app in found.values() for port in app.ports}
+    return [*found.values(), *(App(str(port), PREOPEN, (port,)) for port in preopen if port not in taken)]
+
+
+def command_line(app: App, session_id: str, port: int, arguments: Mapping[str, object]) -> str:
+    """The shell command that starts an app; what is given as arguments goes in quoted."""
+    assert app.command is not None
+    words = {"port": str(port), "base_url": app.base_url(session_id), "args": shlex.join(_words(arguments))}
+    return re.sub(r"\{(port|base_url|args)\}", lambda match: words[match[1]], app.command)
+
+
+def _words(arguments: Mapping[str, object]) -> list[str]:
+    words: list[str] = []
+    for name, value in arguments.items():
+        values = value if isinstance(value, list) else [value]
+        words += [name, *(str(one) for one in values if one is not None)]
+    return words

@@ -1,0 +1,255 @@
+"""Use cases of folders as a whole: what the API offers, without HTTP. Sharing and files have modules of their own."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from bai_jupyter.common.errors import NotFound, PublicError
+from bai_jupyter.common.ids import UserId, new_vfolder_id
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import FolderStatus
+from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.auth.keypairs import Caller
+from bai_jupyter.manager.db import folder_rules, vfolders
+from bai_jupyter.manager.db.admission import owner_of
+from bai_jupyter.manager.db.records import VFolderRecord
+from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.db.vfolders import NewFolder, Viewer
+from bai_jupyter.manager.vfolders import requests
+from bai_jupyter.manager.vfolders.access import (
+    FolderExists,
+    FolderFailed,
+    require_cloneable,
+    require_no_home,
+    require_owner,
+    require_ready,
+)
+from bai_jupyter.manager.vfolders.requests import Params
+from bai_jupyter.manager.vfolders.volumes import Volumes, place_of
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MEASURE_TIMEOUT_S = 10.0
+_COPY_TIMEOUT_S = 6 * 3600.0
+_DELETE_TIMEOUT_S = 3600.0
+
+
+class VFolderService:
+    """Long work (a copy, a purge) goes on when its caller hangs up; what a manager did not finish shows as it is."""
+
+    def __init__(self, store: Store, volumes: Volumes, now: Callable[[], datetime]) -> None:
+        self._store, self._volumes, self._now = store, volumes, now
+        self._working: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        await self._store.write(vfolders.break_clones)
+
+    async def stop(self) -> None:
+        tasks = list(self._working)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Looking
+
+    async def hosts(self, caller: Caller) -> dict[str, Any]:
+        return await self._volumes.hosts(owner_of(caller))
+
+    async def list(self, caller: Caller, *, everybody: bool = False) -> "list[VFolderRecord]":
+        if everybody:
+            policy.require(caller.role, "folder:any-owner")
+        return await self._store.read(vfolders.list_all if everybody else vfolders.visible, viewer_of(caller))
+
+    async def get(self, caller: Caller, ref: str) -> VFolderRecord:
+        """By id or by name. What is another's and what is missing raise the same ``NotFound``."""
+        found = await self._store.read(vfolders.find, requests.folder_ref(ref), viewer_of(caller))
+        if found is None:
+            raise NotFound(Reason.of("not-found", kind="folder", name=ref), title="No such virtual folder.")
+        return found
+
+    async def measured(self, caller: Caller, ref: str) -> VFolderRecord:
+        """With its use as it is now, or as last known where that cannot be found out quickly."""
+        folder = await self.get(caller, ref)
+        if folder.status is not FolderStatus.READY:
+            return folder
+        try:
+            usage = await self._volumes.call(place_of(folder), "folder_usage", timeout_s=MEASURE_TIMEOUT_S)
+        except PublicError as error:
+            log.info("folder %s: its use is not known: %s", folder.id, error)
+            return folder
+        await self._store.write(vfolders.set_usage, folder.id, usage["used_bytes"], usage["num_files"])
+        return replace(folder, used_bytes=usage["used_bytes"], num_files=usage["num_files"])
+
+    # Changing
+
+    async def create(self, caller: Caller, params: Params) -> VFolderRecord:
+        """Raises ``PublicError`` and leaves nothing behind."""
+        if requests.optional_text(params, "unmanaged_path") is not None:
+            raise FolderFailed("Folders at paths of your own choice are not offered. Ask an admin for a volume there.")
+        name = requests.folder_name(params)
+        project_id = await self._project(caller, requests.optional_word(params, "group"))
+        owner = owner_of(caller if project_id is None else replace(caller, project_id=project_id))
+        volume = await self._volumes.choose(owner, requests.optional_word(params, "host"))
+        new = self._new(caller, name, project_id, volume, params, FolderStatus.READY)
+        await self._refuse_taken(caller, new)
+        await self._store.read(folder_rules.check_count, owner, is_projects=project_id is not None)
+        place = {"volume": new.volume, "subpath": new.subpath}
+        await self._volumes.call(place, "make_folder", {"beside": await self._home(caller.user_id)})
+        try:
+            if not await self._store.write(vfolders.create, new, self._now(), owner):
+                raise FolderExists(Reason.of("folder-used", name=name))
+        except PublicError:
+            await self._volumes.call(place, "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
+            raise
+        return await self.get(caller, new.id)
+
+    async def clone(self, caller: Caller, ref: str, params: Params) -> VFolderRecord:
+        """A copy of one's own. Answers when it is complete."""
+        source = await self.get(caller, ref)
+        require_cloneable(source, caller)
+        name = requests.folder_name(params, "target_name")
+        volume = await self._volumes.choose(owner_of(caller), requests.optional_word(params, "target_host"))
+        await self._volumes.holder(source.volume, volume)
+        new = self._new(caller, name, None, volume, params, FolderStatus.CLONING)
+        if not await self._store.write(vfolders.create, new, self._now(), owner_of(caller)):
+            raise FolderExists(Reason.of("folder-used", name=name))
+        await self._finish(self._copy(source, new))
+        return await self.get(caller, new.id)
+
+    async def rename(self, caller: Caller, ref: str, params: Params) -> None:
+        folder = await self._owned(caller, ref)
+        require_ready(folder)
+        require_no_home(folder)
+        name = requests.folder_name(params, "new_name")
+        if name != folder.name and not await self._store.write(vfolders.rename, folder, name):
+            raise FolderExists(Reason.of("folder-used", name=name))
+
+    async def set_options(self, caller: Caller, ref: str, params: Params) -> None:
+        folder = await self._owned(caller, ref)
+        given = requests.optional_text(params, "permission")
+        permission = requests.permission(params, "permission") if given else None
+        cloneable = requests.optional_flag(params, "cloneable")
+        await self._store.write(vfolders.set_options, folder.id, permission, cloneable=cloneable)
+
+    async def set_quota(self, caller: Caller, ref: str, quota_bytes: int | None) -> VFolderRecord:
+        """A limit for what the folder may hold; ``None`` takes it away."""
+        folder = await self._owned(caller, ref)
+        await self._store.write(vfolders.set_quota, folder.id, quota_bytes)
+        return await self.get(caller, folder.id)
+
+    async def trash(self, caller: Caller, ref: str) -> None:
+        """Out of sight; nothing is lost yet. Repeating it changes nothing."""
+        folder = await self._owned(caller, ref)
+        require_no_home(folder)
+        if folder.status in (FolderStatus.READY, FolderStatus.BROKEN):
+            await self._store.write(vfolders.set_status, folder.id, FolderStatus.TRASHED)
+        elif folder.status is FolderStatus.CLONING:
+            require_ready(folder)
+
+    async def restore(self, caller: Caller, ref: str) -> None:
+        folder = await self._owned(caller, ref)
+        if folder.status is FolderStatus.READY:
+            return
+        if folder.status is not FolderStatus.TRASHED:
+            require_ready(folder)
+        if not await self._store.write(vfolders.restore, folder):
+            raise FolderExists(Reason.of("folder-used", name=folder.name))
+
+    async def purge(self, caller: Caller, ref: str) -> None:
+        """Delete what is in the trash for good. May be repeated if it was broken off."""
+        folder = await self._owned(caller, ref)
+        if folder.status not in (FolderStatus.TRASHED, FolderStatus.PURGING):
+            raise FolderFailed(f"Folder {folder.name} is not in the trash. Delete it first; then it can be purged.")
+        mounting = await self._store.read(vfolders.sessions_mounting, folder)
+        if mounting:
+            raise FolderFailed(Reason.of("folder-mounted", folder=folder.name, sessions=", ".join(mounting)))
+        await self._store.write(vfolders.set_status, folder.id, FolderStatus.PURGING)
+        await self._finish(self._delete(folder))
+
+    # Inside
+
+    async def _owned(self, caller: Caller, ref: str) -> VFolderRecord:
+        folder = await self.get(caller, ref)
+        require_owner(folder, caller)
+        return folder
+
+    def _new(
+        self, caller: Caller, name: str, project_id: str | None, volume: str, params: Params, status: FolderStatus
+    ) -> NewFolder:
+        vfolder_id = new_vfolder_id()
+        return NewFolder(
+            id=vfolder_id,
+            name=name,
+            user_id=caller.user_id if project_id is None else None,
+            project_id=project_id,
+            creator=caller.user_name,
+            volume=volume,
+            subpath=f".vfolders/{vfolder_id}",
+            permission=requests.permission(params, "permission", default="rw"),
+            status=status,
+            usage_mode=requests.choice(params, "usage_mode", requests.USAGE_MODES, "general"),
+            cloneable=requests.flag(params, "cloneable"),
+            quota_bytes=requests.quota(params, "quota"),
+        )
+
+    async def _project(self, caller: Caller, group: str | None) -> str | None:
+        """The project that is to own a folder; only its admins may have it own one."""
+        if group is None:
+            return None
+        policy.require(caller.role, "folder:of-project")
+        mine = await self._store.read(vfolders.projects_of, caller.user_id)
+        for project_id, name in mine.items():
+            if group in (project_id, name):
+                return project_id
+        raise NotFound(Reason.of("not-found", kind="project", name=group), title="No such user group (or project).")
+
+    async def _refuse_taken(self, caller: Caller, new: NewFolder) -> None:
+        """Before anything is made; whether it really is free is seen when it is recorded."""
+        for folder in await self.list(caller):
+            if folder.name == new.name and folder.project_id == new.project_id and folder.status in vfolders.KEPT:
+                raise FolderExists(Reason.of("folder-used", name=new.name))
+
+    async def _home(self, user_id: UserId) -> dict[str, str] | None:
+        found = await self._store.read(vfolders.home_of, user_id)
+        return None if found is None else {"volume": found[0], "subpath": found[1]}
+
+    async def _copy(self, source: VFolderRecord, new: NewFolder) -> None:
+        target = {"volume": new.volume, "subpath": new.subpath}
+        beside = await self._home(new.user_id) if new.user_id else None
+        try:
+            await self._volumes.copy(place_of(source), {**target, "beside": beside}, _COPY_TIMEOUT_S)
+        except PublicError:
+            await self._store.write(vfolders.set_status, new.id, FolderStatus.PURGING)
+            await self._volumes.call(target, "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
+            await self._store.write(vfolders.forget, new.id)
+            raise
+        await self._store.write(vfolders.set_status, new.id, FolderStatus.READY)
+
+    async def _delete(self, folder: VFolderRecord) -> None:
+        try:
+            await self._volumes.call(place_of(folder), "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
+        except PublicError:
+            await self._store.write(vfolders.set_status, folder.id, FolderStatus.TRASHED)
+            raise
+        await self._store.write(vfolders.forget, folder.id)
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for work that goes on also if nobody waits any more."""
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("work on a folder failed: %s", error)
+
+
+def viewer_of(caller: Caller) -> Viewer:
+    return Viewer(caller.user_id, policy.may(caller.role, "folder:any-owner"))

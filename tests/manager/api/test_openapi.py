@@ -1,0 +1,94 @@
+"""The API's description of itself: of every route, and true."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from bai_jupyter.manager.api.openapi import path_of
+from bai_jupyter.manager.auth import policy
+
+pytestmark = pytest.mark.asyncio
+
+
+async def document(manager, admin):
+    answer = await admin.http.fetch(f"{manager.endpoint}/openapi.json")  # unsigned
+    return json.loads(answer.body)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "path"),
+    [
+        (r"/session", [], "/session"),
+        (r"/(?:session|kernel)/([^/]+)/logs", ["{ref}"], "/session/{ref}/logs"),
+        (r"/(?:v\d+/?)?$", [], "/"),
+        (r"/openapi\.json", [], "/openapi.json"),
+        (r"/images/(.+)", ["{name}"], "/images/{name}"),
+    ],
+)
+async def test_paths_of_patterns(pattern, names, path):
+    assert path_of(pattern, names) == path
+
+
+async def test_a_pattern_of_another_shape_is_said():
+    with pytest.raises(ValueError, match="not described"):
+        path_of(r"/a/[0-9]{3}", [])
+    with pytest.raises(ValueError, match="more than 0 parts"):
+        path_of(r"/a/([^/]+)", [])
+
+
+async def test_every_route_is_there(manager, admin):
+    paths = (await document(manager, admin))["paths"]
+    for rule in manager.web.wildcard_router.rules:
+        if not rule.matcher.regex.pattern.startswith("/agent/"):
+            assert any(rule.matcher.regex.fullmatch(path) for path in paths), rule.matcher.regex.pattern
+
+
+async def test_a_call_is_described_by_its_handler(manager, admin):
+    calls = (await document(manager, admin))["paths"]["/session/{ref}"]
+    assert calls.keys() == {"get", "post", "delete", "patch"}
+    end = calls["delete"]
+    assert (end["summary"], end["x-permission"]) == ("End a session. Its last figures.", "session:end")
+    assert [(one["name"], one["in"], one["required"]) for one in end["parameters"]] == [
+        ("ref", "path", True),
+        ("forced", "query", False),
+        ("recursive", "query", False),
+    ]
+
+
+async def test_it_holds_together(manager, admin):
+    found = await document(manager, admin)
+    assert found["openapi"] == "3.1.0"
+    operations = [(path, one) for path, methods in found["paths"].items() for one in methods.values()]
+    assert len({one["operationId"] for _, one in operations}) == len(operations)
+    schemes = found["components"]["securitySchemes"].keys()
+    for path, one in operations:
+        in_path = [parameter["name"] for parameter in one["parameters"] if parameter["in"] == "path"]
+        assert in_path == re.findall(r"\{(\w+)\}", path)
+        assert {name for choice in one["security"] for name in choice} <= schemes
+        assert one.get("x-permission", "session:read") in policy.PERMISSIONS
+
+
+class Page(HTMLParser):
+    """Gathers the text, and what the page would load from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.outside = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.outside += [value for name, value in attrs if name in ("src", "href") and "//" in value]
+        assert tag not in ("script", "iframe", "link")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+async def test_the_page_is_readable_and_needs_nothing_from_outside(manager, admin):
+    answer = await admin.http.fetch(f"{manager.endpoint}/api")
+    page = Page()
+    page.feed(answer.body.decode())
+    assert page.outside == []
+    assert "/session/{ref}/status-history" in page.text
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")

@@ -1,0 +1,124 @@
+"""A service acts for its wards, in their name and never as more than a user."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bai_jupyter.client import ClientConfig, ManagerClient
+from bai_jupyter.common.errors import BadRequest
+
+pytestmark = pytest.mark.asyncio
+KEYS = "query($email: String) {keypairs(email: $email) {access_key secret_key}}"
+
+
+async def test_ward_is_made_at_first_and_then_acted_for(manager, agent, admin, make_hub, gql):
+    hub = await make_hub()
+    made = await hub.post("/wards", {"name": "alice", "email": "alice@uni.example"})
+    assert (made["name"], made["email"], made["created"]) == ("alice", "alice@uni.example", True)
+    again = await hub.post("/wards", {"name": "alice"}, 200)
+    assert (again["id"], again["created"]) == (made["id"], False)
+    auth = await hub.get("/auth?on_behalf_of=alice")
+    assert auth["user"] == {"id": made["id"], "name": "alice", "role": "user"}
+    body = {"name": "from-hub", "image": agent.facts["images"][0].name, "enqueueOnly": True}
+    await hub.post("/session?on_behalf_of=alice", body)
+    view = await hub.get("/session/from-hub?on_behalf_of=alice")
+    assert view["userId"] == made["id"]
+    assert (await admin.session(view["id"]))["userId"] == made["id"]
+
+
+async def test_audit_trail_names_user_and_service(manager, agent, make_hub):
+    hub = await make_hub()
+    made = await hub.post("/wards", {"name": "alice"})
+    await hub.post(
+        "/session?on_behalf_of=alice", {"name": "from-hub", "image": agent.facts["images"][0].name, "enqueueOnly": True}
+    )
+
+    def last(conn):
+        return conn.exec_driver_sql("SELECT user_id, access_key, action FROM audit ORDER BY id DESC").first()
+
+    assert tuple(await manager.store.read(last)) == (made["id"], hub.access_key, "POST session:create")
+
+
+async def test_service_is_nobody_by_itself(agent, make_hub):
+    hub = await make_hub()
+    assert "X-RateLimit-Limit" not in (await hub.call("GET", "/auth")).headers  # it speaks for many
+    assert (await hub.get("/auth"))["user"]["role"] == "service"
+    for method, path in [("GET", "/sessions"), ("POST", "/session"), ("POST", "/admin/gql"), ("GET", "/agents")]:
+        assert (await hub.call(method, path, {} if method == "POST" else None)).status == 403, path
+
+
+async def test_service_acts_for_nobody_else(manager, admin, make_hub, make_user, gql):
+    hub, other_hub = await make_hub(), await make_hub("hub-2")
+    await make_user("bob")
+    await other_hub.post("/wards", {"name": "carol"})
+    missing = await hub.call("GET", "/auth?on_behalf_of=nobody")
+    assert missing.status == 404
+    for name in ("bob", "carol", "admin"):
+        answer = await hub.call("GET", f"/auth?on_behalf_of={name}")
+        assert (answer.status, answer.body.replace(name.encode(), b"nobody")) == (404, missing.body)
+        assert (await hub.call("POST", "/wards", {"name": name})).status == 403
+    bob = await make_user("bobby")
+    assert (await bob.call("GET", "/auth?on_behalf_of=carol")).status == 403
+    assert (await admin.call("GET", "/auth?on_behalf_of=carol")).status == 403
+
+
+async def test_admin_gives_and_takes_wards(admin, make_hub, make_user):
+    hub = await make_hub()
+    bob = await make_user("bob")
+    assert (await bob.call("PUT", f"/wards/{hub.access_key}/bob")).status == 403
+    assert (await admin.call("PUT", f"/wards/{hub.access_key}/admin")).status == 400
+    assert (await admin.call("PUT", f"/wards/{bob.access_key}/bob")).status == 400
+    assert (await admin.call("PUT", f"/wards/{hub.access_key}/nobody")).status == 404
+    assert (await admin.call("PUT", f"/wards/{hub.access_key}/bob")).status == 204
+    assert (await hub.get("/auth?on_behalf_of=bob"))["user"]["name"] == "bob"
+    assert (await admin.call("DELETE", f"/wards/{hub.access_key}/bob")).status == 204
+    assert (await hub.call("GET", "/auth?on_behalf_of=bob")).status == 404
+
+
+async def test_ward_who_becomes_an_admin_or_is_shut_out_is_not_acted_for(admin, make_hub, gql):
+    hub = await make_hub()
+    await hub.post("/wards", {"name": "alice"})
+    modify = 'mutation($props: ModifyUserInput!) {modify_user(email: "alice@localhost", props: $props) {ok msg}}'
+    await gql(admin, modify, props={"role": "admin"})
+    keys = (await gql(admin, KEYS, email="alice@localhost"))["keypairs"]
+    promote = "mutation($key: String!) {modify_keypair(access_key: $key, props: {is_admin: true}) {ok msg}}"
+    await gql(admin, promote, key=keys[0]["access_key"])
+    assert (await hub.call("GET", "/auth?on_behalf_of=alice")).status == 403
+    await gql(admin, modify, props={"role": "user", "status": "inactive"})
+    assert (await hub.call("GET", "/auth?on_behalf_of=alice")).status == 403
+
+
+async def test_our_client_acts_for_a_ward(manager, agent, make_hub):
+    hub = await make_hub()
+    config = ClientConfig(manager.endpoint, hub.access_key, hub.secret_key)
+    async with ManagerClient(config) as service:
+        assert (await service.make_ward("alice"))["created"]
+    async with ManagerClient(replace(config, on_behalf_of="alice")) as ward:
+        assert (await ward.whoami())["name"] == "alice"
+        assert await ward.graphql("{user {username}}") == {"user": {"username": "alice"}}
+        with pytest.raises(BadRequest, match="A page has"):
+            await ward.graphql("{user_list(limit: 0, offset: 0) {total_count}}")
+
+
+async def test_name_of_the_ward_is_signed(admin, make_hub):
+    hub = await make_hub()
+    await hub.post("/wards", {"name": "alice"})
+    await hub.post("/wards", {"name": "carol"})
+    request = hub.request("GET", "/auth?on_behalf_of=alice")
+    request.url = request.url.replace("alice", "carol")
+    assert (await hub.http.fetch(request, raise_error=False)).code == 401
+
+
+async def test_secret_keys_of_wards_stay_with_them(admin, make_hub, gql):
+    hub = await make_hub()
+    await hub.post("/wards", {"name": "alice"})
+    answer = await hub.post("/admin/gql?on_behalf_of=alice", {"query": "{keypair {access_key secret_key}}"}, 200)
+    assert answer["data"]["keypair"]["secret_key"] is None
+    assert json.dumps(answer).count("AKIA") == 1
+
+
+async def test_wards_projects_are_the_service_s(admin, make_hub, gql):
+    hub = await make_hub()
+    refused = await hub.call("POST", "/wards", {"name": "alice", "projects": ["secret-project"]})
+    assert (refused.status, refused.json["data"]["reason"]["code"]) == (404, "project-unknown")

@@ -1,0 +1,174 @@
+"""Batches and service ports with the official client, in a cluster of real processes."""
+
+import asyncio
+import io
+import uuid
+from contextlib import suppress
+
+import pytest
+
+# Making the client's environment counts towards the first test.
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+
+CREATE = """
+made = api.ComputeSession.get_or_create(
+    "{image}", name="app-here", resources={{"cpu": "1", "mem": "256m"}}, architecture="x86_64", preopen_ports={ports}
+)
+result = [str(made.id), made.status, made.service_ports]
+"""
+
+BATCH = """
+session = api.ComputeSession("app-here")
+def run(**steps):
+    mode, run_id, results = "batch", None, []
+    while True:
+        results.append(session.execute(run_id, "", mode=mode, opts=steps))
+        mode, run_id = "continue", results[-1]["runId"]
+        if results[-1]["status"] == "finished":
+            return results
+result = {
+    "all": run(clean="echo cleaned", build="echo built; echo warning >&2", exec="pwd; exit 3"),
+    "only exec": run(exec="read line || echo no input"),
+    "build fails": run(build="exit 2", exec="echo never"),
+    "usual": run(build="*", exec="*"),
+}
+"""
+
+
+async def test_batches(client_of_cluster, cluster):
+    await client_of_cluster.sdk(CREATE.format(image=cluster.image, ports=[]))
+    got = await client_of_cluster.sdk(BATCH)
+    steps = ["clean-finished", "build-finished", "finished"]
+    assert {name: ends(results)[0] for name, results in got.items()} == dict.fromkeys(got, steps)
+    assert ends(got["all"])[1] == [0, 0, 3]
+    clean, build, execute = said(got["all"])
+    assert clean == [["stdout", "cleaned\n"]]
+    assert sorted(build) == [["stderr", "warning\n"], ["stdout", "built\n"]]
+    assert execute[0][1].endswith(("/home/work\n", "/scratch\n"))
+    assert said(got["only exec"]) == [[], [], [["stdout", "no input\n"]]]
+    assert (ends(got["build fails"])[1], said(got["build fails"])) == ([0, 2, 127], [[], [], []])
+    assert ends(got["usual"])[1][:2] == [0, 0]
+    assert ends(got["usual"])[1][2] != 0  # there is nothing to run
+
+
+async def test_a_port_that_was_asked_for_through_the_clients_proxy(client_of_cluster, cluster, make_free_port):
+    inside, here = make_free_port(), make_free_port()
+    created = CREATE.format(image=cluster.image, ports=[inside])
+    _, _, ports = await client_of_cluster.sdk(created)
+    assert ports == [{"name": str(inside), "protocol": "preopen", "ports": [inside]}]
+    serve = SERVER + f"serve({inside})"
+    await client_of_cluster.sdk(f'result = api.ComputeSession("app-here").execute(None, {serve!r})')
+    async with client_of_cluster.running("app", "app-here", str(inside), "-b", f"127.0.0.1:{here}"):
+        sent = bytes(range(256)) * 20_000
+        async with asyncio.timeout(60):
+            replies = await asyncio.gather(*[exchange(here, sent[n:]) for n in range(4)])
+        assert [reply == sent[n:] for n, reply in enumerate(replies)] == [True] * 4
+
+
+SERVER = """
+import socketserver, threading
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        length = int(self.rfile.readline())
+        while length:
+            piece = self.rfile.read(min(length, 65536))
+            length -= len(piece)
+            self.wfile.write(piece)
+def serve(port):
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", port), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
+async def test_an_app_of_the_image_is_started_when_it_is_opened(
+    client_of_cluster, cluster, image_with_app, make_free_port, helpers
+):
+    await cluster.add_image(image_with_app)
+    await client_of_cluster.sdk(CREATE.format(image=image_with_app, ports=[]))
+    apps = await client_of_cluster.async_sdk('result = await api.ComputeSession("app-here").stream_app_info()')
+    assert apps == [{"name": "web", "protocol": "http", "ports": [8000]}]
+    here = make_free_port()
+    async with client_of_cluster.running("app", "app-here", "web", "-b", f"127.0.0.1:{here}"):
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(*[http_get(here, "/no-such") for _ in range(5)])
+    assert all(answer.startswith(b"HTTP/1.0 404 ") and b"SimpleHTTP" in answer for answer in answers)
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    stop = ("POST", "/session/app-here/shutdown-service", {"service_name": "web"})
+    assert [(await signed.call(*stop)).status for _ in range(2)] == [204, 400]
+    started = await client_of_cluster.sdk('result = api.ComputeSession("app-here").start_service("web")')
+    assert started["wsproxy_addr"].endswith("/web/")
+    assert (await signed.call(*stop)).status == 204
+    signed.close()
+
+
+async def test_refusals(client_of_cluster, cluster, helpers):
+    await client_of_cluster.sdk(CREATE.format(image=cluster.image, ports=[]))
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    unknown = await signed.call("POST", "/session/app-here/start-service", {"app": "guess"})
+    assert (unknown.status, unknown.json["msg"]) == (404, "The session has no app guess. It has: none.")
+    dialled = await signed.call("GET", "/stream/session/app-here/tcpproxy?app=guess")
+    assert dialled.status == 404
+    odd = [[80], ["x"], [8000, 8000], [70000], list(range(2000, 2030)), {"a": 1}]
+    for ports in odd:
+        assert (await signed.create("odd-ports", 400, preopen_ports=ports))["title"]
+    signed.close()
+
+
+def ends(results):
+    over = [one for one in results if one["status"] != "continued"]
+    return [one["status"] for one in over], [one["exitCode"] for one in over]
+
+
+def said(results):
+    """What each step printed."""
+    steps = [[]]
+    for one in results:
+        steps[-1] += one["console"]
+        if one["status"] != "continued":
+            steps.append([])
+    return steps[:-1]
+
+
+async def exchange(port: int, data: bytes) -> bytes:
+    reader, writer = await dialled(port)
+
+    async def send() -> None:
+        writer.write(f"{len(data)}\n".encode() + data)
+        await writer.drain()
+
+    sending = asyncio.create_task(send())
+    reply = await reader.readexactly(len(data))
+    await sending
+    writer.close()
+    return reply
+
+
+async def http_get(port: int, path: str) -> bytes:
+    """By HTTP/1.0, whose answer ends with the connection."""
+    reader, writer = await dialled(port)
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def dialled(port: int):
+    """Once it listens."""
+    while True:
+        with suppress(OSError):
+            return await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def image_with_app(docker_client, python_image, test_run):
+    labels = {**test_run, "ai.backend.service-ports": "web:http:8000"}
+    command = "exec python3 -m http.server --bind 127.0.0.1 {port}"
+    lines = [f"FROM {python_image}", *(f"LABEL {name}={value}" for name, value in labels.items())]
+    lines.append(f'LABEL bai.app.web="{command}"')
+    tag = f"bai-test-app:{uuid.uuid4().hex[:8]}"
+    docker_client.images.build(fileobj=io.BytesIO("\n".join(lines).encode()), tag=tag, rm=True)
+    yield tag
+    docker_client.images.remove(tag, force=True)

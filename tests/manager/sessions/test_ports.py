@@ -1,0 +1,44 @@
+"""Which apps a session has, from its image's labels and the ports that were asked for."""
+
+import pytest
+
+from bai_jupyter.manager.sessions.ports import App, apps_of, command_line
+
+PORTS = "ai.backend.service-ports"
+
+TABLE = {
+    "none": ({}, [], []),
+    "two": (
+        {PORTS: "jupyter:http:8888, board:http:6006"},
+        [],
+        [("jupyter", "http", (8888,)), ("board", "http", (6006,))],
+    ),
+    "several ports": (
+        {PORTS: "pair:tcp:[5000,5001],one:http:8080"},
+        [],
+        [("pair", "tcp", (5000, 5001)), ("one", "http", (8080,))],
+    ),
+    "what cannot be read": ({PORTS: "one:http:80,:http:8000,two:ftp:2121,three:http:x,four:tcp:70000,five"}, [], []),
+    "asked for": ({PORTS: "one:http:8080"}, [9000, 8080], [("one", "http", (8080,)), ("9000", "preopen", (9000,))]),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table(name):
+    labels, preopen, expected = TABLE[name]
+    assert [(app.name, app.protocol, app.ports) for app in apps_of(labels, preopen)] == expected
+
+
+def test_the_command_that_starts_one():
+    labels = {PORTS: "web:http:8000,other:http:8001", "bai.app.web": "serve --port={port} --base={base_url} {args}"}
+    web, other = apps_of(labels, [])
+    assert command_line(web, "id", 8000, {}) == "serve --port=8000 --base=/apps/id/web/ "
+    assert (web.knows_base_url, other.knows_base_url) == (True, False)
+    arguments = {"--name": "a {port}; rm", "--flag": None, "--many": ["x", "y"]}
+    expected = "serve --port=8000 --base=/apps/id/web/ --name 'a {port}; rm' --flag --many x y"
+    assert command_line(web, "id", 8000, arguments) == expected
+    assert other.command is None
+
+
+def test_on_the_wire():
+    assert App("web", "http", (8000,)).to_json() == {"name": "web", "protocol": "http", "ports": [8000]}

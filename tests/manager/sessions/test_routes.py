@@ -1,0 +1,41 @@
+import pytest
+
+from bai_jupyter.manager.sessions.routes import Route, paths_above, read_route
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/user/kim/", "/user/kim/"),
+        ("/user/kim/lab/", "/user/kim/lab/"),
+        ("/hub/at/user/kim/", "/hub/at/user/kim/"),
+        ("/user/kim%40uni.example/", "/user/kim@uni.example/"),
+        *(
+            (path, None)
+            for path in ("/user/kim", "user/kim/", "/user/", "/session/", "/user/kim/a/b/", "//user/kim/", 7)
+        ),
+    ],
+)
+def test_paths_that_a_route_may_have(path, kept):
+    assert read_route({"path": path, "port": 8888}) == (kept and Route(kept, 8888))
+
+
+@pytest.mark.parametrize("port", [80, 65536, "8888", None])
+def test_ports_that_a_route_may_not_have(port):
+    assert read_route({"path": "/user/kim/", "port": port}) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [
+        ("/user/kim/", ["/user/", "/user/kim/"]),
+        ("/user/kim", ["/user/"]),
+        ("/user/a%40b/api/status", ["/user/", "/user/a@b/", "/user/a@b/api/"]),
+    ],
+)
+def test_routes_that_a_request_may_belong_to(path, above):
+    assert paths_above(path) == above
+
+
+def test_long_paths_are_not_searched_to_their_end():
+    assert len(paths_above("/a" * 1000)) < 20

@@ -1,0 +1,139 @@
+"""`bai user`, `project`, `policy`, `preset` and `group` against a real manager."""
+
+import asyncio
+import io
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from bai_jupyter.cli import main
+from bai_jupyter.cli.terminal import NOTHING, Exit
+
+pytestmark = pytest.mark.asyncio
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def bai(admin, capsys, monkeypatch):
+    """``await bai("user", "list")`` as the first admin; ``who`` is another signed client, ``typed`` goes to stdin."""
+
+    async def run(*words, who=None, typed=""):
+        client = who or admin
+        for name in ("endpoint", "access_key", "secret_key"):
+            monkeypatch.setenv(f"BACKEND_{name.upper()}", getattr(client, name))
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        try:
+            code = await asyncio.to_thread(main, list(words))
+        except SystemExit as stop:  # what argparse does
+            code = stop.code
+        told = capsys.readouterr()
+        return Ran(code, told.out, told.err)
+
+    return run
+
+
+async def test_users_from_making_to_purging(bai, admin, manager, helpers):
+    assert (await bai("project", "add", "vision", "--description", "eyes")).out == "vision: made\n"
+    words = ("user", "add", "alice@uni.example", "--name", "alice", "--project", "vision", "--password", "--json")
+    made = (await bai(*words, typed="correct horse\n")).json
+    alice = helpers.client(manager.endpoint, made["access_key"], made["secret_key"])
+    assert (await alice.get("/auth"))["user"]["name"] == "alice"
+    alice.close()
+    await manager.services.logins.authorize("default", "alice@uni.example", "correct horse", "::1")
+    listed = await bai("user", "list")
+    assert listed.out.splitlines()[2].split() == ["alice@uni.example", "alice", "user", "active", "default", "vision"]
+    assert listed.out.splitlines()[-1] == "2 users."
+    assert (await bai("user", "set", "alice@uni.example", "--role", "admin", "--status", "inactive")).code == 0
+    assert (await bai("user", "list", "-q")).out.split() == ["admin@localhost", "alice@uni.example"]
+    assert (await bai("user", "rm", "alice@uni.example")).out.startswith("alice@uni.example: shut out")
+    refused = await bai("user", "rm", "alice@uni.example", "--purge")
+    assert (refused.code, "say --yes" in refused.err) == (Exit.USAGE, True)
+    assert (await bai("user", "rm", "alice@uni.example", "--purge", "--yes")).code == 0
+    again = await bai("user", "rm", "alice@uni.example")
+    assert (again.code, again.err) == (Exit.REFUSED, "Refused: There is no user alice@uni.example that you can see.\n")
+
+
+async def test_projects_and_members(bai, make_user):
+    await make_user("alice")
+    assert (await bai("project", "add", "vision", "--cpu", "4")).code == 0
+    assert (await bai("project", "join", "vision", "alice@localhost")).out == "vision: joined by alice@localhost\n"
+    assert "default, vision" in (await bai("user", "list")).out
+    assert (await bai("project", "leave", "vision", "alice@localhost")).code == 0
+    assert (await bai("project", "set", "vision", "--mem", "8g", "--no-active")).code == 0
+    row = (await bai("project", "list")).out.splitlines()[2]
+    assert row.split()[:5] == ["vision", "default", "inactive", "8", "GiB"]
+    assert (await bai("project", "join", "vision", "nobody@localhost")).code == Exit.NOT_FOUND
+    assert (await bai("project", "rm", "nosuch")).code == Exit.NOT_FOUND
+    assert (await bai("project", "rm", "vision", "--purge", "--yes")).code == 0
+
+
+async def test_policies_bind_at_every_level(bai, make_user, gql, admin):
+    alice = await make_user("alice")
+    limits = ("--cpu", "8", "--slot", "cuda.device=0", "--sessions", "2", "--idle", "10m", "--others", "none")
+    assert (await bai("policy", "add", "student", *limits)).code == 0
+    scopes = ["user:alice@localhost", f"keypair:{alice.access_key}", "project:default", "domain:default"]
+    assert (await bai("policy", "bind", "student", *scopes)).code == 0
+    bound = await gql(admin, '{user(email: "alice@localhost") {resource_policy} domain {resource_policy}}')
+    assert bound == {"user": {"resource_policy": "student"}, "domain": {"resource_policy": "student"}}
+    row = (await bai("policy", "list")).out.splitlines()[2]
+    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "600"]
+    refused = await bai("policy", "rm", "student")
+    assert (refused.code, "binds 1 keypairs" in refused.err) == (Exit.REFUSED, True)
+    assert (await bai("policy", "bind", "student", "alice")).code == Exit.USAGE
+    assert (await bai("policy", "set", "student", "--sessions", "5")).code == 0
+    assert (await bai("policy", "list", "--json")).json["keypair_resource_policies"][1]["max_concurrent_sessions"] == 5
+
+
+async def test_presets_and_groups(bai, make_user, agent, admin):
+    assert (await bai("preset", "add", "large", "--cpu", "8", "--mem", "32g", "--shm", "1g")).code == 0
+    assert (await bai("preset", "set", "large", "--cpu", "6", "--mem", "16g")).code == 0
+    assert "large   6 CPU, 16 GiB        1 GiB" in (await bai("preset", "list")).out
+    assert (await bai("preset", "rm", "large")).code == 0
+    assert (await bai("preset", "rm", "large")).code == Exit.REFUSED
+    assert (await bai("group", "add", "gpu", "--order", "lifo", "--type", "batch", "--pending-timeout", "5m")).code == 0
+    assert (await bai("group", "set", "gpu", "--select", "concentrated", "--description", "big ones")).code == 0
+    row = (await bai("group", "list")).out.splitlines()[2]
+    assert row.split() == ["gpu", "active", "lifo", "concentrated", "batch", "big", "ones"]
+    alice = await make_user("alice")
+    assert (await bai("group", "list", "-q", who=alice)).out == "default\n"
+    scopes = ("domain:default", "project:default", f"keypair:{alice.access_key}")
+    assert (await bai("group", "grant", "gpu", *scopes)).code == 0
+    assert (await bai("group", "list", "-q", who=alice)).out == "default\ngpu\n"
+    assert (await bai("group", "revoke", "gpu", *scopes)).code == 0
+    assert (await bai("group", "list", "-q", who=alice)).out == "default\n"
+    assert (await bai("group", "rm", "default")).code == Exit.REFUSED
+    assert (await bai("group", "rm", "gpu")).code == 0
+
+
+async def test_services_are_given_users(bai, make_user):
+    await make_user("alice")
+    made = (await bai("user", "add", "hub@localhost", "--name", "hub", "--role", "service", "--json")).json
+    given = await bai("user", "give", "alice", "--service", made["access_key"])
+    assert given.out == "alice: may be acted for\n"
+    assert (await bai("user", "give", "alice", "--service", made["access_key"], "--take")).code == 0
+    assert (await bai("user", "give", "nobody", "--service", made["access_key"])).code == Exit.NOT_FOUND
+
+
+async def test_agents_run_empty(bai, agent):
+    assert (await bai("agent", "drain", "lab-1")).out == "lab-1: takes no new sessions; what runs goes on\n"
+    assert "Ready, draining" in (await bai("agent", "list")).out
+    assert (await bai("agent", "resume", "lab-1", "-q")).out == "lab-1\n"
+    assert "draining" not in (await bai("agent", "list")).out
+    assert (await bai("agent", "drain", "nosuch")).code == Exit.NOT_FOUND
+
+
+async def test_users_may_not(bai, make_user):
+    alice = await make_user("alice")
+    refused = await bai("policy", "add", "mine", who=alice)
+    assert (refused.code, refused.err) == (Exit.REFUSED, "Refused: Only superadmins may do this.\n")

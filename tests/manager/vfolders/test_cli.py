@@ -1,0 +1,139 @@
+"""``bai vfolder`` against a real manager and real volumes."""
+
+import asyncio
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from bai_jupyter import cli, client
+from bai_jupyter.cli.terminal import Exit
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+def bai_of(monkeypatch, capsys, tmp_path):
+    """``await bai_of(signed)("list")``: run a command as a user, in a thread; exit code, stdout, stderr."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def of(signed):
+        async def run(*words):
+            monkeypatch.setenv("BACKEND_ENDPOINT", signed.endpoint)
+            monkeypatch.setenv("BACKEND_ACCESS_KEY", signed.access_key)
+            monkeypatch.setenv("BACKEND_SECRET_KEY", signed.secret_key)
+            capsys.readouterr()
+            code = await asyncio.to_thread(cli.main, ["vfolder", *words])
+            captured = capsys.readouterr()
+            return code, captured.out, captured.err
+
+        return run
+
+    return of
+
+
+async def test_a_folder_is_made_listed_deleted_and_restored(agent, admin, bai_of):
+    bai = bai_of(admin)
+    assert await bai("create", "data", "--quota", "1g") == (Exit.DONE, "data: ready on local:data\n", "")
+    code, out, _ = await bai("list")
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ["data", "Ready", "you", "write", "0", "B", "of", "1", "GiB", "(soft)", "local:data"],
+        ["home", "Ready", "you", "write", "0", "B", "local:home"],
+        ["2", "folders."],
+    ]
+    code, out, err = await bai("create", "data")
+    assert (code, err) == (Exit.REFUSED, "Refused: You already have a folder data.\n")
+    code, out, _ = await bai("delete", "data")
+    assert out == "data: in the trash. Undo: bai vfolder restore data\n"
+    assert "In the trash" in (await bai("list"))[1]
+    assert (await bai("restore", "data"))[1] == "data: ready\n"
+    code, _, err = await bai("delete", "data", "--for-good")
+    assert (code, "say --yes" in err) == (Exit.USAGE, True)
+    code, out, err = await bai("delete", "data", "nothing", "--for-good", "--yes")
+    assert (code, out) == (Exit.NOT_FOUND, "data: gone for good\n")
+    assert json.loads((await bai("list", "--json"))[1])["folders"][0]["name"] == "home"
+
+
+async def test_files_go_there_and_come_back(agent, admin, bai_of, disk, monkeypatch):
+    monkeypatch.setattr(client, "TRANSFER_BYTES", 1_000_000)
+    bai = bai_of(admin)
+    await bai("create", "data")
+    content = os.urandom(2_500_000)
+    Path("big.bin").write_bytes(content)
+    (Path("tree") / "sub").mkdir(parents=True)
+    (Path("tree") / "sub" / "x").write_text("x")
+    (Path("tree") / "empty").touch()
+    code, out, _ = await bai("put", "big.bin", "tree", "data:in/here")
+    assert code == Exit.DONE
+    assert out.splitlines() == [
+        "data:in/here/big.bin",
+        "data:in/here/tree/empty",
+        "data:in/here/tree/sub/x",
+    ]
+    place = disk.folder(await admin.get("/folders/data")) / "in" / "here"
+    assert (place / "big.bin").read_bytes() == content
+    assert (place / "tree" / "sub" / "x").read_text() == "x"
+    _, out, _ = await bai("ls", "data:in/here")
+    assert [line.split() for line in out.splitlines()] == [
+        ["NAME", "SIZE", "MODE"],
+        ["big.bin", "2.4", "MiB", "-rw-r--r--"],
+        ["tree/", "\N{EN DASH}", "drwxr-xr-x"],
+        ["2", "items."],
+    ]
+    assert "1 shown, from 1 on" in (await bai("ls", "data:in/here", "--offset", "1"))[1]
+    assert (await bai("get", "data:in/here/big.bin", "back.bin"))[:2] == (Exit.DONE, "back.bin\n")
+    assert Path("back.bin").read_bytes() == content
+    assert (await bai("get", "data:in/here/tree/empty"))[0] == Exit.DONE
+    assert Path("empty").stat().st_size == 0
+    code, _, err = await bai("get", "data:in/here/big.bin", "back.bin")
+    assert (code, "is there already" in err) == (Exit.USAGE, True)
+    assert (await bai("get", "data:no"))[0] == Exit.NOT_FOUND
+    assert (await bai("put", "no", "data"))[0] == Exit.USAGE
+    assert sorted(os.listdir(".")) == ["back.bin", "big.bin", "empty", "tree"]
+
+
+async def test_people_share(agent, admin, make_user, bai_of):
+    alice = await make_user("alice")
+    owner, guest = bai_of(admin), bai_of(alice)
+    await owner("create", "data")
+    invited = await owner("share", "data", "alice@localhost", "--can", "write")
+    assert invited[1] == "alice@localhost: invited to data, can write\n"
+    assert "alice@localhost has data, or was invited, already." in (await owner("share", "data", "alice@localhost"))[2]
+    assert (await owner("share", "data", "zoe@localhost"))[0] == Exit.NOT_FOUND
+    assert (await guest("accept"))[1].splitlines()[1:] == ["data    admin@localhost  write", "1 invitation."]
+    assert (await guest("accept", "nothing"))[0] == Exit.NOT_FOUND
+    assert (await guest("accept", "data"))[1] == "data: yours to write now\n"
+    assert "data  Ready   admin@localhost  write" in (await guest("list"))[1]
+
+
+async def test_a_transfer_goes_on_after_a_broken_connection(agent, admin, disk, monkeypatch):
+    """Every second piece is lost on its way, or its answer is."""
+    monkeypatch.setattr(client, "TRANSFER_BYTES", 100_000)
+    monkeypatch.setattr(client, "_pause_s", lambda failures: 0)
+    await admin.post("/folders", {"name": "data"})
+    content = os.urandom(950_000)
+    config = client.ClientConfig(admin.endpoint, admin.access_key, admin.secret_key)
+    async with client.ManagerClient(config) as manager:
+        carry, calls = manager._carry, []
+
+        async def lose(method, path, token, headers, content=b""):
+            calls.append(method)
+            is_lost = method in ("PATCH", "GET") and calls.count(method) % 2
+            answer = (
+                None if is_lost and calls.count(method) % 4 == 1 else await carry(method, path, token, headers, content)
+            )
+            if is_lost:
+                raise client.ManagerAway(admin.endpoint)
+            return answer
+
+        monkeypatch.setattr(manager, "_carry", lose)
+        await manager.upload("data", "x", io.BytesIO(content), len(content))
+        got = io.BytesIO()
+        await manager.download("data", "x", got)
+    assert got.getvalue() == content
+    assert (disk.folder(await admin.get("/folders/data")) / "x").read_bytes() == content
+    assert calls.count("PATCH") > 10

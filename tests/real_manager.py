@@ -1,0 +1,113 @@
+"""A manager and an agent without containers in a thread of their own: for tests whose loop is Jupyter's or a browser's.
+
+The agent really does what is asked of folders. An app that is opened answers with ``PAGE``.
+"""
+
+import asyncio
+import threading
+from concurrent.futures import Executor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bai_agent.volumes import Volumes
+from fakes_agent import IMAGE, FakeAgent
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
+
+from bai_jupyter.client import ClientConfig, ManagerClient, read_credentials
+from bai_jupyter.manager.app import ManagerApp
+from bai_jupyter.manager.auth.vault import new_keypair
+from bai_jupyter.manager.db import accounts
+from bai_jupyter.manager.db.people import NewUser
+
+PAGE = "<title>An app</title>It answers."
+JOIN_TOKEN = "join"
+
+
+class RealManager:
+    """Start with ``with``. ``ask`` calls as the first admin, or as a user that ``add_user`` made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.disk = {"local:home": folder / "home", "local:data": folder / "data"}
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "BACKEND_ENDPOINT": self.config.endpoint,
+            "BACKEND_ACCESS_KEY": self.config.access_key,
+            "BACKEND_SECRET_KEY": self.config.secret_key,
+        }
+
+    def __enter__(self) -> "RealManager":
+        for root in self.disk.values():
+            root.mkdir(parents=True)
+        started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="real manager")
+        self._thread.start()
+        assert started.wait(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(30)
+
+    def ask(self, method: str, path: str, body: Any = None, config: ClientConfig | None = None) -> Any:
+        async def call() -> Any:
+            async with ManagerClient(config or self.config) as client:
+                return await client.request(method, path, body)
+
+        return self._run(call())
+
+    def add_user(self, name: str) -> ClientConfig:
+        access_key, secret_key = new_keypair()
+        user = NewUser(name, "user", access_key, self._app.vault.seal(secret_key), "local:home", name)
+        self._run(self._app.store.write(accounts.create_user, user, datetime.now(UTC)))
+        return ClientConfig(self.config.endpoint, access_key, secret_key)
+
+    def start_session(self, name: str, **config: Any) -> str:
+        """The id of a running one."""
+        config = {"resources": {"cpu": "2", "mem": "4g"}, **config}
+        body = {"name": name, "image": IMAGE.name, "enqueueOnly": False, "maxWaitSeconds": 20, "config": config}
+        made = self.ask("POST", "/session", body)
+        assert made["status"] == "RUNNING"
+        return str(made["sessionId"])
+
+    def _run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        options = {"port": 0, "heartbeat_s": 0.5, "sweep_s": 0.5, "join_token": JOIN_TOKEN}
+        self._app = ManagerApp(data_dir=str(self.folder / "manager"), **options)
+        await self._app.start_services()
+        self.config = read_credentials(self.folder / "credentials.json")
+        self.config = ClientConfig(self._app.endpoint, self.config.access_key, self.config.secret_key)
+        agent = FakeAgent(self._app.endpoint, JOIN_TOKEN, volumes=sorted(self.disk))
+        agent.held, agent.on_stream = Volumes(self.disk, "lab-1", None), show_page
+        for pool, threads in ((agent.held._quick, 8), (agent.held._slow, 2)):
+            await asyncio.to_thread(start_threads, pool, threads)
+        await agent.connect()
+        async with ManagerClient(self.config) as client:
+            await client.add_image(IMAGE.name)
+        started.set()
+        await self._stopped.wait()
+        await agent.close()
+        await agent.held.close()
+        await self._app.stop_services()
+
+
+def start_threads(pool: Executor, number: int) -> None:
+    """All of them: one that came later would look as if it were left by the test that came then."""
+    everybody = threading.Barrier(number)
+    list(pool.map(lambda _: everybody.wait(), range(number)))
+
+
+async def show_page(socket: WebSocketClientConnection, _endpoint: dict[str, Any]) -> None:
+    """An app that says one thing to whoever asks."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(PAGE)}\r\nConnection: close\r\n\r\n"
+    with suppress(WebSocketClosedError):
+        while (frame := await socket.read_message()) is not None:
+            if b"\r\n\r\n" in frame:
+                await socket.write_message((head + PAGE).encode(), binary=True)
