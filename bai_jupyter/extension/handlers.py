@@ -12,8 +12,13 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from bai_jupyter._version import __version__
+from bai_jupyter.choice import read_choice
 from bai_jupyter.client import ManagerClient
-from bai_jupyter.common.errors import PublicError, Unavailable
+from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.extension import notebooks
+from bai_jupyter.extension.kernels import BaiMappingKernelManager
+from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
 
 NOT_CONNECTED = (
     "This Jupyter server is not connected to a Backend.AI manager. "
@@ -96,6 +101,21 @@ class SessionHandler(BaiHandler):
         self.finish()
 
 
+class AppsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, session: str) -> None:
+        self.finish({"apps": await self.client.list_apps(session)})
+
+
+class AppHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, session: str, app: str) -> None:
+        """Start it if it does not answer. The link lets the browser that follows it within a minute in."""
+        self.finish({"link": await self.client.start_app(session, app)})
+
+
 class ImagesHandler(BaiHandler):
     @web.authenticated
     @authorized
@@ -108,6 +128,14 @@ class PresetsHandler(BaiHandler):
     @authorized
     async def get(self) -> None:
         self.finish({"presets": await self.client.list_presets()})
+
+
+class CapacityHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """What the user may use and uses, at each level, and which presets would start now."""
+        self.finish(await self.client.check_presets())
 
 
 class ResourceGroupsHandler(BaiHandler):
@@ -125,6 +153,61 @@ class AgentsHandler(BaiHandler):
         self.finish({"agents": [summarize(agent) for agent in await self.client.list_agents()]})
 
 
+class ChoiceHandler(BaiHandler):
+    """What a notebook's kernel runs on, remembered in the notebook and in a kernelspec that it names.
+
+    The kernelspec is for clients that pass on no metadata: nbclient, papermill, a console.
+    """
+
+    @web.authenticated
+    @authorized
+    @authorized("write", resource="contents")
+    async def put(self, path: str) -> None:
+        choice = read_choice(self.get_json_body(), "choice")
+        model = await notebooks.read(self.contents_manager, path)
+        wanted = choice if "image" in choice else {**self._runs_now(model), **choice}
+        if "image" not in wanted:
+            raise BadRequest(Reason.of("bad-value", field="choice.image", given="nothing", expected="an image"))
+        name, spec = self.kernelspecs.install_for(wanted)
+        is_trusted = await notebooks.write(self.contents_manager, model, choice, _named(name, spec))
+        self.kernels.last_choices.remember(wanted["image"], choice)
+        self.finish({"choice": choice, "kernelspec": name, "is_trusted": is_trusted})
+
+    @web.authenticated
+    @authorized
+    @authorized("write", resource="contents")
+    async def delete(self, path: str) -> None:
+        """The notebook names its image's own kernelspec again. The one for the choice stays: others may name it."""
+        model = await notebooks.read(self.contents_manager, path)
+        kernelspec = model["content"]["metadata"].get("kernelspec")
+        if runs := self._runs_now(model):
+            kernelspec = _named(*self.kernelspecs.install_for(runs))
+        await notebooks.write(self.contents_manager, model, None, kernelspec)
+        self.set_status(204)
+        self.finish()
+
+    @property
+    def kernelspecs(self) -> BaiKernelSpecManager:
+        if not isinstance(self.kernel_spec_manager, BaiKernelSpecManager) or self.extension.client is None:
+            raise NotConnected(self.extension.config_error or NOT_CONNECTED)
+        return self.kernel_spec_manager
+
+    @property
+    def kernels(self) -> BaiMappingKernelManager:
+        if not isinstance(self.kernel_manager, BaiMappingKernelManager):
+            raise NotConnected(NOT_CONNECTED)
+        return self.kernel_manager
+
+    def _runs_now(self, model: dict[str, Any]) -> dict[str, str]:
+        named = model["content"]["metadata"].get("kernelspec") or {}
+        return self.kernelspecs.runs(str(named.get("name", "")))
+
+
+def _named(name: str, spec: dict[str, Any]) -> dict[str, str]:
+    """A kernelspec as notebooks name it."""
+    return {"name": name, "display_name": spec["display_name"], "language": spec["language"]}
+
+
 _AGENT_SUMMARY = ("name", "status", "resource_group", "runtime", "isolated", "slots", "used")
 
 
@@ -136,8 +219,12 @@ HANDLERS = [
     (r"/bai/api/status", StatusHandler),
     (r"/bai/api/sessions", SessionsHandler),
     (r"/bai/api/sessions/([\w.-]+)", SessionHandler),
+    (r"/bai/api/sessions/([\w.-]+)/apps", AppsHandler),
+    (r"/bai/api/sessions/([\w.-]+)/apps/([\w.-]+)", AppHandler),
     (r"/bai/api/images", ImagesHandler),
     (r"/bai/api/presets", PresetsHandler),
+    (r"/bai/api/capacity", CapacityHandler),
     (r"/bai/api/resource-groups", ResourceGroupsHandler),
     (r"/bai/api/agents", AgentsHandler),
+    (r"/bai/api/notebooks/(.+)/choice", ChoiceHandler),
 ]

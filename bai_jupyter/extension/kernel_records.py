@@ -36,6 +36,7 @@ class KernelRecord:
     provisioner_info: dict[str, Any] = field(default_factory=dict)
     connection_info: dict[str, Any] = field(default_factory=dict)
     protocol_version: str | None = None  # of the Jupyter messages, once the kernel has told
+    notice: str | None = None  # what its page is told beside how it is doing
 
 
 class KernelRecords:

@@ -37,8 +37,10 @@ from traitlets import Set, Unicode, default
 
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.extension import status
+from bai_jupyter.extension.executions import Executions
 from bai_jupyter.extension.kernel_records import KernelRecord, KernelRecords, pack_launch, unpack_launch
 from bai_jupyter.extension.kernelspecs import make_spec
+from bai_jupyter.extension.last_choices import LastChoices
 
 RETRY_S = (0.5, 1, 2, 5, 10)
 REATTACH_TIMEOUT_S = 60
@@ -80,8 +82,10 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         super().__init__(**kwargs)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._announced: dict[str, dict[str, Any]] = {}
+        self._executions: dict[str, Executions] = {}
         self._loop = IOLoop.current()
         self.records = KernelRecords.claim(Path(self.state_dir), self.root_dir, self.log)
+        self.last_choices = LastChoices(self.records.folder / "last_choices.json", self.log)
         # The first thing the loop does, before any request is read: no listing misses a kernel and drops its session.
         self._loop.add_callback(self._restore_all)
 
@@ -89,13 +93,22 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         """True for a remote kernel, from its start until its shutdown has succeeded."""
         return kernel.kernel_id in self.records
 
+    def executions(self, kernel_id: str) -> Executions:
+        """Which cells of this kernel's notebook may have output that no file holds."""
+        if kernel_id not in self._executions:
+            self._executions[kernel_id] = Executions(self.records.bookmarks(kernel_id) / "executions.jsonl")
+        return self._executions[kernel_id]
+
     def _is_remote_spec(self, spec: KernelSpec | None) -> bool:
         provisioner = (spec.metadata if spec else {}).get("kernel_provisioner") or {}
         return provisioner.get("provisioner_name") in self.remote_provisioners
 
-    def _is_remote_name(self, kernel_name: str) -> bool:
+    def is_remote_name(self, kernel_name: str | None) -> bool:
+        """True if a kernel of that kernelspec, by default the default one, would be remote."""
         try:
-            return self._is_remote_spec(self.kernel_spec_manager.get_kernel_spec(kernel_name))
+            return self._is_remote_spec(
+                self.kernel_spec_manager.get_kernel_spec(kernel_name or self.default_kernel_name)
+            )
         except NoSuchKernel:
             return False  # the ordinary start says so in Jupyter's words
 
@@ -103,7 +116,7 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
 
     async def _async_start_kernel(self, *, kernel_id: str | None = None, path: Any = None, **kwargs: Any) -> str:
         is_known = kernel_id is not None and kernel_id in self
-        if is_known or not self._is_remote_name(kwargs.get("kernel_name") or self.default_kernel_name):
+        if is_known or not self.is_remote_name(kwargs.get("kernel_name")):
             return await super()._async_start_kernel(kernel_id=kernel_id, path=path, **kwargs)
         return self._start_remote(kernel_id, path, kwargs)
 
@@ -111,6 +124,9 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
 
     def _start_remote(self, kernel_id: str | None, path: Any, kwargs: dict[str, Any]) -> str:
         launch = self._kernel_start_kwargs(**kwargs)
+        notice = launch.pop("bai_notice", None)
+        if last_choices := self.last_choices.all():
+            launch["bai_last_choices"] = last_choices
         if path is not None:
             launch["cwd"] = self.cwd_for_path(path, env=launch.get("env", {}))
         if kernel_id is not None:
@@ -122,20 +138,21 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
             kernel.kernel_spec.to_dict(),
             pack_launch(launch, os.environ),
             connection_info=dict(kernel.get_connection_info()),
+            notice=notice,
         )
         try:
             self.records.add(record)
         except ValueError as error:
             raise web.HTTPError(400, str(error)) from error
-        self._adopt(kernel, kernel_id)
+        self._adopt(kernel, kernel_id, notice)
         self._spawn(kernel_id, self._launch(kernel, launch))
         if not self._initialized_culler:
             self.initialize_culler()
         return kernel_id
 
-    def _adopt(self, kernel: Any, kernel_id: str) -> None:
+    def _adopt(self, kernel: Any, kernel_id: str, notice: str | None) -> None:
         """Make a kernel known to the server, with a provisioner whose changes are seen from the beginning."""
-        kernel.kernel_id = kernel_id
+        kernel.kernel_id, kernel.notice = kernel_id, notice
         kernel.restarter_class = RemoteKernelRestarter
         factory = KernelProvisionerFactory.instance(parent=self)
         kernel.provisioner = factory.create_provisioner_instance(kernel_id, kernel.kernel_spec, parent=kernel)
@@ -180,7 +197,7 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
     def _restore(self, record: KernelRecord) -> None:
         kernel, _, kernel_id = self.pre_start_kernel(record.kernel_name, {"kernel_id": record.kernel_id})
         kernel._kernel_spec = make_spec(record.kernelspec)
-        self._adopt(kernel, kernel_id)
+        self._adopt(kernel, kernel_id, record.notice)
         self._spawn(kernel_id, self._reattach(kernel, record))
 
     async def _reattach(self, kernel: Any, record: KernelRecord) -> None:
@@ -367,6 +384,7 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         self._kernel_connections.pop(kernel_id, None)
         self._kernel_ports.pop(kernel_id, None)
         self._announced.pop(kernel_id, None)
+        self._executions.pop(kernel_id, None)
         self._tasks.pop(kernel_id, None)
 
     # What is told, and what is kept

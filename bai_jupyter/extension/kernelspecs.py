@@ -8,11 +8,12 @@ the Jupyter side do not import one another.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import jupyter_data_dir
 from traitlets import Unicode, default
 from traitlets.utils.importstring import import_item
@@ -29,6 +30,11 @@ class BaiKernelSpecManager(KernelSpecManager):
         "bai_jupyter.provisioner.kernelspecs.kernelspecs_of",
         config=True,
         help="Dotted name of the function that makes {name: kernelspec} of the manager's list of images.",
+    )
+    kernelspec_for = Unicode(
+        "bai_jupyter.provisioner.kernelspecs.kernelspec_for",
+        config=True,
+        help="Dotted name of the function that makes (name, kernelspec) of the list of images and a choice.",
     )
     cache_file = Unicode(config=True, help="Where the last list of images is kept.")
 
@@ -75,6 +81,27 @@ class BaiKernelSpecManager(KernelSpecManager):
         if spec is None or self._find_spec_directory(kernel_name.lower()) is not None:
             return super().get_kernel_spec(kernel_name)
         return spec
+
+    def runs(self, kernel_name: str) -> dict[str, str]:
+        """Image and Jupyter kernel of a kernelspec of ours; nothing for any other, and for one that is not there."""
+        try:
+            spec = self.get_kernel_spec(kernel_name)
+        except NoSuchKernel:
+            return {}
+        config = (spec.metadata.get("kernel_provisioner") or {}).get("config") or {}
+        return {key: config[key] for key in ("image", "kernelspec") if "image" in config and key in config}
+
+    def install_for(self, choice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Write the kernelspec for a choice into the user's Jupyter folder, where clients without our server look.
+
+        Returns its name and content. Raises ``NotFound`` for an image that the manager does not list.
+        """
+        make: Callable[[Any, Any], tuple[str, dict[str, Any]]] = import_item(self.kernelspec_for)
+        name, spec = make(self._images, choice)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "kernel.json").write_text(json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
+            self.install_kernel_spec(folder, name, user=True)
+        return name, spec
 
     def _is_allowed(self, name: str) -> bool:
         return not self.allowed_kernelspecs or name in self.allowed_kernelspecs

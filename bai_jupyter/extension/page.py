@@ -2,8 +2,8 @@
 
 Stock Jupyter hands a page what the server's ZMQ sockets happen to receive while the page is there. Here each page is a
 reader of the kernel's tapes with a bookmark of its own: it goes on where *it* stopped, whatever was away meanwhile,
-page, server, manager or agent. A page with a new session id starts at the live end; the notebook file has what came
-before.
+page, server, manager or agent. A page with a new session id starts at the live end: what came before is in the
+notebook's file, or fetched for the cells that ask for it (``outputs``).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from jupyter_client.session import DELIM
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.records import Channel
 from bai_jupyter.common.slots import format_size
+from bai_jupyter.extension.executions import Execution, Executions, answer_of, cell_of
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream, reader_id
 
 Deliver = Callable[[str, list[bytes]], Awaitable[None]]
@@ -43,8 +44,11 @@ class PageChannel:
 class Page:
     """The four channels of one page, from its connection until it is closed."""
 
-    def __init__(self, provisioner: Any, session: Any, bookmarks: Path, deliver: Deliver) -> None:
+    def __init__(
+        self, provisioner: Any, session: Any, bookmarks: Path, executions: Executions, deliver: Deliver
+    ) -> None:
         self._session = session
+        self._executions = executions
         self._deliver = deliver
         self._last_parent = b"{}"
         self.is_closed = False
@@ -55,10 +59,16 @@ class Page:
         self.channels = {channel.name.lower(): PageChannel(self, channel) for channel in Channel}
 
     def send(self, channel: Channel, frames: list[bytes]) -> None:
+        if channel is Channel.SHELL and (found := cell_of(frames)) is not None:
+            generation, positions = self._stream.mark()
+            named = {each.name.lower(): offset for each, offset in positions.items()}
+            self._executions.note(Execution(*found, generation, named))
+        elif channel is Channel.STDIN and (question_id := answer_of(frames)) is not None:
+            self._executions.note(question_id)
         self._stream.send(channel, b"", frames)
 
     async def _take(self, message: Incoming) -> None:
-        parts = _without_identities(message.frames)
+        parts = without_identities(message.frames)
         if parts is None:
             return
         if message.channel is Channel.IOPUB:
@@ -69,11 +79,8 @@ class Page:
         """Say in the cell's own output that some of it is missing."""
         if channel is not Channel.IOPUB:
             return
-        reason = Reason.of("output-gap", size="Some", limit=format_size(1024**3))
-        message = self._session.msg("stream", {"name": "stderr", "text": f"\n— {reason.text} —\n"})
-        pack = self._session.pack
-        parts = [pack(message["header"]), self._last_parent, pack({}), pack(message["content"])]
-        self._telling = asyncio.ensure_future(self._deliver("iopub", [self._session.sign(parts), *parts]))
+        message = gap_message(self._session, self._last_parent)
+        self._telling = asyncio.ensure_future(self._deliver("iopub", message))
 
     def close(self) -> "asyncio.Future[None]":
         self.is_closed = True
@@ -82,7 +89,15 @@ class Page:
         return self._closing
 
 
-def _without_identities(frames: list[bytes]) -> list[bytes] | None:
+def gap_message(session: Any, parent: bytes) -> list[bytes]:
+    """Says, as output of the cell whose packed header is ``parent``, that some of it is missing."""
+    reason = Reason.of("output-gap", size="Some", limit=format_size(1024**3))
+    message = session.msg("stream", {"name": "stderr", "text": f"\n— {reason.text} —\n"})
+    parts = [session.pack(message["header"]), parent, session.pack({}), session.pack(message["content"])]
+    return [session.sign(parts), *parts]
+
+
+def without_identities(frames: list[bytes]) -> list[bytes] | None:
     """The message from its signature on; ``None`` if it is no Jupyter message."""
     try:
         start = frames.index(DELIM) + 1

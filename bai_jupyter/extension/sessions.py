@@ -1,18 +1,52 @@
-"""Which notebook has which kernel, kept in a file so that it is still known after the server was killed."""
+"""Jupyter's sessions: which notebook has which kernel, and what a notebook's kernel is started with."""
 
+from typing import Any
+
+from jupyter_core.utils import ensure_async
 from jupyter_server.services.sessions.sessionmanager import SessionManager
 from traitlets import default
 
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension.kernels import BaiMappingKernelManager
+from bai_jupyter.extension.notebooks import wishes_of
 
 
 class BaiSessionManager(SessionManager):
-    """The stock session manager with its table in the folder of the kernel records.
+    """The stock session manager, which remembers over a restart and hears what trusted notebooks ask for.
 
-    Rows of local kernels disappear at the first listing after a restart, as those kernels did.
+    Its table lies in the folder of the kernel records. Rows of local kernels disappear at the first listing after a
+    restart, as those kernels did.
     """
 
     @default("database_filepath")
     def _table_beside_the_kernel_records(self) -> str:
         kernels = self.kernel_manager
         return str(kernels.records.session_table) if isinstance(kernels, BaiMappingKernelManager) else ":memory:"
+
+    async def start_kernel_for_session(
+        self,
+        session_id: str,
+        path: str | None,
+        name: str | None,
+        type: str | None,  # noqa: A002  Jupyter's name
+        kernel_name: str | None,
+        kernel_id: str | None = None,
+    ) -> str:
+        kernels = self.kernel_manager
+        if not isinstance(kernels, BaiMappingKernelManager) or not kernels.is_remote_name(kernel_name):
+            started = await super().start_kernel_for_session(session_id, path, name, type, kernel_name, kernel_id)
+            return str(started)
+        return await kernels.start_kernel(
+            path=await ensure_async(self.contents_manager.get_kernel_path(path=path)),
+            kernel_name=kernel_name,
+            env=self.get_kernel_env(path, name),
+            kernel_id=kernel_id,
+            **(await self._wishes(path, kernel_name) if type == "notebook" and path else {}),
+        )
+
+    async def _wishes(self, path: str, kernel_name: str | None) -> dict[str, Any]:
+        """Start keywords for what the notebook asks for, or for why it was not heard."""
+        wishes = await wishes_of(self.contents_manager, path, kernel_name)
+        if not wishes.is_trusted:
+            return {"bai_notice": Reason.of("notebook-untrusted").text}
+        return {"bai_metadata": wishes.choice} if wishes.choice else {}

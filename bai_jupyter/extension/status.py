@@ -16,10 +16,12 @@ _SCHEMA_FILE = Path(__file__).with_name("kernel_status.yaml")
 
 
 def kernel_status(kernel: Any) -> dict[str, Any]:
-    """``{"status", "reason": {"code", "text"}, "session_id", "queue", "progress", "is_dead"}`` of a kernel of ours.
+    """What a kernel of ours is doing; each value but ``is_dead`` may be ``None``::
 
-    Each value but the last may be ``None``. The provisioner's own reason comes before that of the session view, for it
-    knows more about this kernel. Where neither explains a kernel that is gone, its own failure is given as ``other``.
+        {"status", "reason": {"code", "text"}, "session_id", "queue", "progress", "is_dead", "notice"}
+
+    The provisioner's own reason comes before that of the session view, for it knows more about this kernel. Where
+    neither explains a kernel that is gone, its own failure is given as ``other``.
     """
     provisioner = kernel.provisioner
     view = getattr(provisioner, "view", None) or {}
@@ -35,7 +37,14 @@ def kernel_status(kernel: Any) -> dict[str, Any]:
         "queue": view.get("queue"),
         "progress": view.get("progress"),
         "is_dead": is_dead,
+        "notice": _notice(kernel, view),
     }
+
+
+def _notice(kernel: Any, view: dict[str, Any]) -> str | None:
+    """What was not done as asked although the kernel runs: as this server says, and as the manager does."""
+    from_manager = [one.get("notice") for one in view.get("jupyterKernels", []) if one["id"] == kernel.kernel_id]
+    return " ".join(filter(None, [kernel.notice, *from_manager])) or None
 
 
 def is_over(kernel: Any) -> bool:

@@ -44,8 +44,8 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
             return super().connect()
         kernels = self.multi_kernel_manager
         kernels.notify_connect(self.kernel_id)
-        bookmarks = kernels.records.bookmarks(self.kernel_id)
-        self._page = Page(self.kernel_manager.provisioner, self.session, bookmarks, self._write)
+        bookmarks, executions = kernels.records.bookmarks(self.kernel_id), kernels.executions(self.kernel_id)
+        self._page = Page(self.kernel_manager.provisioner, self.session, bookmarks, executions, self._write)
         self.channels = self._page.channels
         kernels.add_restart_callback(self.kernel_id, self.on_kernel_restarted)
         kernels.add_restart_callback(self.kernel_id, self.on_restart_failed, "dead")
@@ -58,7 +58,7 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
         """One message to the page. Returns as soon as the system has all of it, or when the page makes room.
 
         As soon as possible, because until this returns the message is not noted as written: a server that is killed in
-        between sends it again.
+        between sends it again. Raises ``WebSocketClosedError`` if the page is gone.
         """
         parts = message[1:]
         facts: dict[str, Any] = {"header": None, "parent_header": None, "content": None}
@@ -78,6 +78,7 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
                 await writing
         except WebSocketClosedError:
             self.disconnect()
+            raise  # it must not count as written
 
     def disconnect(self) -> None:
         if self._page is None:

@@ -37,6 +37,83 @@ export interface IKernelStatus {
   queue: IQueue | null;
   progress: number | null;
   is_dead: boolean;
+  /** What was not done as asked although the kernel runs. */
+  notice: string | null;
+}
+
+/** A run of a cell whose output the notebook's file may lack. */
+export interface IExecution {
+  msg_id: string;
+  cell_id: string;
+}
+
+/** A folder as the manager shows it; of its view, what the panel uses. */
+export interface IFolder {
+  id: string;
+  name: string;
+  status: string;
+  permission: 'ro' | 'rw' | 'wd';
+  /** Whether the user may manage it. */
+  is_owner: boolean;
+  ownership_type: 'user' | 'group';
+  /** The id of its owner, if it is a person's. */
+  user: string | null;
+  user_email: string | null;
+  group_name: string | null;
+  /** Bytes; `null` is no limit. */
+  max_size: number | null;
+  quota_kind: 'soft' | null;
+  /** Bytes, as they were counted last. */
+  cur_size: number;
+}
+
+export interface IInvitation {
+  id: string;
+  inviter: string;
+  perm: string;
+  vfolder_name: string;
+}
+
+export interface IFile {
+  name: string;
+  type: string;
+  size: number;
+}
+
+/** Some of a directory's entries, in the order of their names. */
+export interface IFilePage {
+  items: IFile[];
+  total: number;
+  offset: number;
+}
+
+export interface IApp {
+  name: string;
+  protocol: string;
+  ports: number[];
+}
+
+export type Slots = Record<string, string>;
+
+export interface IPreset {
+  name: string;
+  resource_slots: Slots;
+  /** Whether a session with it would start now. */
+  allocatable: boolean;
+}
+
+/** What the user may use and uses at each level (`Infinity`: no limit), and what is free. */
+export interface ICapacity {
+  keypair_limits: Slots;
+  keypair_using: Slots;
+  user_limits: Slots;
+  user_using: Slots;
+  group_limits: Slots;
+  group_using: Slots;
+  domain_limits: Slots;
+  domain_using: Slots;
+  scaling_groups: Record<string, { using: Slots; remaining: Slots }>;
+  presets: IPreset[];
 }
 
 /** A refusal, with its code and the sentence for people. */
@@ -81,9 +158,162 @@ export async function endSession(settings: Settings, id: string): Promise<void> 
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}`, { method: 'DELETE' });
 }
 
+/** `null` while the manager does not answer. */
+export async function getUserId(settings: Settings): Promise<string | null> {
+  return (await requestAPI<{ user: { id: string } | null }>(settings, 'status')).user?.id ?? null;
+}
+
+export async function listFolders(settings: Settings): Promise<IFolder[]> {
+  return (await requestAPI<{ folders: IFolder[] }>(settings, 'folders')).folders;
+}
+
+/** `quota` is a size such as `10g`, or nothing. */
+export async function createFolder(settings: Settings, name: string, quota: string): Promise<void> {
+  await requestAPI(settings, 'folders', withBody('POST', { name, quota }));
+}
+
+export async function renameFolder(settings: Settings, id: string, name: string): Promise<void> {
+  await requestAPI(settings, folderPath(id), withBody('PATCH', { name }));
+}
+
+export async function trashFolder(settings: Settings, id: string): Promise<void> {
+  await requestAPI(settings, folderPath(id), { method: 'DELETE' });
+}
+
+export async function restoreFolder(settings: Settings, id: string): Promise<void> {
+  await requestAPI(settings, `${folderPath(id)}/restore`, { method: 'POST' });
+}
+
+/** False if that person has the folder already, or was invited before. */
+export async function inviteTo(settings: Settings, id: string, person: string, permission: string): Promise<boolean> {
+  const init = withBody('POST', { person, permission });
+  return (await requestAPI<{ invited: string[] }>(settings, `${folderPath(id)}/invite`, init)).invited.length > 0;
+}
+
+export async function listInvitations(settings: Settings): Promise<IInvitation[]> {
+  return (await requestAPI<{ invitations: IInvitation[] }>(settings, 'invitations')).invitations;
+}
+
+export async function answerInvitation(settings: Settings, id: string, isAccepted: boolean): Promise<void> {
+  const method = isAccepted ? 'POST' : 'DELETE';
+  await requestAPI(settings, `invitations/${encodeURIComponent(id)}`, { method });
+}
+
+export async function listFiles(
+  settings: Settings,
+  id: string,
+  path: string,
+  offset: number,
+  limit: number
+): Promise<IFilePage> {
+  const query = new URLSearchParams({ path, offset: `${offset}`, limit: `${limit}` });
+  return requestAPI(settings, `${folderPath(id)}/files?${query}`);
+}
+
+export async function makeDirectory(settings: Settings, id: string, path: string): Promise<void> {
+  await requestAPI(settings, `${folderPath(id)}/directories`, withBody('POST', { path }));
+}
+
+/** Where the browser finds a file. */
+export function downloadUrl(settings: Settings, id: string, path: string): string {
+  const url = URLExt.join(settings.baseUrl, 'bai', 'api', folderPath(id), 'download');
+  return `${url}?${new URLSearchParams({ path })}`;
+}
+
+/** The token that this file's pieces are sent with. An empty file is there at once. */
+export async function beginUpload(settings: Settings, id: string, path: string, size: number): Promise<string> {
+  return (await requestAPI<{ token: string }>(settings, `${folderPath(id)}/uploads`, withBody('POST', { path, size })))
+    .token;
+}
+
+/** How much of the file has come then. */
+export async function sendPiece(
+  settings: Settings,
+  token: string,
+  offset: number,
+  piece: Blob,
+  signal: AbortSignal
+): Promise<number> {
+  const headers = {
+    'Content-Type': 'application/offset+octet-stream',
+    'Upload-Token': token,
+    'Upload-Offset': `${offset}`
+  };
+  return (await requestAPI<{ offset: number }>(settings, 'uploads', { method: 'PATCH', body: piece, headers, signal }))
+    .offset;
+}
+
+/** How much of the file has come. */
+export async function uploadedBytes(settings: Settings, token: string): Promise<number> {
+  return (await requestAPI<{ offset: number }>(settings, 'uploads', { headers: { 'Upload-Token': token } })).offset;
+}
+
+export async function dropUpload(settings: Settings, token: string): Promise<void> {
+  await requestAPI(settings, 'uploads', { method: 'DELETE', headers: { 'Upload-Token': token } });
+}
+
+export async function listApps(settings: Settings, sessionId: string): Promise<IApp[]> {
+  return (await requestAPI<{ apps: IApp[] }>(settings, `sessions/${encodeURIComponent(sessionId)}/apps`)).apps;
+}
+
+/** Starts the app if it does not answer. The link is good for a minute. */
+export async function startApp(settings: Settings, sessionId: string, app: string): Promise<string> {
+  const path = `sessions/${encodeURIComponent(sessionId)}/apps/${encodeURIComponent(app)}`;
+  return (await requestAPI<{ link: string }>(settings, path, { method: 'POST' })).link;
+}
+
+export async function getCapacity(settings: Settings): Promise<ICapacity> {
+  return requestAPI(settings, 'capacity');
+}
+
 /** `bai` of a kernel's model; `null` for a local kernel and for one that is gone. */
 export async function kernelStatus(settings: Settings, kernelId: string): Promise<IKernelStatus | null> {
   const url = URLExt.join(settings.baseUrl, 'api', 'kernels', encodeURIComponent(kernelId));
   const response = await ServerConnection.makeRequest(url, {}, settings);
   return response.ok ? ((await response.json()).bai ?? null) : null;
+}
+
+export async function listExecutions(settings: Settings, kernelId: string): Promise<IExecution[]> {
+  return (await requestAPI<{ executions: IExecution[] }>(settings, executionsPath(kernelId))).executions;
+}
+
+/** A saved notebook holds all the output of these. */
+export async function settleExecutions(settings: Settings, kernelId: string, msgIds: string[]): Promise<void> {
+  const query = new URLSearchParams(msgIds.map(id => ['msg_id', id]));
+  await requestAPI(settings, `${executionsPath(kernelId)}?${query}`, { method: 'DELETE' });
+}
+
+/**
+ * The messages of these executions, each from its beginning or after the IOPub message `after`; closed with code 1000
+ * when nothing more can come.
+ */
+export function openOutputs(
+  settings: Settings,
+  kernelId: string,
+  seen: { msg_id: string; after: string | null }[]
+): WebSocket {
+  const path = URLExt.join(settings.wsUrl, 'bai', 'api', 'kernels', encodeURIComponent(kernelId), 'outputs');
+  const query = new URLSearchParams();
+  for (const { msg_id, after } of seen) {
+    query.append('msg_id', msg_id);
+    query.append('after', after ?? '');
+  }
+  if (settings.appendToken && settings.token) {
+    query.append('token', settings.token);
+  }
+  const socket = new settings.WebSocket(`${path}?${query}`);
+  socket.binaryType = 'arraybuffer';
+  return socket;
+}
+
+function withBody(method: string, body: unknown): RequestInit {
+  return { method, body: JSON.stringify(body) };
+}
+
+function folderPath(id: string): string {
+  return `folders/${encodeURIComponent(id)}`;
+}
+
+function executionsPath(kernelId: string): string {
+  return `kernels/${encodeURIComponent(kernelId)}/executions`;
 }

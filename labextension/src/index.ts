@@ -4,10 +4,11 @@ import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { kernels } from './plugins/kernels';
 import { notice } from './plugins/notice';
+import { outputs } from './plugins/outputs';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
 
-const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, sidebar, statusItem, notice];
+const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, sidebar, statusItem, notice, outputs];
 
 export default plugins;

@@ -1,52 +1,28 @@
 /** What is known about sessions and kernels: asks, remembers, signals. Knows no widgets. */
 
 import { Event, ServerConnection } from '@jupyterlab/services';
-import { IDisposable } from '@lumino/disposable';
-import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { ApiError, endSession, IKernelStatus, ISession, kernelStatus, listSessions } from './api';
+import {
+  endSession,
+  getCapacity,
+  IApp,
+  ICapacity,
+  IKernelStatus,
+  ISession,
+  kernelStatus,
+  listApps,
+  listSessions,
+  startApp
+} from './api';
+import { Watched } from './watched';
 
 const SCHEMA_ID = 'https://events.bai-jupyter.org/kernel_status/v1';
 
-/** The user's sessions, asked for every few seconds while they are looked at. */
-export class Sessions implements IDisposable {
+/** The user's sessions. */
+export class Sessions extends Watched<ISession[]> {
   constructor(private readonly settings: ServerConnection.ISettings) {
-    this._poll = new Poll({
-      auto: false,
-      name: '@bai-jupyter/labextension:sessions',
-      factory: () => this._load(),
-      frequency: { interval: 2000, backoff: true, max: 30000 },
-      standby: () => !this.isWatched || document.hidden
-    });
-  }
-
-  /** True while a view of them is on the screen. */
-  isWatched = false;
-
-  /** `null` until they came for the first time. */
-  list: ISession[] | null = null;
-
-  /** Why the last question failed; the list is then the last one that came. */
-  error: ApiError | null = null;
-
-  updatedAt: Date | null = null;
-
-  get changed(): ISignal<this, void> {
-    return this._changed;
-  }
-
-  get isDisposed(): boolean {
-    return this._poll.isDisposed;
-  }
-
-  set intervalSeconds(seconds: number) {
-    this._poll.frequency = { ...this._poll.frequency, interval: seconds * 1000 };
-  }
-
-  /** Begin, or ask again now. */
-  async refresh(): Promise<void> {
-    await this._poll.refresh();
+    super('sessions', 2);
   }
 
   async end(id: string): Promise<void> {
@@ -54,26 +30,64 @@ export class Sessions implements IDisposable {
     await this.refresh();
   }
 
-  dispose(): void {
-    this._poll.dispose();
-    Signal.clearData(this);
+  protected load(): Promise<ISession[]> {
+    return listSessions(this.settings);
+  }
+}
+
+/** The apps of one running session. */
+export class Apps extends Watched<IApp[]> {
+  constructor(
+    private readonly settings: ServerConnection.ISettings,
+    readonly sessions: Sessions
+  ) {
+    super('apps', 10);
+    sessions.changed.connect(() => this._follow());
   }
 
-  private async _load(): Promise<void> {
-    try {
-      this.list = await listSessions(this.settings);
-      this.error = null;
-      this.updatedAt = new Date();
-    } catch (error) {
-      this.error = error as ApiError;
-      throw error; // the poll then waits longer each time
-    } finally {
-      this._changed.emit();
+  get running(): ISession[] {
+    return (this.sessions.value ?? []).filter(session => session.status === 'RUNNING');
+  }
+
+  /** The one that was chosen while it runs, else the newest. */
+  get session(): ISession | null {
+    return this.running.find(session => session.id === this._chosen) ?? this.running[0] ?? null;
+  }
+
+  choose(sessionId: string): void {
+    this._chosen = sessionId;
+    this._follow();
+  }
+
+  /** A link that lets a browser in. */
+  async start(sessionId: string, app: IApp): Promise<string> {
+    return startApp(this.settings, sessionId, app.name);
+  }
+
+  protected async load(): Promise<IApp[]> {
+    return this.session === null ? [] : listApps(this.settings, this.session.id);
+  }
+
+  private _follow(): void {
+    if (this.session?.id !== this._followed) {
+      this._followed = this.session?.id;
+      this.forget();
     }
   }
 
-  private readonly _poll: Poll;
-  private readonly _changed = new Signal<this, void>(this);
+  private _chosen: string | undefined;
+  private _followed: string | undefined;
+}
+
+/** What the user may use and uses, and which presets would start now. */
+export class Capacity extends Watched<ICapacity> {
+  constructor(private readonly settings: ServerConnection.ISettings) {
+    super('capacity', 5);
+  }
+
+  protected load(): Promise<ICapacity> {
+    return getCapacity(this.settings);
+  }
 }
 
 /** What each kernel is doing. Asked once when a kernel appears, told by events from then on. */
@@ -95,13 +109,14 @@ export class KernelStatuses {
     return kernelId === undefined ? null : this._statuses.get(kernelId);
   }
 
-  /** Find out about a kernel; its events may have come before anybody listened. */
-  async ask(kernelId: string): Promise<void> {
+  /** Find out about a kernel; its events may have come before anybody listened. Answers as `get` does. */
+  async ask(kernelId: string): Promise<IKernelStatus | null | undefined> {
     try {
       this._set(kernelId, await kernelStatus(this.settings, kernelId));
     } catch {
       // The server is away; Lab says so, and asks to reconnect.
     }
+    return this.get(kernelId);
   }
 
   private _hear(event: Event.Emission): void {

@@ -3,7 +3,9 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
-import { IKernelStatus, IQueue, IReason, ISession } from './api';
+import { formatSize, keepUnits } from './amounts';
+import { IApp, IKernelStatus, IQueue, IReason, ISession } from './api';
+import { IMyFolder } from './folders';
 import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
 
 /** How a state looks: its word, its icon, and the role of its colour (a CSS class). */
@@ -79,33 +81,22 @@ export function ordinal(place: number, trans: TranslationBundle): string {
   }
 }
 
-const UNITS: Record<string, string> = {
-  cpu: 'CPU',
-  'cuda.device': 'GPU',
-  'cuda.shares': 'GPU',
-  'mock.device': 'mock GPU',
-  'mock.shares': 'mock GPU'
-};
-
-/** `2 CPU · 8 GiB · 0.5 GPU`: CPU, memory, then the rest by name. */
-export function describeSlots(slots: Record<string, string>): string {
-  const order = (name: string) => ({ cpu: '0', mem: '1' })[name] ?? `2${name}`;
-  return Object.keys(slots)
-    .filter(name => Number(slots[name]) > 0)
-    .sort((a, b) => (order(a) < order(b) ? -1 : 1))
-    .map(name => (name === 'mem' ? formatSize(Number(slots[name])) : `${Number(slots[name])} ${UNITS[name] ?? name}`))
-    .join(' · ');
+export function describePermission(permission: string, trans: TranslationBundle): string {
+  return permission === 'ro' ? trans.__('read only') : trans.__('read and write');
 }
 
-/** Binary units, one decimal at most. */
-export function formatSize(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let unit = 0;
-  while (bytes >= 1024 && unit < units.length - 1) {
-    bytes /= 1024;
-    unit += 1;
+/** `read only · from kim@lab.org`; nothing of the owner for one's own. */
+export function describeFolder(folder: IMyFolder, trans: TranslationBundle): string {
+  const facts = [describePermission(folder.permission, trans)];
+  if (folder.ownership_type === 'group') {
+    facts.push(trans.__('project %1', folder.group_name ?? ''));
+  } else if (!folder.isMine) {
+    facts.push(trans.__('from %1', folder.user_email ?? ''));
   }
-  return `${Number(bytes.toFixed(1))} ${units[unit]}`;
+  if (folder.max_size === null) {
+    facts.push(formatSize(folder.cur_size));
+  }
+  return facts.join(' · ');
 }
 
 export function describeAge(milliseconds: number, trans: TranslationBundle): string {
@@ -120,11 +111,6 @@ export function describeAge(milliseconds: number, trans: TranslationBundle): str
   return hours < 48 ? trans.__('%1 h', hours) : trans.__('%1 days', Math.floor(hours / 24));
 }
 
-/** A sentence whose figures stay with their units when it wraps. */
-export function keepUnits(sentence: string): string {
-  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|min\b|h\b)/g, '$1\u00a0');
-}
-
 /** The second line of a session: its sentence, unless it is well; then only what it has and for how long. */
 export function sentenceOf(session: ISession): string | null {
   return session.status === 'RUNNING' && !session.unreachable ? null : keepUnits(session.reason?.text ?? '');
@@ -135,7 +121,7 @@ export interface INotice {
   look: ILook;
   text: string;
   /** What the user can do about it. */
-  action: 'cancel' | 'restart' | null;
+  action: 'cancel' | 'restart' | 'dismiss' | null;
   progress: number | null;
 }
 
@@ -147,7 +133,7 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
   const text = keepUnits(status.reason.text);
   switch (look.role) {
     case 'running':
-      return null;
+      return status.notice ? { look, text: status.notice, action: 'dismiss', progress: null } : null;
     case 'attention':
       return { look, text, action: null, progress: null };
     case 'ended':
@@ -161,4 +147,14 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
         progress: status.status === 'PULLING' ? status.progress : null
       };
   }
+}
+
+/** A port that was asked for has no other name than its number. */
+export function describeApp(app: IApp, trans: TranslationBundle): { name: string; details: string } {
+  const ports = app.ports.join(', ');
+  if (app.protocol === 'preopen') {
+    return { name: trans.__('Port %1', ports), details: trans.__('asked for with the session') };
+  }
+  const details = trans._n('%2, port %3', '%2, ports %3', app.ports.length, app.protocol.toUpperCase(), ports);
+  return { name: app.name, details };
 }

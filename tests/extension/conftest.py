@@ -116,6 +116,15 @@ class Server:
             raise
         return json.loads(content) if content else None
 
+    def refusal(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Status and JSON of an answer that is an error."""
+        headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
+        request = Request(self.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310
+        with pytest.raises(HTTPError) as refused, urlopen(request, timeout=30):  # noqa: S310
+            pass
+        with refused.value as answer:
+            return answer.code, json.loads(answer.read())
+
     def run(self, kernel_id: str, code: str) -> str:
         """Run code through the connection file, as `jupyter console --existing` would; its standard output."""
         file = Path(self.environ["JUPYTER_RUNTIME_DIR"]) / f"kernel-{kernel_id}.json"

@@ -2,10 +2,12 @@
 
 Installed for tests as entry point ``survivor``. While the file named by ``gate`` exists, a start waits in a queue, as
 it would at a busy manager. A file ``no-image`` beside it makes a start fail, a file ``ended`` says of a kernel that
-dies that its session was ended. ``log_file`` gets a line for each thing that was done to a kernel.
+dies that its session was ended, a file ``elsewhere`` gives its view a notice. ``log_file`` gets a line for each thing
+that was done to a kernel, ``options-ID.json`` beside it what the kernel was started with.
 """
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -33,6 +35,8 @@ class Survivor(KernelProvisionerBase):
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         for name in ("extra_arguments", "transport_encryption"):
             kwargs.pop(name, None)
+        options = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith("bai_")}
+        Path(self.log_file).with_name(f"options-{self.kernel_id}.json").write_text(json.dumps(options))
         kwargs = await super().pre_launch(**kwargs)
         return {"cmd": [], "env": kwargs["env"], "cwd": kwargs.get("cwd")}
 
@@ -64,7 +68,10 @@ class Survivor(KernelProvisionerBase):
 
     def _show(self, status: str, code: str, text: str, queue: dict[str, Any] | None) -> None:
         reason = {"code": code, "params": {}, "text": text}
-        self.view = {"id": f"s-{self.kernel_id}", "status": status, "reason": reason, "queue": queue}
+        notice = "It starts elsewhere." if Path(self.gate).with_name("elsewhere").exists() else None
+        kernels = [{"id": self.kernel_id, "notice": notice}, {"id": "another", "notice": "Of another."}]
+        session = {"id": f"s-{self.kernel_id}", "status": status, "reason": reason, "queue": queue}
+        self.view = {**session, "jupyterKernels": kernels}
         self.reason = reason
 
     async def poll(self) -> int | None:

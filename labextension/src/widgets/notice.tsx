@@ -7,7 +7,7 @@ import React from 'react';
 
 import { KernelStatuses } from '../model';
 import { INotice, noticeOf } from '../words';
-import { Bar } from './panel';
+import { Bar } from './section';
 import { StateIcon } from './state';
 
 /** A kernel whose image is there starts in less; then nothing is shown at all. */
@@ -34,6 +34,9 @@ export class Notice extends ReactWidget {
   }
 
   set kernelId(id: string | undefined) {
+    if (id !== this._kernelId) {
+      this._dismissed = null;
+    }
     this._kernelId = id;
     this._follow(null, id);
   }
@@ -62,7 +65,11 @@ export class Notice extends ReactWidget {
           {notice.text}
         </span>
         {notice.progress !== null && <Bar percent={notice.progress} label={notice.look.word} />}
-        <Action notice={notice} trans={this.trans} actions={this.actions} />
+        <Action
+          notice={notice}
+          trans={this.trans}
+          actions={{ ...this.actions, dismiss: async () => this._dismiss(notice) }}
+        />
       </div>
     );
   }
@@ -82,9 +89,18 @@ export class Notice extends ReactWidget {
     }
   }
 
+  /** For this kernel; what is said of another, or another sentence of this one, is shown. */
+  private _dismiss(notice: INotice): void {
+    this._dismissed = notice.text;
+    this._show(null);
+  }
+
   private _show(notice: INotice | null): void {
     window.clearTimeout(this._timer);
     this._timer = undefined;
+    if (notice?.action === 'dismiss' && notice.text === this._dismissed) {
+      notice = null;
+    }
     this._notice = notice;
     this.setHidden(notice === null);
     this.update();
@@ -102,6 +118,7 @@ export class Notice extends ReactWidget {
 
   private _kernelId: string | undefined;
   private _notice: INotice | null = null;
+  private _dismissed: string | null = null;
   private _timer: number | undefined;
   private readonly _observer: ResizeObserver;
 }
@@ -109,25 +126,27 @@ export class Notice extends ReactWidget {
 interface IActionProps {
   notice: INotice;
   trans: TranslationBundle;
-  actions: IActions;
+  actions: IActions & { dismiss: () => Promise<unknown> };
 }
 
 function Action({ notice, trans, actions }: IActionProps): JSX.Element | null {
   const [isBusy, setBusy] = React.useState(false);
-  if (notice.action === null) {
+  const { action } = notice;
+  if (action === null) {
     return null;
   }
+  const words = { cancel: trans.__('Cancel'), restart: trans.__('Start again'), dismiss: trans.__('Dismiss') };
   const act = async () => {
     setBusy(true);
     try {
-      await (notice.action === 'cancel' ? actions.cancel() : actions.restart());
+      await actions[action]();
     } finally {
       setBusy(false);
     }
   };
   return (
     <button className="jp-bai-Button" disabled={isBusy} onClick={() => void act()}>
-      {notice.action === 'cancel' ? trans.__('Cancel') : trans.__('Start again')}
+      {words[action]}
     </button>
   );
 }

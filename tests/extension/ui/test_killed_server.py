@@ -26,6 +26,7 @@ def test_an_open_page_goes_on(
     page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
     wait_for_idle(page)
     run_cell(page, "x = 40")
+    expect(page.locator(".jp-NotebookPanel:visible .jp-InputPrompt").first).to_have_text("[1]:", timeout=60_000)
     own_lab.stop(signal.SIGKILL)
     own_lab.start()
     wait_for_idle(page)

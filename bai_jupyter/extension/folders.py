@@ -1,0 +1,231 @@
+"""``/bai/api/folders``: folders and their files for the Lab panel, passed on to the manager.
+
+A file goes through this server in pieces, at most one of each transfer in memory. A page knows an upload by the token
+that is good for that one file; it travels in a header, for addresses are written into logs.
+"""
+
+import json
+from contextlib import aclosing
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from bai_jupyter.client import TRANSFER_BYTES
+from bai_jupyter.common.errors import BadRequest, PublicError
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.extension.handlers import BaiHandler
+
+LARGEST_PAGE = 1000
+
+
+def bad_value(field: str, given: object, expected: str) -> BadRequest:
+    shown = json.dumps(given, ensure_ascii=False)
+    return BadRequest(Reason.of("bad-value", field=field, given=shown, expected=expected))
+
+
+class FoldersBaseHandler(BaiHandler):
+    def fields(self) -> dict[str, Any]:
+        """The body; what its values must be, the manager knows."""
+        given = self.get_json_body()
+        if not isinstance(given, dict):
+            raise bad_value("body", given, "an object")
+        return given
+
+    def number(self, field: str, default: int, largest: int) -> int:
+        given = self.get_query_argument(field, str(default))
+        if not (given.isascii() and given.isdecimal() and int(given) <= largest):
+            raise bad_value(field, given, f"a number from 0 to {largest}")
+        return int(given)
+
+    def finish_empty(self) -> None:
+        self.set_status(204)
+        self.finish()
+
+
+# Folders
+
+
+class FoldersHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"folders": await self.client.list_folders()})
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """``{"name", "quota"?}``, a quota such as ``10g``."""
+        given = self.fields()
+        made = await self.client.create_folder(given.get("name", ""), quota=given.get("quota"))
+        self.set_status(201)
+        self.finish(made)
+
+
+class FolderHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def patch(self, folder: str) -> None:
+        """``{"name"}``: call it so."""
+        await self.client.rename_folder(folder, self.fields().get("name", ""))
+        self.finish_empty()
+
+    @web.authenticated
+    @authorized
+    async def delete(self, folder: str) -> None:
+        """Into the trash."""
+        await self.client.delete_folder(folder)
+        self.finish_empty()
+
+
+class RestoreHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, folder: str) -> None:
+        await self.client.restore_folder(folder)
+        self.finish_empty()
+
+
+# Sharing
+
+
+class InviteHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, folder: str) -> None:
+        """``{"person", "permission"}`` → who was invited; nobody if they have the folder or were invited before."""
+        given = self.fields()
+        invited = await self.client.invite(folder, [given.get("person", "")], given.get("permission", "ro"))
+        self.finish({"invited": invited})
+
+
+class InvitationsHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"invitations": await self.client.list_invitations()})
+
+
+class InvitationHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, invitation: str) -> None:
+        """Accept it."""
+        await self.client.accept_invitation(invitation)
+        self.finish_empty()
+
+    @web.authenticated
+    @authorized
+    async def delete(self, invitation: str) -> None:
+        await self.client.decline_invitation(invitation)
+        self.finish_empty()
+
+
+# Files
+
+
+class FilesHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, folder: str) -> None:
+        offset = self.number("offset", 0, 2**53)
+        limit = self.number("limit", LARGEST_PAGE, LARGEST_PAGE)
+        page = await self.client.list_files(folder, self.get_query_argument("path", ""), offset, limit)
+        self.finish({name: page[name] for name in ("items", "total", "offset")})
+
+
+class DirectoriesHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, folder: str) -> None:
+        await self.client.make_directory(folder, self.fields().get("path", ""))
+        self.finish_empty()
+
+
+class DownloadHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, folder: str) -> None:
+        path = self.get_query_argument("path", "")
+        download = await self.client.begin_download(folder, path)
+        name = quote(PurePosixPath(path).name)
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
+        self.set_header("Content-Length", str(download.size))
+        self.set_header("X-Content-Type-Options", "nosniff")
+        try:
+            await self.flush()
+            async with aclosing(self.client.pieces(download)) as pieces:
+                async for piece in pieces:
+                    self.write(piece)
+                    await self.flush()
+        except StreamClosedError:
+            return
+        except PublicError as error:
+            # Too late for an answer: what is broken off is seen by the reader.
+            self.log.warning("download of %s: %s", path, error.message)
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+
+
+# Uploads
+
+
+class UploadsHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, folder: str) -> None:
+        """``{"path", "size"}`` → ``{"token"}``; an empty file is there at once."""
+        given = self.fields()
+        token = await self.client.begin_upload(folder, given.get("path", ""), given.get("size", -1))
+        self.set_status(201)
+        self.finish({"token": token})
+
+
+class UploadHandler(FoldersBaseHandler):
+    """The upload of the header ``Upload-Token``: how far it is, more of it, or drop it."""
+
+    @property
+    def upload_token(self) -> str:
+        return self.request.headers.get("Upload-Token", "")
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish({"offset": await self.client.uploaded(self.upload_token)})
+
+    @web.authenticated
+    @authorized
+    async def patch(self) -> None:
+        """The body goes to ``Upload-Offset``; → how much of the file has come then."""
+        offset, piece = self.request.headers.get("Upload-Offset", ""), self.request.body
+        if not (offset.isascii() and offset.isdecimal()):
+            raise bad_value("Upload-Offset", offset, "a number")
+        if len(piece) > TRANSFER_BYTES:
+            raise bad_value("body", f"{len(piece)} bytes", f"a piece of at most {TRANSFER_BYTES} bytes")
+        self.finish({"offset": await self.client.send_piece(self.upload_token, int(offset), piece)})
+
+    @web.authenticated
+    @authorized
+    async def delete(self) -> None:
+        await self.client.drop_upload(self.upload_token)
+        self.finish_empty()
+
+
+_ONE = r"/bai/api/folders/([^/]+)"
+
+HANDLERS = [
+    (r"/bai/api/folders", FoldersHandler),
+    (_ONE, FolderHandler),
+    (_ONE + r"/restore", RestoreHandler),
+    (_ONE + r"/invite", InviteHandler),
+    (_ONE + r"/files", FilesHandler),
+    (_ONE + r"/directories", DirectoriesHandler),
+    (_ONE + r"/download", DownloadHandler),
+    (_ONE + r"/uploads", UploadsHandler),
+    (r"/bai/api/uploads", UploadHandler),
+    (r"/bai/api/invitations", InvitationsHandler),
+    (r"/bai/api/invitations/([\w-]+)", InvitationHandler),
+]

@@ -1,0 +1,73 @@
+"""What notebooks ask for: their ``bai`` metadata, read and written through the server's contents manager.
+
+A notebook may come from anywhere, and what it asks for costs money and opens folders. So it is heard only if Jupyter's
+notary says that the file is as its user saved it here.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_core.utils import ensure_async
+from tornado import web
+
+from bai_jupyter.choice import METADATA_KEY
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """``choice`` is as the notebook has it, nobody has checked it; empty if it asks for nothing."""
+
+    choice: Any
+    is_trusted: bool
+
+
+NO_WISHES = Wishes({}, is_trusted=True)
+
+
+async def wishes_of(contents: Any, path: str, kernel_name: str | None) -> Wishes:
+    """What the notebook at ``path`` asks for when it is started with that kernelspec.
+
+    Nothing if no notebook can be read there, and nothing if it names another kernelspec: then somebody has just chosen
+    a kernel by hand, and that counts.
+    """
+    try:
+        notebook = (await read(contents, path))["content"]
+    except web.HTTPError:
+        return NO_WISHES
+    named = (notebook["metadata"].get("kernelspec") or {}).get("name")
+    if kernel_name and named and kernel_name != named:
+        return NO_WISHES
+    choice = notebook["metadata"].get(METADATA_KEY) or {}
+    return Wishes(choice, _is_signed(contents, notebook)) if choice else NO_WISHES
+
+
+async def read(contents: Any, path: str) -> dict[str, Any]:
+    """The contents model of a notebook. Raises ``web.HTTPError`` as the contents manager does."""
+    model: dict[str, Any] = await ensure_async(contents.get(path, type="notebook", content=True))
+    return model
+
+
+async def write(
+    contents: Any, model: dict[str, Any], choice: dict[str, Any] | None, kernelspec: dict[str, str]
+) -> bool:
+    """Put a choice, or none, and the kernelspec into a notebook that ``read`` gave. True if it is trusted then.
+
+    Its cells still carry the trust they were read with, so the contents manager signs it again if it was signed.
+    """
+    metadata = model["content"]["metadata"]
+    metadata.pop(METADATA_KEY, None)
+    if choice:
+        metadata[METADATA_KEY] = choice
+    if kernelspec:
+        metadata["kernelspec"] = kernelspec
+    path = model["path"]
+    await ensure_async(contents.save({"type": "notebook", "format": "json", "content": model["content"]}, path))
+    return _is_signed(contents, (await read(contents, path))["content"])
+
+
+def _is_signed(contents: Any, notebook: Any) -> bool:
+    """Whether the notary knows this very content. The marks that reading has put on cells are no part of it."""
+    plain = deepcopy(notebook)
+    contents.notary.check_cells(plain)  # takes the marks off, as it does before signing
+    return bool(contents.notary.check_signature(plain))

@@ -1,0 +1,115 @@
+/** Amounts in words: slots, sizes, limits and what is used of them. Pure. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+
+import { ICapacity, IPreset, Slots } from './api';
+
+const UNITS: Record<string, string> = {
+  cpu: 'CPU',
+  'cuda.device': 'GPU',
+  'cuda.shares': 'GPU',
+  'mock.device': 'mock GPU',
+  'mock.shares': 'mock GPU'
+};
+
+/** `2 CPU · 8 GiB · 0.5 GPU`: CPU, memory, then the rest by name. */
+export function describeSlots(slots: Slots): string {
+  return inOrder(Object.keys(slots))
+    .filter(name => Number(slots[name]) > 0)
+    .map(name => describeAmount(name, slots[name]))
+    .join(' · ');
+}
+
+function describeAmount(name: string, amount: string): string {
+  return name === 'mem' ? formatSize(Number(amount)) : `${Number(amount)} ${UNITS[name] ?? name}`;
+}
+
+function inOrder(names: string[]): string[] {
+  const order = (name: string) => ({ cpu: '0', mem: '1' })[name] ?? `2${name}`;
+  return names.sort((a, b) => (order(a) < order(b) ? -1 : 1));
+}
+
+const SIZES = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
+/** Binary units, one decimal at most. */
+export function formatSize(bytes: number): string {
+  const unit = unitOf(bytes);
+  return `${inUnit(bytes, unit)} ${SIZES[unit]}`;
+}
+
+/** `1.5 of 8 GiB`: both in the unit of the limit. */
+export function formatPart(bytes: number, limit: number, trans: TranslationBundle): string {
+  const unit = unitOf(limit);
+  return trans.__('%1 of %2 %3', inUnit(bytes, unit), inUnit(limit, unit), SIZES[unit]);
+}
+
+function unitOf(bytes: number): number {
+  const unit = bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10);
+  return Math.min(unit, SIZES.length - 1);
+}
+
+function inUnit(bytes: number, unit: number): number {
+  return Number((bytes / 1024 ** unit).toFixed(1));
+}
+
+/** How much of one kind of slot is used where it is limited. */
+export interface IUse {
+  slot: string;
+  used: number;
+  limit: number;
+  /** `4 of 8 CPU` */
+  text: string;
+}
+
+/** What limits one's sessions together, from the nearest level to the widest. */
+export interface ILevel {
+  name: string;
+  uses: IUse[];
+}
+
+/** The levels that limit anything. */
+export function levelsOf(capacity: ICapacity, trans: TranslationBundle): ILevel[] {
+  const levels: [string, Slots, Slots][] = [
+    [trans.__('Your keypair'), capacity.keypair_limits, capacity.keypair_using],
+    [trans.__('You'), capacity.user_limits, capacity.user_using],
+    [trans.__('Your project'), capacity.group_limits, capacity.group_using],
+    [trans.__('Your domain'), capacity.domain_limits, capacity.domain_using]
+  ];
+  return levels
+    .map(([name, limits, using]) => ({ name, uses: usesOf(limits, using, trans) }))
+    .filter(level => level.uses.length > 0);
+}
+
+function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
+  return inOrder(Object.keys(limits))
+    .filter(slot => Number.isFinite(Number(limits[slot])))
+    .map(slot => {
+      const [used, limit] = [Number(using[slot] ?? 0), Number(limits[slot])];
+      const text =
+        slot === 'mem' ? formatPart(used, limit, trans) : trans.__('%1 of %2 %3', used, limit, UNITS[slot] ?? slot);
+      return { slot, used, limit, text };
+    });
+}
+
+/** Why a preset would not start now. */
+export function whyNot(preset: IPreset, capacity: ICapacity, trans: TranslationBundle): string {
+  const levels = levelsOf(capacity, trans);
+  for (const level of levels) {
+    for (const use of level.uses) {
+      if (use.used + Number(preset.resource_slots[use.slot] ?? 0) > use.limit) {
+        return trans.__('Over a limit: %1, %2 in use.', level.name, use.text);
+      }
+    }
+  }
+  const offered = new Set(Object.values(capacity.scaling_groups).flatMap(group => Object.keys(group.remaining)));
+  const missing = inOrder(Object.keys(preset.resource_slots)).find(slot => !offered.has(slot));
+  if (missing !== undefined) {
+    return trans.__('No agent offers %1.', UNITS[missing] ?? missing);
+  }
+  return trans.__('Waits until an agent has that much free, or one of your sessions ends.');
+}
+
+/** A sentence whose figures stay with their units when it wraps. */
+export function keepUnits(sentence: string): string {
+  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|min\b|h\b)/g, '$1\u00a0');
+}

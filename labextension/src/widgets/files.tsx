@@ -1,0 +1,252 @@
+/** What an open folder holds: directories to go into, files to download, and places to upload to. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import {
+  closeIcon,
+  downloadIcon,
+  fileIcon,
+  fileUploadIcon,
+  folderIcon,
+  newFolderIcon
+} from '@jupyterlab/ui-components';
+import React from 'react';
+
+import { formatPart, formatSize, keepUnits } from '../amounts';
+import { IFile } from '../api';
+import { Files, PAGE_SIZE, Upload, Uploads } from '../folders';
+import { Form } from './form';
+import { Bar, IPlace, Loading, Trouble, useChanges, useRows } from './section';
+
+interface IViewProps {
+  files: Files;
+  uploads: Uploads;
+  trans: TranslationBundle;
+}
+
+export function FilesView({ files, uploads, trans }: IViewProps): JSX.Element {
+  const page = files.value;
+  return (
+    <>
+      <Path files={files} trans={trans} />
+      {files.folder!.permission === 'ro' ? (
+        <p className="jp-bai-Hint">{trans.__('You may read this folder, not write.')}</p>
+      ) : (
+        <Tools files={files} uploads={uploads} trans={trans} />
+      )}
+      <Transfers uploads={uploads} trans={trans} />
+      <Trouble model={files} trans={trans} />
+      <Loading model={files} label={trans.__('Files are being loaded')} />
+      {page?.total === 0 && <p className="jp-bai-Hint">{trans.__('Nothing is in here.')}</p>}
+      {page && <FileList key={files.path} list={page.items} files={files} trans={trans} />}
+      {page && page.total > PAGE_SIZE && <Pages files={files} total={page.total} trans={trans} />}
+    </>
+  );
+}
+
+/** `Folders / data / raw`: each part but the last leads there. */
+function Path({ files, trans }: Omit<IViewProps, 'uploads'>): JSX.Element {
+  const parts = files.path ? files.path.split('/') : [];
+  const names = [trans.__('Folders'), files.folder!.name, ...parts];
+  const go = (place: number) =>
+    place === 0 ? files.open(null) : files.open(files.folder, parts.slice(0, place - 1).join('/'));
+  return (
+    <nav className="jp-bai-Path" aria-label={trans.__('Path')}>
+      {names.map((name, place) => (
+        <React.Fragment key={place}>
+          {place > 0 && <span aria-hidden="true">/</span>}
+          {place < names.length - 1 ? (
+            <button className="jp-bai-Link" title={name} onClick={() => go(place)}>
+              <bdi>{name}</bdi>
+            </button>
+          ) : (
+            <span className="jp-bai-Row-name" title={name} aria-current="location">
+              <bdi>{name}</bdi>
+            </span>
+          )}
+        </React.Fragment>
+      ))}
+    </nav>
+  );
+}
+
+function Tools({ files, uploads, trans }: IViewProps): JSX.Element {
+  const [isNaming, setNaming] = React.useState(false);
+  const chooser = React.useRef<HTMLInputElement>(null);
+  const upload = (chosen: FileList | null) => {
+    for (const file of chosen ?? []) {
+      void uploads.start(files.folder!, files.pathOf(file.name), file);
+    }
+    chooser.current!.value = ''; // the same file may be chosen again
+  };
+  return (
+    <>
+      <div className="jp-bai-Tools">
+        <button className="jp-bai-Button" onClick={() => chooser.current!.click()}>
+          <fileUploadIcon.react tag="span" aria-hidden="true" />
+          {trans.__('Upload')}
+        </button>
+        <button className="jp-bai-Button" aria-expanded={isNaming} onClick={() => setNaming(!isNaming)}>
+          <newFolderIcon.react tag="span" aria-hidden="true" />
+          {trans.__('New directory')}
+        </button>
+        <input ref={chooser} type="file" multiple hidden onChange={event => upload(event.target.files)} />
+      </div>
+      {isNaming && (
+        <Form
+          label={trans.__('New directory')}
+          fields={[{ name: 'name', label: trans.__('Name') }]}
+          verb={trans.__('Create')}
+          trans={trans}
+          submit={({ name }) => files.makeDirectory(name)}
+          close={() => setNaming(false)}
+        />
+      )}
+    </>
+  );
+}
+
+/** Files on their way, into whichever folder. */
+function Transfers({ uploads, trans }: Omit<IViewProps, 'files'>): JSX.Element {
+  useChanges(uploads);
+  return (
+    <ul className="jp-bai-List" aria-label={trans.__('Uploads')}>
+      {uploads.list.map((upload, place) => (
+        <Transfer key={place} upload={upload} remove={() => uploads.remove(upload)} trans={trans} />
+      ))}
+    </ul>
+  );
+}
+
+interface ITransferProps {
+  upload: Upload;
+  remove: () => void;
+  trans: TranslationBundle;
+}
+
+function Transfer({ upload, remove, trans }: ITransferProps): JSX.Element {
+  const { name, size } = upload.file;
+  const button = upload.error ? trans.__('Dismiss %1', name) : trans.__('Cancel %1', name);
+  return (
+    <li className="jp-bai-Row">
+      <fileUploadIcon.react tag="span" className="jp-bai-State" aria-hidden="true" />
+      <div className="jp-bai-Row-first">
+        <span className="jp-bai-Row-name" title={`${upload.folder.name}/${upload.path}`}>
+          <bdi>{name}</bdi>
+        </span>
+      </div>
+      <button className="jp-bai-IconButton" title={button} aria-label={button} onClick={remove}>
+        <closeIcon.react tag="span" aria-hidden="true" />
+      </button>
+      <div className="jp-bai-Row-rest">
+        {upload.error ? (
+          <p className="jp-bai-Refusal" role="alert">
+            {upload.error}
+          </p>
+        ) : (
+          <>
+            <Bar percent={size ? (100 * upload.sentBytes) / size : 100} label={name} />
+            <div className="jp-bai-Row-meta">
+              {upload.isWaiting
+                ? trans.__('Waiting for the network; goes on by itself.')
+                : keepUnits(formatPart(upload.sentBytes, size, trans))}
+            </div>
+          </>
+        )}
+      </div>
+    </li>
+  );
+}
+
+interface IListProps {
+  list: IFile[];
+  files: Files;
+  trans: TranslationBundle;
+}
+
+/** Enter goes into a directory, or downloads a file. */
+function FileList({ list, files, trans }: IListProps): JSX.Element {
+  const downloads = React.useRef(new Map<string, HTMLAnchorElement | null>());
+  const enter = (name: string) => files.open(files.folder, files.pathOf(name));
+  const isInto = (name: string) => list.some(file => file.name === name && isDirectory(file));
+  const { onKeyDown, row } = useRows(
+    list.map(file => file.name),
+    { Enter: name => (isInto(name) ? enter(name) : downloads.current.get(name)?.click()) }
+  );
+  return (
+    <ul className="jp-bai-List" aria-label={trans.__('Files')} onKeyDown={onKeyDown}>
+      {list.map(file => (
+        <Row
+          key={file.name}
+          file={file}
+          url={files.urlOf(file.name)}
+          enter={() => enter(file.name)}
+          keep={node => downloads.current.set(file.name, node)}
+          place={row(file.name)}
+          trans={trans}
+        />
+      ))}
+    </ul>
+  );
+}
+
+interface IRowProps {
+  file: IFile;
+  url: string;
+  enter: () => void;
+  keep: (node: HTMLAnchorElement | null) => void;
+  place: IPlace;
+  trans: TranslationBundle;
+}
+
+function Row({ file, url, enter, keep, place, trans }: IRowProps): JSX.Element {
+  const Icon = isDirectory(file) ? folderIcon : fileIcon;
+  const button = trans.__('Download %1', file.name);
+  return (
+    <li {...place} className="jp-bai-Row jp-bai-Row-short" aria-label={file.name}>
+      <Icon.react tag="span" className="jp-bai-State" aria-hidden="true" />
+      <div className="jp-bai-Row-first">
+        {isDirectory(file) ? (
+          <button className="jp-bai-Link" title={file.name} tabIndex={-1} onClick={enter}>
+            <bdi>{file.name}</bdi>
+          </button>
+        ) : (
+          <>
+            <span className="jp-bai-Row-name" title={file.name}>
+              <bdi>{file.name}</bdi>
+            </span>
+            <span className="jp-bai-Row-word">{formatSize(file.size)}</span>
+          </>
+        )}
+      </div>
+      {file.type === 'FILE' && (
+        <a ref={keep} className="jp-bai-IconButton" title={button} aria-label={button} href={url} download={file.name}>
+          <downloadIcon.react tag="span" aria-hidden="true" />
+        </a>
+      )}
+    </li>
+  );
+}
+
+function Pages({ files, total, trans }: Omit<IViewProps, 'uploads'> & { total: number }): JSX.Element {
+  const { folder, path, offset } = files;
+  const end = Math.min(offset + PAGE_SIZE, total);
+  return (
+    <div className="jp-bai-Tools" role="group" aria-label={trans.__('Pages')}>
+      <button
+        className="jp-bai-Button"
+        disabled={offset === 0}
+        onClick={() => files.open(folder, path, Math.max(0, offset - PAGE_SIZE))}
+      >
+        {trans.__('Previous')}
+      </button>
+      <button className="jp-bai-Button" disabled={end >= total} onClick={() => files.open(folder, path, end)}>
+        {trans.__('Next')}
+      </button>
+      <span role="status">{trans.__('%1 to %2 of %3', offset + 1, end, total)}</span>
+    </div>
+  );
+}
+
+function isDirectory(file: IFile): boolean {
+  return file.type === 'DIRECTORY';
+}

@@ -1,0 +1,330 @@
+/** The section Folders: one's own, those of others and of projects, trash, invitations; or what one of them holds. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import { addIcon, ellipsesIcon, folderIcon, usersIcon } from '@jupyterlab/ui-components';
+import React from 'react';
+
+import { formatPart, keepUnits } from '../amounts';
+import { IFolder, IInvitation } from '../api';
+import { Files, Folders, IFolders, IMyFolder, Uploads } from '../folders';
+import { describeFolder, describePermission } from '../words';
+import { FilesView } from './files';
+import { Form } from './form';
+import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
+
+/** Mounts a folder when the kernel of the current notebook starts next; says so in a sentence. */
+export type Mount = (folder: IFolder) => Promise<string>;
+
+interface IModels {
+  folders: Folders;
+  files: Files;
+  uploads: Uploads;
+}
+
+interface IViewProps extends IModels {
+  mount: Mount | null;
+  trans: TranslationBundle;
+}
+
+export function createFolders(models: IModels, mount: Mount | null, trans: TranslationBundle): Section {
+  models.uploads.arrived.connect(() => {
+    void models.files.refresh();
+    void models.folders.refresh();
+  });
+  const body = <FoldersView {...models} mount={mount} trans={trans} />;
+  return new Section(trans.__('Folders'), [models.folders, models.files], body);
+}
+
+function FoldersView(props: IViewProps): JSX.Element {
+  const { folders, files, trans } = props;
+  useChanges(folders, files);
+  if (files.folder !== null) {
+    return <FilesView files={files} uploads={props.uploads} trans={trans} />;
+  }
+  return (
+    <>
+      <Trouble model={folders} trans={trans} />
+      <Loading model={folders} label={trans.__('Folders are being loaded')} />
+      {folders.value && <Lists {...props} value={folders.value} />}
+    </>
+  );
+}
+
+function Lists({ folders, files, mount, trans, value }: IViewProps & { value: IFolders }): JSX.Element {
+  const [isCreating, setCreating] = React.useState(false);
+  return (
+    <>
+      <div className="jp-bai-Tools">
+        <button className="jp-bai-Button" aria-expanded={isCreating} onClick={() => setCreating(!isCreating)}>
+          <addIcon.react tag="span" aria-hidden="true" />
+          {trans.__('New folder')}
+        </button>
+      </div>
+      {isCreating && (
+        <Form
+          label={trans.__('New folder')}
+          fields={[
+            { name: 'name', label: trans.__('Name') },
+            { name: 'quota', label: trans.__('Limit'), placeholder: trans.__('none, or such as 10g'), isOptional: true }
+          ]}
+          verb={trans.__('Create')}
+          trans={trans}
+          submit={({ name, quota }) => folders.create(name, quota)}
+          close={() => setCreating(false)}
+        />
+      )}
+      {value.invitations.map(invitation => (
+        <Invitation key={invitation.id} invitation={invitation} folders={folders} trans={trans} />
+      ))}
+      {value.usable.length === 0 && (
+        <p className="jp-bai-Hint">{trans.__('No folders. Files in a folder stay when sessions end.')}</p>
+      )}
+      <FolderList
+        list={value.usable}
+        folders={folders}
+        open={folder => files.open(folder)}
+        mount={mount}
+        trans={trans}
+      />
+      {value.trashed.length > 0 && <Trash list={value.trashed} folders={folders} trans={trans} />}
+    </>
+  );
+}
+
+function Invitation(props: { invitation: IInvitation; folders: Folders; trans: TranslationBundle }): JSX.Element {
+  const { invitation, folders, trans } = props;
+  const [attempt, error] = useAttempt();
+  const name = invitation.vfolder_name;
+  return (
+    <div className="jp-bai-Row jp-bai-Row-plain" role="group" aria-label={trans.__('Invitation to %1', name)}>
+      <div className="jp-bai-Row-rest">
+        <div className="jp-bai-Row-sentence">
+          {trans.__('%1 shares %2 with you: %3.', invitation.inviter, name, describePermission(invitation.perm, trans))}
+        </div>
+        <Refusal error={error} />
+        <div className="jp-bai-Actions">
+          <button className="jp-bai-Button" onClick={() => attempt(() => folders.answer(invitation, true))}>
+            {trans.__('Accept')}
+          </button>
+          <button className="jp-bai-Button" onClick={() => attempt(() => folders.answer(invitation, false))}>
+            {trans.__('Decline')}
+          </button>
+        </div>
+      </div>
+    </div>
+  );
+}
+
+interface IListProps {
+  list: IMyFolder[];
+  folders: Folders;
+  open: (folder: IFolder) => void;
+  mount: Mount | null;
+  trans: TranslationBundle;
+}
+
+/** Enter opens a folder, Space shows what can be done with it. */
+function FolderList({ list, folders, open, mount, trans }: IListProps): JSX.Element {
+  const [current, setCurrent] = React.useState<string | null>(null);
+  const toggle = (id: string) => setCurrent(current === id ? null : id);
+  const { onKeyDown, row } = useRows(
+    list.map(folder => folder.id),
+    { Enter: id => open(list.find(folder => folder.id === id)!), ' ': toggle }
+  );
+  return (
+    <ul className="jp-bai-List" aria-label={trans.__('Folders')} onKeyDown={onKeyDown}>
+      {list.map(folder => (
+        <Row
+          key={folder.id}
+          folder={folder}
+          folders={folders}
+          open={open}
+          mount={mount}
+          trans={trans}
+          place={row(folder.id)}
+          isCurrent={folder.id === current}
+          toggle={() => toggle(folder.id)}
+        />
+      ))}
+    </ul>
+  );
+}
+
+interface IRowProps extends Omit<IListProps, 'list'> {
+  folder: IMyFolder;
+  place: IPlace;
+  /** Whether its actions are shown. */
+  isCurrent: boolean;
+  toggle: () => void;
+}
+
+function Row(props: IRowProps): JSX.Element {
+  const { folder, open, trans, place, isCurrent, toggle } = props;
+  const Icon = folder.isMine ? folderIcon : usersIcon;
+  const facts = describeFolder(folder, trans);
+  const actions = trans.__('Actions on %1', folder.name);
+  return (
+    <li {...place} className="jp-bai-Row" aria-label={`${folder.name}, ${facts}`}>
+      <Icon.react tag="span" className="jp-bai-State" aria-hidden="true" />
+      <div className="jp-bai-Row-first">
+        <button className="jp-bai-Link" title={folder.name} tabIndex={-1} onClick={() => open(folder)}>
+          <bdi>{folder.name}</bdi>
+        </button>
+      </div>
+      <button
+        className="jp-bai-IconButton"
+        title={actions}
+        aria-label={actions}
+        aria-expanded={isCurrent}
+        onClick={toggle}
+      >
+        <ellipsesIcon.react tag="span" aria-hidden="true" />
+      </button>
+      <div className="jp-bai-Row-rest">
+        <div className="jp-bai-Row-meta">
+          <bdi dir="ltr">{keepUnits(facts)}</bdi>
+        </div>
+        {folder.max_size !== null && <Quota folder={folder} limit={folder.max_size} trans={trans} />}
+        {isCurrent && <Actions {...props} />}
+      </div>
+    </li>
+  );
+}
+
+function Quota({ folder, limit, trans }: { folder: IFolder; limit: number; trans: TranslationBundle }): JSX.Element {
+  const part = formatPart(folder.cur_size, limit, trans);
+  const use = folder.quota_kind === 'soft' ? trans.__('%1, a soft limit', part) : part;
+  return (
+    <div className="jp-bai-Row-meta">
+      <Bar percent={Math.min(100, (100 * folder.cur_size) / limit)} label={trans.__('Use of %1', folder.name)} />
+      <bdi dir="ltr">{keepUnits(use)}</bdi>
+    </div>
+  );
+}
+
+/** What can be done with a folder. */
+function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
+  const [form, setForm] = React.useState<'rename' | 'share' | null>(null);
+  const [done, setDone] = React.useState('');
+  const [attempt, error] = useAttempt();
+  const toggle = (wanted: 'rename' | 'share') => setForm(form === wanted ? null : wanted);
+  const close = () => setForm(null);
+  const isHome = folder.isMine && folder.name === 'home';
+  const isAlwaysMounted = isHome || (folder.isMine && folder.name.startsWith('.'));
+
+  const share = async ({ person, permission }: Record<string, string>) => {
+    const isNew = await folders.share(folder.id, person, permission);
+    setDone(
+      isNew ? trans.__('%1 was invited.', person) : trans.__('%1 has the folder, or was invited before.', person)
+    );
+  };
+
+  return (
+    <>
+      <div className="jp-bai-Actions">
+        {mount && !isAlwaysMounted && (
+          <button className="jp-bai-Button" onClick={() => attempt(async () => setDone(await mount(folder)))}>
+            {trans.__('Mount')}
+          </button>
+        )}
+        {folder.is_owner && folder.ownership_type === 'user' && (
+          <button className="jp-bai-Button" aria-expanded={form === 'share'} onClick={() => toggle('share')}>
+            {trans.__('Share')}
+          </button>
+        )}
+        {folder.is_owner && !isHome && (
+          <>
+            <button className="jp-bai-Button" aria-expanded={form === 'rename'} onClick={() => toggle('rename')}>
+              {trans.__('Rename')}
+            </button>
+            <button className="jp-bai-Button" onClick={() => attempt(() => folders.trash(folder.id))}>
+              {trans.__('Move to trash')}
+            </button>
+          </>
+        )}
+      </div>
+      {form === 'rename' && (
+        <Form
+          label={trans.__('Rename %1', folder.name)}
+          fields={[{ name: 'name', label: trans.__('New name'), value: folder.name }]}
+          verb={trans.__('Rename')}
+          trans={trans}
+          submit={({ name }) => folders.rename(folder.id, name)}
+          close={close}
+        />
+      )}
+      {form === 'share' && (
+        <Form
+          label={trans.__('Share %1', folder.name)}
+          fields={[
+            { name: 'person', label: trans.__('E-mail address') },
+            {
+              name: 'permission',
+              label: trans.__('They can'),
+              value: 'ro',
+              options: [
+                ['ro', trans.__('read')],
+                ['rw', trans.__('read and write')]
+              ]
+            }
+          ]}
+          verb={trans.__('Share')}
+          trans={trans}
+          submit={share}
+          close={close}
+        />
+      )}
+      <Refusal error={error} />
+      <p className="jp-bai-Done" role="status">
+        {!error && done}
+      </p>
+    </>
+  );
+}
+
+function Trash(props: { list: IFolder[]; folders: Folders; trans: TranslationBundle }): JSX.Element {
+  const { list, folders, trans } = props;
+  const [attempt, error] = useAttempt();
+  return (
+    <details className="jp-bai-Trash">
+      <summary>{trans.__('Trash (%1)', list.length)}</summary>
+      <Refusal error={error} />
+      <ul className="jp-bai-List" aria-label={trans.__('Trash')}>
+        {list.map(folder => (
+          <li key={folder.id} className="jp-bai-Row jp-bai-Row-plain">
+            <div className="jp-bai-Row-first jp-bai-Row-wide">
+              <span className="jp-bai-Row-name" title={folder.name}>
+                <bdi>{folder.name}</bdi>
+              </span>
+              <button
+                className="jp-bai-Button"
+                aria-label={trans.__('Restore %1', folder.name)}
+                onClick={() => attempt(() => folders.restore(folder.id))}
+              >
+                {trans.__('Restore')}
+              </button>
+            </div>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+/** Do something; the sentence is why the last try failed. */
+function useAttempt(): [(work: () => Promise<void>) => void, string] {
+  const [error, setError] = React.useState('');
+  const attempt = (work: () => Promise<void>) => {
+    setError('');
+    work().catch(refused => setError((refused as Error).message));
+  };
+  return [attempt, error];
+}
+
+function Refusal({ error }: { error: string }): JSX.Element | null {
+  return error ? (
+    <p className="jp-bai-Refusal" role="alert">
+      {error}
+    </p>
+  ) : null;
+}

@@ -1,0 +1,55 @@
+/** What is said of amounts, of limits, and of presets that do not start. */
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { describeSlots, formatPart, formatSize, levelsOf, whyNot } = require('../lib/test/amounts.js');
+
+/** As Lab's, in English. */
+const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
+const GIB = 1024 ** 3;
+const none = { cpu: 'Infinity', mem: 'Infinity' };
+const capacity = {
+  keypair_limits: none,
+  keypair_using: { cpu: '3', mem: '0' },
+  user_limits: none,
+  user_using: {},
+  group_limits: { mem: `${8 * GIB}`, cpu: '4' },
+  group_using: { cpu: '3', mem: `${1.5 * GIB}` },
+  domain_limits: { cpu: 'Infinity' },
+  domain_using: {},
+  scaling_groups: { default: { using: {}, remaining: { cpu: '1', mem: '0' } } },
+  presets: []
+};
+const preset = resource_slots => ({ name: 'p', resource_slots, allocatable: false });
+
+test('sizes are in binary units with one decimal at most', () => {
+  assert.deepStrictEqual([0, 1023, 1024, 1.5 * GIB, 5000 * 1024 ** 4].map(formatSize), [
+    '0 B',
+    '1023 B',
+    '1 KiB',
+    '1.5 GiB',
+    '5000 TiB'
+  ]);
+  assert.strictEqual(formatPart(512 * 1024 ** 2, 8 * GIB, trans), '0.5 of 8 GiB');
+});
+
+test('slots come in order, without those that are none', () => {
+  const slots = { 'cuda.shares': '0.5', mem: `${8 * GIB}`, cpu: '2', 'rocm.device': '0' };
+  assert.strictEqual(describeSlots(slots), '2 CPU · 8 GiB · 0.5 GPU');
+});
+
+test('only levels that limit something are told, CPU first', () => {
+  const [level, ...others] = levelsOf(capacity, trans);
+  assert.deepStrictEqual(others, []);
+  assert.strictEqual(level.name, 'Your project');
+  assert.deepStrictEqual(
+    level.uses.map(use => use.text),
+    ['3 of 4 CPU', '1.5 of 8 GiB']
+  );
+});
+
+test('a preset that does not start says why', () => {
+  assert.strictEqual(whyNot(preset({ cpu: '2' }), capacity, trans), 'Over a limit: Your project, 3 of 4 CPU in use.');
+  assert.strictEqual(whyNot(preset({ cpu: '1', 'cuda.device': '1' }), capacity, trans), 'No agent offers GPU.');
+  assert.match(whyNot(preset({ cpu: '1', mem: '1' }), capacity, trans), /^Waits until an agent/);
+});

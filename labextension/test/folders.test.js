@@ -1,0 +1,134 @@
+/** Uploads and listings against a server that only this file plays. */
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { ServerConnection } = require('@jupyterlab/services');
+
+const { Files, Uploads } = require('../lib/test/folders.js');
+
+const MIB = 1024 ** 2;
+const folder = { id: 'f', name: 'data' };
+
+/** `answer(request, path)` gives the JSON of an answer, or throws as a broken connection does. */
+function settingsOf(answer) {
+  const fetch = async request => {
+    const { pathname } = new URL(request.url);
+    const body = await answer(request, pathname.replace('/bai/api/', ''));
+    return new Response(body === null ? null : JSON.stringify(body), { status: body === null ? 204 : 200 });
+  };
+  return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+}
+
+function fileOf(size, name = 'a.bin') {
+  return new File([new Uint8Array(size)], name);
+}
+
+function next(signal) {
+  return new Promise(resolve => {
+    const slot = () => {
+      signal.disconnect(slot);
+      resolve();
+    };
+    signal.connect(slot);
+  });
+}
+
+test('an upload goes on from what has come', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const offsets = [];
+  let isBroken = false;
+  const settings = settingsOf(async (request, path) => {
+    if (path === 'folders/f/uploads') {
+      return { token: 'secret' };
+    }
+    assert.strictEqual(request.headers.get('Upload-Token'), 'secret');
+    if (request.method === 'GET') {
+      return { offset: 5 * MIB };
+    }
+    const offset = Number(request.headers.get('Upload-Offset'));
+    offsets.push(offset);
+    if (offset === 4 * MIB && !isBroken) {
+      isBroken = true;
+      throw new TypeError('broken');
+    }
+    return { offset: offset + (await request.arrayBuffer()).byteLength };
+  });
+  const uploads = new Uploads(settings);
+  const sent = uploads.start(folder, 'a.bin', fileOf(10 * MIB));
+  while (!uploads.list[0].isWaiting) {
+    await next(uploads.changed);
+  }
+  t.mock.timers.tick(2000);
+  await sent;
+  assert.deepStrictEqual(offsets, [0, 4 * MIB, 5 * MIB, 9 * MIB]);
+  assert.deepStrictEqual(uploads.list, []);
+});
+
+test('one file after the other; a refusal stays, and holds nobody up', async () => {
+  const asked = [];
+  const settings = settingsOf(async (request, path) => {
+    asked.push(`${request.method} ${path}`);
+    if (path === 'folders/f/uploads') {
+      const { size } = await request.json();
+      return { token: `${size}` };
+    }
+    return { offset: Number(request.headers.get('Upload-Token')) };
+  });
+  const refusing = { ...settings, fetch: request => (asked.length === 0 ? refuse(asked) : settings.fetch(request)) };
+  const uploads = new Uploads(refusing);
+  await Promise.all(['x', 'y', 'z'].map(name => uploads.start(folder, name, fileOf(1, name))));
+  const each = ['POST folders/f/uploads', 'PATCH uploads'];
+  assert.deepStrictEqual(asked, ['refused', ...each, ...each]);
+  assert.deepStrictEqual(
+    uploads.list.map(upload => [upload.path, upload.error]),
+    [['x', 'Too much.']]
+  );
+});
+
+async function refuse(asked) {
+  asked.push('refused');
+  return new Response(JSON.stringify({ code: 'quota-reached', message: 'Too much.' }), { status: 412 });
+}
+
+test('a cancelled upload is dropped', async () => {
+  const asked = [];
+  let uploads;
+  const settings = settingsOf(async (request, path) => {
+    asked.push(`${request.method} ${path}`);
+    if (request.method === 'PATCH') {
+      uploads.remove(uploads.list[0]);
+      return { offset: 4 * MIB };
+    }
+    return request.method === 'DELETE' ? null : { token: 'secret' };
+  });
+  uploads = new Uploads(settings);
+  await uploads.start(folder, 'a.bin', fileOf(10 * MIB));
+  assert.deepStrictEqual(asked, ['POST folders/f/uploads', 'PATCH uploads', 'DELETE uploads']);
+  assert.deepStrictEqual(uploads.list, []);
+});
+
+test('a late answer about another directory is not shown', async () => {
+  const waiting = new Map();
+  const settings = settingsOf(
+    request => new Promise(resolve => waiting.set(new URL(request.url).searchParams.get('path'), resolve))
+  );
+  const files = new Files(settings);
+  files.intervalSeconds = 0.1; // the timer of the next question keeps this process
+  files.folder = folder;
+  files.watch();
+  while (!waiting.has('')) {
+    await new Promise(setImmediate);
+  }
+  files.open(folder, 'raw');
+  while (!waiting.has('raw')) {
+    await new Promise(setImmediate);
+  }
+  waiting.get('raw')({ items: [{ name: 'new' }], total: 1, offset: 0 });
+  waiting.get('')({ items: [{ name: 'old' }], total: 1, offset: 0 });
+  while (files.value === null) {
+    await next(files.changed);
+  }
+  await new Promise(setImmediate);
+  assert.strictEqual(files.value.items[0].name, 'new');
+  files.dispose();
+});

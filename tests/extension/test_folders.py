@@ -1,0 +1,211 @@
+"""``/bai/api`` for folders, apps and capacity, in a real server in front of a real manager."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from real_manager import RealManager
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
+    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
+        yield manager
+
+
+@pytest.fixture
+def bai(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """``await bai("POST", "folders", {"name": "data"})``: status and JSON, refusals included."""
+    for name, value in cluster.environ.items():
+        monkeypatch.setenv(name, value)
+    jp_fetch = request.getfixturevalue("jp_fetch")  # makes the server, which reads the credentials then
+
+    async def ask(method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        path, _, query = path.partition("?")
+        options["params"] = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+        try:
+            answer = await jp_fetch(
+                "bai", "api", *path.split("/"), method=method, body=raw, allow_nonstandard_methods=True, **options
+            )
+        except HTTPClientError as error:
+            return error.code, json.loads(error.response.body if error.response else b"")
+        return answer.code, json.loads(answer.body) if answer.body else None
+
+    return ask
+
+
+async def make(bai: Callable[..., Any], name: str, **more: str) -> str:
+    status, made = await bai("POST", "folders", {"name": name, **more})
+    assert status == 201
+    return str(made["id"])
+
+
+async def listed(bai: Callable[..., Any]) -> dict[str, Any]:
+    _, answer = await bai("GET", "folders")
+    return {one["name"]: one for one in answer["folders"]}
+
+
+async def test_a_folder_is_made_renamed_trashed_and_restored(bai: Callable[..., Any]) -> None:
+    folder = await make(bai, "first", quota="1g")
+    facts = (await listed(bai))["first"]
+    assert (facts["permission"], facts["max_size"], facts["quota_kind"], facts["is_owner"]) == (
+        "wd",
+        2**30,
+        "soft",
+        True,
+    )
+    assert await bai("PATCH", f"folders/{folder}", {"name": "second"}) == (204, None)
+    assert await bai("DELETE", f"folders/{folder}") == (204, None)
+    assert (await listed(bai))["second"]["status"] == "delete-pending"
+    assert await bai("POST", f"folders/{folder}/restore") == (204, None)
+    assert (await listed(bai))["second"]["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "sentence"),
+    [
+        ("POST", "folders", {"name": "a/b"}, 400, "a/b"),
+        ("POST", "folders", {"name": "good", "quota": "much"}, 400, "quota"),
+        ("POST", "folders", {}, 400, "name"),
+        ("POST", "folders", ["data"], 400, "body"),
+        ("PATCH", "folders/nothing", {"name": "x"}, 404, "nothing"),
+        ("DELETE", "folders/nothing", None, 404, "nothing"),
+        ("POST", "folders/nothing/restore", None, 404, "nothing"),
+        ("GET", "folders/nothing/files", None, 404, "nothing"),
+        ("GET", "folders/home/files?offset=-1", None, 400, "offset"),
+        ("GET", "folders/home/files?limit=100000", None, 400, "limit"),
+        ("POST", "folders/home/directories", {"path": "../up"}, 400, "../up"),
+        ("POST", "folders/home/uploads", {"path": "x"}, 400, "size"),
+        ("PATCH", "uploads", b"x", 400, "Upload-Offset"),
+        ("GET", "uploads", None, 401, ""),
+        ("POST", "invitations/nothing", None, 404, "nothing"),
+        ("GET", "sessions/nothing/apps", None, 404, "nothing"),
+        ("POST", "sessions/nothing/apps/8080", None, 404, "nothing"),
+    ],
+)
+async def test_refusals(bai: Callable[..., Any], method: str, path: str, body: Any, status: int, sentence: str) -> None:
+    before = await listed(bai)
+    code, answer = await bai(method, path, body)
+    assert code == status, answer
+    assert sentence in answer["message"]
+    assert await listed(bai) == before
+
+
+async def test_a_file_goes_up_in_pieces_and_comes_down_again(bai: Callable[..., Any], jp_fetch: Any) -> None:
+    folder = await make(bai, "files")
+    assert await bai("POST", f"folders/{folder}/directories", {"path": "raw/2026"}) == (204, None)
+    content = bytes(range(256)) * 8192
+    _, begun = await bai("POST", f"folders/{folder}/uploads", {"path": "raw/ä b.bin", "size": len(content)})
+    upload = {"Upload-Token": begun["token"]}
+    half = len(content) // 2
+    assert await bai("PATCH", "uploads", content[:half], headers={**upload, "Upload-Offset": "0"}) == (
+        200,
+        {"offset": half},
+    )
+    assert await bai("GET", "uploads", headers=upload) == (200, {"offset": half})
+    _, page = await bai("GET", f"folders/{folder}/files?path=raw")
+    assert [one["name"] for one in page["items"]] == ["2026"]
+    _, end = await bai("PATCH", "uploads", content[half:], headers={**upload, "Upload-Offset": str(half)})
+    assert end == {"offset": len(content)}
+    _, page = await bai("GET", f"folders/{folder}/files?path=raw&offset=1&limit=1")
+    assert ([(one["name"], one["type"], one["size"]) for one in page["items"]], page["total"], page["offset"]) == (
+        [("ä b.bin", "FILE", len(content))],
+        2,
+        1,
+    )
+    answer = await jp_fetch("bai", "api", "folders", folder, "download", params={"path": "raw/ä b.bin"})
+    assert answer.body == content
+    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A4%20b.bin"
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert (await bai("GET", f"folders/{folder}/download?path=missing"))[0] == 404
+    await bai("POST", f"folders/{folder}/uploads", {"path": "empty", "size": 0})
+    assert (await jp_fetch("bai", "api", "folders", folder, "download", params={"path": "empty"})).body == b""
+
+
+async def test_a_dropped_upload_leaves_nothing(bai: Callable[..., Any]) -> None:
+    folder = await make(bai, "dropped")
+    _, begun = await bai("POST", f"folders/{folder}/uploads", {"path": "x", "size": 2})
+    upload = {"Upload-Token": begun["token"]}
+    await bai("PATCH", "uploads", b"a", headers={**upload, "Upload-Offset": "0"})
+    assert await bai("DELETE", "uploads", headers=upload) == (204, None)
+    assert await bai("GET", "uploads", headers=upload) == (200, {"offset": 0})
+
+
+async def test_a_folder_is_shared_and_taken(bai: Callable[..., Any], cluster: RealManager) -> None:
+    kim = cluster.add_user("kim")
+    folder = await make(bai, "shared")
+    asked = {"person": "kim@localhost", "permission": "ro"}
+    assert await bai("POST", f"folders/{folder}/invite", asked) == (200, {"invited": ["kim@localhost"]})
+    assert await bai("POST", f"folders/{folder}/invite", asked) == (200, {"invited": []})
+    code, answer = await bai("POST", f"folders/{folder}/invite", {**asked, "person": "zoe@localhost"})
+    assert (code, "zoe@localhost" in answer["message"]) == (404, True)
+
+    theirs = cluster.ask("POST", "/folders", {"name": "theirs"}, kim)["id"]
+    declined = cluster.ask("POST", "/folders", {"name": "declined"}, kim)["id"]
+    for one in (theirs, declined):
+        cluster.ask("POST", f"/folders/{one}/invite", {"perm": "rw", "user_ids": ["admin@localhost"]}, kim)
+    _, answer = await bai("GET", "invitations")
+    invitations = {one["vfolder_name"]: one["id"] for one in answer["invitations"]}
+    assert await bai("POST", f"invitations/{invitations['theirs']}") == (204, None)
+    assert await bai("DELETE", f"invitations/{invitations['declined']}") == (204, None)
+    assert (await bai("GET", "invitations"))[1] == {"invitations": []}
+    folders = await listed(bai)
+    assert (folders["theirs"]["permission"], folders["theirs"]["user_email"]) == ("rw", "kim@localhost")
+    assert "declined" not in folders
+
+
+async def test_the_link_to_an_app_lets_a_browser_in(bai: Callable[..., Any], cluster: RealManager) -> None:
+    session = cluster.start_session("served", preopen_ports=[8080])
+    _, answer = await bai("GET", f"sessions/{session}/apps")
+    assert answer == {"apps": [{"name": "8080", "protocol": "preopen", "ports": [8080]}]}
+    _, answer = await bai("POST", f"sessions/{session}/apps/8080")
+    shown = await AsyncHTTPClient().fetch(answer["link"], follow_redirects=False, raise_error=False)
+    assert shown.code in (302, 303, 307)
+    assert shown.headers["Set-Cookie"]
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+async def test_capacity(bai: Callable[..., Any]) -> None:
+    status, answer = await bai("GET", "capacity")
+    assert status == 200
+    assert {"keypair_limits", "user_using", "group_remaining", "presets"} <= answer.keys()
+    assert all("allocatable" in one for one in answer["presets"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "folders"),
+        ("POST", "folders"),
+        ("DELETE", "folders/home"),
+        ("GET", "folders/home/download"),
+        ("PATCH", "uploads"),
+        ("GET", "invitations"),
+        ("POST", "sessions/served/apps/8080"),
+        ("GET", "capacity"),
+    ],
+)
+async def test_nobody_is_let_in_without_leave(
+    bai: Callable[..., Any], jp_serverapp: Any, http_server_client: Any, jp_base_url: str, method: str, path: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[tuple[str, str]] = []
+
+    def deny(handler: Any, user: Any, action: str, resource: str) -> bool:
+        asked.append((action, resource))
+        return False
+
+    with pytest.raises(HTTPClientError) as refused:
+        await http_server_client.fetch(f"{jp_base_url}bai/api/{path}", method=method, allow_nonstandard_methods=True)
+    assert refused.value.code == 403
+    monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", deny)
+    assert (await bai(method, path))[0] == 403
+    assert asked == [("read" if method == "GET" else "write", "bai")]

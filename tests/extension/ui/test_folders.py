@@ -1,0 +1,292 @@
+"""Folders, apps and resources in the panel, in a real Lab in front of a real manager, light and dark."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from real_manager import PAGE, RealManager
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+FAULTS = (Path(__file__).parent / "faults.js").read_text()
+LONG = "a-folder-with-a-name-that-is-as-long-as-names-may-ever-be-in-here"[:64]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
+    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
+        yield manager
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
+    server = make_lab(cluster)
+    yield server
+    server.stop(signal.SIGKILL)
+    server.kill_kernels()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    page = open_lab(browser, lab)
+    page.set_default_timeout(10_000)
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    yield page
+    page.close()
+
+
+def section(page: Page, *shown: str) -> list[Locator]:
+    """The named sections, with all others closed."""
+    found = {}
+    for name in ("Sessions", "Folders", "Apps", "Resources"):
+        title = page.locator("#jp-bai-panel .jp-AccordionPanel-title", has_text=name)
+        if (title.get_attribute("aria-expanded") == "true") != (name in shown):
+            title.click()
+        found[name] = page.locator(f"#jp-bai-panel .jp-bai-Section[aria-labelledby='{title.get_attribute('id')}']")
+    return [found[name] for name in shown]
+
+
+def take_shots(page: Page, shots: Path, name: str) -> None:
+    """In both themes, where nothing may be faulty or too wide."""
+    for theme, full_name in THEMES.items():
+        page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", full_name)
+        page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=full_name)
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
+        assert page.evaluate(FAULTS, "#jp-bai-panel") == []
+        page.locator("#jp-bai-panel").screenshot(path=shots / f"{name}-{theme}.png")
+    for one in page.locator("#jp-bai-panel .jp-bai-Section:visible").all():
+        assert one.evaluate("node => node.scrollWidth <= node.clientWidth"), f"{name} is cut"
+
+
+def create(folders: Locator, name: str, limit: str = "") -> None:
+    folders.get_by_role("button", name="New folder").click()
+    form = folders.get_by_role("form", name="New folder")
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("Limit").fill(limit)
+    form.get_by_role("button", name="Create").click()
+
+
+def row(folders: Locator, name: str) -> Locator:
+    return folders.get_by_role("list", name="Folders").get_by_role("listitem").filter(has_text=name)
+
+
+def actions(folders: Locator, name: str) -> Locator:
+    """The row of the folder, with its actions shown."""
+    found = row(folders, name)
+    button = found.get_by_role("button", name=f"Actions on {name}")
+    if button.get_attribute("aria-expanded") == "false":
+        button.click()
+    return found
+
+
+def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: RealManager, shots: Path) -> None:
+    cluster.add_user("kim")
+    (folders,) = section(page, "Folders")
+    expect(row(folders, "home")).to_be_visible()
+    create(folders, "a/b")
+    form = folders.get_by_role("form", name="New folder")
+    expect(form.get_by_role("alert")).to_contain_text("a/b")
+    take_shots(page, shots, "folder-refused")
+    form.get_by_label("Name").fill("data")
+    form.get_by_label("Limit").fill("1g")
+    form.get_by_role("button", name="Create").click()
+    expect(row(folders, "data")).to_contain_text("0 of 1 GiB, a soft limit")
+    create(folders, LONG)
+    expect(row(folders, LONG)).to_be_visible()
+
+    shared = actions(folders, "data")
+    shared.get_by_role("button", name="Share").click()
+    share = shared.get_by_role("form", name="Share data")
+    share.get_by_label("E-mail address").fill("zoe@localhost")
+    share.get_by_role("button", name="Share").click()
+    expect(share.get_by_role("alert")).to_contain_text("zoe@localhost")
+    take_shots(page, shots, "share-refused")
+    share.get_by_label("E-mail address").fill("kim@localhost")
+    share.get_by_label("They can").select_option(label="read and write")
+    share.get_by_role("button", name="Share").click()
+    expect(shared.get_by_role("status")).to_have_text("kim@localhost was invited.")
+    take_shots(page, shots, "folders")
+    shared.get_by_role("button", name="Share").click()
+    page.keyboard.press("Escape")
+    expect(share).to_have_count(0)
+    expect(shared.get_by_role("button", name="Share")).to_be_focused()
+
+    renamed = actions(folders, "data")
+    renamed.get_by_role("button", name="Rename").click()
+    renamed.get_by_label("New name").fill("datasets")
+    page.keyboard.press("Enter")
+    actions(folders, "datasets").get_by_role("button", name="Move to trash").click()
+    expect(row(folders, "datasets")).to_have_count(0)
+    folders.get_by_text("Trash (1)").click()
+    take_shots(page, shots, "trash")
+    folders.get_by_role("button", name="Restore datasets").click()
+    expect(row(folders, "datasets")).to_be_visible()
+    expect(folders.get_by_text("Trash (")).to_have_count(0)
+
+
+def test_an_invitation_is_accepted(page: Page, cluster: RealManager, shots: Path) -> None:
+    lee = cluster.add_user("lee")
+    cluster.ask("POST", "/folders", {"name": "from-lee"}, lee)
+    cluster.ask("POST", "/folders/from-lee/invite", {"perm": "ro", "user_ids": ["admin@localhost"]}, lee)
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    invitation = folders.get_by_role("group", name="Invitation to from-lee")
+    expect(invitation).to_contain_text("lee@localhost shares from-lee with you: read only.")
+    take_shots(page, shots, "invitation")
+    invitation.get_by_role("button", name="Accept").click()
+    expect(row(folders, "from-lee")).to_contain_text("read only · from lee@localhost")
+    row(folders, "from-lee").get_by_role("button", name="from-lee", exact=True).click()
+    expect(folders).to_contain_text("You may read this folder, not write.")
+    expect(folders.get_by_role("button", name="Upload")).to_have_count(0)
+    folders.get_by_role("button", name="Folders", exact=True).click()
+
+
+def test_files_go_up_and_come_down(page: Page, cluster: RealManager, shots: Path, tmp_path: Path) -> None:
+    made = cluster.ask("POST", "/folders", {"name": "files"})
+    sent = tmp_path / "numbers of many years, and with a long name.bin"
+    sent.write_bytes(bytes(range(256)) * 40_000)  # three pieces
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    row(folders, "files").focus()
+    page.keyboard.press("Enter")
+    expect(folders).to_contain_text("Nothing is in here.")
+    folders.get_by_role("button", name="New directory").click()
+    folders.get_by_label("Name").fill("raw")
+    page.keyboard.press("Enter")
+    files = folders.get_by_role("list", name="Files").get_by_role("listitem")
+    files.filter(has_text="raw").get_by_role("button", name="raw").click()
+    expect(folders.get_by_role("navigation", name="Path")).to_have_text("Folders/files/raw")
+    folders.locator("input[type=file]").set_input_files(sent)
+    expect(files).to_have_text([f"{sent.name}9.8 MiB"])
+    expect(folders.get_by_role("list", name="Uploads").get_by_role("listitem")).to_have_count(0)
+    take_shots(page, shots, "files")
+    with page.expect_download() as download:
+        folders.get_by_role("link", name=f"Download {sent.name}").click()
+    assert download.value.suggested_filename == sent.name
+    assert download.value.path().read_bytes() == sent.read_bytes()
+    folders.get_by_role("button", name="Folders", exact=True).click()
+    cluster.ask("DELETE", f"/folders/{made['id']}")
+
+
+def test_an_upload_that_is_cancelled_or_refused(page: Page, cluster: RealManager, shots: Path) -> None:
+    made = cluster.ask("POST", "/folders", {"name": "small", "quota": "1m"})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    row(folders, "small").get_by_role("button", name="small", exact=True).click()
+    chooser = folders.locator("input[type=file]")
+    big = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": bytes(2 * 1024**2)}
+    chooser.set_input_files(big)
+    uploads = folders.get_by_role("list", name="Uploads").get_by_role("listitem")
+    expect(uploads.get_by_role("alert")).to_contain_text("1 MiB")
+    take_shots(page, shots, "upload-refused")
+    uploads.get_by_role("button", name="Dismiss big.bin").click()
+    expect(uploads).to_have_count(0)
+
+    page.route("**/bai/api/uploads*", lambda route: route.abort())
+    chooser.set_input_files({**big, "name": "slow.bin", "buffer": bytes(1024)})
+    expect(uploads).to_contain_text("Waiting for the network; goes on by itself.")
+    take_shots(page, shots, "upload-waiting")
+    uploads.get_by_role("button", name="Cancel slow.bin").click()
+    expect(uploads).to_have_count(0)
+    chooser.set_input_files({**big, "name": "late.bin", "buffer": bytes(1024)})
+    expect(uploads).to_contain_text("Waiting for the network; goes on by itself.")
+    page.unroute("**/bai/api/uploads*")
+    files = folders.get_by_role("list", name="Files").get_by_role("listitem")
+    expect(files).to_have_text(["late.bin1 KiB"], timeout=15_000)
+    folders.get_by_role("button", name="Folders", exact=True).click()
+    cluster.ask("DELETE", f"/folders/{made['id']}")
+
+
+def test_many_files_come_in_pages(page: Page, cluster: RealManager, shots: Path) -> None:
+    made = cluster.ask("POST", "/folders", {"name": "many"})
+    names = [f"d{number:03}" for number in range(150)]
+    cluster.ask("POST", "/folders/many/mkdir", {"path": names})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    row(folders, "many").get_by_role("button", name="many", exact=True).click()
+    files = folders.get_by_role("list", name="Files").get_by_role("listitem")
+    expect(files).to_have_text(names[:100])
+    folders.get_by_role("button", name="Next").click()
+    expect(files).to_have_text(names[100:])
+    pages = folders.get_by_role("group", name="Pages")
+    expect(pages.get_by_role("status")).to_have_text("101 to 150 of 150")
+    expect(pages.get_by_role("button", name="Next")).to_be_disabled()
+    pages.scroll_into_view_if_needed()
+    take_shots(page, shots, "pages")
+    folders.get_by_role("button", name="Folders", exact=True).click()
+    cluster.ask("DELETE", f"/folders/{made['id']}")
+
+
+def test_a_folder_is_mounted_for_the_next_kernel(page: Page, cluster: RealManager, lab: Any) -> None:
+    cluster.ask("POST", "/folders", {"name": "mounted"})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    actions(folders, "mounted").get_by_role("button", name="Mount", exact=True).click()
+    expect(row(folders, "mounted").get_by_role("alert")).to_contain_text("No notebook is open.")
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+    expect(page.locator(".jp-NotebookPanel:visible")).to_be_visible(timeout=15_000)
+    actions(folders, "mounted").get_by_role("button", name="Mount", exact=True).click()
+    said = "Mounted at /home/work/mounted when the kernel of Untitled.ipynb starts next."
+    expect(row(folders, "mounted").get_by_role("status")).to_have_text(said)
+    metadata = lab.ask("GET", "/api/contents/Untitled.ipynb")["content"]["metadata"]
+    assert metadata["bai"] == {"mounts": ["mounted"]}
+
+
+def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, shots: Path) -> None:
+    (apps,) = section(page, "Apps")
+    expect(apps).to_contain_text("No session is running.")
+    take_shots(page, shots, "apps-none")
+    session = cluster.start_session("served", preopen_ports=[8080])
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    expect(apps.get_by_role("combobox", name="Session")).to_have_value(session)
+    expect(apps.get_by_role("listitem")).to_contain_text("Port 8080")
+    take_shots(page, shots, "apps")
+    with page.context.expect_page() as opened:
+        apps.get_by_role("button", name="Open Port 8080 in a new tab").click()
+    expect(opened.value.locator("body")).to_have_text("It answers.")
+    assert opened.value.title() in PAGE
+    opened.value.close()
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+def test_limits_and_presets(page: Page, cluster: RealManager, shots: Path) -> None:
+    change = (
+        "mutation ($limits: JSONString) {modify_keypair_resource_policy"
+        '(name: "default", props: {total_resource_slots: $limits}) {ok}}'
+    )
+    variables = {"limits": json.dumps({"cpu": "8", "mem": "32g"})}
+    changed = cluster.ask("POST", "/admin/gql", {"query": change, "variables": variables})
+    assert changed["data"]["modify_keypair_resource_policy"]["ok"]
+    session = cluster.start_session("hungry", resources={"cpu": "7", "mem": "8g"})
+    (resources,) = section(page, "Resources")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    level = resources.get_by_role("region", name="Your keypair")
+    cpu, memory = level.get_by_role("meter").all()
+    expect(cpu).to_have_attribute("aria-valuetext", "7 of 8 CPU")
+    expect(cpu.locator(".jp-bai-State-attention")).to_be_visible()
+    expect(memory).to_have_attribute("aria-valuetext", "8 of 32 GiB")
+    expect(resources.locator("dl")).to_have_text("default1\u00a0CPU · 24\u00a0GiB")
+    presets = resources.get_by_role("list", name="Presets").get_by_role("listitem")
+    expect(presets.filter(has_text="small")).to_contain_text("Starts now")
+    expect(presets.filter(has_text="medium")).to_contain_text("Over a limit: Your keypair, 7 of 8\u00a0CPU in use.")
+    expect(presets.filter(has_text="gpu")).to_contain_text("No agent offers GPU.")
+    take_shots(page, shots, "resources")
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+def test_a_section_that_is_opened_for_the_first_time_has_room(browser: Browser, lab: Any, open_lab: Any) -> None:
+    page = open_lab(browser, lab)
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    for name in ("Apps", "Resources"):
+        title = page.locator("#jp-bai-panel .jp-AccordionPanel-title", has_text=name)
+        expect(title).to_have_attribute("aria-expanded", "false")
+        title.click()
+        shown = page.locator(f"#jp-bai-panel .jp-bai-Section[aria-labelledby='{title.get_attribute('id')}']")
+        expect(shown).to_be_visible()
+        page.wait_for_function("node => node.clientHeight > 80", arg=shown.element_handle())
+    page.close()
