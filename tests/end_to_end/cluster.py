@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,15 @@ class Cluster:
 
     def __init__(self, folder: Path, port: int, runtime: str = "process", **agent: Any) -> None:
         self.folder, self.port, self.runtime = folder, port, runtime
-        self.home = folder / "home"
+        self.home, self.data = folder / "home", folder / "data"
         self.home.mkdir()
-        (folder / "agent").mkdir(mode=0o700)
+        self.data.mkdir()
+        (folder / "agent").mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(self.home, 1000, 1000)
             if runtime == "process":
                 os.chown(folder / "agent", 1000, 1000)
+                os.chown(self.data, 1000, 1000)
             for parent in (folder, *folder.parents):  # the agent drops root: its user must get through to its folders
                 if parent.stat().st_uid == 0 and parent != Path("/"):
                     parent.chmod(parent.stat().st_mode | 0o011)
@@ -74,12 +76,13 @@ class Cluster:
             "state_dir": self.folder / "agent",
             "name": "local",
             "runtime": self.runtime,
-            "volumes": json.dumps({"local:home": str(self.home)}),
+            "volumes": json.dumps({"local:home": str(self.home), "local:data": str(self.data)}),
             **{name: value if isinstance(value, str) else json.dumps(value) for name, value in self._agent.items()},
         }
         command = [sys.executable, "-m", "bai_agent", *(f"--AgentApp.{k}={v}" for k, v in options.items())]
         if self.runtime == "process" and os.geteuid() == 0:  # as `bai up` does: cells never run as root
-            shown = ["--show", str(self.home), "--show", str(self.folder / "agent")]
+            needed = (self.home, self.data, self.folder / "agent")
+            shown = [word for folder in needed for word in ("--show", str(folder))]
             return [sys.executable, "-m", "bai_jupyter.cli.as_user", "1000", "1000", *shown, "--", *command]
         return command
 
@@ -90,6 +93,9 @@ class Cluster:
 
     def signal(self, name: str, signum: int) -> None:
         self._processes[name].send_signal(signum)
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
 
     def log(self, name: str) -> str:
         path = self.folder / f"{name}.log"
@@ -120,19 +126,6 @@ class Cluster:
             "JUPYTER_PATH": str(self.folder / "jupyter"),
             "JUPYTER_RUNTIME_DIR": str(self.folder / "runtime"),
         }
-
-    @contextmanager
-    def in_environ(self) -> Iterator[None]:
-        before = {name: os.environ.get(name) for name in self.environ}
-        os.environ.update(self.environ)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
     async def ready(self) -> None:
         """Manager answers, the agent has joined, and its images are known."""
@@ -175,12 +168,13 @@ class Cluster:
         return list(specs)
 
     async def end_sessions(self) -> None:
+        """Everybody's."""
         async with ManagerClient(self.config) as client:
-            for session in await client.list_sessions():
-                await client.destroy_session(session["id"], forced=True)
+            for session in await client.list_sessions(everyone=True):
+                await client.destroy_session(session["id"])
 
             async def none_left() -> bool:
-                return not await client.list_sessions()
+                return not await client.list_sessions(everyone=True)
 
             await self.until(none_left)
 
@@ -198,7 +192,7 @@ class Cluster:
     def clean_up(self) -> None:
         """Remove what the agent made outside its folder: containers, its network, firewall rules."""
         if self.runtime == "docker":
-            subprocess.run([*self._command("agent"), "--cleanup"], timeout=DEADLINE_S, check=False, capture_output=True)
+            subprocess.run([*self._command("agent"), "--cleanup"], timeout=DEADLINE_S, check=True, capture_output=True)
 
     def relay_pids(self) -> list[int]:
         """The relays of this cluster's agent."""

@@ -22,28 +22,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("c")
 
 
+@pytest.fixture
+def agent_options() -> dict[str, Any]:
+    """Override to start the agent with other options."""
+    return {}
+
+
 @pytest_asyncio.fixture
-async def cluster(folder: Path, free_port: int, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+async def cluster(
+    folder: Path,
+    free_port: int,
+    agent_options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Any]:
     """A cluster with the process runtime, or with the options of ``indirect`` parametrization."""
-    options = getattr(request, "param", {})
+    options = {**agent_options, **getattr(request, "param", {})}
     if options.get("runtime") == "docker":
         request.getfixturevalue("docker_client")
-        options = {**options, "container_labels": {"bai.test": "end_to_end"}}
+        options = {**options, "container_labels": request.getfixturevalue("test_run")}
     cluster = cluster_module.Cluster(folder, free_port, **options)
-    with cluster.in_environ():
-        try:
-            cluster.start("manager")
-            cluster.start("agent")
-            await cluster.ready()
-            if options.get("runtime") == "docker":
-                await cluster.add_image(request.getfixturevalue("python_image"))
-            await cluster.write_kernelspecs()
-            yield cluster
-            await cluster.revive()
-            await cluster.end_sessions()
-        finally:
-            cluster.stop()
-            cluster.clean_up()
+    for name, value in cluster.environ.items():
+        monkeypatch.setenv(name, value)  # so that what a test sets itself is undone before
+    try:
+        cluster.start("manager")
+        cluster.start("agent")
+        await cluster.ready()
+        if options.get("runtime") == "docker":
+            await cluster.add_image(request.getfixturevalue("python_image"))
+        await cluster.write_kernelspecs()
+        yield cluster
+        await cluster.revive()
+        await cluster.end_sessions()
+    finally:
+        cluster.stop()
+        cluster.clean_up()
 
 
 @pytest.fixture(autouse=True)

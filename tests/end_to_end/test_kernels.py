@@ -5,13 +5,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from end_to_end.kernels import WAIT_S, Kernel, kernel_of
 from jupyter_client.manager import AsyncKernelManager
 
 from bai_jupyter.client import ManagerClient, SessionRequest
@@ -23,44 +22,6 @@ RUNTIMES = [
     pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
 ]
 on_both_runtimes = pytest.mark.parametrize("cluster", RUNTIMES, indirect=True)
-WAIT_S = 60
-
-
-class Kernel:
-    """A started kernel and a client of it."""
-
-    def __init__(self, manager: AsyncKernelManager, client: Any) -> None:
-        self.manager, self.client = manager, client
-
-    async def run(self, code: str, **options: Any) -> str:
-        """Execute; everything it prints, or the error's name and value."""
-        out: list[str] = []
-
-        def hear(message: dict[str, Any]) -> None:
-            content = message["content"]
-            if message["msg_type"] == "stream":
-                out.append(content["text"])
-            elif message["msg_type"] == "error":
-                out.append(f"{content['ename']}: {content['evalue']}")
-
-        await self.client.execute_interactive(code, output_hook=hear, timeout=WAIT_S, **options)
-        return "".join(out)
-
-
-@asynccontextmanager
-async def kernel_of(cluster: Any, **start: Any) -> AsyncIterator[Kernel]:
-    names = await cluster.write_kernelspecs()
-    manager = AsyncKernelManager(kernel_name=next(name for name in names if name.endswith("python3")))
-    await manager.start_kernel(**{"cwd": str(cluster.home), **start})
-    client = manager.client()
-    client.start_channels()
-    try:
-        await client.wait_for_ready(timeout=WAIT_S)
-        yield Kernel(manager, client)
-    finally:
-        client.stop_channels()
-        await manager.shutdown_kernel(now=True)
-        manager.context.destroy(linger=0)
 
 
 @on_both_runtimes
@@ -189,48 +150,6 @@ async def test_a_program_that_ignores_provisioners_gets_a_kernel_all_the_same(cl
             return not await api.list_sessions()
 
         await cluster.until(nothing_left)
-
-
-async def test_an_unknown_image_is_refused_with_a_sentence_and_leaves_nothing(cluster):
-    names = await cluster.write_kernelspecs()
-    manager = AsyncKernelManager(kernel_name=names[0])
-    with pytest.raises(Exception, match="There is no environment nonsense"):
-        await manager.start_kernel(bai_image="nonsense:1")
-    async with ManagerClient(cluster.config) as client:
-        assert await client.list_sessions(["PENDING", "RUNNING", "CANCELLED", "ERROR"]) == []
-    manager.context.destroy(linger=0)
-
-
-async def test_more_than_any_agent_has_is_refused(cluster):
-    names = await cluster.write_kernelspecs()
-    manager = AsyncKernelManager(kernel_name=names[0])
-    with pytest.raises(Exception, match="the largest agent in group default has"):
-        await manager.start_kernel(bai_resources={"cpu": "4000", "mem": "1g"})
-    manager.context.destroy(linger=0)
-
-
-async def test_a_manager_that_is_away_is_said(cluster):
-    names = await cluster.write_kernelspecs()
-    cluster.kill("manager")
-    manager = AsyncKernelManager(kernel_name=names[0])
-    with pytest.raises(Exception, match="does not answer"):
-        await manager.start_kernel()
-    manager.context.destroy(linger=0)
-
-
-@pytest.mark.parametrize("cluster", [RUNTIMES[1]], indirect=True)
-async def test_out_of_memory_is_said_with_its_figures(cluster):
-    async with kernel_of(cluster, bai_resources={"cpu": "1", "mem": "256m"}) as kernel:
-        kernel.client.execute("x = bytearray(1024**3)")
-
-        async def is_dead() -> bool:
-            return not await kernel.manager.is_alive()
-
-        await cluster.until(is_dead)
-        reason = kernel.manager.provisioner.reason
-        assert reason["code"] == "oom-killed"
-        assert reason["params"]["limit"] == "256 MiB"
-        assert reason["text"].startswith("Out of memory")
 
 
 GPUS = [{"id": "gpu", "count": 8, "slots": {"cuda.device": 1}, "mem": "80g"}]

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
@@ -28,6 +29,7 @@ class Server:
     def __init__(self, cluster: Any, port: int) -> None:
         self.cluster = cluster
         self.address = f"127.0.0.1:{port}"
+        self._pages: list[PageClient] = []
         home = cluster.folder / "server"
         home.mkdir()
         options = {
@@ -82,14 +84,29 @@ class Server:
         await self.cluster.until(is_listed)
         return str((await self.ask("POST", "/api/kernels", {"name": name}))["id"])
 
+    async def outputs(self, kernel_id: str, *msg_ids: str) -> "PageClient":
+        """A page that reads these executions from their beginning."""
+        query = "&".join(f"msg_id={msg_id}" for msg_id in msg_ids)
+        url = f"ws://{self.address}/bai/api/kernels/{kernel_id}/outputs?{query}"
+        return await self._connect(url, "")
+
     async def page(self, kernel_id: str, session: str | None = None) -> "PageClient":
         """A new tab that has heard from the kernel, as Lab waits for that; or a tab that comes back."""
         name = session or uuid4().hex
         url = f"ws://{self.address}/api/kernels/{kernel_id}/channels?session_id={name}"
-        page = PageClient(await websocket_connect(HTTPRequest(url, headers=HEADERS, request_timeout=WAIT_S)), name)
+        page = await self._connect(url, name)
         if session is None:
             await page.hear(await page.send("kernel_info_request", {}), Heard(), lambda _: True)
         return page
+
+    async def _connect(self, url: str, name: str) -> "PageClient":
+        request = HTTPRequest(url, headers=HEADERS, request_timeout=WAIT_S)
+        self._pages.append(PageClient(await websocket_connect(request), name))
+        return self._pages[-1]
+
+    async def hang_up(self) -> None:
+        for page in self._pages:
+            await page.end()
 
 
 class Heard:
@@ -111,20 +128,29 @@ class Heard:
         return "".join(self._texts.values())
 
 
+def deserialize_msg(data: bytes) -> dict[str, Any]:
+    channel, parts = deserialize_msg_from_ws_v1(data)
+    names = ("header", "parent_header", "metadata", "content")
+    message: dict[str, Any] = {name: json.loads(part) for name, part in zip(names, parts, strict=False)}
+    return {**message, "msg_type": message["header"]["msg_type"], "channel": channel}
+
+
 class PageClient:
     """One connection of a tab."""
 
     def __init__(self, socket: WebSocketClientConnection, session: str) -> None:
         self._socket, self.session = socket, session
+        self._has_ended = False
 
-    async def execute(self, code: str) -> str:
+    async def execute(self, code: str, cell_id: str | None = None) -> str:
         content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
-        return await self.send("execute_request", content)
+        return await self.send("execute_request", content, {"cellId": cell_id} if cell_id else {})
 
-    async def send(self, kind: str, content: dict[str, Any]) -> str:
+    async def send(self, kind: str, content: dict[str, Any], metadata: dict[str, Any] | None = None) -> str:
         msg_id = uuid4().hex
         header = {"msg_id": msg_id, "msg_type": kind, "session": self.session, "username": "", "version": "5.3"}
-        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        message = {"header": header, "parent_header": {}, "metadata": metadata or {}, "content": content}
+        message["channel"] = "shell"
         await self._socket.write_message(json.dumps(message))
         return msg_id
 
@@ -132,12 +158,13 @@ class PageClient:
         """Collect the cell's output into ``out`` until a message of it satisfies ``until``."""
         async with asyncio.timeout(WAIT_S):
             while (text := await self._socket.read_message()) is not None:
-                message = json.loads(text)
+                message = json.loads(text) if isinstance(text, str) else deserialize_msg(text)
                 if message["parent_header"].get("msg_id") != msg_id:
                     continue
                 out.add(message)
                 if until(message):
                     return
+        self._has_ended = True
         raise ConnectionError("the server hung up")
 
     async def leave(self, msg_id: str, out: Heard) -> None:
@@ -148,6 +175,12 @@ class PageClient:
 
     def close(self) -> None:
         self._socket.close()
+
+    async def end(self) -> None:
+        """Close, and wait until it is."""
+        self.close()
+        while not self._has_ended:
+            self._has_ended = await self._socket.read_message() is None
 
 
 def is_idle(message: dict[str, Any]) -> bool:
@@ -173,6 +206,7 @@ async def server(cluster: Any) -> AsyncIterator[Server]:
     server = Server(cluster, free_port())
     await server.start()
     yield server
+    await server.hang_up()
     server.stop()
 
 
@@ -208,6 +242,41 @@ async def test_a_reloaded_page_hears_the_running_cell_go_on(server):
     assert lines(3000).endswith(after.text)
     assert after.text
     reloaded.close()
+
+
+async def test_a_page_that_opens_later_reads_a_cell_from_its_beginning(server):
+    """Also while it runs, after its end, and from the next server; until a saved notebook holds it."""
+    kernel_id = await server.start_kernel()
+    page = await server.page(kernel_id)
+    msg_id = await page.execute(printing(3000), "cell-1")
+    first = Heard()
+    await page.hear(msg_id, first, heard(200, first))
+    path = f"/bai/api/kernels/{kernel_id}/executions"
+    assert await server.ask("GET", path) == {"executions": [{"msg_id": msg_id, "cell_id": "cell-1"}]}
+    during, after, later = Heard(), Heard(), Heard()
+    for out in (during, after):
+        replay = await server.outputs(kernel_id, msg_id)
+        with pytest.raises(ConnectionError):  # it hangs up by itself when nothing more can come
+            await replay.hear(msg_id, out, lambda _: False)
+    page.close()
+    server.stop(signal.SIGKILL)
+    await server.start()
+    replay = await server.outputs(kernel_id, msg_id)
+    await replay.hear(msg_id, later, is_idle)
+    replay.close()
+    assert during.text == after.text == later.text == lines(3000)
+    await server.ask("DELETE", f"{path}?msg_id={msg_id}")
+    assert await server.ask("GET", path) == {"executions": []}
+    with pytest.raises(HTTPClientError, match="404"):
+        await server.outputs(kernel_id, msg_id)
+
+
+async def test_outputs_of_no_kernel_of_ours_are_not_found(server):
+    for path in ("/bai/api/kernels/nobody/executions", "/bai/api/kernels/nobody/outputs?msg_id=m"):
+        with pytest.raises(HTTPClientError, match=r"404|400"):
+            await server.ask("GET", path)
+    with pytest.raises(HTTPClientError, match="404"):
+        await server.outputs("nobody", "m")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])

@@ -20,7 +20,9 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory, docker_client: Any) -> It
     names = [(images.local(f"bai/{name}:") or images.build([name]))[-1] for name in IMAGES]
     module = sys.modules["end_to_end_cluster"]
     cluster = module.Cluster(tmp_path_factory.mktemp("suite"), module.free_port(), "docker")
-    with cluster.in_environ():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cluster.environ.items():
+            patch.setenv(name, value)
         try:
             cluster.start("manager")
             cluster.start("agent")

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from end_to_end.wire import Wire
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 DEADLINE_S = 120
 
@@ -43,7 +47,7 @@ class Up:
         self.data = folder / ".bai"
         self.output = folder / "up.log"
         self._bai = [str(Path(sys.executable).with_name("bai"))]
-        options = ["up", "--runtime", runtime, "--no-build", "--port", str(20000 + os.getpid() % 20000)]
+        options = ["up", "--runtime", runtime, "--no-build", "--port", str(20000 + os.getpid() % 12000)]
         with self.output.open("wb") as log:
             self._process = subprocess.Popen(
                 [*self._bai, *options], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -84,6 +88,7 @@ class Up:
 
     def bai(self, *words: str) -> str:
         done = subprocess.run([*self._bai, *words], cwd=self.folder, capture_output=True, text=True, timeout=DEADLINE_S)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def down(self) -> None:
@@ -108,6 +113,7 @@ class Lab:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
+        self._url = url
         page.goto(url.replace("/lab?", "/lab?reset&"))
         page.locator(".jp-Launcher").wait_for(timeout=DEADLINE_S * 1000)
         dialog = page.get_by_role("dialog").get_by_role("button", name="Close")
@@ -137,14 +143,68 @@ class Lab:
         expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=DEADLINE_S * 1000)
         return self.outputs(count - 1)
 
+    def cell(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
     def outputs(self, index: int) -> str:
-        return "".join(
-            self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea-output pre").all_inner_texts()
-        )
+        return "".join(self.cell(index).locator(".jp-OutputArea-output pre").all_inner_texts())
+
+    def kernel_id(self) -> str:
+        (kernel,) = self.page.request.get(urljoin(self._url, f"/api/kernels?{urlsplit(self._url).query}")).json()
+        return str(kernel["id"])
+
+    def save(self) -> None:
+        self.page.keyboard.press("Control+S")
+        self.page.locator(".lm-TabBar-tab.jp-mod-current:not(.jp-mod-dirty)").wait_for()
+
+    # Away and back
+
+    def reload(self) -> None:
+        self.leave()
+        self.come_back()
+
+    def leave(self) -> None:
+        self._left = self.page.url
+        self.page.goto("about:blank")
+
+    def come_back(self) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                self.page.goto(self._left)
+                break
+            except PlaywrightError:  # a server that was killed is about to listen again
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=DEADLINE_S * 1000)
+
+
+@contextmanager
+def lab_at(url: str, browser: Browser, up: Up) -> Iterator[Lab]:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    yield Lab(page, url)
+    page.screenshot(path=up.folder / "last.png")  # for whoever looks for the cause of a failure
+    page.close()
 
 
 @pytest.fixture
 def lab(browser: Browser, up: Up) -> Iterator[Lab]:
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    yield Lab(page, up.url)
-    page.close()
+    with lab_at(up.url, browser, up) as lab:
+        yield lab
+
+
+@pytest.fixture
+def wire(up: Up, free_port: int) -> Iterator[Wire]:
+    """Between the page of ``lab_over_wire`` and its server."""
+    far = urlsplit(up.url).port
+    assert far is not None
+    wire = Wire(free_port, far)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture
+def lab_over_wire(browser: Browser, up: Up, wire: Wire) -> Iterator[Lab]:
+    here = urlsplit(up.url)
+    with lab_at(urlunsplit(here._replace(netloc=f"{here.hostname}:{wire.near}")), browser, up) as lab:
+        yield lab

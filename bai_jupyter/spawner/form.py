@@ -1,0 +1,80 @@
+"""The page on which a user chooses what the server runs on, as HTML that needs no script. Pure.
+
+Its fields are read by ``options.options_of_form``. The Hub puts form and button around it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from bai_jupyter.spawner.options import FOLDER_FIELD, Options
+
+_PERMISSIONS = {"": "no", "ro": "read only", "rw": "read and write"}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What there is to choose from. ``verdicts`` are the manager's dry runs by preset; "" is what the policy says."""
+
+    images: Sequence[str]
+    verdicts: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[str, str]  # {name: "ro" or "rw"}: the most that its user may
+
+
+def form_of(offer: Offer, chosen: Options) -> str:
+    """``chosen`` is what was chosen last, or what the Hub's admin has."""
+    parts = [_images(offer.images, chosen.image), _presets(offer.verdicts, chosen.preset)]
+    if offer.folders:
+        parts.append(_folders(offer.folders, chosen.folders))
+    return "\n".join(parts)
+
+
+def verdict_of(answer: Mapping[str, Any]) -> str:
+    """When it would start, or why not: ``{"verdict", "reason", "estimate_s"}`` as a sentence."""
+    if answer["verdict"] == "now":
+        return "Starts now."
+    sentence, estimate_s = str(answer["reason"]["text"]), answer["estimate_s"]
+    if answer["verdict"] == "wait" and estimate_s is not None:
+        return f"Starts in about {max(1, round(estimate_s / 60))} min. {sentence}"
+    return sentence
+
+
+def _images(names: Sequence[str], chosen: str) -> str:
+    return _fieldset("Environment", _select("image", "Environment", {name: name for name in names}, chosen))
+
+
+def _presets(verdicts: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
+    wanted = chosen if chosen in verdicts else next(iter(verdicts), "")
+    rows = [_preset(n, name, verdict_of(answer), name == wanted) for n, (name, answer) in enumerate(verdicts.items())]
+    return _fieldset("Resources", *rows)
+
+
+def _preset(number: int, name: str, verdict: str, is_chosen: bool) -> str:
+    identity, checked = f"bai-preset-{number}", " checked" if is_chosen else ""
+    return (
+        f'<div class="form-check"><input class="form-check-input" type="radio" name="preset" id="{identity}" '
+        f'value="{escape(name)}" aria-describedby="{identity}-verdict"{checked}> '
+        f'<label class="form-check-label" for="{identity}">{escape(name or "As your policy says")}</label> '
+        f'<span id="{identity}-verdict">{escape(verdict)}</span></div>'
+    )
+
+
+def _folders(folders: Mapping[str, str], chosen: Mapping[str, str]) -> str:
+    rows = []
+    for name, most in folders.items():
+        allowed = {value: text for value, text in _PERMISSIONS.items() if most == "rw" or value != "rw"}
+        rows.append(_select(FOLDER_FIELD + name, name, allowed, chosen.get(name, "")))
+    return _fieldset("Folders, beside your home", *rows)
+
+
+def _select(name: str, label: str, options: Mapping[str, str], chosen: str) -> str:
+    items = "".join(
+        f'<option value="{escape(value)}"{" selected" if value == chosen else ""}>{escape(text)}</option>'
+        for value, text in options.items()
+    )
+    return f'<label>{escape(label)} <select class="form-select" name="{escape(name)}">{items}</select></label>'
+
+
+def _fieldset(legend: str, *rows: str) -> str:
+    return "\n".join([f"<fieldset><legend>{escape(legend)}</legend>", *rows, "</fieldset>"])
