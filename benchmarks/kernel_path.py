@@ -1,10 +1,12 @@
 """What the way to a remote kernel costs: a kernel through the whole stack beside a local one, in the same run.
 
     python benchmarks/kernel_path.py [--runtime docker|process] [--image NAME] [--rounds 3] [--executes 200]
+                                     [--beside-gateway]
 
 Starts a manager and an agent of its own on free ports, and takes rounds in turn, local and remote, so that what else
 the machine does hits both. Prints one table; compare ratios, not figures. ``floor`` for a start is a local kernel's
-start plus, with docker, an empty ``docker run`` of the same image.
+start plus, with docker, an empty ``docker run`` of the same image. ``--beside-gateway`` adds gateway_provisioners'
+DockerProvisioner (``gateway.py``), if it can be installed and run here.
 """
 
 import argparse
@@ -19,66 +21,20 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
-from jupyter_client.manager import AsyncKernelManager
+from gateway import Gateway, NotHere
+from kernels import Kernel
+
+from bai_jupyter.client import ManagerClient, SessionRequest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
 from cluster import Cluster, free_port
 
 PRINTS = "for i in range(100_000): print(i)"
+AT_ONCE = 10
+SMALL_IMAGE = "bai-bench/small"
 BYTES = "import sys; _ = sys.stdout.write(('x' * 99 + '\\n') * 1_000_000)"
-BUSY = "while True: pass"
-
-
-class Kernel:
-    """One kernel, local or remote, with a client."""
-
-    def __init__(self, name: str, cwd: str) -> None:
-        self.manager = AsyncKernelManager(kernel_name=name)
-        self.cwd = cwd
-
-    async def start(self) -> float:
-        """Seconds from the call to the first kernel_info reply."""
-        begin = time.perf_counter()
-        await self.manager.start_kernel(cwd=self.cwd)
-        self.client = self.manager.client()
-        self.client.start_channels(hb=False)
-        await self._hear_kernel_info()
-        took = time.perf_counter() - begin
-        await self.client.wait_for_ready(timeout=60)
-        return took
-
-    async def _hear_kernel_info(self) -> None:
-        self.client.kernel_info()
-        await self.client.get_shell_msg(timeout=60)
-
-    async def run(self, code: str) -> float:
-        """Seconds to reply and idle."""
-        begin = time.perf_counter()
-        await self.client.execute_interactive(code, output_hook=lambda _: None, timeout=300, store_history=False)
-        return time.perf_counter() - begin
-
-    async def interrupt(self) -> float:
-        """Seconds from the interrupt of a busy loop to its reply."""
-        running = asyncio.ensure_future(self.run(BUSY))
-        await asyncio.sleep(0.3)
-        begin = time.perf_counter()
-        await self.manager.interrupt_kernel()
-        await running
-        return time.perf_counter() - begin
-
-    async def restart(self) -> float:
-        begin = time.perf_counter()
-        await self.manager.restart_kernel(now=True)
-        await self._hear_kernel_info()
-        took = time.perf_counter() - begin
-        await self.client.wait_for_ready(timeout=60)
-        return took
-
-    async def stop(self) -> None:
-        self.client.stop_channels()
-        await self.manager.shutdown_kernel(now=True)
-        self.manager.context.destroy(linger=0)
 
 
 async def measure(names: dict[str, str], cwd: str, options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
@@ -107,6 +63,50 @@ async def measure(names: dict[str, str], cwd: str, options: argparse.Namespace) 
         for kernel in kernels.values():
             await kernel.stop()
     return times
+
+
+async def create_to_running(cluster: Cluster, image: str) -> float:
+    """Seconds from asking the API for a session until it says that it runs."""
+    async with ManagerClient(cluster.config) as client:
+        begin = time.perf_counter()
+        created = await client.create_session(SessionRequest(name="bench", image=image))
+        await client.wait_for(created["sessionId"])
+        took = time.perf_counter() - begin
+    await cluster.end_sessions()
+    return took
+
+
+async def start_at_once(name: str, cwd: str, count: int, **options: Any) -> float:
+    """Seconds until the last of ``count`` kernels started at the same time has answered."""
+    kernels = [Kernel(name, cwd) for _ in range(count)]
+    begin = time.perf_counter()
+    await asyncio.gather(*(kernel.start(**options) for kernel in kernels))
+    took = time.perf_counter() - begin
+    await asyncio.gather(*(kernel.stop() for kernel in kernels))
+    return took
+
+
+async def image_of(cluster: Cluster) -> str:
+    """The image that the kernels here run on."""
+    async with ManagerClient(cluster.config) as client:
+        return str((await client.list_images())[0]["name"])
+
+
+def small_image(image: str) -> str:
+    """The same image, allowed to run on a part of a core, so that ``AT_ONCE`` of them fit on any machine."""
+    lines = f"FROM {image}\nLABEL ai.backend.resource.min.cpu=0.01\n"
+    subprocess.run(
+        ["docker", "build", "--quiet", "--tag", SMALL_IMAGE, "-"],
+        input=lines,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
+    return SMALL_IMAGE
+
+
+def remove_small_image() -> None:
+    subprocess.run(["docker", "image", "rm", SMALL_IMAGE], capture_output=True, check=False)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -156,8 +156,65 @@ def show(times: dict[str, dict[str, list[float]]], floor_s: float, memory_mib: f
     print(f"{'relay memory, MiB':22}{'':10}{memory_mib:10.1f}   per kernel")
 
 
+async def measure_starts(
+    cluster: Cluster, remote: str, image: str, options: argparse.Namespace
+) -> tuple[float, list[str]]:
+    """Seconds of an empty ``docker run``, and the rows of what starts beside and around a kernel."""
+    cwd, is_docker = str(cluster.home), options.runtime == "docker"
+    created, containers = [], []
+    for _ in range(options.rounds):
+        created.append(await create_to_running(cluster, image))
+        if is_docker:
+            containers.append(docker_run(options.image))
+    container_s = statistics.median(containers) if containers else 0.0
+    created_s = statistics.median(created)
+    rows = [row("create to running, s", container_s, created_s, f"{created_s - container_s:+.3f} s (docker run)")]
+    if is_docker:
+        small = small_image(options.image)
+        await cluster.add_image(small)
+        part = {"cpu": f"{(os.cpu_count() or 1) / AT_ONCE:.3f}", "mem": "128m"}
+        local, away = [], []
+        for _ in range(options.rounds):
+            local.append(await start_at_once("local-floor", cwd, AT_ONCE))
+            away.append(await start_at_once(remote, cwd, AT_ONCE, bai_image=small, bai_resources=part))
+            await cluster.end_sessions()
+        a, b = statistics.median(local), statistics.median(away)
+        floor_s = a + AT_ONCE * container_s
+        rows.append(row(f"{AT_ONCE} starts at once, s", a, b, f"{b / floor_s:.2f} of local + {AT_ONCE} docker runs"))
+    return container_s, rows
+
+
+def beside_gateway(folder: Path, options: argparse.Namespace, remote_s: float) -> list[str]:
+    """The same figures of gateway_provisioners, or the reason why there are none."""
+    place = folder / "gateway"
+    place.mkdir()
+    gateway = None
+    try:
+        gateway = Gateway(place, options.image)
+        runs = [gateway.measure() for _ in range(options.rounds)]
+    except NotHere as error:
+        return [f"gateway_provisioners is left out: {error}"]
+    finally:
+        if gateway is not None:
+            gateway.remove()
+    start_s = statistics.median(run["start"][0] for run in runs)
+    execute_s = statistics.median(seconds for run in runs for seconds in run["execute"])
+    return [
+        f"{'gateway: start, s':22}{'':10}{start_s:10.3f}   ours takes {remote_s / start_s:.2f} of it",
+        f"{'gateway: execute, ms':22}{'':10}{execute_s * 1e3:10.1f}",
+    ]
+
+
+def row(label: str, local: float, remote: float, note: str) -> str:
+    return f"{label:22}{local:10.3f}{remote:10.3f}   {note}"
+
+
 async def main(options: argparse.Namespace) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="bai-bench-"))
+    with tempfile.TemporaryDirectory(prefix="bai-bench-", ignore_cleanup_errors=True) as name:
+        await measure_below(Path(name), options)
+
+
+async def measure_below(folder: Path, options: argparse.Namespace) -> None:
     folder.chmod(0o755)
     cluster = Cluster(folder, free_port(), options.runtime)
     with cluster.in_environ():
@@ -170,14 +227,20 @@ async def main(options: argparse.Namespace) -> None:
             remote = next(name for name in await cluster.write_kernelspecs() if name.endswith("python3"))
             write_local_spec(folder)
             times = await measure({"local": "local-floor", "remote": remote}, str(cluster.home), options)
-            floor_s = 0.0
-            if options.runtime == "docker":
-                floor_s = statistics.median(docker_run(options.image) for _ in range(5))
-            show(times, floor_s, await relay_memory(cluster, remote))
+            memory_mib = await relay_memory(cluster, remote)
+            await cluster.end_sessions()
+            image = await image_of(cluster)
+            container_s, rows = await measure_starts(cluster, remote, image, options)
+            show(times, container_s, memory_mib)
+            print("\n".join(rows))
+            if options.beside_gateway:
+                print("\n".join(beside_gateway(folder, options, statistics.median(times["start"]["remote"]))))
             await cluster.end_sessions()
         finally:
             cluster.stop()
             cluster.clean_up()
+            if options.runtime == "docker":
+                remove_small_image()
 
 
 def write_local_spec(folder: Path) -> None:
@@ -198,6 +261,7 @@ if __name__ == "__main__":
     parser.add_argument("--image", default="bai/python-minimal:3.11")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--executes", type=int, default=200)
+    parser.add_argument("--beside-gateway", action="store_true", help="measure gateway_provisioners as well")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asyncio.run(main(parser.parse_args()))
