@@ -159,15 +159,15 @@ async def main(options: argparse.Namespace) -> None:
 async def measure_below(folder: Path, options: argparse.Namespace) -> None:
     folder.chmod(0o755)
     cluster = Cluster(folder, free_port(), "process")
-    with cluster.in_environ():
-        try:
-            cluster.start("manager")
-            cluster.start("agent")
-            await cluster.ready()
-            await with_session(cluster, lambda target, answer: measure(cluster, options, target, answer))
-        finally:
-            cluster.stop()
-            cluster.clean_up()
+    os.environ.update(cluster.environ)
+    try:
+        cluster.start("manager")
+        cluster.start("agent")
+        await cluster.ready()
+        await with_session(cluster, lambda target, answer: measure(cluster, options, target, answer))
+    finally:
+        cluster.stop()
+        cluster.clean_up()
 
 
 if __name__ == "__main__":

@@ -217,30 +217,30 @@ async def main(options: argparse.Namespace) -> None:
 async def measure_below(folder: Path, options: argparse.Namespace) -> None:
     folder.chmod(0o755)
     cluster = Cluster(folder, free_port(), options.runtime)
-    with cluster.in_environ():
-        try:
-            cluster.start("manager")
-            cluster.start("agent")
-            await cluster.ready()
-            if options.runtime == "docker":
-                await cluster.add_image(options.image)
-            remote = next(name for name in await cluster.write_kernelspecs() if name.endswith("python3"))
-            write_local_spec(folder)
-            times = await measure({"local": "local-floor", "remote": remote}, str(cluster.home), options)
-            memory_mib = await relay_memory(cluster, remote)
-            await cluster.end_sessions()
-            image = await image_of(cluster)
-            container_s, rows = await measure_starts(cluster, remote, image, options)
-            show(times, container_s, memory_mib)
-            print("\n".join(rows))
-            if options.beside_gateway:
-                print("\n".join(beside_gateway(folder, options, statistics.median(times["start"]["remote"]))))
-            await cluster.end_sessions()
-        finally:
-            cluster.stop()
-            cluster.clean_up()
-            if options.runtime == "docker":
-                remove_small_image()
+    os.environ.update(cluster.environ)
+    try:
+        cluster.start("manager")
+        cluster.start("agent")
+        await cluster.ready()
+        if options.runtime == "docker":
+            await cluster.add_image(options.image)
+        remote = next(name for name in await cluster.write_kernelspecs() if name.endswith("python3"))
+        write_local_spec(folder)
+        times = await measure({"local": "local-floor", "remote": remote}, str(cluster.home), options)
+        memory_mib = await relay_memory(cluster, remote)
+        await cluster.end_sessions()
+        image = await image_of(cluster)
+        container_s, rows = await measure_starts(cluster, remote, image, options)
+        show(times, container_s, memory_mib)
+        print("\n".join(rows))
+        if options.beside_gateway:
+            print("\n".join(beside_gateway(folder, options, statistics.median(times["start"]["remote"]))))
+        await cluster.end_sessions()
+    finally:
+        cluster.stop()
+        cluster.clean_up()
+        if options.runtime == "docker":
+            remove_small_image()
 
 
 def write_local_spec(folder: Path) -> None:

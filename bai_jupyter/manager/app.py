@@ -380,7 +380,7 @@ class ManagerApp(Application):
         for name in ("bai_jupyter", "tornado"):
             logger = logging.getLogger(name)
             logger.handlers[:] = self.log.handlers
-            logger.setLevel(self.log.level)
+            logger.setLevel(self.log_level)  # type: ignore[arg-type]  # traitlets says object
             logger.propagate = False
 
 

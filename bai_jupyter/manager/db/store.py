@@ -6,12 +6,12 @@ event loop. It knows nothing of what they do, and ``engines`` knows what differs
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from alembic import command
@@ -20,6 +20,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from bai_jupyter.common.errors import BadRequest, BaiError, Unavailable
 from bai_jupyter.manager.db.engines import open_engines
+
+_MAX_RECALLED = 1000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,13 +41,16 @@ class Store:
     - reads see one moment, at least as new as the last write whose ``write`` has returned;
     - a cancelled caller does not undo a unit that has begun.
 
-    ``read`` and ``write`` raise ``Unavailable`` when the database does not answer, and ``BadRequest`` for a value that
+    ``read``, ``recall`` and ``write`` raise ``Unavailable`` when the database does not answer, and ``BadRequest`` for a value that
     it cannot hold.
     """
 
     def __init__(self, url: str) -> None:
         self._engines = open_engines(url)
         self._is_closed = False
+        self._writes = 0
+        self._recalled: dict[Hashable, Any] = {}
+        self._recalled_after = 0
         self._reader = ThreadPoolExecutor(self._engines.readers, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
 
@@ -54,10 +59,22 @@ class Store:
         await self.write(migrate)
 
     async def read(self, unit: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._reader, self._engines.read, partial(_apply, unit, args, kwargs))
+        return await self._run(self._reader, _transact, self._engines.read, partial(_apply, unit, args, kwargs))
+
+    async def recall(self, unit: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``read``, from memory if that was read since the last write: nobody else writes, so it is still true.
+
+        Arguments must be hashable, and what the unit returns must not be changed.
+        """
+        if self._recalled_after != self._writes or len(self._recalled) >= _MAX_RECALLED:
+            self._recalled, self._recalled_after = {}, self._writes
+        recalled, key = self._recalled, (unit, args, tuple(kwargs.items()))
+        if key not in recalled:
+            recalled[key] = await self.read(unit, *args, **kwargs)  # of no use to anybody if there was a write meanwhile
+        return recalled[key]
 
     async def write(self, unit: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._writer, self._engines.write, partial(_apply, unit, args, kwargs))
+        return await self._run(self._writer, self._transact_write, partial(_apply, unit, args, kwargs))
 
     async def close(self) -> None:
         """Finish what has begun, then close the database. Nothing may be asked of the store afterwards."""
@@ -68,10 +85,16 @@ class Store:
         self._engines.read.dispose()
         self._engines.write.dispose()
 
-    async def _run(self, executor: ThreadPoolExecutor, engine: Engine, unit: Callable[[Connection], T]) -> T:
+    def _transact_write(self, unit: Callable[[Connection], T]) -> T:
+        try:
+            return _transact(self._engines.write, unit)
+        finally:
+            self._writes += 1  # in the one writing thread, and before anybody hears that it is done
+
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
         if self._is_closed:
             raise StoreClosed("the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(executor, _transact, engine, unit)
+        return await asyncio.get_running_loop().run_in_executor(executor, work, *args)
 
 
 def _apply(unit, args, kwargs, conn):  # type: ignore[no-untyped-def]

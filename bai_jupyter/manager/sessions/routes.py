@@ -33,7 +33,7 @@ def read_route(given: Mapping[str, Any]) -> Route | None:
     return Route(plain, port) if _PATH.fullmatch(plain) else None
 
 
-def paths_above(path: str) -> list[str]:
+def paths_above(path: str) -> tuple[str, ...]:
     """The paths of all routes that a request's escaped path could belong to."""
     segments = unquote(path).split("/")[: _MOST_SEGMENTS + 1]
-    return ["/".join(segments[:n]) + "/" for n in range(2, len(segments))]
+    return tuple("/".join(segments[:n]) + "/" for n in range(2, len(segments)))

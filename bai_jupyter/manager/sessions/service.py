@@ -119,14 +119,14 @@ class SessionService:
     async def get(self, caller: Caller, ref: str) -> SessionRecord:
         """By id or by name. What is another's and what is missing raise the same ``NotFound``."""
         any_owner = policy.may(caller.role, "session:any-owner")
-        found = await self._store.read(sessions.find, ref, caller.user_id, any_owner=any_owner)
+        found = await self._store.recall(sessions.find, ref, caller.user_id, any_owner=any_owner)
         if found is None or caller.only_session not in (None, found.id):
             raise NotFound(Reason.of("not-found", kind="session", name=ref), title="No such session.")
         return found
 
     async def at_path(self, path: str) -> tuple[SessionRecord, int] | None:
         """The live session that a request for this path goes to, and its port."""
-        found = await self._store.read(sessions.at_path, paths_above(path))
+        found = await self._store.recall(sessions.at_path, paths_above(path))
         return None if found is None or found.route_port is None else (found, found.route_port)
 
     async def get_many(self, session_ids: Collection[SessionId]) -> list[SessionRecord]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
 
@@ -273,3 +274,38 @@ def put(conn, table, **given):
     needed = {column.name: column.type for column in table.columns if not column.nullable}
     values = {name: next(value for kind, value in kinds if isinstance(one, kind)) for name, one in needed.items()}
     conn.execute(table.insert().values(**{**values, **given}))
+
+
+@pytest.mark.asyncio
+async def test_what_is_recalled_is_read_once_and_as_new_as_the_last_write(store):
+    reads = []
+
+    def look(conn, prefix):
+        reads.append(prefix)
+        return tuple(name for name in names(conn) if name.startswith(prefix))
+
+    assert await store.recall(look, "a") == await store.recall(look, "a") == ()
+    assert reads == ["a"]
+    for name in ("a1", "a2"):
+        await store.write(add_domain, name)
+        assert name in await store.recall(look, "a")
+    assert await store.recall(look, "b") == ()
+    assert reads == ["a", "a", "a", "b"]
+
+
+@pytest.mark.asyncio
+async def test_what_was_read_while_somebody_wrote_is_not_recalled(store):
+    reading, written = threading.Event(), threading.Event()
+
+    def look(conn):
+        found = names(conn)
+        reading.set()
+        assert written.wait(30)
+        return found
+
+    first = asyncio.create_task(store.recall(look))
+    assert await asyncio.to_thread(reading.wait, 30)
+    await store.write(add_domain, "new")
+    written.set()
+    assert "new" not in await first
+    assert "new" in await store.recall(look)

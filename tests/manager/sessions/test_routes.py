@@ -34,7 +34,7 @@ def test_ports_that_a_route_may_not_have(port):
     ],
 )
 def test_routes_that_a_request_may_belong_to(path, above):
-    assert paths_above(path) == above
+    assert list(paths_above(path)) == above
 
 
 def test_long_paths_are_not_searched_to_their_end():
