@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bai_agent.relay.peers import Peer, RefusedSocketError
 from bai_agent.relay.server import KernelSocket, Relay, listen
 from bai_agent.relay.tape import RequestTape, Tape, new_pipe
-from bai_agent.relay.zmtp import Peer, RefusedSocketError, connect
+from bai_agent.relay.zmtp import connect
 from bai_jupyter.common.records import Channel
 
 IDENTITY = b"bai-relay"

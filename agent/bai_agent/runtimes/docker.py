@@ -34,7 +34,7 @@ from docker.types import Mount as DockerMount
 
 from bai_agent import firewall
 from bai_agent.folders import open_below
-from bai_agent.runtimes import cgroups, pids
+from bai_agent.runtimes import cgroups, pids, supervisor
 from bai_agent.runtimes.attached import PIECE_BYTES, EngineAttached
 from bai_agent.runtimes.base import (
     INSIDE_HOME,
@@ -71,8 +71,7 @@ _STOP_GRACE_S = 3
 _MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 _EXIT_CODE_PATIENCE_S = 5.0
 _START_PATIENCE_S = 10.0
-# It ends with the code of the signal that ended it: any other code says that it could not do its work.
-_IDLE = 'trap "exit 143" TERM; trap "exit 130" INT; while :; do sleep 3600 & wait $!; done'
+_SUPERVISED = "supervised:"  # begins the ref of a process that the container's supervisor has started
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -316,11 +315,12 @@ class DockerRuntime:
     def _create(self, request: CreateRequest) -> str:
         want, folders, options = request.want, request.folders, request.options
         name = f"bai-{want.kernel_id}"
+        supervisor.prepare(folders.run)
         try:
             created = self._api.create_container(
                 image=want.image_digest or want.image,
                 name=name,
-                entrypoint=["/bin/sh", "-c", _IDLE],
+                entrypoint=["/bin/sh", "-c", supervisor.MAIN],
                 command=[],
                 user=f"{folders.identity.uid}:{folders.identity.gid}",
                 working_dir=INSIDE_HOME,
@@ -485,19 +485,22 @@ class DockerRuntime:
     # Processes inside
 
     async def exec(self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log_path: Path) -> Process:
-        command = redirected(argv, cwd, self._inside_of(log_path))
-        return await self._call("create-failed", lambda: self._exec(ref, command, dict(env)))
+        kernel_id = self._kernel_of(log_path)
+        command = redirected(argv, cwd, self.to_inside(kernel_id, log_path))
+        return await self._call("create-failed", lambda: self._exec(kernel_id, ref, command, dict(env)))
 
-    def _exec(self, ref: str, command: list[str], env: dict[str, str]) -> Process:
-        exec_ref = self._api.exec_create(ref, command, environment=env, workdir="/", stdout=False, stderr=False)["Id"]
-        self._api.exec_start(exec_ref, detach=True)
-        return self._process_of(ref, exec_ref)
+    def _exec(self, kernel_id: KernelId, ref: str, command: list[str], env: dict[str, str]) -> Process:
+        try:
+            name, pid = supervisor.start(self._run_of(kernel_id), ref, command, env)
+            return _process_of(ref, f"{_SUPERVISED}{kernel_id}/{name}", pid)
+        except supervisor.NotSupervised:  # an image without Python, or its user has ended it
+            made = self._api.exec_create(ref, command, environment=env, workdir="/", stdout=False, stderr=False)
+            self._api.exec_start(made["Id"], detach=True)
+            return self._executed(ref, made["Id"])
 
-    def _process_of(self, ref: str, exec_ref: str) -> Process:
-        pid = self._api.exec_inspect(exec_ref)["Pid"]
-        # 0 if it has ended already; then its exit code is all that is left of it.
-        started = pids.start_time(pid) if pid and _is_in(pid, ref) else None
-        return Process(pid, started or 0, exec_ref, ref)
+    def _executed(self, ref: str, exec_ref: str) -> Process:
+        """The engine's pid is 0 if it has ended already; then its exit code is all that is left of it."""
+        return _process_of(ref, exec_ref, self._api.exec_inspect(exec_ref)["Pid"])
 
     async def attach(
         self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
@@ -534,7 +537,7 @@ class DockerRuntime:
         )  # docker-py reads the headers with it, and it may have read on
         stream._response.close()
         self._await_start(exec_ref)
-        return self._process_of(ref, exec_ref), sock, early
+        return self._executed(ref, exec_ref), sock, early
 
     def _await_start(self, exec_ref: str) -> None:
         """The engine hands the socket out before the process exists."""
@@ -574,8 +577,18 @@ class DockerRuntime:
     async def exit_code(self, process: Process) -> int | None:
         if pids.is_alive(process.host_pid, process.started):
             return None
-        facts = await self._call("engine-down", lambda: self._inspect_exec(process.exec_ref))
-        if facts is None:
+        return await self._call("engine-down", lambda: self._ask_exit_code(process))
+
+    def _ask_exit_code(self, process: Process) -> int | None:
+        if process.exec_ref.startswith(_SUPERVISED):
+            kernel_id, _, name = process.exec_ref.removeprefix(_SUPERVISED).partition("/")
+            try:
+                return supervisor.exit_code(self._run_of(KernelId(kernel_id)), process.container_ref, name)
+            except (supervisor.NotSupervised, OSError, ValueError):
+                return UNKNOWN_EXIT
+        try:
+            facts = self._api.exec_inspect(process.exec_ref)
+        except NotFound:
             return UNKNOWN_EXIT
         return None if facts["Running"] else facts["ExitCode"]
 
@@ -611,13 +624,6 @@ class DockerRuntime:
         command = ["/bin/sh", "-c", f"kill -{name} -{inside} 2>/dev/null || kill -{name} {inside}"]
         self._api.exec_start(self._api.exec_create(process.container_ref, command)["Id"], detach=True)
 
-    def _inspect_exec(self, exec_ref: str) -> dict[str, Any] | None:
-        try:
-            facts: dict[str, Any] = self._api.exec_inspect(exec_ref)
-        except NotFound:
-            return None
-        return facts
-
     def to_inside(self, kernel_id: KernelId, host_path: Path) -> str:
         folder = self._state_dir / "kernels" / kernel_id
         path = host_path.absolute()
@@ -626,9 +632,11 @@ class DockerRuntime:
                 return str(PurePosixPath(inside) / path.relative_to(folder / name))
         raise ValueError(f"{host_path} is not in the folders of kernel {kernel_id}")
 
-    def _inside_of(self, host_path: Path) -> str:
-        kernel_id = host_path.absolute().relative_to(self._state_dir / "kernels").parts[0]
-        return self.to_inside(KernelId(kernel_id), host_path)
+    def _kernel_of(self, host_path: Path) -> KernelId:
+        return KernelId(host_path.absolute().relative_to(self._state_dir / "kernels").parts[0])
+
+    def _run_of(self, kernel_id: KernelId) -> Path:
+        return self._state_dir / "kernels" / kernel_id / "run"
 
     async def close(self) -> None:
         if self._event_source is not None:
@@ -748,6 +756,11 @@ def _unless_gone(work: Callable[[], object]) -> Callable[[], None]:
             work()
 
     return run
+
+
+def _process_of(container: str, exec_ref: str, pid: int) -> Process:
+    started = pids.start_time(pid) if pid and _is_in(pid, container) else None
+    return Process(pid, started or 0, exec_ref, container)
 
 
 def _is_in(pid: int, container: str) -> bool:
