@@ -216,7 +216,8 @@ class Call:
     ============  ======================================  ============================================================
     ``jupyter``   jupyter_kernel_id, generation           the relay's records (``common.records``)
     ``port``      port (TCP, inside the container)        its bytes; an empty frame: no more comes this way
-    ``command``   argv, env, cwd                          frames of ``common.stdio``; it ends with its stream
+    ``command``   argv, env, cwd; rows, columns if it     frames of ``common.stdio``; it ends with its stream
+                  shall have a terminal
     ``terminal``  rows, columns                           the same; the container's one terminal goes on without it
     ``upload``    folder, name (of the folder),           data to the agent until an empty frame; then one frame back,
                   upload_id, path, size, offset,          ``{"offset": int}`` or ``{"error": reason}``

@@ -31,6 +31,7 @@ from bai_jupyter.manager.api import agents as agents_api
 from bai_jupyter.manager.api import (
     app_proxy,
     apps,
+    commands,
     events,
     execution,
     files,
@@ -312,7 +313,7 @@ class ManagerApp(Application):
 
     def _make_server(self, intake: Intake) -> HTTPServer:
         groups = (
-            *(system, openapi, auth_api, templates, sessions, execution, apps, terminals, files, app_proxy),
+            *(system, openapi, auth_api, templates, sessions, execution, commands, apps, terminals, files, app_proxy),
             *(jupyter_kernels, events, agents_api, resources, vfolders, storage, graphql_api),
             routed,  # last: other paths go first
         )

@@ -298,6 +298,17 @@ class ApiHandler(RequestHandler):
         return params
 
 
+def read_object(message: str | bytes) -> dict[str, Any]:
+    """A WebSocket's message that is a JSON object. Raises ``BadRequest``."""
+    try:
+        body = json.loads(message, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The message is not JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise BadRequest("The message must be a JSON object.")
+    return body
+
+
 def _refuse_constant(name: str) -> None:
     """Python reads NaN and Infinity, JSON has none, and no number of ours is one."""
     raise ValueError(f"{name} is not a number")
