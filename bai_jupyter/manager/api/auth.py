@@ -4,7 +4,7 @@ from typing import Any
 
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.auth import policy
 
 
@@ -62,6 +62,31 @@ class ExpiredPasswordHandler(ApiHandler):
         self.answer(200, {})
 
 
+class SshKeypairHandler(ApiHandler):
+    """Sessions have it in ``.ssh``; the private key is told once."""
+
+    @needs("config:read")
+    async def get(self) -> Answer:
+        """One's public SSH key, empty if there is none."""
+        return 200, {"ssh_public_key": await self.services.user_config.public_key(self.caller)}
+
+    @needs("config:change")
+    async def patch(self) -> Answer:
+        """Make a new SSH keypair, in the place of the one before."""
+        return 200, _ssh_keypair(*await self.services.user_config.new_ssh_keypair(self.caller))
+
+    @takes(pubkey=str, privkey=str)
+    @needs("config:change")
+    async def post(self) -> Answer:
+        """Bring an SSH keypair, in the place of the one before."""
+        keys = self.text("pubkey"), self.text("privkey")
+        return 200, _ssh_keypair(*await self.services.user_config.set_ssh_keypair(self.caller, *keys))
+
+
+def _ssh_keypair(public: str, private: str) -> dict[str, str]:
+    return {"ssh_public_key": public, "ssh_private_key": private}
+
+
 class WardsHandler(ApiHandler):
     @needs("user:make-ward")
     async def post(self) -> Answer:
@@ -88,6 +113,7 @@ ROUTES: list[tuple[str, Any]] = [
     (r"/auth/authorize", AuthorizeHandler),
     (r"/auth/update-password", PasswordHandler),
     (r"/auth/update-password-no-auth", ExpiredPasswordHandler),
+    (r"/auth/ssh-keypair", SshKeypairHandler),
     (r"/wards", WardsHandler),
     (r"/wards/([^/]+)/([^/]+)", WardHandler),
 ]

@@ -31,6 +31,7 @@ from bai_jupyter.manager.db import accounts
 from bai_jupyter.manager.db.accounts import AuditEntry
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.execution.service import Execution
+from bai_jupyter.manager.people.config import UserConfig
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.commits import Commits
@@ -93,6 +94,7 @@ class Services:
     logins: Logins
     wards: Wards
     people: PeopleService
+    user_config: UserConfig
     graphql: Executor
     sessions: SessionService
     commits: Commits
