@@ -32,6 +32,7 @@ class AuthorizeHandler(ApiHandler):
 
     is_public = True
 
+    @takes(type=str, domain=str, username=str, password=str)
     async def post(self) -> None:
         if self.params.get("type", "keypair") != "keypair":
             raise BadRequest(Reason.of("bad-value", field="type", given=repr(self.params["type"]), expected="keypair"))
@@ -41,6 +42,7 @@ class AuthorizeHandler(ApiHandler):
 
 
 class PasswordHandler(ApiHandler):
+    @takes(old_password=str, new_password=str, new_password2=str)
     @needs("auth:password")
     async def post(self) -> Answer:
         old, new, again = (self.text(name) for name in ("old_password", "new_password", "new_password2"))
@@ -55,6 +57,7 @@ class ExpiredPasswordHandler(ApiHandler):
 
     is_public = True
 
+    @takes(domain=str, username=str, current_password=str, new_password=str)
     async def post(self) -> None:
         names = ("domain", "username", "current_password", "new_password")
         domain, email, old, new = (self.text(name) for name in names)
@@ -88,6 +91,7 @@ def _ssh_keypair(public: str, private: str) -> dict[str, str]:
 
 
 class WardsHandler(ApiHandler):
+    @takes(name=str, email=str, full_name=str, projects=list)
     @needs("user:make-ward")
     async def post(self) -> Answer:
         """``{"name", "email"?, "full_name"?, "projects"?: [name]}``: the ward of that name, made if need be."""
