@@ -26,7 +26,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
-from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
 
 from bai_jupyter.common import errors, signing
 from bai_jupyter.common.errors import BadRequest, BaiError, PublicError, Unavailable
@@ -40,6 +40,7 @@ TRANSFER_BYTES = 16 * 1024**2
 """Files are carried in pieces of this size: so much is in memory, and is sent again after a broken connection."""
 
 _TRANSFER_TIMEOUT_S = 300.0
+_COMMAND_START_S = 60.0
 _READ_BYTES = 512 * 1024
 _TRANSFER_TRIES = 6
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -707,13 +708,55 @@ class ManagerClient:
     ) -> WebSocketClientConnection:
         """Dial a Jupyter kernel's stream: binary messages, the records of ``common.records`` in pieces of any length.
 
-        No compression, no delay of small packets; one unread message is held, more wait at the sender. ``read_message``
-        gives ``None`` at the end; then ``close_code`` is 4404, 4409 (ended, nothing kept) or 4503 (dial again).
+        ``close_code`` at the end is 4404, 4409 (ended, nothing kept) or 4503 (dial again).
+        """
+        path = f"/stream{_session(session)}/jupyter-kernels/{quote(jupyter_kernel_id, safe='')}"
+        return await self._dial(path, {"generation": generation}, ping_s)
+
+    async def open_terminal(self, session: str) -> WebSocketClientConnection:
+        """Look at a session's terminal: the JSON messages of ``/stream/session/{s}/pty``.
+
+        ``close_code`` at the end is 1000 if its shell has ended; else it goes on, and can be looked at again.
+        """
+        return await self._dial(f"/stream{_session(session)}/pty")
+
+    async def open_command(
+        self,
+        session: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        terminal: tuple[int, int] | None = None,
+    ) -> WebSocketClientConnection:
+        """Run a command, which lives as long as its stream: frames of ``common.stdio``, the last of which is ``ENDED``.
+
+        ``terminal``: rows and columns of one of its own, else it has three pipes. Raises ``PublicError``.
+        """
+        connection = await self._dial(f"/stream{_session(session)}/command")
+        wanted = {"argv": list(argv), "env": dict(env or {}), "cwd": cwd, "terminal": terminal}
+        answer: str | bytes | None = None
+        with suppress(WebSocketClosedError, TimeoutError):
+            async with asyncio.timeout(_COMMAND_START_S):
+                await connection.write_message(json.dumps(wanted))
+                answer = await connection.read_message()
+        if answer == "{}":
+            return connection
+        connection.close()
+        if answer is None:
+            raise ManagerAway(self.config.endpoint)
+        raise error_of(BadRequest.status, "application/json", str(answer).encode(), self.config.endpoint)
+
+    async def _dial(
+        self, path: str, query: Mapping[str, object] | None = None, ping_s: float | None = None
+    ) -> WebSocketClientConnection:
+        """A WebSocket. No compression, no delay of small packets; one unread message is held, more wait at the sender.
+
+        ``read_message`` gives ``None`` at the end. A reader that may stall gives no ``ping_s``: it would miss the pong.
         """
         if self.config.socket is not None:
-            raise ConfigError("From inside a session no Jupyter kernel's stream can be opened.")
-        path = f"/stream{_session(session)}/jupyter-kernels/{quote(jupyter_kernel_id, safe='')}"
-        target = self._target(path, {"generation": generation})
+            raise ConfigError("From inside a session no streams can be opened.")
+        target = self._target(path, query)
         scheme = "wss" if self._scheme == "https" else "ws"
         request = HTTPRequest(
             f"{scheme}://{self._host}{target}",
@@ -739,6 +782,7 @@ class ManagerClient:
             raise ManagerAway(self.config.endpoint) from error
         if connection.protocol is not None:
             connection.protocol.set_nodelay(True)
+            connection.protocol.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
     # Below: one HTTP exchange on a socket of its own, so that leaving it always closes it

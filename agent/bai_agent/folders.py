@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bai_agent.runtimes.base import INSIDE_HOME, Folders, Identity, Mount, RuntimeFault
-from bai_jupyter.common.messages import MountWant
+from bai_jupyter.common.messages import FileWant, MountWant
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
 
@@ -125,17 +125,33 @@ def make_private(root: Path, name: str, file_name: str, content: bytes) -> None:
 
 def replace_private(root: Path, name: str, content: bytes) -> None:
     """Write a file in ``root`` for its owner alone, all or nothing; as careful as ``make_private``."""
-    draft = f".{name}.{secrets.token_hex(8)}"
     parent = open_below(root, "")
     try:
-        _write_new(parent, draft, content, _owner_of(parent))
-        try:
-            os.replace(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except OSError:
-            os.unlink(draft, dir_fd=parent)
-            raise
+        _replace(parent, name, content, _owner_of(parent), 0o600)
     finally:
         os.close(parent)
+
+
+def put_file(root: Path, want: FileWant) -> None:
+    """Write a file below ``root``, with the folders that it needs; as careful as ``make_private``.
+
+    Raises ``OSError`` if something is in its way, ``ValueError`` for a path that leaves ``root`` or a wrong mode.
+    """
+    path = PurePosixPath(want.path)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError(f"{want.path!r} is not below the home folder")
+    current = open_below(root, "")
+    try:
+        owner = _owner_of(current)
+        for part in path.parent.parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=current)
+            below = open_owned(current, part, owner)
+            os.close(current)
+            current = below
+        _replace(current, path.name, want.content.encode(), owner, int(want.mode, 8) & 0o777)
+    finally:
+        os.close(current)
 
 
 def bind_private(root: Path, name: str) -> socket.socket:
@@ -248,11 +264,23 @@ def _owner_of(folder: int) -> Identity:
     return Identity(facts.st_uid, facts.st_gid)
 
 
-def _write_new(folder: int, name: str, content: bytes, owner: Identity) -> None:
+def _replace(folder: int, name: str, content: bytes, owner: Identity, mode: int) -> None:
+    draft = f".{secrets.token_hex(8)}"
+    try:
+        _write_new(folder, draft, content, owner, mode)
+        os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(draft, dir_fd=folder)
+        raise
+
+
+def _write_new(folder: int, name: str, content: bytes, owner: Identity, mode: int = 0o600) -> None:
     file = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600, dir_fd=folder)
     with os.fdopen(file, "wb") as writer:
         writer.write(content)
         _give(file, owner)
+        os.fchmod(file, mode)
 
 
 def _give(what: int | Path, identity: Identity) -> None:

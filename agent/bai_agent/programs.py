@@ -1,4 +1,5 @@
-"""What a session itself runs, once for each start of its container: a bootstrap script, the command of a batch session.
+"""What a session itself runs, once for each start of its container: its owner's bootstrap script, its own one, the
+command of a batch session.
 
 Each runs from a file in the kernel's ``run/`` folder and prints into ``log`` beside it. The user inside can write
 there: nothing that is found in it is believed.
@@ -20,7 +21,7 @@ from bai_jupyter.common.ids import KernelId
 
 log = logging.getLogger(__name__)
 
-BOOTSTRAP, COMMAND = "bootstrap", "command"
+OWNER_BOOTSTRAP, BOOTSTRAP, COMMAND = "owner-bootstrap", "bootstrap", "command"
 _SCRIPT = "script"
 
 

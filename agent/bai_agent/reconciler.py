@@ -26,7 +26,7 @@ from bai_agent.devices.base import OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
 from bai_agent.manager_access import ManagerAccess
-from bai_agent.programs import BOOTSTRAP, COMMAND, Programs, folder_name
+from bai_agent.programs import BOOTSTRAP, COMMAND, OWNER_BOOTSTRAP, Programs, folder_name
 from bai_agent.runtimes.base import (
     UNKNOWN_EXIT,
     ContainerEvent,
@@ -42,6 +42,7 @@ from bai_agent.runtimes.base import (
 from bai_agent.state import KernelState, StateFolder
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import (
+    FileWant,
     JupyterKernelReport,
     JupyterKernelWant,
     KernelReport,
@@ -406,6 +407,7 @@ class Reconciler:
         prepared = await asyncio.to_thread(
             folders.prepare, place, want.mounts, self._site.volumes, identity, self._site.agent
         )
+        await asyncio.to_thread(self._put_files, kernel_id, prepared.scratch, want.files)
         await self._pull(kernel_id, want)
         image = await self._runtime.inspect_image(want.image_digest or want.image)
         self._change(kernel_id, kernelspecs=image.kernelspecs, boot_id=_boot_id())
@@ -414,6 +416,14 @@ class Reconciler:
         ref = await self._runtime.create(request)
         self._tell(kernel_id, runtime_ref=ref)
         return ref
+
+    def _put_files(self, kernel_id: KernelId, home: Path, files: Iterable[FileWant]) -> None:
+        """One that something is in the way of is left out: a folder mounted there, or another file's folder."""
+        for want in files:
+            try:
+                folders.put_file(home, want)
+            except (OSError, ValueError) as error:
+                log.warning("kernel %s: %s could not be put into its home: %s", kernel_id, want.path, error)
 
     def _hold_devices(self, kernel_id: KernelId, want: KernelWant) -> dict[str, dict[str, str]]:
         """No await between reading what is held and writing what we take."""
@@ -496,22 +506,32 @@ class Reconciler:
         return True
 
     async def _is_bootstrapped(self, kernel_id: KernelId, ref: str) -> bool:
-        """Run the bootstrap script before anything else. A session whose script fails is of no use and ends."""
-        state = self._states[kernel_id]
-        if state.bootstrapped or state.want.bootstrap is None:
+        """Run the bootstrap scripts before anything else, the owner's first.
+
+        A session whose script fails is of no use and ends.
+        """
+        if self._states[kernel_id].bootstrapped:
             return True
-        code = await self._program_code(kernel_id, ref, BOOTSTRAP, state.want.bootstrap)
+        want = self._states[kernel_id].want
+        for program, script in ((OWNER_BOOTSTRAP, want.owner_bootstrap), (BOOTSTRAP, want.bootstrap)):
+            if script is not None and not await self._has_run(kernel_id, ref, program, script):
+                return False
+        self._change(kernel_id, bootstrapped=True)
+        return True
+
+    async def _has_run(self, kernel_id: KernelId, ref: str, program: str, script: str) -> bool:
+        """True once it has ended well."""
+        code = await self._program_code(kernel_id, ref, program, script)
         if code is None:
             self._tell(kernel_id, reason=Reason.of("bootstrapping", agent=self._site.agent))
             return False
-        if code not in (0, UNKNOWN_EXIT):
-            line = folders.last_line(self._run_folder(kernel_id), self._program_folder(kernel_id, BOOTSTRAP))
-            failed = Reason.of("bootstrap-failed", code=describe_exit(code), line=line)
-            await self.jupyter.stop_all(kernel_id, failed)
-            await self._fail(kernel_id, failed)
-            return False
-        self._change(kernel_id, bootstrapped=True)
-        return True
+        if code in (0, UNKNOWN_EXIT):
+            return True
+        line = folders.last_line(self._run_folder(kernel_id), self._program_folder(kernel_id, program))
+        failed = Reason.of(f"{program}-failed", code=describe_exit(code), line=line)
+        await self.jupyter.stop_all(kernel_id, failed)
+        await self._fail(kernel_id, failed)
+        return False
 
     async def _see_to_command(self, kernel_id: KernelId, ref: str, command: str) -> None:
         """A batch session ends with its command. That it has ended is on disk before the container is stopped."""

@@ -101,8 +101,9 @@ class AgentService:
         return SocketEnd(reader, writer, halves=True)
 
     async def _command_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        size = (int(endpoint["rows"]), int(endpoint["columns"])) if "rows" in endpoint else None
         attached = await self._attachments.start(
-            self._ref_of(kernel_id), endpoint["argv"], env=endpoint["env"], cwd=endpoint["cwd"], terminal=None
+            self._ref_of(kernel_id), endpoint["argv"], env=endpoint["env"], cwd=endpoint["cwd"], terminal=size
         )
         return CommandEnd(self._attachments, attached)
 

@@ -21,6 +21,14 @@ _EXAMPLES = {
     "down": "bai down\nbai down --data /srv/lab/.bai",
     "doctor": "bai doctor\nbai doctor --json",
     "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
+    "session exec": "bai session exec demo -- nvidia-smi\nbai session exec -t demo -- python",
+    "session attach": "bai session attach demo",
+    "dotfile": "bai dotfile put ~/.vimrc\nbai dotfile put rc .config/tool/rc --mode 600",
+    "bootstrap": "bai bootstrap set setup.sh\nbai bootstrap show",
+    "ssh-key": "bai ssh-key new > id_ed25519\nbai ssh-key set ~/.ssh/id_ed25519",
+    "app": "bai app list demo\nbai app open demo tensorboard",
+    "queue": "bai queue\nbai queue --json",
+    "usage": "bai usage\nbai usage --json",
     "agent": "bai agent list\nbai agent run --manager http://manager:8090 --token TOKEN",
     "manager": "bai manager run --port 8090\nbai manager run --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
@@ -70,7 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_up(command, nouns)
     _add_session(command, noun("session", "Start, list and end sessions"))
+    _add_apps(command, noun("app", "What a session serves"))
+    command(nouns, "queue", "queue:show", "Your sessions that wait: place, reason, estimate")
+    command(nouns, "usage", "usage:show", "What you use, your limits, and what is free")
     _add_servers(command, noun("agent", "Offer this machine; see the agents"), noun("manager", "Run a manager"))
+    _add_config(command, noun)
     _add_vfolders(command, noun("vfolder", "Folders: make, fill, share"))
     _add_images(command, noun("image", "Build images and tell the manager of them"))
     _add_people(command, noun("user", "Who may come in (admins)"), noun("project", "Teams and their limits (admins)"))
@@ -136,6 +148,55 @@ def _add_session(command: Any, session: Any) -> None:
     remove.add_argument("sessions", nargs="+", metavar="session", help="name or id")
     remove.add_argument("--force", action="store_true", help="kill at once")
     remove.add_argument("--no-wait", action="store_true", help="return before they have ended")
+    _add_inside(command, session)
+
+
+def _add_inside(command: Any, session: Any) -> None:
+    run = command(session, "exec", "inside:exec_", "Run a command in a session; its exit code is the result")
+    run.add_argument("session", help="name or id")
+    run.add_argument("command", nargs="*", metavar="COMMAND", help="after --: the command and its arguments")
+    run.add_argument("-t", "--tty", action="store_true", help="give it a terminal: for shells, editors, top")
+    run.add_argument("-n", "--no-stdin", dest="stdin", action="store_false", help="it gets no input")
+    run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
+    run.add_argument("--cwd", metavar="DIR", help="the folder it starts in (/home/work)")
+    run.set_defaults(hint=" Put what is to run after --, such as: bai session exec demo -- ls -l")
+    attach = command(session, "attach", "inside:attach", "The session's terminal, which goes on when you leave")
+    attach.add_argument("session", help="name or id")
+
+
+def _add_apps(command: Any, app: Any) -> None:
+    command(app, "list", "app:list_", "Apps of a session").add_argument("session", help="name or id")
+    link = command(app, "open", "app:open_", "Start an app if need be, and open it in a browser")
+    link.add_argument("session", help="name or id")
+    link.add_argument("app", help="its name, or the number of a port that was asked for")
+    link.add_argument("--no-browser", dest="browser", action="store_false", help="only print the link")
+
+
+def _add_config(command: Any, noun: Any) -> None:
+    dotfile = noun("dotfile", "Files to put into each of your new sessions")
+    listing = command(dotfile, "list", "config:dotfile_list", "Your dotfiles")
+    show = command(dotfile, "show", "config:dotfile_show", "What is in a dotfile")
+    put = command(dotfile, "put", "config:dotfile_put", "Keep a file for new sessions")
+    put.add_argument("file", help="a file here, or - for stdin")
+    put.add_argument("--mode", default="644", help="three octal digits (%(default)s)")
+    remove = command(dotfile, "rm", "config:dotfile_rm", "Keep a file no longer")
+    put.add_argument("path", nargs="?", help="where sessions have it, below /home/work (its own name)")
+    for parser in (show, remove):
+        parser.add_argument("path", help="as `bai dotfile list` shows it")
+    for parser in (listing, show, put, remove):
+        parser.add_argument("--project", help="those of a project, which admins change")
+        parser.add_argument("--domain", help="those of a domain; with --project: the domain it is in")
+    bootstrap = noun("bootstrap", "A script to run first in each of your new sessions")
+    command(bootstrap, "show", "config:bootstrap_show", "Your script")
+    put = command(bootstrap, "set", "config:bootstrap_set", "Set it")
+    put.add_argument("file", help="a shell script, or - for stdin")
+    command(bootstrap, "clear", "config:bootstrap_clear", "Have none")
+    keypair = noun("ssh-key", "The SSH keypair that your sessions have")
+    command(keypair, "show", "config:ssh_key_show", "The public key")
+    command(keypair, "new", "config:ssh_key_new", "Make a new one; prints the private key")
+    own = command(keypair, "set", "config:ssh_key_set", "Take one that you have")
+    own.add_argument("private", help="file with the private key, without a passphrase")
+    own.add_argument("--public", help="file with the public key (the same name with .pub)")
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:
@@ -317,7 +378,10 @@ def _add_active(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    options = build_parser().parse_args(argv)
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}.{getattr(options, 'hint', '')}")
     terminal = Terminal(as_json=options.json, quiet=options.quiet, yes=options.yes, wide=options.wide)
     module, _, function = options.run.partition(":")
     try:

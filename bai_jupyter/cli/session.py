@@ -64,7 +64,7 @@ async def _wait(client: ManagerClient, session: str, name: str, timeout_s: float
     try:
         with terminal.progress(f"{name}: asked for") as show:
             return await client.wait_for(
-                session, timeout_s=timeout_s, on_change=lambda view: show(f"{name}: {_sentence(view)}")
+                session, timeout_s=timeout_s, on_change=lambda view: show(f"{name}: {sentence(view)}")
             )
     except TimeoutError:
         raise CommandFailed(
@@ -84,7 +84,7 @@ def _show_started(view: Json, terminal: Terminal) -> None:
     elif terminal.quiet:
         terminal.line(view["name"])
     else:
-        terminal.line(f"{view['name']}: {_status(view)}, {resources(view.get('slots'))}. {_sentence(view)}".strip())
+        terminal.line(f"{view['name']}: {_status(view)}, {resources(view.get('slots'))}. {sentence(view)}".strip())
 
 
 async def _request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
@@ -98,7 +98,7 @@ async def _request_of(client: ManagerClient, options: argparse.Namespace) -> Ses
         resource_opts={"shmem": options.shm} if options.shm else {},
         mounts=[pair.split(":", 1)[0] for pair in options.mount],
         mount_map=mount_map,
-        environ=_pairs(options.env, "--env"),
+        environ=pairs(options.env, "--env"),
         resource_group=options.group,
         reuse_if_exists=not options.new,
     )
@@ -109,7 +109,7 @@ async def slots_of(client: ManagerClient, options: argparse.Namespace) -> dict[s
     slots = {name: amount for name, amount in (("cpu", options.cpu), ("mem", options.mem)) if amount}
     if options.gpu:
         slots[await _gpu_slot(client)] = options.gpu
-    slots |= _pairs(options.slot, "--slot")
+    slots |= pairs(options.slot, "--slot")
     _check_slots(slots)
     return slots
 
@@ -121,7 +121,8 @@ async def _gpu_slot(client: ManagerClient) -> str:
     return next((name for name in candidates if name in offered), "cuda.device")
 
 
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """``NAME=VALUE`` each. Raises ``CommandFailed``."""
     for text in texts:
         if "=" not in text:
             raise CommandFailed(f"{option} {text}: give NAME=VALUE.", Exit.USAGE)
@@ -160,7 +161,7 @@ def _row(view: Json) -> list[str]:
         where += " (not isolated)"
     age = span((view.get("age") or 0) / 1000)
     # "Running on lab-1" says nothing that the columns do not say.
-    note = "" if _reason_code(view) in ("running", None) else _sentence(view)
+    note = "" if _reason_code(view) in ("running", None) else sentence(view)
     return [view["name"], _status(view), view.get("image") or NOTHING, resources(view.get("slots")), age, where, note]
 
 
@@ -192,7 +193,8 @@ def _reason_code(view: Json) -> str | None:
     return (view.get("reason") or {}).get("code")
 
 
-def _sentence(view: Json) -> str:
+def sentence(view: Json) -> str:
+    """Why a session is as it is."""
     return (view.get("reason") or {}).get("text") or _WORDS.get(view["status"], "")
 
 
@@ -214,7 +216,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ("Name", view["name"]),
         ("Id", view["id"]),
         ("Status", _status(view)),
-        ("Reason", _sentence(view)),
+        ("Reason", sentence(view)),
         ("Environment", view.get("image")),
         ("Resources", resources(view.get("slots"))),
         ("Agent", view.get("agent")),
@@ -263,7 +265,7 @@ async def _remove(client: ManagerClient, options: argparse.Namespace, terminal: 
         terminal.document({"sessions": ended})
     else:
         for view in ended:
-            terminal.line(view["name"] if terminal.quiet else f"{view['name']}: {_status(view)}. {_sentence(view)}")
+            terminal.line(view["name"] if terminal.quiet else f"{view['name']}: {_status(view)}. {sentence(view)}")
     return worst
 
 

@@ -112,6 +112,15 @@ class JupyterKernelWant:
 
 
 @dataclass(frozen=True)
+class FileWant:
+    """A file to put into the home of a container that is yet to start. ``mode`` is octal: ``600``."""
+
+    path: str  # relative
+    mode: str
+    content: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class KernelWant:
     """A container. Everything needed to start it, and nothing that names a host, path or engine id."""
 
@@ -131,6 +140,8 @@ class KernelWant:
     restarts: int = 0  # more than the container has had means: stop all in it and start it again
     access_token: str | None = field(default=None, repr=False)  # the session's own way to the manager; a secret
     doors: list[str] = field(default_factory=list)  # sockets that an admin of the agent lets lead somewhere
+    files: list[FileWant] = field(default_factory=list)  # this and the next only until the container runs
+    owner_bootstrap: str | None = field(default=None, repr=False)  # a script to run before ``bootstrap``
 
 
 def is_door_name(name: str) -> bool:
@@ -216,7 +227,8 @@ class Call:
     ============  ======================================  ============================================================
     ``jupyter``   jupyter_kernel_id, generation           the relay's records (``common.records``)
     ``port``      port (TCP, inside the container)        its bytes; an empty frame: no more comes this way
-    ``command``   argv, env, cwd                          frames of ``common.stdio``; it ends with its stream
+    ``command``   argv, env, cwd; rows, columns if it     frames of ``common.stdio``; it ends with its stream
+                  shall have a terminal
     ``terminal``  rows, columns                           the same; the container's one terminal goes on without it
     ``upload``    folder, name (of the folder),           data to the agent until an empty frame; then one frame back,
                   upload_id, path, size, offset,          ``{"offset": int}`` or ``{"error": reason}``

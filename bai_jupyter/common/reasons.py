@@ -135,6 +135,8 @@ _FAILED = {
     "kernel-missing": "{image} has no program {argv0} for kernel {spec}. Choose another kernel, or rebuild the image.",
     "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
+    "owner-bootstrap-failed": 'Your own bootstrap script failed with code {code}. Last line: "{line}". '
+    "Change it, or take it away: bai bootstrap clear.",
     "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
     "pending-timeout": "Waited {limit}, the longest group {group} allows.",
     "dependency-failed": "{session}, which it waits for, {outcome}.",
@@ -178,6 +180,7 @@ SLUGS: Mapping[str, str] = {
     "assigned": "scheduled",
     "start-timeout": "failed-to-start",
     "bootstrap-failed": "failed-to-start",
+    "owner-bootstrap-failed": "failed-to-start",
     "pull-failed": "failed-to-start",
     "create-failed": "failed-to-create",
     "killed-outside": "self-terminated",

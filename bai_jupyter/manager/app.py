@@ -31,6 +31,7 @@ from bai_jupyter.manager.api import agents as agents_api
 from bai_jupyter.manager.api import (
     app_proxy,
     apps,
+    commands,
     events,
     execution,
     files,
@@ -43,6 +44,7 @@ from bai_jupyter.manager.api import (
     system,
     templates,
     terminals,
+    user_config,
     vfolders,
 )
 from bai_jupyter.manager.api import auth as auth_api
@@ -64,6 +66,7 @@ from bai_jupyter.manager.db.people import DEFAULT, NewUser
 from bai_jupyter.manager.db.records import PresetRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.execution.service import Execution
+from bai_jupyter.manager.people.config import UserConfig
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.callbacks import Callbacks
@@ -287,6 +290,7 @@ class ManagerApp(Application):
             logins=Logins(self.store, self.vault, rates, now),
             wards=Wards(self.store),
             people=people,
+            user_config=UserConfig(self.store, self.vault),
             graphql=Executor(Parts(self.store, people, self.registry, self.vault, views)),
             sessions=session_service,
             commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),
@@ -312,8 +316,8 @@ class ManagerApp(Application):
 
     def _make_server(self, intake: Intake) -> HTTPServer:
         groups = (
-            *(system, openapi, auth_api, templates, sessions, execution, apps, terminals, files, app_proxy),
-            *(jupyter_kernels, events, agents_api, resources, vfolders, storage, graphql_api),
+            *(system, openapi, auth_api, templates, sessions, execution, commands, apps, terminals, files, app_proxy),
+            *(jupyter_kernels, events, agents_api, resources, vfolders, storage, user_config, graphql_api),
             routed,  # last: other paths go first
         )
         options = {"services": self.services}

@@ -7,7 +7,7 @@ import pytest
 from bai_agent import folders
 from bai_agent.runtimes.base import Identity, RuntimeFault
 
-from bai_jupyter.common.messages import MountWant
+from bai_jupyter.common.messages import FileWant, MountWant
 
 ME = Identity(os.geteuid() or 1000, os.getegid() or 1000)
 
@@ -153,3 +153,38 @@ def test_delete_leaves_what_a_link_points_to(volumes: dict[str, Path], tmp_path:
     folders.delete(place)
     assert sorted(path.name for path in place.iterdir()) == ["state.json"]
     assert (volumes["local:home"] / "u1").exists()
+
+
+def test_a_file_is_put_where_it_belongs(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    os.chown(tmp_path, ME.uid, ME.gid)
+    for path, mode in ((".config/tool/rc", "600"), ("old", "755")):
+        folders.put_file(tmp_path, FileWant(path, mode, "new\n"))
+        facts = (tmp_path / path).stat()
+        assert (tmp_path / path).read_text() == "new\n"
+        assert (f"{facts.st_mode & 0o7777:o}", facts.st_uid) == (mode, ME.uid)
+    assert (tmp_path / ".config").stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".config", "old"]
+
+
+@pytest.mark.parametrize("path", ["/etc/cron.d/x", "../x", "a/../../x", "", "leak/x", "full/x/y", "full"])
+def test_no_file_is_put_elsewhere(tmp_path: Path, path: str) -> None:
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    for folder in (home, outside, home / "full" / "more"):
+        folder.mkdir(parents=True)
+    (home / "leak").symlink_to(outside)
+    (home / "full" / "x").write_text("a file")
+    with pytest.raises((OSError, ValueError)):
+        folders.put_file(home, FileWant(path, "644", "x"))
+    assert list(outside.iterdir()) == []
+    assert sorted(one.name for one in home.rglob("*")) == ["full", "leak", "more", "x"]
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("kept")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "rc").symlink_to(secret)
+    folders.put_file(tmp_path / "home", FileWant("rc", "644", "x"))
+    assert secret.read_text() == "kept"
+    assert not (tmp_path / "home" / "rc").is_symlink()

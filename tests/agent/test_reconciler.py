@@ -24,7 +24,7 @@ from bai_agent.runtimes.process import ProcessRuntime
 from bai_agent.state import KernelState, StateFolder
 
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
-from bai_jupyter.common.messages import JupyterKernelReport, JupyterKernelWant, KernelReport, Wanted
+from bai_jupyter.common.messages import FileWant, JupyterKernelReport, JupyterKernelWant, KernelReport, Wanted
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
@@ -411,6 +411,32 @@ async def test_a_bootstrap_script_comes_before_running(world: World) -> None:
     agent.wanted(Wanted([replace(wanted, environ={})], complete=True))
     await quiet(agent)
     assert not (scratch / "where").exists()  # once for each start
+
+
+@pytest.mark.asyncio
+async def test_the_owners_files_and_script_come_before_the_sessions_own(world: World) -> None:
+    agent = await world.agent()
+    files = [FileWant(".local/rc", "600", "from a file\n"), FileWant(".local/rc/below", "644", "in the way")]
+    mine = {"owner_bootstrap": "cat .local/rc > both", "bootstrap": "echo own >> both", "files": files}
+    wanted = want(world, **mine)
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    assert (world.bench.folder(wanted.kernel_id) / "scratch" / "both").read_text() == "from a file\nown\n"
+    started = replace(wanted, owner_bootstrap=None, files=[])
+    agent.wanted(Wanted([started], complete=True))  # as the manager says once it runs
+    await quiet(agent)
+    assert world.last(wanted.kernel_id).status is KernelStatus.RUNNING  # type: ignore[union-attr]
+    assert "from a file" not in (world.bench.folder(wanted.kernel_id) / "state.json").read_text()
+
+
+@pytest.mark.asyncio
+async def test_an_owners_script_that_fails_is_told_apart(world: World) -> None:
+    agent = await world.agent()
+    wanted = want(world, owner_bootstrap="echo oh; exit 4", bootstrap="echo own > ran")
+    agent.wanted(Wanted([wanted], complete=True))
+    ended = await world.status(wanted.kernel_id, KernelStatus.ERROR)
+    assert ended.reason is not None
+    assert ended.reason.text.startswith('Your own bootstrap script failed with code 4. Last line: "oh".')
 
 
 @pytest.mark.asyncio

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bai_jupyter.common.messages import to_json
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
 from bai_jupyter.manager.people.visibility import visible_groups
 
@@ -18,6 +18,7 @@ class AgentsHandler(ApiHandler):
 
 
 class JoinTokensHandler(ApiHandler):
+    @takes(resource_group=str, uses=int, expires_s=int)
     @needs("agent:join")
     async def post(self) -> Answer:
         return 201, {"token": await self.services.agents.make_join_token(self.caller, self.params)}
@@ -28,6 +29,7 @@ class ImagesHandler(ApiHandler):
     async def get(self) -> Answer:
         return 200, {"images": [_image_view(one) for one in await self.services.agents.list_images(self.caller)]}
 
+    @takes(name=str)
     @needs("image:manage")
     async def post(self) -> Answer:
         return 201, _image_view(await self.services.agents.add_image(self.caller, self.params.get("name")))

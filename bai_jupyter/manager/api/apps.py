@@ -1,7 +1,7 @@
 """A session's apps, and raw byte streams to them: one WebSocket is one TCP connection."""
 
 from bai_jupyter.manager.agents.streams import AgentSocket, CallerSocket
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.auth import policy
 
 SWITCHING_PROTOCOLS = 101
@@ -19,6 +19,7 @@ class AppsHandler(ApiHandler):
 class StartServiceHandler(ApiHandler):
     """The answer is where the reverse proxy has the app, and a token that lets a browser in: ``?bai-token=``."""
 
+    @takes(app=str, port=int, envs=dict, arguments=dict)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         session, app = await self.services.apps.start(self.caller, ref, self.params)
@@ -27,6 +28,7 @@ class StartServiceHandler(ApiHandler):
 
 
 class ShutdownServiceHandler(ApiHandler):
+    @takes(service_name=str)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         await self.services.apps.shut_down(self.caller, ref, self.params.get("service_name"))

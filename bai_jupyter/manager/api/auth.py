@@ -4,7 +4,7 @@ from typing import Any
 
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.auth import policy
 
 
@@ -32,6 +32,7 @@ class AuthorizeHandler(ApiHandler):
 
     is_public = True
 
+    @takes(type=str, domain=str, username=str, password=str)
     async def post(self) -> None:
         if self.params.get("type", "keypair") != "keypair":
             raise BadRequest(Reason.of("bad-value", field="type", given=repr(self.params["type"]), expected="keypair"))
@@ -41,6 +42,7 @@ class AuthorizeHandler(ApiHandler):
 
 
 class PasswordHandler(ApiHandler):
+    @takes(old_password=str, new_password=str, new_password2=str)
     @needs("auth:password")
     async def post(self) -> Answer:
         old, new, again = (self.text(name) for name in ("old_password", "new_password", "new_password2"))
@@ -55,6 +57,7 @@ class ExpiredPasswordHandler(ApiHandler):
 
     is_public = True
 
+    @takes(domain=str, username=str, current_password=str, new_password=str)
     async def post(self) -> None:
         names = ("domain", "username", "current_password", "new_password")
         domain, email, old, new = (self.text(name) for name in names)
@@ -62,7 +65,33 @@ class ExpiredPasswordHandler(ApiHandler):
         self.answer(200, {})
 
 
+class SshKeypairHandler(ApiHandler):
+    """Sessions have it in ``.ssh``; the private key is told once."""
+
+    @needs("config:read")
+    async def get(self) -> Answer:
+        """One's public SSH key, empty if there is none."""
+        return 200, {"ssh_public_key": await self.services.user_config.public_key(self.caller)}
+
+    @needs("config:change")
+    async def patch(self) -> Answer:
+        """Make a new SSH keypair, in the place of the one before."""
+        return 200, _ssh_keypair(*await self.services.user_config.new_ssh_keypair(self.caller))
+
+    @takes(pubkey=str, privkey=str)
+    @needs("config:change")
+    async def post(self) -> Answer:
+        """Bring an SSH keypair, in the place of the one before."""
+        keys = self.text("pubkey"), self.text("privkey")
+        return 200, _ssh_keypair(*await self.services.user_config.set_ssh_keypair(self.caller, *keys))
+
+
+def _ssh_keypair(public: str, private: str) -> dict[str, str]:
+    return {"ssh_public_key": public, "ssh_private_key": private}
+
+
 class WardsHandler(ApiHandler):
+    @takes(name=str, email=str, full_name=str, projects=list)
     @needs("user:make-ward")
     async def post(self) -> Answer:
         """``{"name", "email"?, "full_name"?, "projects"?: [name]}``: the ward of that name, made if need be."""
@@ -88,6 +117,7 @@ ROUTES: list[tuple[str, Any]] = [
     (r"/auth/authorize", AuthorizeHandler),
     (r"/auth/update-password", PasswordHandler),
     (r"/auth/update-password-no-auth", ExpiredPasswordHandler),
+    (r"/auth/ssh-keypair", SshKeypairHandler),
     (r"/wards", WardsHandler),
     (r"/wards/([^/]+)/([^/]+)", WardHandler),
 ]

@@ -31,6 +31,7 @@ from bai_jupyter.manager.db import accounts
 from bai_jupyter.manager.db.accounts import AuditEntry
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.execution.service import Execution
+from bai_jupyter.manager.people.config import UserConfig
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.commits import Commits
@@ -93,6 +94,7 @@ class Services:
     logins: Logins
     wards: Wards
     people: PeopleService
+    user_config: UserConfig
     graphql: Executor
     sessions: SessionService
     commits: Commits
@@ -296,6 +298,17 @@ class ApiHandler(RequestHandler):
                 raise BadRequest("The body must be a JSON object.")
             params |= body
         return params
+
+
+def read_object(message: str | bytes) -> dict[str, Any]:
+    """A WebSocket's message that is a JSON object. Raises ``BadRequest``."""
+    try:
+        body = json.loads(message, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The message is not JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise BadRequest("The message must be a JSON object.")
+    return body
 
 
 def _refuse_constant(name: str) -> None:

@@ -10,7 +10,7 @@ from tornado.iostream import StreamClosedError
 from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.manager.api.base import ApiHandler
+from bai_jupyter.manager.api.base import ApiHandler, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import history
 from bai_jupyter.manager.db.background import TaskRecord, TaskStatus
@@ -87,6 +87,7 @@ class SessionStream(EventStream):
 class SessionViewsHandler(SessionStream):
     """``session_changed`` with the whole view: every session as it is now, then each whenever it changes."""
 
+    @takes(sessionId=str, sessionName=str)
     async def get(self) -> None:
         only = await self.chosen()
 
@@ -111,6 +112,7 @@ class SessionEventsHandler(SessionStream):
     a restart of the manager. Of one session the stream closes after its end.
     """
 
+    @takes(sessionId=str, sessionName=str, scope=str)
     async def get(self) -> None:
         only = await self.chosen()
         scope = self.params.get("scope") or "*"
@@ -160,6 +162,7 @@ class SessionEventsHandler(SessionStream):
 class BackgroundTaskHandler(EventStream):
     """How far one's own task is, and how it ended: first as it is now, unless ``Last-Event-ID`` says that is known."""
 
+    @takes(task_id=str)
     async def get(self) -> None:
         policy.require(self.caller.role, "task:read")
         task = await self._find()

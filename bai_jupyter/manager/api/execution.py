@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-from typing import Any
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from bai_jupyter.common.errors import BadRequest, PublicError
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.common.errors import PublicError
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, read_object, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.execution.engine import LiveRun
 from bai_jupyter.manager.execution.runs import RunStatus
@@ -18,6 +17,7 @@ REFUSED, FAILED = 4400, 4500
 
 
 class CompleteHandler(ApiHandler):
+    @takes(code=str, options=dict)
     @needs("session:execute")
     async def post(self, ref: str) -> Answer:
         code, options = self.params.get("code"), self.params.get("options")
@@ -63,7 +63,7 @@ class StreamExecuteHandler(WebSocketHandler, ApiHandler):
             self._following.cancel()
 
     async def _begin(self, message: str | bytes) -> None:
-        request = read_execute(_read_object(message))
+        request = read_execute(read_object(message))
         self._run = await self.services.execution.execute(self.caller, self.path_args[0], request)
         self._following = asyncio.create_task(self._follow(self._run))
 
@@ -94,16 +94,6 @@ class StreamExecuteHandler(WebSocketHandler, ApiHandler):
             self.close(FAILED, error.message[:120])
         except WebSocketClosedError:
             return
-
-
-def _read_object(message: str | bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(message)
-    except ValueError as error:
-        raise BadRequest(f"The message is not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise BadRequest("The message must be a JSON object.")
-    return body
 
 
 _ONE = r"/(?:session|kernel)/([^/]+)"

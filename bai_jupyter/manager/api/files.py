@@ -7,7 +7,7 @@ from uuid import uuid4
 from tornado.web import stream_request_body
 
 from bai_jupyter.common.errors import BadRequest, PublicError
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.api.multipart import Event, MultipartReader, Part, PartEnds, boundary_of
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.records import SessionRecord
@@ -19,6 +19,7 @@ _FIELD = "src"
 
 
 class FilesHandler(ApiHandler):
+    @takes(path=str)
     @needs("session:execute")
     async def get(self, ref: str) -> Answer:
         return 200, await self.services.session_files.listing(self.caller, ref, self.params.get("path"))
@@ -95,6 +96,7 @@ class UploadHandler(ApiHandler):
 class DownloadHandler(ApiHandler):
     """Several files or folders: a multipart answer of one tar archive each."""
 
+    @takes(files=list)
     async def get(self, ref: str) -> None:
         policy.require(self.caller.role, "session:execute")
         session, places = await self.services.session_files.find(self.caller, ref, self.params.get("files"))
@@ -121,6 +123,7 @@ class DownloadHandler(ApiHandler):
 class DownloadOneHandler(DownloadHandler):
     """One file as it is."""
 
+    @takes(file=str)
     async def get(self, ref: str) -> None:
         policy.require(self.caller.role, "session:execute")
         session, place = await self.services.session_files.find_one(self.caller, ref, self.params.get("file"))

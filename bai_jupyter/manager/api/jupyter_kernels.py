@@ -1,13 +1,14 @@
 """Jupyter kernels inside a session, and the stream to one."""
 
 from bai_jupyter.manager.agents.streams import NO_SUCH, CallerSocket
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.sessions.service import StreamRefused
 from bai_jupyter.manager.sessions.views import jupyter_kernel_view
 
 
 class JupyterKernelsHandler(ApiHandler):
+    @takes(id=str, kernelspec=str, key=str, env=dict, folder=str, path=str)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         created = await self.services.sessions.start_jupyter_kernel(self.caller, ref, self.params)

@@ -3,7 +3,7 @@
 import logging
 
 from bai_jupyter.common.slots import unit_of
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.db import admission, catalog
 from bai_jupyter.manager.db.listings import Reach
 from bai_jupyter.manager.people import usage
@@ -52,6 +52,7 @@ class ScalingGroupsHandler(ApiHandler):
 
 
 class CheckPresetsHandler(ApiHandler):
+    @takes(group=str, scaling_group=str)
     @needs("resource:read")
     async def post(self) -> Answer:
         """``{"group"?: project, "scaling_group"?}``: what could still be started there, and which presets fit now."""
@@ -69,6 +70,7 @@ class RecalculateHandler(ApiHandler):
 
 
 class MonthHandler(ApiHandler):
+    @takes(month=str, group_ids=list)
     @needs("usage:read")
     async def get(self) -> Answer:
         """``{"month": "202611", "group_ids"?: [project id]}``: each project's containers of a month."""
@@ -78,6 +80,7 @@ class MonthHandler(ApiHandler):
 
 
 class PeriodHandler(ApiHandler):
+    @takes(group_id=str, start_date=str, end_date=str)
     @needs("usage:read")
     async def get(self) -> Answer:
         """``{"group_id": project id, "start_date": "20261101", "end_date": "20261130"}``: one project's containers."""

@@ -14,6 +14,7 @@ POLL_WINDOW_S = 2.0
 CREATE: dict[str, type] = {
     "name": str,
     "image": str,
+    "group": str,
     "type": str,
     "startupCommand": str,
     "bootstrap_script": str,
@@ -54,6 +55,7 @@ class SessionHandler(ApiHandler):
         """A session as it is now."""
         return 200, self.services.views.session(await self.services.sessions.get(self.caller, ref))
 
+    @takes(mode=str, code=str, runId=str, options=dict)
     @needs("session:execute")
     async def post(self, ref: str) -> Answer:
         run = await self.services.execution.execute(self.caller, ref, read_execute(self.params))

@@ -1,7 +1,7 @@
 """Versions and health; what superadmins do to the cluster as a whole; what was done, and what went wrong."""
 
 from bai_jupyter import __version__
-from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.api.recent_errors import KEPT
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import sessions, settings
@@ -38,6 +38,7 @@ class ManagerStatusHandler(ApiHandler):
         }
         return 200, {"status": status, "active_sessions": active, "nodes": [node]}
 
+    @takes(status=str, force_kill=bool)
     @needs("manager:control")
     async def put(self) -> Answer:
         """``{"status": "frozen" or "running", "force_kill"?}``: pause new sessions, or go on."""
@@ -57,6 +58,7 @@ class AnnouncementHandler(ApiHandler):
         message = await self.services.store.read(settings.load, settings.ANNOUNCEMENT)
         return 200, {"enabled": message is not None, "message": message or ""}
 
+    @takes(enabled=bool, message=str)
     @needs("manager:control")
     async def post(self) -> Answer:
         """``{"enabled": true, "message"}``: what clients show to everybody; ``enabled`` false takes it away."""
@@ -66,6 +68,7 @@ class AnnouncementHandler(ApiHandler):
 
 
 class SchedulerHandler(ApiHandler):
+    @takes(op=str, args=list)
     @needs("agent:schedule")
     async def post(self) -> Answer:
         """``{"op": "include-agents" or "exclude-agents", "args": [name or id]}``: whether they take new sessions."""
@@ -80,6 +83,7 @@ class SchedulerHandler(ApiHandler):
 class AuditHandler(ApiHandler):
     """What was changed by whom, newest first: a superadmin sees all, everybody what was done in their own name."""
 
+    @takes(limit=int, offset=int, filter=str, order=str)
     @needs("audit:read")
     async def get(self) -> Answer:
         reach = Reach() if policy.may(self.caller.role, "domain:any") else Reach(user_id=self.caller.user_id)
@@ -91,6 +95,7 @@ class AuditHandler(ApiHandler):
 
 
 class ErrorLogHandler(ApiHandler):
+    @takes(page_size=int, page_no=int)
     @needs("manager:errors")
     async def get(self) -> Answer:
         """``{"page_size"?, "page_no"?}``: errors since this manager started, newest first."""

@@ -18,8 +18,8 @@ from bai_jupyter.common.stdio import Kind
 from bai_jupyter.manager.agents.streams import AGENT_AWAY, ByteStream
 from bai_jupyter.manager.api.base import ApiHandler
 from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.sessions.commands import MAX_ROWS_OR_COLUMNS
 
-MAX_ROWS_OR_COLUMNS = 1000
 DEFAULT_SIZE = (24, 80)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.vfolders import requests
 from bai_jupyter.manager.vfolders.views import (
     folder_details,
@@ -18,6 +18,7 @@ from bai_jupyter.manager.vfolders.views import (
 
 
 class FoldersHandler(ApiHandler):
+    @takes(all=bool, group_id=str, owner_user_email=str)
     @needs("folder:read")
     async def get(self) -> Answer:
         found = await self.services.folders.list(self.caller, everybody=requests.flag(self.params, "all"))
@@ -25,10 +26,12 @@ class FoldersHandler(ApiHandler):
         wanted = [one for one in found if group in (None, one.project_id) and owner in (None, one.user_name)]
         return 200, [folder_view(one, self.caller) for one in wanted]
 
+    @takes(name=str, host=str, group=str, usage_mode=str, permission=str, quota=str, cloneable=bool)
     @needs("folder:create")
     async def post(self) -> Answer:
         return 201, folder_view(await self.services.folders.create(self.caller, self.params), self.caller)
 
+    @takes(id=str)
     @needs("folder:change")
     async def delete(self) -> Answer:
         await self.services.folders.trash(self.caller, _named(self.params))
@@ -47,6 +50,7 @@ class FolderHandler(ApiHandler):
 
 
 class RenameHandler(ApiHandler):
+    @takes(new_name=str)
     @needs("folder:change")
     async def post(self, ref: str) -> Answer:
         await self.services.folders.rename(self.caller, ref, self.params)
@@ -54,6 +58,7 @@ class RenameHandler(ApiHandler):
 
 
 class OptionsHandler(ApiHandler):
+    @takes(cloneable=bool, permission=str)
     @needs("folder:change")
     async def post(self, ref: str) -> Answer:
         await self.services.folders.set_options(self.caller, ref, self.params)
@@ -63,6 +68,7 @@ class OptionsHandler(ApiHandler):
 class RestoreHandler(ApiHandler):
     """By path, or with the id in the body."""
 
+    @takes(id=str)
     @needs("folder:change")
     async def post(self, ref: str | None = None) -> Answer:
         await self.services.folders.restore(self.caller, ref or _named(self.params))
@@ -72,6 +78,7 @@ class RestoreHandler(ApiHandler):
 class PurgeHandler(ApiHandler):
     """By path, or with the id in the body."""
 
+    @takes(id=str)
     @needs("folder:change")
     async def post(self, ref: str | None = None) -> Answer:
         await self.services.folders.purge(self.caller, ref or _named(self.params))
@@ -79,6 +86,7 @@ class PurgeHandler(ApiHandler):
 
 
 class CloneHandler(ApiHandler):
+    @takes(target_name=str, target_host=str, usage_mode=str, permission=str, cloneable=bool)
     @needs("folder:create")
     async def post(self, ref: str) -> Answer:
         made = await self.services.folders.clone(self.caller, ref, self.params)
@@ -88,10 +96,12 @@ class CloneHandler(ApiHandler):
 class QuotaHandler(ApiHandler):
     """``id`` names the folder; ``input.size_bytes`` (or ``quota``) is the new limit, 0 none."""
 
+    @takes(id=str)
     @needs("folder:read")
     async def get(self) -> Answer:
         return 200, _quota_view(await self.services.folders.measured(self.caller, _named(self.params)))
 
+    @takes(id=str, quota=str, input=dict)
     @needs("folder:change")
     async def post(self) -> Answer:
         given = self.params.get("input")
@@ -101,6 +111,7 @@ class QuotaHandler(ApiHandler):
 
 
 class UsageHandler(ApiHandler):
+    @takes(id=str)
     @needs("folder:read")
     async def get(self) -> Answer:
         folder = await self.services.folders.measured(self.caller, _named(self.params))
@@ -129,6 +140,7 @@ class TypesHandler(ApiHandler):
 
 
 class DirectoriesHandler(ApiHandler):
+    @takes(path=str, parents=bool, exist_ok=bool)
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         await self.services.folder_files.make_directory(self.caller, ref, self.params)
@@ -136,6 +148,7 @@ class DirectoriesHandler(ApiHandler):
 
 
 class FilesHandler(ApiHandler):
+    @takes(path=str, offset=int, limit=int, match=str)
     @needs("folder:read")
     async def get(self, ref: str) -> Answer:
         page = await self.services.folder_files.list(self.caller, ref, self.params)
@@ -143,6 +156,7 @@ class FilesHandler(ApiHandler):
 
 
 class RenameFileHandler(ApiHandler):
+    @takes(target_path=str, new_name=str)
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         await self.services.folder_files.rename(self.caller, ref, self.params)
@@ -150,6 +164,7 @@ class RenameFileHandler(ApiHandler):
 
 
 class MoveFileHandler(ApiHandler):
+    @takes(src=str, dst=str)
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         await self.services.folder_files.move(self.caller, ref, self.params)
@@ -157,6 +172,7 @@ class MoveFileHandler(ApiHandler):
 
 
 class DeleteFilesHandler(ApiHandler):
+    @takes(files=list, recursive=bool)
     @needs("folder:write")
     async def delete(self, ref: str) -> Answer:
         await self.services.folder_files.delete(self.caller, ref, self.params)
@@ -166,6 +182,7 @@ class DeleteFilesHandler(ApiHandler):
 
 
 class RequestUploadHandler(ApiHandler):
+    @takes(path=str, size=int)
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         token = await self.services.folder_files.request_upload(self.caller, ref, self.params)
@@ -173,6 +190,7 @@ class RequestUploadHandler(ApiHandler):
 
 
 class RequestDownloadHandler(ApiHandler):
+    @takes(path=str, archive=bool)
     @needs("folder:read")
     async def post(self, ref: str) -> Answer:
         token = await self.services.folder_files.request_download(self.caller, ref, self.params)
@@ -183,6 +201,7 @@ class RequestDownloadHandler(ApiHandler):
 
 
 class InviteHandler(ApiHandler):
+    @takes(perm=str, user_ids=list)
     @needs("folder:share")
     async def post(self, ref: str) -> Answer:
         invited = await self.services.sharing.invite(self.caller, ref, self.params)
@@ -205,6 +224,7 @@ class SentInvitationsHandler(ApiHandler):
 
 
 class ChangeInvitationHandler(ApiHandler):
+    @takes(perm=str)
     @needs("folder:share")
     async def post(self, invitation_id: str) -> Answer:
         await self.services.sharing.change(self.caller, invitation_id, self.params)
@@ -212,6 +232,7 @@ class ChangeInvitationHandler(ApiHandler):
 
 
 class AcceptHandler(ApiHandler):
+    @takes(inv_id=str)
     @needs("folder:share")
     async def post(self) -> Answer:
         accepted = await self.services.sharing.accept(self.caller, self.params)
@@ -219,6 +240,7 @@ class AcceptHandler(ApiHandler):
 
 
 class DeclineHandler(ApiHandler):
+    @takes(inv_id=str)
     @needs("folder:share")
     async def delete(self) -> Answer:
         await self.services.sharing.decline(self.caller, self.params)
@@ -226,6 +248,7 @@ class DeclineHandler(ApiHandler):
 
 
 class ShareHandler(ApiHandler):
+    @takes(permission=str, emails=list)
     @needs("folder:share")
     async def post(self, ref: str) -> Answer:
         people = await self.services.sharing.share(self.caller, ref, self.params)
@@ -233,6 +256,7 @@ class ShareHandler(ApiHandler):
 
 
 class UnshareHandler(ApiHandler):
+    @takes(emails=list)
     @needs("folder:share")
     async def delete(self, ref: str) -> Answer:
         people = await self.services.sharing.unshare(self.caller, ref, self.params)
@@ -249,11 +273,13 @@ class LeaveHandler(ApiHandler):
 class SharedHandler(ApiHandler):
     """Who has one's folders; ``POST`` changes what one person may (``perm``), or takes it away."""
 
+    @takes(vfolder_id=str)
     @needs("folder:read")
     async def get(self) -> Answer:
         found = await self.services.sharing.shares(self.caller, requests.optional_word(self.params, "vfolder_id"))
         return 200, {"shared": [share_view(one) for one in found]}
 
+    @takes(vfolder=str, user=str, perm=str)
     @needs("folder:share")
     async def post(self) -> Answer:
         await self.services.sharing.change_share(self.caller, self.params)

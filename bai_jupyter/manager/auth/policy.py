@@ -60,6 +60,9 @@ PERMISSIONS: Mapping[str, Permission] = {
     "domain:any": Permission(_SUPERADMIN, is_audited=False),
     "graphql:use": Permission(_ACTING, is_audited=False),
     "keypair:secret": Permission(_PEOPLE, is_audited=False),
+    # Not for sessions' tokens: what a notebook did would go on in all later sessions.
+    "config:read": Permission(_PEOPLE, is_audited=False),
+    "config:change": Permission(_PEOPLE, is_audited=True),
     "people:read": Permission(_ACTING, is_audited=False),
     "people:manage": Permission(_ADMINS, is_audited=True),
     "usage:read": Permission(_ADMINS, is_audited=False),

@@ -83,6 +83,9 @@ def purge_domain(conn: Connection, name: str) -> None:
     _refuse_if_any(conn, f"Domain {name}", t.users, t.users.c.domain == name)
     others = (t.projects.c.domain == name) & (t.projects.c.name != DEFAULT)
     _refuse_if_any(conn, f"Domain {name}", t.projects, others)
+    projects = sa.select(t.projects.c.id).where(t.projects.c.domain == name)
+    for project_id in conn.execute(projects).scalars().all():
+        _forget_scope(conn, f"project:{project_id}")
     conn.execute(t.projects.delete().where(t.projects.c.domain == name))
     conn.execute(t.domains.delete().where(t.domains.c.name == name))
     _forget_scope(conn, f"domain:{name}")
@@ -151,6 +154,13 @@ def require_project(conn: Connection, project_id: str) -> sa.Row:  # type: ignor
         kind = "project"
         raise NotFound(Reason.of("not-found", kind=kind, name=project_id), title="No such user group (or project).")
     return row
+
+
+def find_project(conn: Connection, name_or_id: str, domain: str) -> sa.Row | None:  # type: ignore[type-arg]
+    """By id, or by name in this domain."""
+    projects = t.projects.c
+    named = (projects.name == name_or_id) & (projects.domain == domain)
+    return conn.execute(sa.select(t.projects).where(named | (projects.id == name_or_id))).first()
 
 
 def usable_projects(conn: Connection, user_id: UserId) -> dict[str, str]:
@@ -348,4 +358,5 @@ def _purge(conn: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> 
 
 def _forget_scope(conn: Connection, scope: str) -> None:
     groups.revoke(conn, None, scope)
-    conn.execute(t.counters.delete().where(t.counters.c.scope == scope))
+    for table in (t.counters, t.dotfiles):
+        conn.execute(table.delete().where(table.c.scope == scope))

@@ -121,6 +121,25 @@ wards = sa.Table(  # users for whom a service's keypair may act
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
+user_configs = sa.Table(  # what a user has in each of their new sessions, besides dotfiles
+    "user_configs",
+    metadata,
+    sa.Column("user_id", sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("bootstrap_encrypted", sa.Text),
+    sa.Column("ssh_public_key", sa.Text),
+    sa.Column("ssh_private_encrypted", sa.Text),
+)
+
+dotfiles = sa.Table(  # files that are put into new sessions
+    "dotfiles",
+    metadata,
+    sa.Column("scope", sa.String, primary_key=True),  # domain:, project: or user:, as in ``counters``
+    sa.Column("path", sa.String, primary_key=True),  # below the session's home
+    sa.Column("permission", sa.String, nullable=False),  # three octal digits
+    sa.Column("data_encrypted", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),  # of what is sealed
+)
+
 resource_policies = sa.Table(
     "resource_policies",
     metadata,

@@ -28,6 +28,7 @@ from bai_jupyter.manager.db.records import GroupRecord, PolicyRecord, PresetReco
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.usage import Use, list_uses
 from bai_jupyter.manager.people import inputs, usage
+from bai_jupyter.manager.people.visibility import check_domain, may_touch
 
 DEFAULT_RATE_LIMIT = 30_000
 """Requests in 15 minutes of a new user's keypair: far above what one person's tools need."""
@@ -116,7 +117,7 @@ class PeopleService:
 
     async def create_project(self, caller: Caller, name: str, props: Props) -> str:
         domain = str(props.get("domain_name") or caller.domain)
-        _check_domain(caller, domain)
+        check_domain(caller, domain)
         given = {key: value for key, value in props.items() if key not in ("domain_name", "type")}
         values = self._project_values(caller, given)
         return str(await self._change(people.add_project, inputs.name("name", name), domain, values, self._now()))
@@ -140,7 +141,7 @@ class PeopleService:
     async def create_user(self, caller: Caller, email: str, props: Props) -> UserId:
         """A user with a first keypair and a home folder; without ``group_ids`` in the domain's default project."""
         domain = str(props.get("domain_name") or caller.domain)
-        _check_domain(caller, domain)
+        check_domain(caller, domain)
         given = {key: value for key, value in props.items() if key not in ("password", "domain_name") and value != ""}
         values = inputs.read(inputs.USER, given)
         _check_role(caller, values.get("role", policy.USER))
@@ -156,7 +157,7 @@ class PeopleService:
         user = await self._find_user(caller, email)
         values = inputs.read(inputs.USER, {key: one for key, one in props.items() if key != "password"})
         _check_role(caller, values.get("role", policy.USER))
-        _check_domain(caller, values.get("domain", caller.domain))
+        check_domain(caller, values.get("domain", caller.domain))
         if "resource_policy" in values:
             policy.require(caller.role, "policy:manage")
         if values.get("status", UserStatus.ACTIVE) != UserStatus.ACTIVE or "role" in values:
@@ -271,14 +272,14 @@ class PeopleService:
 
     async def _find_user(self, caller: Caller, email: str) -> Any:
         user = await self._store.read(people.require_user, t.users.c.email, email)
-        if not _may_touch(caller, user):
+        if not may_touch(caller, user):
             raise NotFound(Reason.of("not-found", kind="user", name=email), title="No such user.")
         return user
 
     async def _find_owner(self, caller: Caller, access_key: str) -> Any:
         keypair = await self._store.read(people.require_keypair, access_key)
         owner = await self._store.read(people.require_user, t.users.c.id, keypair.user_id)
-        if not _may_touch(caller, owner):
+        if not may_touch(caller, owner):
             raise NotFound(Reason.of("not-found", kind="keypair", name=access_key), title="No such keypair.")
         return owner
 
@@ -321,17 +322,6 @@ def _creatable(values: dict[str, Any]) -> dict[str, Any]:
 
 async def _hash(password: object) -> str | None:
     return None if password in (None, "") else await hash_password(inputs.text("password", password))
-
-
-def _may_touch(caller: Caller, user: Any) -> bool:
-    if policy.may(caller.role, "domain:any"):
-        return True
-    return user.domain == caller.domain and user.role in (policy.USER, policy.ADMIN)
-
-
-def _check_domain(caller: Caller, domain: str) -> None:
-    if domain != caller.domain and not policy.may(caller.role, "domain:any"):
-        raise NotFound(Reason.of("not-found", kind="domain", name=domain), title="No such domain.")
 
 
 def _check_role(caller: Caller, role: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 from tornado.websocket import WebSocketClosedError
 
@@ -10,8 +11,10 @@ from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.common.stdio import Kind
 from bai_jupyter.manager.agents.streams import ByteStream
 from bai_jupyter.manager.db.records import SessionRecord
-from bai_jupyter.manager.sessions.requests import HOME
+from bai_jupyter.manager.sessions.requests import HOME, bad_value
 from bai_jupyter.manager.sessions.service import SessionService
+
+MAX_ROWS_OR_COLUMNS = 1000
 
 
 class Command:
@@ -61,6 +64,41 @@ async def start_command(
     """Start it in the session's home; close it in the end. Raises ``PublicError`` if it cannot be started."""
     endpoint = {"kind": "command", "argv": list(argv), "env": dict(env or {}), "cwd": HOME}
     return Command(ByteStream(await sessions.open_inside(session, endpoint)))
+
+
+def read_command(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What somebody wants to run, as an endpoint of ``messages.Call``. Raises ``BadRequest``. Pure.
+
+    ``{"argv": ["ls", "-l"], "env"?: {}, "cwd"?: "/home/work/data", "terminal"?: [rows, columns]}``
+    """
+    argv, env, cwd = body.get("argv"), body.get("env") or {}, body.get("cwd") or HOME
+    if not isinstance(argv, list) or not argv or not all(map(_is_text, argv)) or not argv[0]:
+        raise bad_value("argv", "what was sent", "a list of texts, the first of which is the program")
+    if not isinstance(env, Mapping) or not all(_is_text(value) and _is_name(name) for name, value in env.items()):
+        raise bad_value("env", "what was sent", "an object of texts")
+    if not _is_text(cwd) or not cwd.startswith("/"):
+        raise bad_value("cwd", cwd, f"an absolute path, such as {HOME}")
+    endpoint = {"kind": "command", "argv": argv, "env": dict(env), "cwd": cwd}
+    if body.get("terminal") is None:
+        return endpoint
+    rows, columns = read_size(body["terminal"])
+    return {**endpoint, "rows": rows, "columns": columns}
+
+
+def read_size(given: object) -> tuple[int, int]:
+    """A terminal's rows and columns. Raises ``BadRequest``."""
+    match given:
+        case [int(rows), int(columns)] if 1 <= rows <= MAX_ROWS_OR_COLUMNS and 1 <= columns <= MAX_ROWS_OR_COLUMNS:
+            return rows, columns
+    raise bad_value("terminal", given, f"rows and columns from 1 to {MAX_ROWS_OR_COLUMNS}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_name(name: object) -> bool:
+    return _is_text(name) and bool(name) and "=" not in str(name)
 
 
 async def output_of(

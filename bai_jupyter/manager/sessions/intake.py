@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
 
+from sqlalchemy.engine import Connection
+
 from bai_jupyter.common.ids import AgentId, SessionId
 from bai_jupyter.common.messages import (
     PROTOCOL_VERSION,
@@ -23,9 +25,11 @@ from bai_jupyter.manager.agents.link import AgentLink
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault, hash_token, new_token
-from bai_jupyter.manager.db import agents, placements, sessions
+from bai_jupyter.manager.db import agents, placements, sessions, user_config
 from bai_jupyter.manager.db.placements import Observed
+from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.db.user_config import OwnerConfig
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.wants import kernel_want
 
@@ -99,9 +103,12 @@ class Intake:
     async def send_wanted(self, link: AgentLink, session_ids: Collection[SessionId] | None) -> None:
         """Tell an agent what it should have: all, or only what concerns these sessions."""
         async with link.wants_lock:
-            records = await self._store.read(placements.wanted, link.agent_id, session_ids)
+            records, configs = await self._store.read(_load_wanted, link.agent_id, session_ids)
             if records or session_ids is None:
-                wants = [kernel_want(record, self._vault, self._tokens) for record in records]
+                wants = [
+                    kernel_want(record, self._vault, self._tokens, configs.get(record.id, OwnerConfig()))
+                    for record in records
+                ]
                 await link.send(Wanted(wants, complete=session_ids is None))
 
     async def renew_tokens(self) -> None:
@@ -152,6 +159,13 @@ class Intake:
         done = [report.kernel_id for report, observed in settled if observed.forget]
         if done:
             await link.send(Forget(done))
+
+
+def _load_wanted(
+    conn: Connection, agent_id: AgentId, session_ids: Collection[SessionId] | None
+) -> tuple[list[SessionRecord], dict[SessionId, OwnerConfig]]:
+    records = placements.wanted(conn, agent_id, session_ids)
+    return records, user_config.of_starting(conn, records)
 
 
 def _version_skew(hello: Hello) -> Reason:

@@ -2,15 +2,22 @@
 
 import json
 
-from bai_jupyter.common.messages import JupyterKernelWant, KernelWant
+from bai_jupyter.common.messages import FileWant, JupyterKernelWant, KernelWant
 from bai_jupyter.common.statuses import JupyterKernelStatus, Target
 from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
+from bai_jupyter.manager.db.user_config import OwnerConfig
+
+_SSH_FILES = {"ssh-rsa": "id_rsa", "ssh-ed25519": "id_ed25519"}
+"""Where ssh looks for a private key, by the first word of the public one."""
 
 
-def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens) -> KernelWant:
-    """What the agent should have for this session, which must have a kernel."""
+def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens, config: OwnerConfig) -> KernelWant:
+    """What the agent should have for this session, which must have a kernel.
+
+    ``config`` is empty for a session that has started: it has had all of it.
+    """
     assert session.kernel is not None
     processes = [] if session.target is Target.TERMINATED else session.jupyter_kernels
     return KernelWant(
@@ -25,12 +32,33 @@ def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens) -> 
         environ={**json.loads(vault.open(session.environ_encrypted)), **_own_environ(session)},
         mounts=list(session.mounts),
         jupyter_kernels=[_jupyter_kernel_want(one, vault) for one in processes if _is_wanted(one)],
-        bootstrap=vault.open(session.bootstrap_encrypted) if session.bootstrap_encrypted else None,
+        bootstrap=_open(session.bootstrap_encrypted, vault),
+        owner_bootstrap=_open(config.bootstrap_encrypted, vault),
+        files=_files(config, vault),
         command=session.command,
         restarts=session.restarts,
         doors=list(session.doors),
         access_token=tokens.issue(session),
     )
+
+
+def _open(sealed: str | None, vault: Vault) -> str | None:
+    return vault.open(sealed) if sealed else None
+
+
+def _files(config: OwnerConfig, vault: Vault) -> list[FileWant]:
+    """Dotfiles; and the SSH keypair, where sshd, ssh and Backend.AI's own client look for it."""
+    found = [FileWant(one.path, one.permission, vault.open(one.data_encrypted)) for one in config.dotfiles]
+    if config.ssh_public_key is None or config.ssh_private_encrypted is None:
+        return found
+    private = vault.open(config.ssh_private_encrypted)
+    own = _SSH_FILES.get(config.ssh_public_key.split()[0], "id_ecdsa")
+    return [
+        *found,
+        FileWant(".ssh/authorized_keys", "600", config.ssh_public_key),
+        FileWant(f".ssh/{own}", "600", private),
+        FileWant("id_container", "600", private),
+    ]
 
 
 def _is_wanted(process: JupyterKernelRecord) -> bool:

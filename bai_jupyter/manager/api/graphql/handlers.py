@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.api.graphql.execution import GraphQLFault
 
 MAX_TEXT = 20_000
 
 
 class GraphQLHandler(ApiHandler):
+    @takes(query=str, variables=dict, operationName=str)
     @needs("graphql:use")
     async def post(self) -> Answer:
         data, errors = await self.run()
@@ -28,6 +29,7 @@ class GraphQLHandler(ApiHandler):
 
 
 class OldGraphQLHandler(GraphQLHandler):
+    @takes(query=str, variables=dict, operationName=str)
     @needs("graphql:use")
     async def post(self) -> Answer:
         data, errors = await self.run()

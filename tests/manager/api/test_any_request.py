@@ -1,0 +1,119 @@
+"""Whatever is asked, right or wrong, the manager answers as it says in its own description, and never with a fault.
+
+Every operation of ``/openapi.json`` is called with values of the kinds that it names, of other kinds, and with texts
+that break programs. The same numbers give the same requests: a failure names its round.
+"""
+
+import json
+import random
+import re
+from urllib.parse import quote, urlencode
+
+import pytest
+from fakes_agent import IMAGE
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+
+ROUNDS = 5
+TEXTS = (
+    *("", "x", "mine", "data", "home", "default", "lab-1", "local:data", IMAGE.name, "rw", "10g", "query"),
+    *("-1", "0", "NaN", "true", "{}", "[]", "-", "_", "a\0b", "a\nb", "\ud800", "é" * 300, "x" * 5000, "🐍"),
+    *("../../etc", "%2e%2e", "' OR 1=1 --"),
+    *("00000000-0000-0000-0000-000000000000", "2026-01-01", "202611", "2026-01-01T00:00:00Z", "99999-01-01"),
+)
+NUMBERS = (0, 1, -1, 80, 8080, 2**31, 2**63, 2**70, 0.5, -0.0, 1e308)
+WAITS = {
+    "/events/": "a stream of events does not end",
+    "/stream/": "these are WebSockets, which clients open with an upgrade",
+}
+
+
+class Requests:
+    """A source of requests; equal numbers, equal requests."""
+
+    def __init__(self, number: int) -> None:
+        self._chance = random.Random(number)  # noqa: S311 - nothing is secret
+
+    def value(self, kind: str, depth: int = 0) -> object:
+        """Most often of that kind."""
+        if self._chance.random() < 0.3:
+            kind = self._chance.choice(("string", "integer", "boolean", "null", "array", "object"))
+        match kind:
+            case "string":
+                return self._chance.choice(TEXTS)
+            case "integer" | "number":
+                return self._chance.choice(NUMBERS)
+            case "boolean":
+                return self._chance.choice((True, False))
+            case "array" if depth < 2:
+                return [self.value("string", depth + 1) for _ in range(self._chance.randrange(4))]
+            case "object" if depth < 2:
+                names = ("cpu", "mem", "resources", "mounts", "environ", "A", "")
+                return {name: self.value("string", depth + 1) for name in names if self._chance.random() < 0.4}
+        return None
+
+    def path(self, template: str) -> str:
+        def part(_: "re.Match[str]") -> str:
+            text = self._chance.choice(("mine", "data", *TEXTS)) or "x"
+            return quote(text, safe="", errors="surrogatepass")
+
+        return re.sub(r"\{\w+\}", part, template)
+
+    def fields(self, operation: dict) -> dict:
+        schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        known = {name: one["type"] for name, one in schema.get("properties", {}).items()}
+        known |= {one["name"]: one["schema"]["type"] for one in operation["parameters"] if one["in"] == "query"}
+        return {name: self.value(kind) for name, kind in known.items() if self._chance.random() < 0.75}
+
+    def of(self, method: str, template: str, operation: dict) -> tuple[str, dict | None]:
+        """The target with its query, and the body."""
+        path, fields = self.path(template), self.fields(operation)
+        if method in ("POST", "PUT", "PATCH") or self._chance.random() < 0.3:
+            if template.startswith(("/session", "/kernel")):
+                fields["enqueueOnly"] = True  # else it waits for the session to run
+            return path, fields
+        pairs = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+        return path + (f"?{urlencode(pairs, errors='surrogatepass')}" if pairs else ""), None
+
+
+async def restore(admin):
+    """What requests are about: one of them may have removed it."""
+    await admin.call("PUT", "/manager/status", {"status": "running"})
+    await admin.call("POST", "/manager/scheduler/operation", {"op": "include-agents", "args": ["lab-1"]})
+    await admin.call("POST", "/images", {"name": IMAGE.name})
+    await admin.call("POST", "/folders", {"name": "data", "host": "local:data"})
+    config = {"resources": {"cpu": "1", "mem": "64m"}}
+    await admin.call("POST", "/session", {"name": "mine", "image": IMAGE.name, "enqueueOnly": True, "config": config})
+
+
+def check(answer, what):
+    assert answer.status < 600, what
+    assert answer.status not in (500, 599), (what, answer.body)
+    if answer.status >= 400 and answer.body:
+        assert answer.headers["Content-Type"] == "application/problem+json", (what, answer.status, answer.body)
+        problem = answer.json
+        assert problem["type"].startswith("https://api.backend.ai/probs/"), what
+        assert problem["title"], what
+
+
+async def ask_everything(manager, admin, rounds):
+    described = await admin.get("/openapi.json")
+    for template, methods in described["paths"].items():
+        if any(template.startswith(path) for path in WAITS):
+            continue
+        for method, operation in methods.items():
+            await restore(admin)
+            for number in rounds:
+                target, body = Requests(number).of(method.upper(), template, operation)
+                answer = await admin.call(method.upper(), target, body)
+                check(answer, f"round {number}: {method.upper()} {target} {body!r}")
+    assert manager.errors.page(1, 1) == ([], 0)
+
+
+async def test_no_request_finds_a_fault(manager, admin, holder):
+    await ask_everything(manager, admin, range(ROUNDS))
+
+
+@pytest.mark.soak
+async def test_no_request_of_many_finds_a_fault(manager, admin, holder):
+    await ask_everything(manager, admin, range(ROUNDS, 40 * ROUNDS))
