@@ -36,6 +36,7 @@ from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.commits import Commits
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.files import SessionFiles
+from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.service import SessionService
 from bai_jupyter.manager.sessions.templates import Templates
 from bai_jupyter.manager.sessions.views import Views
@@ -95,6 +96,7 @@ class Services:
     people: PeopleService
     graphql: Executor
     sessions: SessionService
+    idle: IdleWatch
     commits: Commits
     templates: Templates
     tasks: BackgroundTasks

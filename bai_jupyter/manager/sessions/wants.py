@@ -28,6 +28,7 @@ def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens) -> 
         bootstrap=vault.open(session.bootstrap_encrypted) if session.bootstrap_encrypted else None,
         command=session.command,
         restarts=session.restarts,
+        resizes=session.resizes,
         doors=list(session.doors),
         access_token=tokens.issue(session),
     )
