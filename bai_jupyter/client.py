@@ -374,6 +374,14 @@ class ManagerClient:
     async def rename(self, session: str, name: str) -> None:
         await self.request("POST", f"{_session(session)}/rename", query={"name": name})
 
+    async def resize(self, session: str, resources: Mapping[str, str]) -> Json:
+        """Other amounts of ``cpu`` and ``mem`` for a running session. Its view, once it has them."""
+        return await self.request("POST", f"{_session(session)}/resize", {"resources": dict(resources)})
+
+    async def extend(self, session: str) -> Json:
+        """Keep a session for a while that would be stopped for being idle. Its ``idleChecks``."""
+        return (await self.request("POST", f"{_session(session)}/extend"))["idleChecks"]
+
     async def logs(self, session: str) -> str:
         return (await self.request("GET", f"{_session(session)}/logs"))["result"]["logs"]
 

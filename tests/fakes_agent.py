@@ -64,6 +64,7 @@ class FakeAgent:
         self.keep_ending = False  # does not report TERMINATED when asked to end
         self.kernels: dict[str, KernelReport] = {}
         self.wants: dict[str, KernelWant] = {}
+        self.sizes: dict[str, ResourceSlots] = {}  # what each kernel has
         self.forgotten: list[str] = []
         self.calls: list[Call] = []
         self.refused: Reason | None = None
@@ -76,6 +77,9 @@ class FakeAgent:
         }
         self.call_errors: dict[str, Reason] = {}
         self.held: Volumes | None = None
+        self.figures: dict[str, float] = {"cpu_used_s": 1.0}  # of every kernel
+        self.resize_refused: Reason | None = None
+        self.keep_size = False  # does not deal with changes of slots
         self._streams = Streams(endpoint)
         self.linked = asyncio.Event()
         self.facts = {
@@ -196,7 +200,7 @@ class FakeAgent:
     async def _beat(self, pause_s: float) -> None:
         while self.linked.is_set():
             with suppress(WebSocketClosedError):
-                await self.send(Heartbeat({kernel_id: {"cpu_used_s": 1.0} for kernel_id in self.kernels}))
+                await self.send(Heartbeat(dict.fromkeys(self.kernels, self.figures)))
             await asyncio.sleep(pause_s)
 
     # What the manager says
@@ -230,6 +234,7 @@ class FakeAgent:
             return
         if self.hold_at is None and want.target is Target.RUNNING:
             return
+        self.sizes.setdefault(want.kernel_id, want.slots)
         if known is None:
             self.kernels[want.kernel_id] = KernelReport(
                 want.kernel_id, want.session_id, KernelStatus.PREPARING, revision=0
@@ -250,6 +255,14 @@ class FakeAgent:
                 await self.report(want.kernel_id, step)
         if self.kernels[want.kernel_id].status is KernelStatus.RUNNING:
             await self._run_processes(want)
+            if want.resizes != self.kernels[want.kernel_id].resizes and not self.keep_size:
+                await self._resize(want)
+
+    async def _resize(self, want: KernelWant) -> None:
+        refused, before = self.resize_refused, self.sizes.get(want.kernel_id)
+        has = want.slots if refused is None or before is None else before
+        self.sizes[want.kernel_id] = has
+        await self.report(want.kernel_id, KernelStatus.RUNNING, resizes=want.resizes, slots=has, refused=refused)
 
     async def _run_processes(self, want: KernelWant) -> None:
         reports = [
@@ -274,6 +287,8 @@ class FakeAgent:
         elif error is None and call.method in ("inspect_image", "commit"):
             image = replace(IMAGE, name=call.params["name"])
             await self.send(Reply(call.call_id, to_json(image), None))
+        elif error is None and call.method == "figures":
+            await self.send(Reply(call.call_id, dict(self.figures), None))
         else:
             result = None if error else self.call_results[call.method]
             await self.send(Reply(call.call_id, result, error))

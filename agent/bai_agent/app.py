@@ -296,7 +296,7 @@ class AgentApp(Application):
             on_wanted=reconciler.wanted,
             on_forget=lambda forget: reconciler.forget(forget.kernel_ids),
             answer=service.answer,
-            stats=reconciler.stats,
+            stats=service.figures,
         )
         stack.push_async_callback(held.close)
         stack.push_async_callback(jupyter.close)

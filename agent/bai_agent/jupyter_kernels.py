@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pathlib import Path
 from bai_agent import folders
 from bai_agent.first_word import first_word
 from bai_agent.keeper import Keeper, RelayFailedError
+from bai_agent.listener import Listener
 from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import Process, Runtime, RuntimeFault, describe_exit
@@ -76,6 +78,7 @@ class Launch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended_by: Reason | None = None
         self.keeper = Keeper(place.ours)
+        self.listener = Listener(place.ours)
         self._key = ""
         self.process: Process | None = None
         self.report = report
@@ -84,6 +87,7 @@ class Launch:
 
     def start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
         self._key = want.key
+        self.listener.active_at = time.time()
         self._run(self._start(ref, want, spec, image))
 
     async def _start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
@@ -233,6 +237,11 @@ class Launch:
         if self._place.ours.exists() and not await self.keeper.adopt():
             with contextlib.suppress(RelayFailedError):
                 await self.keeper.start({"limit_bytes": TAPE_LIMIT_BYTES, "descriptors": {}})
+
+    @property
+    def is_busy(self) -> bool:
+        """As of its listener's last look."""
+        return self.report.status is not JupyterKernelStatus.DEAD and self.listener.is_busy
 
     async def interrupt(self) -> None:
         if self.process is not None:
@@ -414,6 +423,14 @@ class JupyterKernels:
 
     def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]:
         return [launch.report for (owner, _), launch in self._launches.items() if owner == kernel_id]
+
+    async def activity(self, kernel_id: KernelId) -> tuple[bool, float | None]:
+        """Whether one of them runs something now, and when one did last (seconds since the epoch; None: never)."""
+        mine = [launch for (owner, _), launch in self._launches.items() if owner == kernel_id]
+        for launch in mine:
+            await asyncio.to_thread(launch.listener.look)
+        moments = [launch.listener.active_at for launch in mine if launch.listener.active_at is not None]
+        return any(launch.is_busy for launch in mine), max(moments, default=None)
 
     async def interrupt(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId) -> None:
         """Raises ``KeyError`` if there is no such Jupyter kernel here."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bai_agent import folders
-from bai_agent.allocation import NoRoom, allocate
+from bai_agent.allocation import Allocation, NoRoom, allocate
 from bai_agent.devices.base import OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
@@ -37,6 +37,7 @@ from bai_agent.runtimes.base import (
     Memory,
     Runtime,
     RuntimeFault,
+    Size,
     describe_exit,
 )
 from bai_agent.state import KernelState, StateFolder
@@ -51,7 +52,7 @@ from bai_jupyter.common.messages import (
     Wanted,
 )
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import format_size
+from bai_jupyter.common.slots import ResourceSlots, format_size
 from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ log = logging.getLogger(__name__)
 FINAL = frozenset({KernelStatus.TERMINATED, KernelStatus.ERROR})
 _STARTING = frozenset({KernelStatus.PREPARING, KernelStatus.PULLING, KernelStatus.CREATING})
 _WANTED = _STARTING | {KernelStatus.RUNNING}
+_POOLED = ("cpu", "mem")  # slots whose amount can be changed while a container runs
 _BACKOFF_S = (0.2, 30.0)
 _SWEEP_S = 30.0
 _OOM_EXPLAINS_S = 5.0  # a container that ends this soon after an out-of-memory event ended of it
@@ -87,6 +89,8 @@ class JupyterKernelsLike(Protocol):
     async def adopt(self, kernel_id: KernelId, ref: str, image: str = ...) -> None: ...
 
     def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]: ...
+
+    async def activity(self, kernel_id: KernelId) -> tuple[bool, float | None]: ...
 
     async def interrupt(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId) -> None: ...
 
@@ -231,6 +235,18 @@ class Reconciler:
                 figures[str(kernel_id)] = await asyncio.wait_for(self._runtime.stats(ref), _STATS_TIMEOUT_S)
         return {kernel_id: figure for kernel_id, figure in figures.items() if figure}
 
+    def running(self) -> list[KernelId]:
+        return [key for key, state in self._states.items() if state.report.status is KernelStatus.RUNNING]
+
+    def runs_program(self, kernel_id: KernelId) -> bool:
+        """A batch session's command, or a bootstrap script, runs."""
+        state = self._states.get(kernel_id)
+        if state is None:
+            return False
+        return (COMMAND in state.programs and state.command_code is None) or (
+            BOOTSTRAP in state.programs and not state.bootstrapped
+        )
+
     async def logs(self, kernel_id: KernelId, tail: int) -> str:
         """The container's output, and what processes inside printed. Raises ``KeyError``."""
         ref = self._states[kernel_id].report.runtime_ref
@@ -367,6 +383,8 @@ class Reconciler:
             case Step.START:
                 await self._start(kernel_id, ref if container is not None else None)
             case Step.RUN:
+                assert container is not None
+                await self._fit(kernel_id, container.size)
                 await self._see_to(kernel_id)
             case Step.RESTART:
                 await self._restart(kernel_id)
@@ -432,7 +450,7 @@ class Reconciler:
             return held
         others = [_amounts(devices) for owner, devices in self._all_held() if owner != kernel_id]
         chosen = allocate(want.slots, self._inventory.devices, others)
-        devices = {slot: {name: format(amount, "f") for name, amount in of.items()} for slot, of in chosen.items()}
+        devices = _written(chosen)
         self._tell(kernel_id, devices=devices, reason=Reason.of("preparing", agent=self._site.agent))
         return devices
 
@@ -490,6 +508,59 @@ class Reconciler:
         self._tell(kernel_id)
         if want.command is not None:
             await self._see_to_command(kernel_id, ref, want.command)
+
+    async def _fit(self, kernel_id: KernelId, has: Size | None) -> None:
+        """Give the container the CPU and memory that are wanted since they were changed, or say why it keeps its own.
+
+        Killed in between, the next agent begins this again. What was refused is not tried again.
+        """
+        state = self._states[kernel_id]
+        want, report = state.want, state.report
+        if want.resizes == 0 or (report.resizes == want.resizes and (report.refused or report.slots == want.slots)):
+            return
+        before, refused = report.devices, None
+        try:
+            has = await self._resize(kernel_id, has)
+        except (RuntimeFault, NoRoom) as error:
+            self._tell(kernel_id, devices=before)
+            refused = self._why_not_resized(error)
+        amounts = {"cpu": has.cpu, "mem": Decimal(has.mem_bytes)} if has else _pooled(_amounts(before))
+        slots = ResourceSlots({**want.slots, **amounts})
+        log.info("kernel %s: %s", kernel_id, refused.text if refused else f"has {slots.describe()} now")
+        self._tell(kernel_id, resizes=want.resizes, slots=slots, refused=refused)
+
+    async def _resize(self, kernel_id: KernelId, has: Size | None) -> Size:
+        """The size that it has then. Its devices are held before it may use them."""
+        state = self._states[kernel_id]
+        want, ref = state.want, state.report.runtime_ref
+        if has is None or ref is None:
+            raise RuntimeFault(Reason.of("resize-runtime", agent=self._site.agent))
+        devices = self._hold_pooled(kernel_id, want)
+        size = Size(want.slots["cpu"], int(want.slots["mem"]), self._inventory.options(_amounts(devices)).cpus)
+        if size != has:
+            used = int((await self._runtime.stats(ref)).get("mem_used_bytes", 0))
+            if size.mem_bytes < min(used, has.mem_bytes):
+                asked = format_size(size.mem_bytes)
+                raise RuntimeFault(Reason.of("resize-in-use", used=format_size(used), asked=asked))
+            await self._runtime.resize(ref, size)
+        return size
+
+    def _hold_pooled(self, kernel_id: KernelId, want: KernelWant) -> dict[str, dict[str, str]]:
+        """Hold CPU and memory anew; other devices stay. No await between reading what is held and writing."""
+        kept = {slot: of for slot, of in self._states[kernel_id].report.devices.items() if slot not in _POOLED}
+        others = [_amounts(devices) for owner, devices in self._all_held() if owner != kernel_id]
+        asked = ResourceSlots({slot: want.slots[slot] for slot in _POOLED})
+        chosen = allocate(asked, self._inventory.devices, [*others, _amounts(kept)])
+        devices = {**kept, **_written(chosen)}
+        self._tell(kernel_id, devices=devices)
+        return devices
+
+    def _why_not_resized(self, error: RuntimeFault | NoRoom) -> Reason:
+        if isinstance(error, NoRoom):
+            return Reason.of("resize-failed", agent=self._site.agent, cause=str(error))
+        if error.reason.code == "engine-down":
+            raise error  # it may come back
+        return error.reason
 
     async def _has_doors(self, kernel_id: KernelId) -> bool:
         """See to the doors that the session asked for. One that asked for a door that is not here ends."""
@@ -804,6 +875,14 @@ def _recovered_revision() -> int:
 
 def _amounts(devices: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Decimal]]:
     return {slot: {name: Decimal(amount) for name, amount in of.items()} for slot, of in devices.items()}
+
+
+def _written(chosen: Allocation) -> dict[str, dict[str, str]]:
+    return {slot: {name: format(amount, "f") for name, amount in of.items()} for slot, of in chosen.items()}
+
+
+def _pooled(held: Allocation) -> dict[str, Decimal]:
+    return {slot: sum(held.get(slot, {}).values(), Decimal(0)) for slot in _POOLED}
 
 
 def _delay(failures: int) -> float:

@@ -1,6 +1,7 @@
 """What the manager may ask of an agent once: interrupt, logs, a stream, something about an image, work on folders."""
 
 import asyncio
+import time
 from typing import Any
 
 from bai_agent.attachments import Attachments
@@ -46,9 +47,11 @@ class AgentService:
         self._runtime, self._reconciler = runtime, reconciler
         self._jupyter, self._streams, self._volumes = jupyter, streams, volumes
         self._attachments, self._terminals = attachments, terminals
+        self._ran_at: dict[KernelId, float] = {}  # when a job in a terminal, or a program, was last seen to run
         self._methods = {
             "interrupt": self._interrupt,
             "logs": self._logs,
+            "figures": self._figures,
             "open_stream": self._open_stream,
             "inspect_image": self._inspect_image,
             "commit": self._commit,
@@ -75,6 +78,27 @@ class AgentService:
     async def _logs(self, params: dict[str, Any]) -> dict[str, Any]:
         tail = max(1, min(_MAX_TAIL, int(params.get("tail", 1000))))
         return {"logs": await self._reconciler.logs(KernelId(params["kernel_id"]), tail)}
+
+    async def figures(self) -> dict[str, dict[str, float]]:
+        """Of all kernels that run, for ``Heartbeat``."""
+        used, running = await self._reconciler.stats(), self._reconciler.running()
+        self._ran_at = {key: at for key, at in self._ran_at.items() if key in running}
+        return {str(key): {**used.get(key, {}), **await self._activity(key)} for key in running}
+
+    async def _figures(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What it does right now; what it uses comes with every heartbeat."""
+        self._ref_of(KernelId(params["kernel_id"]))
+        return await self._activity(KernelId(params["kernel_id"]))
+
+    async def _activity(self, kernel_id: KernelId) -> dict[str, float]:
+        """``executing`` and ``executed_ago_s`` as in ``Heartbeat``."""
+        busy, active_at = await self._jupyter.activity(kernel_id)
+        now = time.time()
+        if self._terminals.has_job(kernel_id) or self._reconciler.runs_program(kernel_id):
+            busy, self._ran_at[kernel_id] = True, now
+        moments = [at for at in (active_at, self._ran_at.get(kernel_id)) if at is not None]
+        ago = {"executed_ago_s": max(0.0, now - max(moments))} if moments else {}
+        return {"executing": float(busy), **ago}
 
     async def _open_stream(self, params: dict[str, Any]) -> dict[str, Any]:
         await self._streams.open(params["stream_id"], params["ticket"], await self._end(params))

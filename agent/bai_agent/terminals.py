@@ -11,6 +11,7 @@ from contextlib import aclosing, suppress
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from bai_agent.attachments import Attachments
+from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import INSIDE_HOME, UNKNOWN_EXIT, Attached, RuntimeFault, TerminalSize
 from bai_jupyter.common import stdio
 from bai_jupyter.common.ids import KernelId
@@ -39,6 +40,11 @@ class Terminal:
         self._attached: Attached | None = None
         self._restarts = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def has_job(self) -> bool:
+        """Something runs in it, in the foreground or not."""
+        return not self.is_over and self._attached is not None and pids.has_children(self._attached.process.host_pid)
 
     @property
     def is_over(self) -> bool:
@@ -179,6 +185,10 @@ class Terminals:
             else:
                 await terminal.take(*stdio.unpack(stdio.pack_size(*size)))
             return TerminalEnd(terminal)
+
+    def has_job(self, kernel_id: KernelId) -> bool:
+        terminal = self._terminals.get(kernel_id)
+        return terminal is not None and terminal.has_job
 
     async def close(self) -> None:
         for terminal in self._terminals.values():

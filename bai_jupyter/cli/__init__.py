@@ -20,7 +20,8 @@ _EXAMPLES = {
     "up": "bai up\nbai up --root ~/notebooks --port 8899",
     "down": "bai down\nbai down --data /srv/lab/.bai",
     "doctor": "bai doctor\nbai doctor --json",
-    "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
+    "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5\n"
+    "bai session resize demo --mem 8g",
     "session exec": "bai session exec demo -- nvidia-smi\nbai session exec -t demo -- python",
     "session attach": "bai session attach demo",
     "dotfile": "bai dotfile put ~/.vimrc\nbai dotfile put rc .config/tool/rc --mode 600",
@@ -144,6 +145,12 @@ def _add_session(command: Any, session: Any) -> None:
     listing.add_argument("--everyone", action="store_true", help="of all users (superadmins)")
     for name, help_text in (("info", "Everything about a session"), ("logs", "What its container printed")):
         command(session, name, f"session:{name}", help_text).add_argument("session", help="name or id")
+    resize = command(session, "resize", "session:resize", "Give a running session more or less CPU and memory")
+    resize.add_argument("session", help="name or id")
+    resize.add_argument("--cpu", help="cores, such as 2")
+    resize.add_argument("--mem", help="memory, such as 4g")
+    extend = command(session, "extend", "session:extend", "Keep a session that would be stopped for being idle")
+    extend.add_argument("session", help="name or id")
     remove = command(session, "rm", "session:rm", "End sessions")
     remove.add_argument("sessions", nargs="+", metavar="session", help="name or id")
     remove.add_argument("--force", action="store_true", help="kill at once")
@@ -329,6 +336,13 @@ def _add_policies(command: Any, policy: Any) -> None:
         parser.add_argument("--sessions", type=int, help="sessions at once")
         parser.add_argument("--lifetime", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument("--idle", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
+        parser.add_argument(
+            "--low-use",
+            action="append",
+            metavar="METRIC=PERCENT",
+            help="stop sessions in which nothing runs and use stays below this, such as cuda_util=5; none: do not",
+        )
+        parser.add_argument("--low-use-for", type=parse_span, metavar="TIME", help="for so long (1h)")
         parser.add_argument("--others", choices=("none", "any"), help="how much of slots that are not named")
     command(policy, "rm", "people:policy_rm", "Remove a policy that binds nobody").add_argument("name")
     bind = command(policy, "bind", "people:policy_bind", "Put a policy on users, keypairs, projects or domains")

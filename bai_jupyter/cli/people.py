@@ -19,6 +19,8 @@ from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal
 from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 
+_LOW_USE_FOR_S = 3600
+
 # Lists
 
 
@@ -298,6 +300,7 @@ def policy_put(options: argparse.Namespace, terminal: Terminal) -> int:
             max_concurrent_sessions=options.sessions,
             max_session_lifetime=_seconds(options.lifetime),
             idle_timeout=_seconds(options.idle),
+            utilization=_utilization(options.low_use, options.low_use_for),
             default_for_unspecified=options.others and {"none": "LIMITED", "any": "UNLIMITED"}[options.others],
         )
         kind = "CreateKeyPairResourcePolicyInput!" if options.is_new else "ModifyKeyPairResourcePolicyInput!"
@@ -305,6 +308,23 @@ def policy_put(options: argparse.Namespace, terminal: Terminal) -> int:
         await _change(client, field, name=("String!", options.name), props=(kind, props))
 
     return _run(put, terminal, options.name, "made" if options.is_new else "changed")
+
+
+def _utilization(low_use: Sequence[str] | None, window_s: float | None) -> str | None:
+    """``--low-use`` as the manager takes it; None if it was not given."""
+    if not low_use:
+        return None
+    if low_use == ["none"]:
+        return "{}"
+    thresholds = {}
+    for text in low_use:
+        metric, _, percent = text.partition("=")
+        try:
+            thresholds[metric] = float(percent)
+        except ValueError:
+            raise CommandFailed(f"--low-use {text}: give METRIC=PERCENT, such as cuda_util=5.", Exit.USAGE) from None
+    window = _LOW_USE_FOR_S if window_s is None else int(window_s)
+    return json.dumps({"time-window": window, "resource-thresholds": thresholds})
 
 
 def policy_rm(options: argparse.Namespace, terminal: Terminal) -> int:

@@ -1,4 +1,4 @@
-"""``bai session``: start, list, info, logs, rm."""
+"""``bai session``: start, list, info, logs, resize, extend, rm."""
 
 import argparse
 import asyncio
@@ -36,6 +36,12 @@ _WORDS: Mapping[str, str] = {
     SessionStatus.TERMINATED: "Ended",
     SessionStatus.CANCELLED: "Cancelled",
     SessionStatus.ERROR: "Failed",
+}
+
+_CHECKS: Mapping[str, str] = {
+    "network_timeout": "it is idle",
+    "utilization": "its use is low",
+    "session_lifetime": "its time is over",
 }
 
 
@@ -222,6 +228,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ("Agent", view.get("agent")),
         ("Runtime", ", ".join(part for part in (view.get("runtime"), isolation) if part)),
         ("Age", span((view.get("age") or 0) / 1000)),
+        *(("Stops if", _stop(name, check)) for name, check in (view.get("idleChecks") or {}).items()),
         ("Created", view.get("creationTime")),
         ("Ended", view.get("terminationTime")),
         *(("Folder", mount) for mount in mounts),
@@ -239,6 +246,42 @@ def logs(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         terminal.say(f"The container of {options.session} printed nothing.")
     return Exit.DONE
+
+
+# Change
+
+
+def resize(options: argparse.Namespace, terminal: Terminal) -> int:
+    slots = {name: amount for name, amount in (("cpu", options.cpu), ("mem", options.mem)) if amount}
+    if not slots:
+        raise CommandFailed("Give --cpu, --mem or both.", Exit.USAGE)
+    _check_slots(slots)
+    view = with_manager(lambda client: client.resize(options.session, slots))
+    if terminal.as_json:
+        terminal.document(view)
+    else:
+        terminal.line(f"{view['name']} has {resources(view.get('slots'))} now. What runs in it goes on.")
+    return Exit.DONE
+
+
+def extend(options: argparse.Namespace, terminal: Terminal) -> int:
+    checks = with_manager(lambda client: client.extend(options.session))
+    if terminal.as_json:
+        terminal.document({"idleChecks": checks})
+        return Exit.DONE
+    terminal.line(f"{options.session} is kept.")
+    for name, check in checks.items():
+        terminal.line(_stop(name, check))
+    return Exit.DONE
+
+
+def _stop(name: str, check: Json) -> str:
+    """When a check would stop the session."""
+    extra, what = check["extra"], _CHECKS.get(name, name)
+    if extra.get("running"):
+        return f"{what}: not while something runs in it"
+    left = f", may be kept {plural(extra['extensions_left'], 'time')} more" if "extensions_left" in extra else ""
+    return f"{what}: in {span(check['remaining'])} ({span(extra['limit'])} of {extra['policy']}{left})"
 
 
 # End

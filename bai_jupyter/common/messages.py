@@ -138,6 +138,7 @@ class KernelWant:
     bootstrap: str | None = field(default=None, repr=False)  # a shell script to run before anything else
     command: str | None = field(default=None, repr=False)  # of a batch session, which ends with it
     restarts: int = 0  # more than the container has had means: stop all in it and start it again
+    resizes: int = 0  # more than were dealt with means: ``slots`` has changed; make the container so
     access_token: str | None = field(default=None, repr=False)  # the session's own way to the manager; a secret
     doors: list[str] = field(default_factory=list)  # sockets that an admin of the agent lets lead somewhere
     files: list[FileWant] = field(default_factory=list)  # this and the next only until the container runs
@@ -197,6 +198,7 @@ class Call:
     ========================  ===========================================================  ======================
     ``interrupt``             kernel_id, jupyter_kernel_id                                 ``{}``
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
+    ``figures``               kernel_id                                                    as in ``Heartbeat``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON
     ``commit``                kernel_id, name                                              ImageFacts as JSON
@@ -261,6 +263,9 @@ class KernelReport:
     reason: Reason | None = None
     jupyter_kernels: list[JupyterKernelReport] = field(default_factory=list)
     restarts: int = 0  # how many of the restarts that were wanted this container has had
+    resizes: int = 0  # how many of the changes of its slots were dealt with
+    slots: ResourceSlots | None = None  # what it has, once there was such a change
+    refused: Reason | None = None  # why the last of them was not done
     log: str | None = field(default=None, repr=False)  # the last that was printed, once the container is gone
 
 
@@ -288,7 +293,8 @@ class ImagesFound:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """``stats``: ``{kernel_id: {"cpu_used_s": …, "mem_used_bytes": …, "mem_limit_bytes": …}}``."""
+    """``stats``: ``{kernel_id: {"cpu_used_s": …, "mem_used_bytes": …, "mem_limit_bytes": …, "executing": 0 or 1,
+    "executed_ago_s": …}}``; of accelerators per cent by Backend.AI's names, such as ``cuda_util`` and ``cuda_mem``."""
 
     stats: dict[str, dict[str, float]]
 

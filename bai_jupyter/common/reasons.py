@@ -42,7 +42,16 @@ _PROGRESS = {
     "session-restarting": "Restarting the container. Files and packages stay; what runs in it is started again.",
 }
 
-# Refused: nothing was created.
+# Running, and about to be stopped.
+_SOON = {
+    "idle-soon": "Idle since {since}; stops at {stop} unless it is used or kept: {limit} is the longest that your "
+    "{level} {name} may leave a session idle.",
+    "low-use-soon": "{use} since {since}; stops at {stop} unless it is used more or kept: {limit} is the longest that "
+    "your {level} {name} may leave it so.",
+    "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
+}
+
+# Refused: nothing was created, and what there was is as it was.
 _REFUSED = {
     "too-big": "Asked for {asked}; the largest agent in group {group} has {max}. Ask for at most {max}.",
     "over-quota": "Your {level} {name} allows {limit} {slot}; {used} in use, asked for {asked}: {excess} too much. "
@@ -90,6 +99,16 @@ _REFUSED = {
     "manager-away": "The Backend.AI manager at {url} does not answer. Running kernels go on.",
     "version-skew": "{part} speaks protocol {theirs}, the manager {ours}. Update {older}.",
     "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
+    "nothing-to-extend": "Nothing stops this session for being idle.",
+    "extensions-used": "It was kept {limit} times already without being used, which is as often as is allowed. "
+    "Run something in it, and that counts anew.",
+    "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
+    "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
+    "resize-in-use": "The session uses {used} of memory now, so it cannot be made smaller than that; asked for "
+    "{asked}. Free some, or restart its kernels, and try again.",
+    "resize-no-room": "{agent} has {free} of its {total} {slot} free; asked for {asked}, {more} more than the session "
+    "has. Ask for less, or start it again elsewhere.",
+    "resize-failed": "{agent} could not change the session: {cause}. It has what it had.",
     "not-running": "Session {name} is {status}; this needs a running one.",
     "app-unknown": "The session has no app {app}. It has: {names}.",
     "file-unknown": "There is no file {path} in the session that its user can read.",
@@ -151,6 +170,12 @@ _STOPPED = {
     "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
     "Start again as it was.",
     "commit-failed": "{agent} could not make the image: {cause}.",
+    "idle-timeout": "Stopped after {limit} without activity, the longest that your {level} {name} may leave a session "
+    "idle (last: {what} at {time}). Start again as it was.",
+    "idle-utilization": "Stopped: {use} for {limit}, the longest that your {level} {name} may leave it so. "
+    "Start again as it was.",
+    "idle-session-lifetime": "Ended after {limit}, the longest that a session of your {level} {name} may live. "
+    "Start again as it was.",
     "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
     "user-requested": "Ended by {who}.",
     "force-ended": "Ended by {who} without waiting for {agent}.",
@@ -165,7 +190,7 @@ _STOPPED = {
     "other": "{text}",
 }
 
-SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_REFUSED, **_FILES, **_FAILED, **_STOPPED}
+SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_SOON, **_REFUSED, **_FILES, **_FAILED, **_STOPPED}
 
 SLUGS: Mapping[str, str] = {
     "no-room": "no-available-instances",

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,6 +27,7 @@ from bai_jupyter.manager.agents.link import LinkHandler
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.agents.service import AgentService
 from bai_jupyter.manager.agents.streams import AgentSocket, Streams
+from bai_jupyter.manager.agents.traffic import Traffic
 from bai_jupyter.manager.api import agents as agents_api
 from bai_jupyter.manager.api import (
     app_proxy,
@@ -73,6 +74,7 @@ from bai_jupyter.manager.sessions.callbacks import Callbacks
 from bai_jupyter.manager.sessions.commits import Commits
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.files import SessionFiles
+from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.intake import Intake
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.scheduling import Conditions
@@ -121,6 +123,13 @@ class ManagerApp(Application):
     sweep_s = Float(
         30.0, help="How often everything is looked at again, in seconds; events make it happen at once."
     ).tag(config=True)
+    idle_check_s = Float(
+        15.0, help="How often it is looked for sessions that are idle or have lived too long, in seconds."
+    ).tag(config=True)
+    extension_s = Float(3600.0, help="How long an idle session is kept whose owner asks for it, in seconds.").tag(
+        config=True
+    )
+    max_extensions = Integer(3, help="How often that may be asked for, one after the other.").tag(config=True)
     session_token_s = Float(
         600.0, help="How long a token lives that a session was granted; it gets the next after a third of that."
     ).tag(config=True)
@@ -173,7 +182,7 @@ class ManagerApp(Application):
     def _default_join_token(self) -> str:
         return os.environ.get("BAI_JOIN_TOKEN", "")
 
-    @validate("heartbeat_s", "sweep_s", "session_token_s")
+    @validate("heartbeat_s", "sweep_s", "session_token_s", "idle_check_s", "extension_s")
     def _check_positive(self, proposal: Any) -> float:
         if proposal["value"] <= 0:
             raise ValueError(f"{proposal['trait'].name} must be more than 0 seconds, not {proposal['value']}")
@@ -238,6 +247,8 @@ class ManagerApp(Application):
         intake = self._wire()
         await self.reconciler.start(intake)
         stack.push_async_callback(self.reconciler.stop)
+        await self.idle_watch.start()
+        stack.push_async_callback(self.idle_watch.stop)
         await self.services.folders.start()
         stack.push_async_callback(self.services.folders.stop)
         await self.tasks.open()
@@ -265,10 +276,22 @@ class ManagerApp(Application):
         self.tasks = BackgroundTasks(self.store, now)
         allowed = [ipaddress.ip_network(one) for one in self.callback_networks]
         self.callbacks = Callbacks(self.store, self.vault, allowed)
-        hub, self.streams = Hub(self.callbacks.nudge), Streams()
+        traffic = Traffic(now)
+        hub, self.streams = Hub(self.callbacks.nudge), Streams(traffic)
         conditions = Conditions(lambda agent_id: self.registry.link(agent_id) is not None, self.allow_unsafe_runtime)
         self.reconciler = Reconciler(
             self.store, self.registry, hub, conditions, now, self.sweep_s, self.session_token_s / 3
+        )
+        self.idle_watch = IdleWatch(
+            self.store,
+            self.registry,
+            traffic,
+            hub,
+            self.reconciler.nudge_session,
+            now,
+            every_s=self.idle_check_s,
+            extension=timedelta(seconds=self.extension_s),
+            max_extensions=self.max_extensions,
         )
         tokens = SessionTokens(self.store, self.vault, now, self.session_token_s)
         volumes = Volumes(self.store, self.registry, self.streams, self.home_volume)
@@ -281,7 +304,7 @@ class ManagerApp(Application):
         people = PeopleService(self.store, self.vault, auth, partial(nudge, None), now, self.home_volume)
         transfers = Transfers(self.store, volumes, self.vault, now)
         folders = VFolderService(self.store, volumes, now)
-        views = Views(self.registry, self.reconciler.waiting, now)
+        views = Views(self.registry, self.reconciler.waiting, self.idle_watch, now)
         self.services = Services(
             auth=auth,
             tokens=tokens,
@@ -293,6 +316,7 @@ class ManagerApp(Application):
             user_config=UserConfig(self.store, self.vault),
             graphql=Executor(Parts(self.store, people, self.registry, self.vault, views)),
             sessions=session_service,
+            idle=self.idle_watch,
             commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),
             templates=Templates(self.store, now),
             tasks=self.tasks,

@@ -69,6 +69,7 @@ class Cluster:
                 "credentials_file": self.credentials,
                 "home_volume": "local:home",
                 "heartbeat_s": 1,
+                "idle_check_s": 1,
             }
             return [sys.executable, "-m", "bai_jupyter.manager", *(f"--ManagerApp.{k}={v}" for k, v in options.items())]
         options = {

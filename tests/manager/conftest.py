@@ -269,7 +269,13 @@ class ManagerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        options = {"data_dir": self.data_dir, "port": self.port, "heartbeat_s": 0.5, "sweep_s": 0.5}
+        options = {
+            "data_dir": self.data_dir,
+            "port": self.port,
+            "heartbeat_s": 0.5,
+            "sweep_s": 0.5,
+            "idle_check_s": 0.5,
+        }
         command = [sys.executable, "-m", "bai_jupyter.manager"]
         command += [f"--ManagerApp.{name}={value}" for name, value in options.items()]
         self.process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this loop's callbacks

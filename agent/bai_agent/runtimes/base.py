@@ -16,6 +16,7 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -70,15 +71,25 @@ class Folders:
 
 
 @dataclass(frozen=True)
+class Size:
+    """How much CPU (cores) and memory a container may use; ``cpus`` are the cores it is pinned to, if it is."""
+
+    cpu: Decimal
+    mem_bytes: int
+    cpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class ContainerState:
     """``started_at`` is ``None`` for a container that was created and never started. ``exit_code`` and ``ended_at``
-    only if ended, and if anybody still knows."""
+    only if ended, and if anybody still knows; ``size`` only if this runtime sets limits."""
 
     running: bool
     exit_code: int | None
     oom: bool
     started_at: datetime | None
     ended_at: datetime | None = None
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +228,10 @@ class Runtime(Protocol):
 
     async def stop(self, ref: str) -> None:
         """End all its processes; they get ``SIGTERM`` and a few seconds first."""
+        ...
+
+    async def resize(self, ref: str, size: Size) -> None:
+        """Give a container that runs another size. What goes wrong leaves it as it was."""
         ...
 
     async def remove(self, ref: str) -> None: ...

@@ -23,6 +23,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -48,6 +49,7 @@ from bai_agent.runtimes.base import (
     Process,
     Progress,
     RuntimeFault,
+    Size,
     TerminalSize,
     base_environ,
     config_hash,
@@ -64,6 +66,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_NANO = 10**9
 _CALL_TIMEOUT_S = 60
 _THREADS = 8
 _COMMIT_TIMEOUT_S = 1800
@@ -370,7 +373,7 @@ class DockerRuntime:
             init=True,
             mem_limit=memory,
             memswap_limit=memory,
-            nano_cpus=int(want.slots["cpu"] * 10**9) or None,
+            nano_cpus=int(want.slots["cpu"] * _NANO) or None,
             cpuset_cpus=",".join(map(str, options.cpus)) or None,
             shm_size=want.shm_bytes or None,
             devices=[f"{host}:{inside}:{access}" for host, inside, access in options.nodes],
@@ -419,6 +422,7 @@ class DockerRuntime:
             oom=state["OOMKilled"],
             started_at=started_at,
             ended_at=_moment(state["FinishedAt"]) if ended else None,
+            size=_size_of(container["HostConfig"]),
         )
 
     def _inspect(self, ref: str) -> dict[str, Any] | None:
@@ -437,6 +441,20 @@ class DockerRuntime:
 
     async def stop(self, ref: str) -> None:
         await self._call("other", _unless_gone(lambda: self._api.stop(ref, timeout=_STOP_GRACE_S)))
+
+    async def resize(self, ref: str, size: Size) -> None:
+        await self._call("resize-failed", lambda: self._resize(ref, size))
+
+    def _resize(self, ref: str, size: Size) -> None:
+        """docker-py's own call knows no NanoCpus, which is how our containers are limited."""
+        wanted = {
+            "NanoCpus": int(size.cpu * _NANO),
+            "CpusetCpus": ",".join(map(str, size.cpus)),
+            "Memory": size.mem_bytes,
+            "MemorySwap": size.mem_bytes,
+        }
+        answer = self._api._post_json(self._api._url("/containers/{0}/update", ref), data=wanted)
+        self._api._raise_for_status(answer)
 
     async def remove(self, ref: str) -> None:
         await self._call("other", _unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
@@ -805,6 +823,15 @@ def _gpu_requests(uuids: Sequence[str]) -> list[DeviceRequest] | None:
 
 def _hostname(session_name: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", session_name.lower()).strip("-")[:63] or "session"
+
+
+def _size_of(host_config: Mapping[str, Any]) -> Size:
+    cpus = str(host_config.get("CpusetCpus") or "")
+    return Size(
+        cpu=Decimal(host_config.get("NanoCpus") or 0) / _NANO,
+        mem_bytes=int(host_config.get("Memory") or 0),
+        cpus=tuple(int(core) for core in cpus.split(",") if core),
+    )
 
 
 def _moment(text: str) -> datetime | None:

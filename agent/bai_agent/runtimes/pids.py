@@ -51,6 +51,13 @@ def is_alive(pid: int, started: int) -> bool:
         os.close(pidfd)
 
 
+def has_children(pid: int) -> bool:
+    """False also if it is gone, or this host does not tell."""
+    with suppress(OSError):
+        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text().strip())
+    return False
+
+
 def with_argument(argument: str) -> list[int]:
     """Pids whose command line holds this exact argument. Unguessable paths make it safe."""
     found = []

@@ -45,6 +45,7 @@ from bai_agent.runtimes.base import (
     Process,
     Progress,
     RuntimeFault,
+    Size,
     TerminalSize,
     base_environ,
     config_hash,
@@ -209,6 +210,9 @@ class ProcessRuntime:
                 )
             )
         return found
+
+    async def resize(self, ref: str, size: Size) -> None:  # noqa: ARG002
+        raise RuntimeFault(Reason.of("resize-runtime", agent=self._agent))
 
     async def logs(self, ref: str, tail: int) -> str:  # noqa: ARG002 - the idle process prints nothing
         return ""

@@ -69,6 +69,10 @@ class Registry:
     def stats(self, agent_id: AgentId, kernel_id: KernelId) -> Mapping[str, float] | None:
         return self._stats.get(agent_id, {}).get(kernel_id)
 
+    def kernel_ids(self) -> set[KernelId]:
+        """All that agents have told figures of."""
+        return {kernel_id for figures in self._stats.values() for kernel_id in figures}
+
     def mem_used_bytes(self, agent_id: AgentId) -> float:
         """Memory that the agent's kernels use, as last measured."""
         return sum((figures.get("mem_used_bytes", 0.0) for figures in self._stats.get(agent_id, {}).values()), 0.0)

@@ -18,6 +18,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.manager.agents.link import AgentLink
+from bai_jupyter.manager.agents.traffic import StreamUse, Traffic
 from bai_jupyter.manager.auth.vault import new_token
 
 TICKET_S = 30.0
@@ -115,6 +116,8 @@ class CallerSocket(SplicedSocket):
 class AgentSocket(SplicedSocket):
     """``/agent/streams/{stream_id}?ticket=…``: the agent's side. The ticket is its only credential."""
 
+    use: StreamUse | None = None  # what is told of its frames, from when it was asked for
+
     def initialize(self, streams: "Streams") -> None:
         self._streams = streams
 
@@ -132,6 +135,25 @@ class AgentSocket(SplicedSocket):
             self.close(1000, "nobody waits for this stream any more")
         else:
             self._arrived.set_result(self)
+
+    async def take(self, frame: bytes) -> None:
+        await self.send(frame)
+
+    def send(self, frame: bytes) -> "asyncio.Future[None]":
+        """To the agent; awaited, it returns when there is room for the next."""
+        if self.use is not None:
+            self.use.went(frame)
+        return self.write_message(frame, binary=True)
+
+    async def on_message(self, message: str | bytes) -> None:
+        if self.use is not None:
+            self.use.came()
+        await super().on_message(message)
+
+    def on_close(self) -> None:
+        if self.use is not None:
+            self.use.ended()
+        super().on_close()
 
     def on_peer_closed(self, code: int | None) -> None:  # noqa: ARG002
         self.close(1000)
@@ -156,7 +178,7 @@ class ByteStream(Side):
 
     def write_message(self, frame: bytes, binary: bool = True) -> "asyncio.Future[None]":  # noqa: ARG002
         """Send a frame; awaited, it returns when there is room for the next. Raises ``WebSocketClosedError``."""
-        return self._agent.write_message(frame, binary=True)
+        return self._agent.send(frame)
 
     def close(self) -> None:
         """What was not read is dropped."""
@@ -215,7 +237,8 @@ async def _carry(stream: ByteStream, reader: asyncio.StreamReader, writer: async
 class Streams:
     """Streams that agents were asked for and have not dialled yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._expected: dict[str, tuple[str, asyncio.Future[AgentSocket]]] = {}
 
     async def open(self, link: AgentLink, kernel_id: KernelId | None, endpoint: dict[str, Any]) -> AgentSocket:
@@ -230,7 +253,7 @@ class Streams:
         try:
             async with asyncio.timeout(TICKET_S):
                 await link.call("open_stream", params, TICKET_S)
-                return await asyncio.shield(arrived)
+                socket = await asyncio.shield(arrived)
         except BaseException as error:
             _discard(arrived)
             if isinstance(error, TimeoutError):
@@ -238,6 +261,10 @@ class Streams:
             raise
         finally:
             self._expected.pop(stream_id, None)
+        socket.use = self._traffic.stream(kernel_id, endpoint["kind"])
+        if socket.is_closed:
+            socket.use.ended()
+        return socket
 
     def claim(self, stream_id: str, ticket: str) -> asyncio.Future[AgentSocket] | None:
         """Use the ticket up: None if it is wrong, used, or too old."""

@@ -37,6 +37,7 @@ from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.commits import Commits
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.files import SessionFiles
+from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.service import SessionService
 from bai_jupyter.manager.sessions.templates import Templates
 from bai_jupyter.manager.sessions.views import Views
@@ -97,6 +98,7 @@ class Services:
     user_config: UserConfig
     graphql: Executor
     sessions: SessionService
+    idle: IdleWatch
     commits: Commits
     templates: Templates
     tasks: BackgroundTasks

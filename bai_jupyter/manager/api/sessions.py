@@ -96,6 +96,23 @@ class RenameHandler(ApiHandler):
         return 204, None
 
 
+class ResizeHandler(ApiHandler):
+    @takes(resources=dict)
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Give a running session other amounts of CPU and memory; its processes go on."""
+        return 200, self.services.views.session(await self.services.sessions.resize(self.caller, ref, self.params))
+
+
+class ExtendHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Keep a session for a while that would be stopped for being idle."""
+        session = await self.services.sessions.get(self.caller, ref)
+        await self.services.idle.extend(session.id)
+        return 200, {"idleChecks": self.services.idle.view(session.id)}
+
+
 class CommitHandler(ApiHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -195,6 +212,8 @@ ROUTES = [
     (r"/(?:session|kernel)/_/logs", TaskLogHandler),
     (r"/(?:session|kernel)/([^/]+)", SessionHandler),
     (r"/(?:session|kernel)/([^/]+)/rename", RenameHandler),
+    (r"/(?:session|kernel)/([^/]+)/resize", ResizeHandler),
+    (r"/(?:session|kernel)/([^/]+)/extend", ExtendHandler),
     (r"/(?:session|kernel)/([^/]+)/logs", LogsHandler),
     (r"/(?:session|kernel)/([^/]+)/commit", CommitHandler),
     (r"/(?:session|kernel)/([^/]+)/status-history", StatusHistoryHandler),

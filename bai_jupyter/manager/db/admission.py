@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import BaiError
-from bai_jupyter.common.slots import ResourceSlots, SlotLimits
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots, SlotLimits, format_size
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import UserStatus
 
@@ -147,6 +148,18 @@ def _least(one: SlotLimits, other: SlotLimits) -> SlotLimits:
     )
 
 
+def over_quota(limit: PolicyLimit, slot: str, used: Decimal, asked: Decimal, excess: Decimal) -> Reason:
+    """Why ``asked`` is refused, or more of it than the limit leaves."""
+    figures = {"limit": limit.slots[slot], "used": used, "asked": asked, "excess": excess}
+    shown = {name: show_amount(slot, amount) for name, amount in figures.items()}
+    return Reason.of("over-quota", level=limit.level, name=limit.name, slot=slot, **shown)
+
+
+def show_amount(slot: str, amount: Decimal) -> str:
+    """Without the slot's name."""
+    return format_size(amount) if slot == "mem" else format(amount.normalize(), "f")
+
+
 def load_used(conn: Connection, scopes: Iterable[str]) -> dict[str, dict[str, int]]:
     """``{scope: {slot: thousandths}}``; a scope that never held anything is absent."""
     used: dict[str, dict[str, int]] = {}
@@ -177,19 +190,44 @@ def take(conn: Connection, session: sa.Row, agent_id: str) -> None:  # type: ign
 def give_back(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
     """Give back what the kernel holds of its owner's limits; nothing happens the second time."""
     if _set_held(conn, kernel_id, holds_slots=False):
-        _add_all(conn, [scope for _, scope in owner_of(session).scopes()], _needs(session), -1)
+        _add_all(conn, _owner_scopes(session), _held(conn, session, kernel_id), -1)
 
 
 def give_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
     """Give back what the kernel holds of its agent; nothing happens the second time."""
     if _set_held(conn, kernel_id, holds_agent=False):
-        _add_all(conn, [_agent_scope(conn, kernel_id)], _needs(session), -1)
+        _add_all(conn, [_agent_scope(conn, kernel_id)], _held(conn, session, kernel_id), -1)
 
 
 def take_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
     """Count a kernel as there again after all: its agent has it. It is no question of limits any more."""
     if _set_held(conn, kernel_id, holds_agent=True):
-        _add_all(conn, [_agent_scope(conn, kernel_id)], _needs(session), 1)
+        _add_all(conn, [_agent_scope(conn, kernel_id)], _held(conn, session, kernel_id), 1)
+
+
+def resize(conn: Connection, session: sa.Row, kernel_id: str, wanted: ResourceSlots) -> None:  # type: ignore[type-arg]
+    """Count ``wanted`` for a running kernel. What that is less than it has stays counted until it has given it up.
+
+    Raises ``Full``, to undo everything, if a limit would be passed.
+    """
+    held, more = _held(conn, session, kernel_id), to_quanta(wanted)
+    agent_id = conn.execute(sa.select(t.kernels.c.agent_id).where(t.kernels.c.id == kernel_id)).scalar_one()
+    caps = _caps(conn, session, agent_id)
+    for level, scope in scopes_of(session, agent_id):
+        for slot in sorted(more):
+            if more[slot] > held.get(slot, 0):
+                _take_one(conn, scope, slot, more[slot] - held.get(slot, 0), caps[level].get(slot))
+    _count_as(conn, kernel_id, {slot: max(more.get(slot, 0), held.get(slot, 0)) for slot in more.keys() | held.keys()})
+
+
+def settle(conn: Connection, session: sa.Row, kernel_id: str, has: ResourceSlots) -> None:  # type: ignore[type-arg]
+    """Count what a kernel has after a change of its slots. It is no question of limits: it has it."""
+    held, after = _held(conn, session, kernel_id), {**to_quanta(has), SESSIONS: 1}
+    kernel = conn.execute(sa.select(t.kernels).where(t.kernels.c.id == kernel_id)).one()
+    change = {slot: after.get(slot, 0) - held.get(slot, 0) for slot in after.keys() | held.keys()}
+    scopes = _owner_scopes(session) * kernel.holds_slots + [f"agent:{kernel.agent_id}"] * kernel.holds_agent
+    _add_all(conn, scopes, change, 1)
+    _count_as(conn, kernel_id, after)
 
 
 def recount(conn: Connection) -> list[str]:
@@ -209,21 +247,37 @@ def _expected(conn: Connection) -> dict[tuple[str, str], int]:
     expected: dict[tuple[str, str], int] = {}
     kernels = t.kernels.c
     rows = conn.execute(
-        sa.select(t.sessions, kernels.agent_id, kernels.holds_slots, kernels.holds_agent)
+        sa.select(
+            t.sessions, kernels.agent_id, kernels.holds_slots, kernels.holds_agent, kernels.slots.label("counted_slots")
+        )
         .select_from(t.kernels.join(t.sessions, t.sessions.c.id == kernels.session_id))
         .where(kernels.holds_slots.is_(True) | kernels.holds_agent.is_(True))
     )
     for row in rows:
-        held = [scope for _, scope in owner_of(row).scopes()] * row.holds_slots
+        held = _owner_scopes(row) * row.holds_slots
         held += [f"agent:{row.agent_id}"] * row.holds_agent
         for scope in held:
-            for slot, amount in _needs(row).items():
+            for slot, amount in _needs(row, row.counted_slots).items():
                 expected[scope, slot] = expected.get((scope, slot), 0) + amount
     return expected
 
 
-def _needs(session: sa.Row) -> dict[str, int]:  # type: ignore[type-arg]
-    return {**to_quanta(ResourceSlots.parse(session.slots)), SESSIONS: 1}
+def _needs(session: sa.Row, counted: Mapping[str, str] | None = None) -> dict[str, int]:  # type: ignore[type-arg]
+    """What is counted for a session; ``counted`` are slots that differ from what it asks for."""
+    return {**to_quanta(ResourceSlots.parse(session.slots if counted is None else counted)), SESSIONS: 1}
+
+
+def _held(conn: Connection, session: sa.Row, kernel_id: str) -> dict[str, int]:  # type: ignore[type-arg]
+    return _needs(session, conn.execute(sa.select(t.kernels.c.slots).where(t.kernels.c.id == kernel_id)).scalar_one())
+
+
+def _count_as(conn: Connection, kernel_id: str, quanta: Mapping[str, int]) -> None:
+    counted = from_quanta(quanta).to_json()
+    conn.execute(t.kernels.update().where(t.kernels.c.id == kernel_id).values(slots=counted))
+
+
+def _owner_scopes(session: Any) -> list[str]:
+    return [scope for _, scope in owner_of(session).scopes()]
 
 
 def _set_held(conn: Connection, kernel_id: str, **flag: bool) -> bool:

@@ -15,11 +15,16 @@ from bai_jupyter.manager.db.records import read_reason
 
 _FINAL = [status.value for status in FINAL]
 _PAGE = 500
+WARNING = "idle-warning"
+"""An event that changes no status: the session is about to be stopped."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A session came to ``status``. ``id`` grows with every change of any session."""
+    """A session came to ``status``, or it is in it and its owner was told something (``event`` is ``WARNING``).
+
+    ``id`` grows with every change of any session.
+    """
 
     id: int
     session_id: SessionId
@@ -29,6 +34,7 @@ class Change:
     kernel_id: str | None
     at: datetime
     status: SessionStatus
+    event: str
     reason: Reason | None
     exit_code: int | None
     result: SessionResult
@@ -98,6 +104,7 @@ _CHANGES = (
         t.status_history.c.id,
         t.status_history.c.at,
         t.status_history.c.status,
+        t.status_history.c.event,
         t.status_history.c.reason,
         t.sessions.c.id.label("session_id"),
         t.sessions.c.name,
@@ -127,6 +134,7 @@ def _change(row: sa.Row) -> Change:  # type: ignore[type-arg]
         kernel_id=row.kernel_id,
         at=row.at,
         status=SessionStatus(row.status),
+        event=row.event,
         reason=read_reason(row.reason),
         exit_code=row.exit_code if row.status in _FINAL else None,
         result=SessionResult(row.result),

@@ -3,18 +3,21 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from bai_jupyter.common.errors import QuotaExceeded
 from bai_jupyter.common.ids import AgentId, KernelId, SessionId, UserId, new_kernel_id
 from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL, KernelStatus, SessionStatus, Target
 from bai_jupyter.manager.db import admission, agents, groups, jupyter_kernels, sessions, settings
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Full, Owner, PolicyLimit
-from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord
+from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord, write_reason
 from bai_jupyter.manager.sessions import lifecycle
 from bai_jupyter.manager.sessions.lifecycle import Dependency, Event
 from bai_jupyter.manager.sessions.matching import could_run
@@ -185,6 +188,7 @@ def observe(
     else:
         admission.take_back_agent(conn, session, kernel.id)
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
+    changed.append(session.kernel_id == kernel.id and _observe_size(conn, session, kernel, report))
     transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
@@ -202,6 +206,57 @@ def observe(
         forget=gone,
         summary=f"{session.status} -> {transition.status} ({transition.event})" if transition else "",
     )
+
+
+def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> int | None:
+    """Ask for other amounts of a running session, within all limits. The change's number; None if it does not run.
+
+    Raises ``QuotaExceeded`` naming the limit, or that its agent has no room; then all is as it was.
+    """
+    row = conn.execute(sa.select(t.sessions).where(t.sessions.c.id == session_id)).one()
+    if row.status != SessionStatus.RUNNING or row.target != Target.RUNNING:
+        return None
+    wanted = ResourceSlots({**ResourceSlots.parse(row.slots), **changes})
+    try:
+        admission.resize(conn, row, row.kernel_id, wanted)
+    except Full as full:
+        raise QuotaExceeded(_no_room(conn, row, full, wanted)) from full
+    values = {"slots": wanted.to_json(), "resizes": row.resizes + 1}
+    conn.execute(t.sessions.update().where(t.sessions.c.id == session_id).values(**values))
+    return int(values["resizes"])
+
+
+def _no_room(conn: Connection, session: sa.Row, full: Full, wanted: ResourceSlots) -> Reason:  # type: ignore[type-arg]
+    """Why it cannot grow. ``full`` came before anything of that scope was taken, and what was is undone."""
+    slot, used = full.slot, admission.from_quanta(admission.load_used(conn, [full.scope])[full.scope])[full.slot]
+    more = wanted[slot] - ResourceSlots.parse(session.slots)[slot]
+    for limit in admission.load_limits(conn, admission.owner_of(session)):
+        if limit.scope == full.scope:
+            return admission.over_quota(limit, slot, used, more, used + more - limit.slots[slot])
+    scope = sa.literal("agent:") + t.agents.c.id
+    agent = conn.execute(sa.select(t.agents.c.name, t.agents.c.slots).where(scope == full.scope)).one()
+    total = ResourceSlots.parse(agent.slots)[slot]
+    figures = {"free": max(total - used, Decimal(0)), "total": total, "asked": wanted[slot], "more": more}
+    shown = {name: admission.show_amount(slot, amount) for name, amount in figures.items()}
+    return Reason.of("resize-no-room", agent=agent.name, slot=slot, **shown)
+
+
+def _observe_size(conn: Connection, session: sa.Row, kernel: sa.Row, report: KernelReport) -> bool:  # type: ignore[type-arg]
+    """Count what the container has after a change of its slots; what the agent refused is asked for no longer.
+
+    True if it is news.
+    """
+    if report.slots is None or report.resizes != session.resizes:
+        return False  # nothing was changed, or the last change has not come to the agent
+    counted = ResourceSlots.parse(kernel.slots or session.slots)
+    wanted = ResourceSlots.parse(session.slots)
+    if kernel.resizes == report.resizes and counted == report.slots == wanted:
+        return False
+    admission.settle(conn, session, kernel.id, report.slots)
+    conn.execute(t.sessions.update().where(t.sessions.c.id == session.id).values(slots=report.slots.to_json()))
+    values = {"resizes": report.resizes, "refused": write_reason(report.refused)}
+    conn.execute(t.kernels.update().where(t.kernels.c.id == kernel.id).values(**values))
+    return True
 
 
 def gone_kernels(conn: Connection, agent_id: AgentId, present: Collection[KernelId]) -> list[KernelReport]:

@@ -108,6 +108,7 @@ class PolicyRecord:
     max_containers_per_session: int | None = None
     max_session_lifetime_s: int | None = None
     idle_timeout_s: int | None = None
+    utilization: Mapping[str, Any] | None = None
     allowed_vfolder_hosts: Mapping[str, Any] | None = None
     max_vfolder_count: int | None = None
     max_quota_scope_bytes: int | None = None
@@ -212,6 +213,8 @@ class KernelRecord:
     status: str
     revision: int
     exit_code: int | None
+    resizes: int  # how many of its session's were dealt with
+    refused: Reason | None  # why the last of them was not done
     stats: Mapping[str, float] | None  # the last figures, once it is gone
 
 
@@ -247,6 +250,7 @@ class SessionRecord:
     doors: tuple[str, ...]
     result: SessionResult
     restarts: int
+    resizes: int
     priority: int
     attempts: int
     passed_by: int

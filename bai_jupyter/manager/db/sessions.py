@@ -22,6 +22,7 @@ from bai_jupyter.common.statuses import (
 )
 from bai_jupyter.manager.db import admission
 from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.db.history import WARNING
 from bai_jupyter.manager.db.jupyter_kernels import read_jupyter_kernel, restart_all
 from bai_jupyter.manager.db.records import (
     JupyterKernelRecord,
@@ -224,6 +225,13 @@ def ask_end(conn: Connection, session_id: SessionId, cancelled: Reason, ended: R
         conn.execute(t.sessions.update().where(t.sessions.c.id == session_id).values(target=Target.TERMINATED))
 
 
+def warn(conn: Connection, session_id: SessionId, reason: Reason, now: datetime) -> None:
+    """Put on record that its owner is told of what is coming. The session goes on as it was."""
+    row = _row(conn, session_id)
+    if row.status not in _FINAL:
+        _write_history(conn, session_id, SessionStatus(row.status), WARNING, write_reason(reason), now)
+
+
 def force_end(
     conn: Connection,
     session_id: SessionId,
@@ -346,7 +354,11 @@ def _closure(
 def status_history(conn: Connection, session_id: SessionId) -> list[tuple[SessionStatus, datetime]]:
     """Every status that it had and since when, oldest first."""
     history = t.status_history
-    query = sa.select(history.c.status, history.c.at).where(history.c.session_id == session_id).order_by(history.c.id)
+    query = (
+        sa.select(history.c.status, history.c.at)
+        .where(history.c.session_id == session_id, history.c.event != WARNING)
+        .order_by(history.c.id)
+    )
     return [(SessionStatus(row.status), row.at) for row in conn.execute(query)]
 
 
@@ -460,6 +472,8 @@ _SESSION = sa.select(
     t.kernels.c.status.label("kernel_status"),
     t.kernels.c.revision.label("kernel_revision"),
     t.kernels.c.exit_code.label("kernel_exit_code"),
+    t.kernels.c.resizes.label("kernel_resizes"),
+    t.kernels.c.refused.label("kernel_refused"),
     t.kernels.c.stats.label("kernel_stats"),
     t.agents.c.name.label("agent_name"),
     t.agents.c.runtime.label("agent_runtime"),
@@ -517,6 +531,7 @@ _PLAIN = (
     "route_path",
     "route_port",
     "restarts",
+    "resizes",
     "priority",
     "attempts",
     "passed_by",
@@ -558,5 +573,7 @@ def _kernel(row: sa.Row) -> KernelRecord | None:  # type: ignore[type-arg]
         status=row.kernel_status,
         revision=row.kernel_revision,
         exit_code=row.kernel_exit_code,
+        resizes=row.kernel_resizes,
+        refused=read_reason(row.kernel_refused),
         stats=row.kernel_stats,
     )

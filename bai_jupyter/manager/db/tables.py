@@ -151,6 +151,7 @@ resource_policies = sa.Table(
     sa.Column("max_containers_per_session", sa.Integer),
     sa.Column("max_session_lifetime_s", sa.Integer),
     sa.Column("idle_timeout_s", sa.Integer),
+    sa.Column("utilization", JSON),  # as ``people.inputs.utilization`` gives it
     sa.Column("allowed_vfolder_hosts", JSON),
     sa.Column("max_vfolder_count", sa.Integer),
     sa.Column("max_quota_scope_bytes", sa.BigInteger),
@@ -334,6 +335,7 @@ sessions = sa.Table(
     sa.Column("doors", JSON, nullable=False, server_default="[]"),  # names of the agent's doors that it may use
     sa.Column("result", sa.String, nullable=False, server_default="undefined"),
     sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how often ``slots`` were changed
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("passed_by", sa.Integer, nullable=False),  # later sessions placed while this one was first in line
@@ -347,6 +349,20 @@ sessions = sa.Table(
     sa.Index("uq_sessions_alive_route", "route_path", unique=True, sqlite_where=_ALIVE, postgresql_where=_ALIVE),
     sa.Index(None, "status", "created_at"),
     sa.Index(None, "user_id", "created_at"),
+)
+
+session_idle = sa.Table(  # a ``sessions.idle.History``
+    "session_idle",
+    metadata,
+    sa.Column("session_id", sa.ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("active_at", UtcDateTime, nullable=False),
+    sa.Column("what", sa.String, nullable=False),
+    sa.Column("used_at", JSON, nullable=False),  # {policy: when its use was last not low}
+    sa.Column("extensions", sa.Integer, nullable=False),
+    sa.Column("extended_until", UtcDateTime),
+    sa.Column("warned_of", sa.String),
+    sa.Column("warned_lead_s", sa.Integer),
+    sa.Column("warned_since", UtcDateTime),
 )
 
 session_dependencies = sa.Table(
@@ -379,6 +395,9 @@ kernels = sa.Table(
     sa.Column("exit_code", sa.Integer),
     sa.Column("holds_slots", sa.Boolean, nullable=False),  # whether its owners' counters include this kernel
     sa.Column("holds_agent", sa.Boolean, nullable=False, server_default=sa.false()),  # whether its agent's do
+    sa.Column("slots", JSON),  # what counters include for it, if that is not what its session asks for
+    sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how many of its session's were dealt with
+    sa.Column("refused", JSON),  # why the last of them was not done
     sa.Column("stats", JSON),  # the last figures, once it is gone
     sa.Column("log", sa.Text),  # the last that it printed; kept for a while
     sa.Column("created_at", UtcDateTime, nullable=False),

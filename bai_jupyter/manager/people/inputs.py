@@ -18,6 +18,7 @@ from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.admission import to_quanta
 from bai_jupyter.manager.db.records import UserStatus
 from bai_jupyter.manager.scheduler import SEQUENCERS
+from bai_jupyter.manager.sessions.idle import METRICS
 
 HOST_PERMISSIONS = (
     "create-vfolder",
@@ -35,6 +36,9 @@ _NAME = re.compile(r"\w(?:[\w.+@-]{0,62}\w)?", re.ASCII)
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
 _SELECTIONS = ("dispersed", "concentrated")
 _MAX_INT = 2**31 - 1
+_MOST_PERCENT = 100
+_SPAN = re.compile(r"([0-9]{1,9})([smhd]?)")
+_SPAN_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Reader = Callable[[str, Any], Any]
 """Given the field's name and what was sent; raises ``BadRequest``."""
@@ -156,6 +160,52 @@ def hosts(field: str, value: object) -> dict[str, list[str]]:
     return found
 
 
+def utilization(field: str, value: object) -> dict[str, Any] | None:
+    """What counts as low use, in the words of Backend.AI's ``utilization`` checker; an empty object is no limit.
+
+    ::
+
+        {"time-window": 3600, "resource-thresholds": {"cuda_util": 5}, "initial-grace-period": 300,
+         "thresholds-check-operator": "and", "spare-running": true}
+    """
+    sent = _object(field, value)
+    if not sent:
+        return None
+    fields = {
+        "time-window": Field("time-window", _seconds),
+        "initial-grace-period": Field("initial-grace-period", _seconds),
+        "thresholds-check-operator": Field("thresholds-check-operator", one_of("and", "or")),
+        "resource-thresholds": Field("resource-thresholds", _thresholds),
+        "spare-running": Field("spare-running", boolean),
+    }
+    found = read(fields, sent)
+    for name in ("time-window", "resource-thresholds"):
+        if not found.get(name):
+            refuse(f"{field}.{name}", sent.get(name), "given; without it there is no limit")
+    return {"initial-grace-period": 0, "thresholds-check-operator": "and", "spare-running": True, **found}
+
+
+def _thresholds(field: str, value: object) -> dict[str, float]:
+    """``{metric: per cent}``, or as Backend.AI has it ``{metric: {"average": per cent}}``."""
+    found = {}
+    for metric, given in _object(field, value).items():
+        if metric not in METRICS:
+            refuse(field, metric, f"a metric: {', '.join(METRICS)}")
+        amount = given.get("average") if isinstance(given, dict) else given
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount <= _MOST_PERCENT:
+            refuse(f"{field}.{metric}", amount, f"per cent, more than 0 and at most {_MOST_PERCENT}")
+        found[metric] = float(amount)
+    return found
+
+
+def _seconds(field: str, value: object) -> int:
+    """Also ``90s``, ``10m``, ``1h``, ``1d``."""
+    match = _SPAN.fullmatch(str(value))
+    if match is None:
+        refuse(field, value, "a time such as 600, 10m or 1h")
+    return count(field, int(match[1]) * _SPAN_SECONDS[match[2]])
+
+
 def only(*harmless: object) -> Reader:
     """For what does not exist here."""
 
@@ -236,6 +286,7 @@ POLICY: Mapping[str, Field] = {
     "max_containers_per_session": Field("max_containers_per_session", count_or_none),
     "max_session_lifetime": Field("max_session_lifetime_s", count_or_none),
     "idle_timeout": Field("idle_timeout_s", count_or_none),
+    "utilization": Field("utilization", utilization),
     "allowed_vfolder_hosts": Field("allowed_vfolder_hosts", hosts),
     "max_vfolder_count": Field("max_vfolder_count", count_or_none),
     "max_quota_scope_size": Field("max_quota_scope_bytes", size_or_none),

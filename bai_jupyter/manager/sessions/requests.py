@@ -16,8 +16,15 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size
 from bai_jupyter.common.statuses import SessionType
 from bai_jupyter.manager.auth.session_tokens import Scope
-from bai_jupyter.manager.db.admission import PolicyLimit, from_quanta, to_quanta
-from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, ImageRecord, PresetRecord, VFolderRecord
+from bai_jupyter.manager.db.admission import PolicyLimit, from_quanta, over_quota, to_quanta
+from bai_jupyter.manager.db.records import (
+    AgentRecord,
+    GroupRecord,
+    ImageRecord,
+    PresetRecord,
+    SessionRecord,
+    VFolderRecord,
+)
 from bai_jupyter.manager.sessions.callbacks import check_url
 from bai_jupyter.manager.sessions.matching import has_image, has_volumes
 from bai_jupyter.manager.sessions.ports import HIGHEST_PORT, LOWEST_PORT
@@ -26,6 +33,8 @@ from bai_jupyter.manager.sessions.routes import Route, read_route
 
 HOME = "/home/work"
 DEFAULT_SHM_BYTES = 64 * 1024**2
+RESIZABLE = ("cpu", "mem")
+LEAST_MEM_BYTES = 6 * 1024**2  # what container engines want at least
 _NAME = re.compile(r"(?=.{4,64}\Z)\w[\w.-]*\w", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FROM_NOW = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([smhd])")
@@ -284,35 +293,52 @@ def _check_image_minimum(image: ImageRecord, slots: ResourceSlots) -> None:
         raise BadRequest(Reason.of("below-image-min", image=image.name, min=minimum.describe(), asked=slots.describe()))
 
 
+def read_resize(body: Mapping[str, Any], session: SessionRecord, image: ImageRecord | None) -> ResourceSlots:
+    """Which slots ``{"resources": {"cpu": "2", "mem": "4g"}}`` changes, and to what. Raises ``BadRequest``.
+
+    Only CPU and memory: devices are given to a container when it is made.
+    """
+    asked = body.get("resources")
+    if not isinstance(asked, Mapping) or not asked:
+        raise bad_value("resources", asked, 'amounts by slot, such as {"cpu": "2", "mem": "4g"}')
+    for slot in asked:
+        if slot not in RESIZABLE:
+            raise BadRequest(Reason.of("resize-what", slot=slot))
+    try:
+        changes = ResourceSlots.parse(asked)
+        to_quanta(changes)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    for slot in asked:
+        if changes[slot] <= 0 or (slot == "mem" and changes[slot] < LEAST_MEM_BYTES):
+            raise bad_value(f"resources.{slot}", asked[slot], "enough to go on with")
+    slots = ResourceSlots({**session.slots, **changes})
+    if session.shm_bytes >= slots["mem"]:
+        raise BadRequest(Reason.of("shm-too-big", shm=format_size(session.shm_bytes), mem=format_size(slots["mem"])))
+    if image is not None:
+        _check_image_minimum(image, slots)
+    return changes
+
+
+def check_in_use(session: SessionRecord, changes: ResourceSlots, figures: Mapping[str, float] | None) -> None:
+    """Refuse to take memory away that is in use. The agent looks again before it does."""
+    used = Decimal(int((figures or {}).get("mem_used_bytes", 0)))
+    if "mem" in changes and changes["mem"] < min(used, session.slots["mem"]):
+        raise BadRequest(Reason.of("resize-in-use", used=format_size(used), asked=format_size(changes["mem"])))
+
+
 def _check_limits(slots: ResourceSlots, offer: Offer) -> None:
     """Refuse what can never start; what only has to wait for other sessions is the scheduler's matter."""
     for limit in offer.limits:
         used = from_quanta(offer.used.get(limit.scope, {}))
         for slot in limit.slots:
             if slots[slot] > limit.slots[slot]:
-                raise QuotaExceeded(_over_quota(limit, slot, used[slot], slots[slot]))
+                excess = slots[slot] - limit.slots[slot]
+                raise QuotaExceeded(over_quota(limit, slot, used[slot], slots[slot], excess))
         if limit.max_sessions is not None and limit.max_sessions < 1:
             raise QuotaExceeded(
                 Reason.of("over-sessions", level=limit.level, name=limit.name, limit=limit.max_sessions, used=0)
             )
-
-
-def _over_quota(limit: PolicyLimit, slot: str, used: Decimal, asked: Decimal) -> Reason:
-    allowed = limit.slots[slot]
-
-    def show(amount: Decimal) -> str:
-        return format_size(amount) if slot == "mem" else format(amount.normalize(), "f")
-
-    return Reason.of(
-        "over-quota",
-        level=limit.level,
-        name=limit.name,
-        limit=show(allowed),
-        slot=slot,
-        used=show(used),
-        asked=show(asked),
-        excess=show(asked - allowed),
-    )
 
 
 def _check_agents(

@@ -32,7 +32,7 @@ from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
 from bai_jupyter.manager.scheduler import Waiting, verdict
 from bai_jupyter.manager.sessions import capacity, lifecycle, requests, scheduling
-from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.events import Hub, Subscription
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.requests import HOME, Offer, Resolved, SessionRequest, bad_value
 from bai_jupyter.manager.sessions.routes import paths_above
@@ -41,6 +41,7 @@ from bai_jupyter.manager.vfolders.homes import Homes
 
 CALL_TIMEOUT_S = 15.0
 ENDING_PATIENCE_S = 20.0
+RESIZE_PATIENCE_S = 20.0
 LOG_LINES = 2000
 LIST_LIMIT = 1000
 MATCH_LIMIT = 100
@@ -188,6 +189,47 @@ class SessionService:
         if not await self._store.write(sessions.restart, session.id, self._now()):
             raise not_running(await self.get(caller, session.id))
         self._changed(session)
+
+    async def resize(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
+        """Give a running session other amounts of CPU and memory. Returns when its container has them.
+
+        Raises ``PublicError``; then it has what it had. If its agent falls silent meanwhile, ``Unavailable``: the
+        change is made when that is back.
+        """
+        session = await self.get(caller, ref)
+        if session.status is not SessionStatus.RUNNING or session.kernel is None:
+            raise not_running(session)
+        changes = requests.read_resize(body, session, await self.image_of(session))
+        if not session.kernel.isolated:
+            raise BadRequest(Reason.of("resize-runtime", agent=session.kernel.agent_name))
+        self._reach(session)
+        requests.check_in_use(session, changes, self._registry.stats(session.kernel.agent_id, session.kernel.id))
+        with self._hub.subscribe(session.user_id, session.id) as subscription:
+            number = await self._store.write(placements.resize, session.id, changes)
+            if number is None:
+                raise not_running(await self.get(caller, session.id))
+            self._changed(session)
+            return await self._await_resize(session.id, number, subscription)
+
+    async def _await_resize(self, session_id: SessionId, number: int, subscription: Subscription) -> SessionRecord:
+        try:
+            async with asyncio.timeout(RESIZE_PATIENCE_S):
+                while True:
+                    session = (await self.get_many([session_id]))[0]
+                    if session.status is not SessionStatus.RUNNING or session.kernel is None:
+                        raise not_running(session)
+                    if session.kernel.resizes >= number:
+                        break
+                    await subscription.changes()
+        except TimeoutError:
+            raise Unavailable(
+                f"The agent of session {session.name} has not answered within {RESIZE_PATIENCE_S:g} s. "
+                "The change is kept, and made when it does."
+            ) from None
+        if session.kernel.refused is not None and session.kernel.resizes == number:
+            raise BadRequest(session.kernel.refused)
+        self._reconciler.nudge_group(session.resource_group)  # what it gave up may be waited for
+        return session
 
     async def status_history(self, caller: Caller, ref: str) -> Sequence[tuple[SessionStatus, datetime]]:
         session = await self.get(caller, ref)

@@ -11,13 +11,17 @@ from bai_jupyter.common.statuses import SessionStatus
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
 from bai_jupyter.manager.scheduler import Waiting
+from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 
 
 class Views:
-    """Joins a session's record with what is only in memory: queue place, its agent's silence, live figures."""
+    """Joins a session's record with what is only in memory: queue place, its agent's silence, live figures, what is
+    about to stop it."""
 
-    def __init__(self, registry: Registry, waiting: Mapping[SessionId, Waiting], now: Callable[[], datetime]) -> None:
-        self._registry, self._waiting, self._now = registry, waiting, now
+    def __init__(
+        self, registry: Registry, waiting: Mapping[SessionId, Waiting], idle: IdleWatch, now: Callable[[], datetime]
+    ) -> None:
+        self._registry, self._waiting, self._idle, self._now = registry, waiting, idle, now
 
     def session(self, record: SessionRecord) -> dict[str, Any]:
         kernel = record.kernel
@@ -60,7 +64,7 @@ class Views:
             "exitCode": kernel.exit_code if kernel else None,
             "numQueriesExecuted": 0,
             "lastStat": self.final_stats(record) if record.is_final else None,
-            "idleChecks": {},
+            "idleChecks": {} if record.is_final else self._idle.view(record.id),
             "reason": reason.to_json(),
             "queue": self._queue(record),
             "agent": kernel.agent_name if kernel else None,
@@ -91,6 +95,9 @@ class Views:
             heard_at = self._registry.heard_at(record.kernel.agent_id)
             since = heard_at.strftime("%H:%M UTC") if heard_at else "the manager started"
             return Reason.of("unreachable", agent=record.kernel.agent_name, time=since)
+        standing = self._idle.standing.get(record.id)
+        if record.status is SessionStatus.RUNNING and standing is not None and standing.warning is not None:
+            return standing.warning
         return record.reason or _queued(record)
 
     def _queue(self, record: SessionRecord) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens, con
         files=_files(config, vault),
         command=session.command,
         restarts=session.restarts,
+        resizes=session.resizes,
         doors=list(session.doors),
         access_token=tokens.issue(session),
     )

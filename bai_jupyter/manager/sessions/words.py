@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bai_jupyter.common.statuses import SessionResult, SessionStatus, SessionType
-from bai_jupyter.manager.db.history import Change
+from bai_jupyter.manager.db.history import WARNING, Change
 
 S = SessionStatus
 
@@ -34,6 +34,8 @@ SCOPES = ("*", "session", "kernel")
 
 def session_events(change: Change) -> list[str]:
     """The events of the session itself, in order. A batch session's success or failure goes before its end."""
+    if change.event == WARNING:
+        return ["session_idle_warning"]
     events = [_SESSION_EVENTS[change.status]] if change.status in _SESSION_EVENTS else []
     if change.kind is SessionType.BATCH and change.status is S.TERMINATED:
         outcome = "session_success" if change.result is SessionResult.SUCCESS else "session_failure"
@@ -53,6 +55,6 @@ def events_of(change: Change, scope: str) -> Sequence[tuple[str, dict[str, Any]]
     kernel_facts = {"kernelId": change.kernel_id, "clusterRole": "main", "clusterIdx": 1}
     of_session = [(event, facts) for event in session_events(change)] if scope != "kernel" else []
     of_kernel: list[tuple[str, dict[str, Any]]] = []
-    if scope != "session" and change.status in _KERNEL_EVENTS:
+    if scope != "session" and change.event != WARNING and change.status in _KERNEL_EVENTS:
         of_kernel = [(_KERNEL_EVENTS[change.status], {**facts, **kernel_facts})]
     return [*of_kernel, *of_session]

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 from bai_agent import firewall
 from bai_agent.devices.base import ContainerOptions
-from bai_agent.runtimes.base import CreateRequest, RuntimeFault, config_hash
+from bai_agent.runtimes.base import CreateRequest, RuntimeFault, Size, config_hash
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.docker]
 
@@ -61,6 +62,19 @@ async def test_options_of_devices_reach_the_container(docker_bench: Any, docker_
     assert code == 0
     assert output.splitlines() == ["m-1", "/dev/mock0", "1000 4242"]
     assert docker_client.api.inspect_container(ref)["HostConfig"]["CpusetCpus"] == "0"
+
+
+async def test_a_container_gets_another_size_while_it_runs(docker_bench: Any) -> None:
+    want, ref = await docker_bench.launch()
+    state = await docker_bench.runtime.inspect(ref)
+    assert state.size == Size(Decimal("0.5"), 64 * 1024**2)
+    for size in (Size(Decimal(2), 128 * 1024**2, (0,)), Size(Decimal("0.25"), 32 * 1024**2, (0,))):
+        await docker_bench.runtime.resize(ref, size)
+        assert (await docker_bench.runtime.inspect(ref)).size == size
+        memory = await docker_bench.runtime.memory(ref)
+        assert memory is not None
+        assert memory.limit_bytes == size.mem_bytes
+    assert (await docker_bench.run(want, ref, "echo still here"))[1] == "still here\n"
 
 
 async def test_two_containers_cannot_reach_each_other(docker_bench: Any, docker_client: Any) -> None:

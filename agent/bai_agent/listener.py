@@ -1,0 +1,124 @@
+"""Whether a Jupyter kernel runs something, and when it did last: from what it publishes, as its relay records it.
+
+A kernel says ``busy`` and ``idle`` for everything that it is asked. Only what somebody does counts: a page that is
+opened again, or looks now and then how the kernel is, asks for things too.
+
+Only the headers of frames are read, and the bodies of short messages, so long output costs next to nothing. The tape is
+what the session's user says: a user can make the own kernel look busy, as with ``while True``, and nobody else's.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from bai_jupyter.common.records import is_last, read_frame_header
+
+_ACTS = frozenset({"execute_request", "complete_request", "inspect_request", "comm_open", "comm_msg", "comm_close"})
+_DELIMITER = b"<IDS|MSG>"
+_HEADER, _PARENT, _CONTENT = 2, 3, 5  # frames behind the delimiter, which is 0
+_LONGEST_BYTES = 64 * 1024  # of a frame that is read: those of a status are short
+_WINDOW = 64 * 1024
+
+Frame = tuple[int, int]
+"""Where its body begins, and how long that is."""
+
+
+class Listener:
+    """Follows one launch's IOPub tape. ``is_busy`` and ``active_at`` (seconds since the epoch) as of the last look."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._position: int | None = None  # where the next message begins
+        self.is_busy = False
+        self.active_at: float | None = None
+
+    def look(self) -> None:
+        """Read what came since the last look. May block; raises nothing: without a tape there is nothing to tell."""
+        with suppress(OSError, ValueError):
+            self._look()
+
+    def _look(self) -> None:
+        tape = _Segments(self._folder)
+        is_first = self._position is None
+        position = max(self._position or 0, tape.start)
+        for frames, end in _messages(tape, position):
+            busy = _busy(tape, frames)
+            if busy is not None:
+                self.is_busy = busy
+                self.active_at = tape.written_at if is_first else time.time()
+            position = end
+        self._position = position
+
+
+class _Segments:
+    """The files of a tape as they are now; see ``relay.tape``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.start = int((folder / "iopub.start").read_bytes() or 0)
+        paths = {int(path.stem.rpartition("-")[2]): path for path in folder.glob("iopub-*.tape")}
+        self._paths = {offset: paths[offset] for offset in sorted(paths)}
+        last = max(self._paths)
+        facts = self._paths[last].stat()
+        self.end = last + facts.st_size
+        self.written_at = facts.st_mtime
+        self._window, self._base = b"", 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes, fewer at the end of what is there."""
+        if not self._base <= offset <= offset + size <= self._base + len(self._window):
+            self._window, self._base = self._across(offset, max(size, _WINDOW)), offset
+        return self._window[offset - self._base : offset - self._base + size]
+
+    def _across(self, offset: int, size: int) -> bytes:
+        data = b""
+        while len(data) < size and offset + len(data) < self.end:
+            at = offset + len(data)
+            begin = max(first for first in self._paths if first <= at)
+            with self._paths[begin].open("rb") as file:
+                file.seek(at - begin)
+                piece = file.read(size - len(data))
+            if not piece:
+                break
+            data += piece
+        return data
+
+
+def _messages(tape: _Segments, position: int) -> Iterator[tuple[list[Frame], int]]:
+    """The frames of each whole message, and where that ends."""
+    frames: list[Frame] = []
+    while position < tape.end:
+        header = read_frame_header(tape.read(position, 9), 0)
+        if header is None:
+            return
+        flags, length, header_length = header
+        frames.append((position + header_length, length))
+        position += header_length + length
+        if position > tape.end:
+            return
+        if is_last(flags):
+            yield frames, position
+            frames = []
+
+
+def _busy(tape: _Segments, frames: list[Frame]) -> bool | None:
+    """What a message says of the kernel; None if it says nothing, or nobody asked for it."""
+    is_delimiter = (length == len(_DELIMITER) and tape.read(at, length) == _DELIMITER for at, length in frames)
+    parts = frames[next((index for index, is_it in enumerate(is_delimiter) if is_it), len(frames)) :]
+    if len(parts) <= _CONTENT or _field(tape, parts[_HEADER], "msg_type") != "status":
+        return None
+    if _field(tape, parts[_PARENT], "msg_type") not in _ACTS:
+        return None
+    return _field(tape, parts[_CONTENT], "execution_state") == "busy"
+
+
+def _field(tape: _Segments, frame: Frame, name: str) -> object:
+    at, length = frame
+    if length > _LONGEST_BYTES:
+        return None
+    try:
+        found = json.loads(tape.read(at, length))
+    except ValueError:
+        return None
+    return found.get(name) if isinstance(found, dict) else None

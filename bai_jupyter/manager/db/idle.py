@@ -1,0 +1,168 @@
+"""Units of work of the idle checks: what runs and under which limits, and what is remembered of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from bai_jupyter.common.ids import AgentId, KernelId, SessionId, UserId
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import SessionStatus, Target
+from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.sessions.idle import Bound, History, Limits, Utilization, Warned
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A running session with its limits. ``history`` None: nothing of it was ever written down."""
+
+    id: SessionId
+    user_id: UserId
+    kernel_id: KernelId
+    agent_id: AgentId
+    slots: ResourceSlots
+    started_at: datetime
+    limits: Limits
+    history: History | None
+
+
+def list_watched(conn: Connection, session_id: SessionId | None = None) -> list[Watched]:
+    """Sessions that run and that something limits; of all, or that one."""
+    query = _WATCHED if session_id is None else _WATCHED.where(t.sessions.c.id == session_id)
+    found = [_watched(row) for row in conn.execute(query)]
+    return [one for one in found if one.limits]
+
+
+def write(conn: Connection, histories: Mapping[SessionId, History]) -> None:
+    """Remember these."""
+    rows = [{"key": key, **_values(history)} for key, history in histories.items()]
+    known = set(conn.execute(sa.select(t.session_idle.c.session_id)).scalars()) if rows else set()
+    updates = [row for row in rows if row["key"] in known]
+    if updates:
+        names = [name for name in updates[0] if name != "key"]
+        update = t.session_idle.update().where(t.session_idle.c.session_id == sa.bindparam("key"))
+        conn.execute(update.values({name: sa.bindparam(name) for name in names}), updates)
+    for row in rows:
+        if row["key"] not in known:
+            conn.execute(t.session_idle.insert().values(session_id=row.pop("key"), **row))
+
+
+def forget_ended(conn: Connection) -> None:
+    """Drop what is remembered of sessions that are over."""
+    running = sa.select(t.sessions.c.id).where(t.sessions.c.status.in_(_LIVE))
+    conn.execute(t.session_idle.delete().where(t.session_idle.c.session_id.not_in(running)))
+
+
+_LIVE = (SessionStatus.RUNNING, SessionStatus.RESTARTING)
+_LEVELS = {
+    "domain": (t.domains, t.domains.c.name == t.sessions.c.domain, t.domains.c.name),
+    "project": (t.projects, t.projects.c.id == t.sessions.c.project_id, t.projects.c.name),
+    "user": (t.users, t.users.c.id == t.sessions.c.user_id, t.users.c.name),
+    "keypair": (t.keypairs, t.keypairs.c.access_key == t.sessions.c.access_key, t.keypairs.c.access_key),
+}
+_POLICIES = {level: t.resource_policies.alias(f"policy_of_{level}") for level in _LEVELS}
+_LIMITS = ("idle_timeout_s", "max_session_lifetime_s", "utilization")
+
+
+def _watched_statement() -> sa.Select[Any]:
+    source: Any = t.sessions.join(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id).outerjoin(
+        t.session_idle, t.session_idle.c.session_id == t.sessions.c.id
+    )
+    columns: list[Any] = []
+    for level, (table, is_its, name) in _LEVELS.items():
+        policy = _POLICIES[level]
+        source = source.outerjoin(table, is_its).outerjoin(policy, policy.c.name == table.c.resource_policy)
+        columns += [name.label(f"{level}_name"), *(policy.c[one].label(f"{level}_{one}") for one in _LIMITS)]
+    return (
+        sa.select(
+            t.sessions.c.id,
+            t.sessions.c.user_id,
+            t.sessions.c.slots,
+            t.sessions.c.started_at,
+            t.kernels.c.id.label("kernel_id"),
+            t.kernels.c.agent_id,
+            *(column for column in t.session_idle.c if column.name != "session_id"),
+            *columns,
+        )
+        .select_from(source)
+        .where(t.sessions.c.status == SessionStatus.RUNNING, t.sessions.c.target == Target.RUNNING)
+        .where(t.sessions.c.started_at.is_not(None))
+    )
+
+
+_WATCHED = _watched_statement()
+
+
+def _watched(row: sa.Row) -> Watched:  # type: ignore[type-arg]
+    return Watched(
+        id=SessionId(row.id),
+        user_id=UserId(row.user_id),
+        kernel_id=KernelId(row.kernel_id),
+        agent_id=AgentId(row.agent_id),
+        slots=ResourceSlots.parse(row.slots),
+        started_at=row.started_at,
+        limits=_limits(row),
+        history=_history(row),
+    )
+
+
+def _limits(row: sa.Row) -> Limits:  # type: ignore[type-arg]
+    """The shortest of each kind counts; of low use, what each level says of it counts beside the others."""
+    found = row._mapping
+
+    def shortest(column: str) -> Bound | None:
+        bounds = [
+            Bound(timedelta(seconds=found[f"{level}_{column}"]), level, found[f"{level}_name"])
+            for level in _LEVELS
+            if found[f"{level}_{column}"]
+        ]
+        return min(bounds, key=lambda bound: bound.limit, default=None)
+
+    low_use = [
+        _utilization(found[f"{level}_utilization"], level, found[f"{level}_name"])
+        for level in _LEVELS
+        if found[f"{level}_utilization"]
+    ]
+    return Limits(shortest("idle_timeout_s"), shortest("max_session_lifetime_s"), tuple(low_use))
+
+
+def _utilization(raw: Mapping[str, Any], level: str, name: str) -> Utilization:
+    return Utilization(
+        bound=Bound(timedelta(seconds=raw["time-window"]), level, name),
+        thresholds=raw["resource-thresholds"],
+        grace=timedelta(seconds=raw["initial-grace-period"]),
+        needs_all=raw["thresholds-check-operator"] == "and",
+        spares_running=raw["spare-running"],
+    )
+
+
+def _history(row: sa.Row) -> History | None:  # type: ignore[type-arg]
+    if row.active_at is None:
+        return None
+    warned = row.warned_of and Warned(row.warned_of, timedelta(seconds=row.warned_lead_s), row.warned_since)
+    return History(
+        started_at=row.started_at,
+        active_at=row.active_at,
+        what=row.what,
+        used_at={key: datetime.fromisoformat(text) for key, text in row.used_at.items()},
+        extensions=row.extensions,
+        extended_until=row.extended_until,
+        warned=warned or None,
+    )
+
+
+def _values(history: History) -> dict[str, Any]:
+    warned = history.warned
+    return {
+        "active_at": history.active_at,
+        "what": history.what,
+        "used_at": {key: moment.isoformat() for key, moment in history.used_at.items()},
+        "extensions": history.extensions,
+        "extended_until": history.extended_until,
+        "warned_of": warned.check if warned else None,
+        "warned_lead_s": int(warned.lead.total_seconds()) if warned else None,
+        "warned_since": warned.since if warned else None,
+    }

@@ -1,0 +1,314 @@
+"""Whether a session is idle, and what follows from that. Pure: the clock and what was seen are passed in.
+
+Each check has a moment from which it counts and a limit; where they meet, the session stops. A check is bound by a
+resource policy of the session's keypair, user, project or domain:
+
+``network_timeout``   counts from the last activity: a running cell, command or terminal job, what somebody typed in a
+                      terminal, an app's traffic. While one of these runs it does not count at all.
+``utilization``       counts from the last time that its use was not low. Spares what runs, unless told not to.
+``session_lifetime``  counts from the session's start, whatever it does.
+
+The names are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing is stopped
+that was not warned ``NOTICE`` before, unless its limit is shorter than the shortest lead.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from bai_jupyter.common.reasons import Reason
+
+ACTIVITY, UTILIZATION, LIFETIME = "network_timeout", "utilization", "session_lifetime"
+LEADS = (timedelta(minutes=10), timedelta(minutes=2))
+NOTICE = timedelta(minutes=1)
+
+METRICS: Mapping[str, str] = {
+    "cpu_util": "cpu",
+    "mem": "mem",
+    "cuda_util": "cuda.",
+    "cuda_mem": "cuda.",
+    "rocm_util": "rocm.",
+    "rocm_mem": "rocm.",
+    # Gaudi's frameworks hold a device with next to no measured use, so only its memory says whether it is needed.
+    "gaudi2_mem": "gaudi2.",
+    "gaudi3_mem": "gaudi3.",
+}
+"""Which slot a metric (per cent of what the session has) is about; with a dot at its end, which family of slots."""
+
+WORDS: Mapping[str, str] = {
+    "cpu_util": "CPU use",
+    "mem": "memory use",
+    "cuda_util": "GPU use",
+    "cuda_mem": "GPU memory use",
+    "rocm_util": "GPU use",
+    "rocm_mem": "GPU memory use",
+    "gaudi2_mem": "Gaudi memory use",
+    "gaudi3_mem": "Gaudi memory use",
+}
+
+
+# What binds
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A limit, and the policy of which level it comes from: ``user``, ``alice``."""
+
+    limit: timedelta
+    level: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Utilization:
+    """A session whose use stays below ``thresholds`` (per cent, by metric) for the bound's limit is idle.
+
+    Metrics of slots that the session has not do not count. ``needs_all``: all of them must be low, else one will do.
+    """
+
+    bound: Bound
+    thresholds: Mapping[str, float]
+    grace: timedelta = timedelta()
+    needs_all: bool = True
+    spares_running: bool = True
+
+    @property
+    def key(self) -> str:
+        """What its time is kept under."""
+        return f"{self.bound.level}:{self.bound.name}"
+
+    def is_low(self, use: Mapping[str, float], slots: Collection[str]) -> bool:
+        """What is not measured is not low, and a session with none of the slots in question never is."""
+        low = [
+            metric in use and use[metric] < threshold
+            for metric, threshold in self.thresholds.items()
+            if _has_slot(slots, METRICS[metric])
+        ]
+        return bool(low) and (all(low) if self.needs_all else any(low))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What binds one session. None and empty: nothing does."""
+
+    activity: Bound | None = None
+    lifetime: Bound | None = None
+    utilization: tuple[Utilization, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.activity or self.lifetime or self.utilization)
+
+
+# What was seen, and what is remembered of it
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a session. ``running``: what runs now. ``use``: per cent by metric since the last look; None if there
+    was none before."""
+
+    running: str | None = None
+    active_at: datetime | None = None
+    what: str = ""
+    use: Mapping[str, float] | None = None
+    slots: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Warned:
+    """That its owner was told: of which check, with which lead, and when for the first time."""
+
+    check: str
+    lead: timedelta
+    since: datetime
+
+
+@dataclass(frozen=True)
+class History:
+    """What is remembered of a session between two looks. ``used_at``: when use was last not low, by policy."""
+
+    started_at: datetime
+    active_at: datetime
+    what: str = "start of the session"
+    used_at: Mapping[str, datetime] = field(default_factory=dict)
+    extensions: int = 0
+    extended_until: datetime | None = None
+    warned: Warned | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check as it stands. ``stops_at`` is when the session stops if nothing changes."""
+
+    name: str
+    bound: Bound
+    since: datetime
+    stops_at: datetime
+    utilization: Utilization | None = None
+
+    @property
+    def can_be_extended(self) -> bool:
+        return self.name != LIFETIME
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from a look. ``pressing`` is what to warn of; ``is_news``: its owner was not told yet.
+    ``stop`` is what to end the session for."""
+
+    history: History
+    checks: tuple[Check, ...]
+    pressing: Check | None = None
+    is_news: bool = False
+    stop: Check | None = None
+
+
+def note(history: History, seen: Seen, limits: Limits, now: datetime) -> History:
+    """The history with one more look in it. Activity makes extensions count anew, if it keeps the session alive."""
+    active_at, what = history.active_at, history.what
+    if seen.running is not None:
+        active_at, what = now, seen.running
+    elif seen.active_at is not None and seen.active_at > active_at:
+        active_at, what = min(seen.active_at, now), seen.what
+    counts_anew = active_at > history.active_at and all(one.spares_running for one in limits.utilization)
+    return replace(
+        history,
+        active_at=active_at,
+        what=what,
+        used_at={one.key: _used_at(history, seen, one, now) for one in limits.utilization},
+        extensions=0 if counts_anew else history.extensions,
+    )
+
+
+def _used_at(history: History, seen: Seen, one: Utilization, now: datetime) -> datetime:
+    before = history.used_at.get(one.key)
+    if before is None or (one.spares_running and seen.running is not None):
+        return now
+    if seen.use is None or one.is_low(seen.use, seen.slots):
+        return before
+    return now
+
+
+def checks(history: History, limits: Limits) -> tuple[Check, ...]:
+    """All checks as they stand, the one that stops the session first before the others."""
+    found = []
+    kept_until = history.extended_until or history.started_at
+    if limits.activity is not None:
+        since, bound = history.active_at, limits.activity
+        found.append(Check(ACTIVITY, bound, since, max(since + bound.limit, kept_until)))
+    for one in limits.utilization:
+        since = max(history.used_at.get(one.key, history.started_at), history.started_at + one.grace)
+        found.append(Check(UTILIZATION, one.bound, since, max(since + one.bound.limit, kept_until), one))
+    if limits.lifetime is not None:
+        since, bound = history.started_at, limits.lifetime
+        found.append(Check(LIFETIME, bound, since, since + bound.limit))
+    return tuple(sorted(found, key=lambda check: check.stops_at))
+
+
+def decide(history: History, limits: Limits, now: datetime) -> Decision:
+    """Let it be, warn, or stop."""
+    found = checks(history, limits)
+    if not found:
+        return Decision(replace(history, warned=None), found)
+    first = found[0]
+    leads = [lead for lead in LEADS if lead < first.bound.limit]
+    passed = [lead for lead in leads if first.stops_at - now <= lead]
+    warned = history.warned if history.warned and history.warned.check == first.name else None
+    if now >= first.stops_at and (not leads or (warned is not None and now - warned.since >= NOTICE)):
+        return Decision(history, found, pressing=first, stop=first)
+    if not passed:
+        return Decision(replace(history, warned=None), found)
+    lead = min(passed)
+    is_news = warned is None or lead < warned.lead
+    told = Warned(first.name, lead, warned.since if warned else now)
+    return Decision(replace(history, warned=told), found, pressing=first, is_news=is_news)
+
+
+def extend(history: History, limits: Limits, now: datetime, by: timedelta, allowed: int) -> History | Reason:
+    """Keep an idle session for ``by`` from now. A reason if nothing would stop it, or it was kept too often."""
+    if not any(check.can_be_extended for check in checks(history, limits)):
+        return Reason.of("nothing-to-extend")
+    if history.extensions >= allowed:
+        return Reason.of("extensions-used", limit=allowed)
+    until = max(now + by, history.extended_until or now)
+    return replace(history, extensions=history.extensions + 1, extended_until=until, warned=None)
+
+
+# In words
+
+
+def warning(check: Check) -> Reason:
+    """What is coming, and when."""
+    common = {"stop": _clock(check.stops_at), **_whose(check)}
+    match check.name:
+        case "session_lifetime":
+            return Reason.of("lifetime-soon", **common)
+        case "utilization":
+            assert check.utilization is not None
+            return Reason.of("low-use-soon", use=_low(check.utilization), since=_clock(check.since), **common)
+        case _:
+            return Reason.of("idle-soon", since=_clock(check.since), **common)
+
+
+def end_reason(check: Check, history: History) -> Reason:
+    """Why it was stopped."""
+    match check.name:
+        case "session_lifetime":
+            return Reason.of("idle-session-lifetime", **_whose(check))
+        case "utilization":
+            assert check.utilization is not None
+            return Reason.of("idle-utilization", use=_low(check.utilization), **_whose(check))
+        case _:
+            return Reason.of("idle-timeout", what=history.what, time=_clock(history.active_at), **_whose(check))
+
+
+def view(decision: Decision, seen: Seen, now: datetime) -> dict[str, Any]:
+    """``idle_checks`` as Backend.AI's clients read it, with our own facts in ``extra``."""
+    shown: dict[str, Any] = {}
+    for check in reversed(decision.checks):  # of several of one name the first to stop it is shown
+        extra: dict[str, Any] = {
+            "since": check.since.isoformat(),
+            "stops_at": check.stops_at.isoformat(),
+            "limit": int(check.bound.limit.total_seconds()),
+            "policy": f"{check.bound.level} {check.bound.name}",
+        }
+        if check.name == ACTIVITY:
+            extra |= {"last": decision.history.what, "running": seen.running is not None}
+        if check.utilization is not None:
+            use, thresholds = seen.use or {}, check.utilization.thresholds
+            extra["resources"] = {metric: [round(use.get(metric, 0.0), 2), thresholds[metric]] for metric in thresholds}
+        grace = check.utilization is not None and now < decision.history.started_at + check.utilization.grace
+        shown[check.name] = {
+            "remaining": max(0, round((check.stops_at - now).total_seconds())),
+            "remaining_time_type": "grace_period" if grace else "expire_after",
+            "extra": extra,
+        }
+    return shown
+
+
+def _has_slot(slots: Collection[str], wanted: str) -> bool:
+    return any(slot.startswith(wanted) if wanted.endswith(".") else slot == wanted for slot in slots)
+
+
+def _whose(check: Check) -> dict[str, str]:
+    return {"limit": span(check.bound.limit), "level": check.bound.level, "name": check.bound.name}
+
+
+def _low(one: Utilization) -> str:
+    return (" and " if one.needs_all else " or ").join(
+        f"{WORDS[metric]} below {threshold:g} %" for metric, threshold in one.thresholds.items()
+    )
+
+
+def _clock(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def span(duration: timedelta) -> str:
+    """``90 s``, ``45 min``, ``1.5 h``, ``7 days``."""
+    seconds = duration.total_seconds()
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (seconds >= size and unit != "days"):
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:g} s"

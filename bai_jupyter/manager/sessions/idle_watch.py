@@ -1,0 +1,219 @@
+"""The loop around ``idle``: look at every running session that something limits, warn its owner, stop it.
+
+Restartable at any point. What was seen is written down before anything follows from it; use (per cent since the last
+look) begins anew with the process, which can only make a session live longer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bai_jupyter.common.errors import BadRequest, BaiError
+from bai_jupyter.common.ids import SessionId
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.agents.traffic import COMMAND, Traffic
+from bai_jupyter.manager.db import idle as db
+from bai_jupyter.manager.db import sessions
+from bai_jupyter.manager.db.idle import Watched
+from bai_jupyter.manager.db.store import Store
+from bai_jupyter.manager.sessions import idle
+from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.idle import Decision, History, Limits, Seen
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT_S = 10.0
+EXECUTION = "a cell, or a job in a terminal"
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a session stands, as of the last look."""
+
+    decision: Decision
+    seen: Seen
+
+    @property
+    def warning(self) -> Reason | None:
+        return idle.warning(self.decision.pressing) if self.decision.pressing else None
+
+
+class IdleWatch:
+    """``standing`` is for whoever shows sessions. ``nudge`` is called for sessions that are to end."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        traffic: Traffic,
+        hub: Hub,
+        nudge: Callable[[SessionId], None],
+        now: Callable[[], datetime],
+        *,
+        every_s: float,
+        extension: timedelta,
+        max_extensions: int,
+    ) -> None:
+        self._store, self._registry, self._traffic, self._hub = store, registry, traffic, hub
+        self._nudge, self._now, self._every_s = nudge, now, every_s
+        self._extension, self._max_extensions = extension, max_extensions
+        self._cpu: dict[SessionId, tuple[datetime, float]] = {}  # seconds used, as of the last look
+        self._task: asyncio.Task[None] | None = None
+        self.standing: dict[SessionId, Standing] = {}
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def view(self, session_id: SessionId) -> dict[str, Any]:
+        """``idle_checks`` of a session; empty if nothing limits it, or it was not looked at yet."""
+        standing = self.standing.get(session_id)
+        if standing is None:
+            return {}
+        shown = idle.view(standing.decision, standing.seen, self._now())
+        left = max(0, self._max_extensions - standing.decision.history.extensions)
+        for name in shown.keys() - {idle.LIFETIME}:
+            shown[name]["extra"]["extensions_left"] = left
+        return shown
+
+    async def extend(self, session_id: SessionId) -> None:
+        """Keep an idle session for a while. Raises ``BadRequest`` if it cannot be."""
+        found = await self._store.read(db.list_watched, session_id)
+        history = found[0].history or self._first(found[0]) if found else None
+        if not found or history is None:
+            raise BadRequest(Reason.of("nothing-to-extend"))
+        extended = idle.extend(history, found[0].limits, self._now(), self._extension, self._max_extensions)
+        if isinstance(extended, Reason):
+            raise BadRequest(extended)
+        await self._store.write(db.write, {session_id: extended})
+        seen = self.standing[session_id].seen if session_id in self.standing else Seen()
+        self.standing[session_id] = Standing(idle.decide(extended, found[0].limits, self._now()), seen)
+        self._hub.publish(session_id, found[0].user_id)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.look()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("looking for idle sessions failed; it is tried again in %g s", self._every_s)
+
+    async def look(self) -> None:
+        """Look at all once."""
+        watched = await self._store.read(db.list_watched)
+        self._forget_others(watched)
+        decided = {one.id: (one, self._decide(one)) for one in watched if self._registry.is_reachable(one.agent_id)}
+        changed = {
+            key: standing.decision.history
+            for key, (one, standing) in decided.items()
+            if standing is not None and standing.decision.history != one.history
+        }
+        await self._store.write(db.write, changed)
+        for one, standing in decided.values():
+            if standing is not None:
+                await self._follow(one, standing)
+
+    def _forget_others(self, watched: list[Watched]) -> None:
+        ids = {one.id for one in watched}
+        for known in (self.standing, self._cpu):
+            for gone in known.keys() - ids:
+                del known[gone]
+        self._traffic.keep(self._registry.kernel_ids())
+
+    def _first(self, one: Watched) -> History:
+        """Of a session that was not looked at before: as if it were used just now, whatever it did until then."""
+        return History(one.started_at, self._now())
+
+    def _decide(self, one: Watched) -> Standing | None:
+        """None while its agent has told nothing of it."""
+        figures = self._registry.stats(one.agent_id, one.kernel_id)
+        if figures is None:
+            return None
+        seen = self._seen(one, figures, self._use(one, figures))
+        return self._judge(one, one.history or self._first(one), seen, figures)
+
+    def _judge(self, one: Watched, history: History, seen: Seen, figures: Figures) -> Standing:
+        # An agent that does not tell what runs leaves nothing to go by but the session's age.
+        limits = one.limits if "executing" in figures else Limits(lifetime=one.limits.lifetime)
+        now = self._now()
+        return Standing(idle.decide(idle.note(history, seen, limits, now), limits, now), seen)
+
+    def _seen(self, one: Watched, figures: Figures, use: Mapping[str, float] | None) -> Seen:
+        now = self._now()
+        moments = [found] if (found := self._traffic.last(one.kernel_id)) else []
+        if "executed_ago_s" in figures:
+            moments.append((now - timedelta(seconds=figures["executed_ago_s"]), EXECUTION))
+        active_at, what = max(moments) if moments else (None, "")
+        running = EXECUTION if figures.get("executing") else None
+        if running is None and self._traffic.runs_command(one.kernel_id):
+            running = COMMAND
+        return Seen(running, active_at, what, use, set(one.slots))
+
+    def _use(self, one: Watched, figures: Figures) -> dict[str, float] | None:
+        """Per cent by metric since the last look; None if there was none."""
+        now = self._now()
+        before = self._cpu.get(one.id)
+        cpu_s = figures.get("cpu_used_s", 0.0)
+        self._cpu[one.id] = (now, cpu_s)
+        if before is None:
+            return None
+        use = {metric: figures[metric] for metric in idle.METRICS if metric in figures}
+        passed_s = (now - before[0]).total_seconds()
+        if passed_s > 0 and one.slots["cpu"] and "cpu_used_s" in figures:
+            use["cpu_util"] = 100 * (cpu_s - before[1]) / passed_s / float(one.slots["cpu"])
+        if one.slots["mem"] and "mem_used_bytes" in figures:
+            use["mem"] = 100 * figures["mem_used_bytes"] / float(one.slots["mem"])
+        return use
+
+    async def _follow(self, one: Watched, standing: Standing) -> None:
+        decision, before = standing.decision, self.standing.get(one.id)
+        self.standing[one.id] = standing
+        if decision.stop is not None:
+            await self._stop(one, standing)
+        elif decision.is_news and decision.pressing is not None:
+            reason = idle.warning(decision.pressing)
+            log.info("session %s: %s", one.id, reason.text)
+            await self._store.write(sessions.warn, one.id, reason, self._now())
+            self._hub.publish(one.id, one.user_id)
+        elif before is not None and before.warning is not None and standing.warning is None:
+            self._hub.publish(one.id, one.user_id)  # it is used again: nothing is coming any more
+
+    async def _stop(self, one: Watched, standing: Standing) -> None:
+        """End it, unless what its agent says right now is another thing than what it said a moment ago."""
+        history = standing.decision.history
+        fresh = await self._ask(one)
+        if fresh is None:
+            return  # it is looked at again
+        again = self._judge(one, history, self._seen(one, fresh, None), fresh)
+        check = again.decision.stop
+        if check is None:
+            self.standing[one.id] = again
+            await self._store.write(db.write, {one.id: again.decision.history})
+            return
+        reason = idle.end_reason(check, again.decision.history)
+        log.info("session %s: %s", one.id, reason.text)
+        await self._store.write(sessions.ask_end, one.id, reason, reason, self._now())
+        self._hub.publish(one.id, one.user_id)
+        self._nudge(one.id)
+
+    async def _ask(self, one: Watched) -> Figures | None:
+        link = self._registry.link(one.agent_id)
+        if link is None:
+            return None
+        try:
+            return await link.call("figures", {"kernel_id": one.kernel_id}, CALL_TIMEOUT_S)
+        except BaiError as error:
+            log.warning("session %s is due, and %s does not say what it does now: %s", one.id, link.name, error)
+            return None

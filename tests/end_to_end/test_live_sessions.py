@@ -1,0 +1,102 @@
+"""Running sessions in a cluster of real processes: idle ones are stopped, and their resources change while they run."""
+
+import asyncio
+import json
+import signal
+
+import pytest
+from end_to_end.kernels import kernel_of
+
+from bai_jupyter.client import ManagerClient, SessionRequest
+from bai_jupyter.common.errors import BaiError
+
+pytestmark = pytest.mark.asyncio
+GIB = 1024**3
+LIMIT = (
+    "mutation($props: ModifyKeyPairResourcePolicyInput!)"
+    '{modify_keypair_resource_policy(name: "default", props: $props) {ok msg}}'
+)
+
+
+async def test_a_cell_behind_a_closed_tab_is_spared_and_what_is_idle_is_stopped(cluster):
+    async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
+        (busy,) = await client.list_sessions()
+        kernel.client.execute("import time\nprint('on', flush=True)\ntime.sleep(3600)")
+        kernel.client.stop_channels()  # the tab is closed
+        idle = await client.create_session(SessionRequest(name="nobody-there", image=busy["image"]))
+        await client.wait_for(idle["sessionId"])
+        limited = await client.request(
+            "POST", "/admin/gql", {"query": LIMIT, "variables": {"props": {"idle_timeout": 4}}}
+        )
+        assert limited["data"]["modify_keypair_resource_policy"]["ok"], limited
+
+        async def is_stopped(session_id):
+            return (await client.get_session(session_id))["reason"]["code"] == "idle-timeout"
+
+        await cluster.until(lambda: is_stopped(idle["sessionId"]))
+        view = await client.get_session(busy["id"])
+        assert view["status"] == "RUNNING"
+        assert view["idleChecks"]["network_timeout"]["extra"]["running"] is True
+        (process,) = view["jupyterKernels"]
+        await client.interrupt_jupyter_kernel(busy["id"], process["id"])
+        await cluster.until(lambda: is_stopped(busy["id"]))
+        ended = await client.get_session(busy["id"])
+        assert "a cell, or a job in a terminal" in ended["reason"]["text"]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_cpu_and_memory_change_under_a_kernel_that_goes_on(cluster, docker_client):
+    async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
+        (view,) = await client.list_sessions()
+        container = docker_client.containers.get(f"bai-{view['containerId']}")
+
+        def size():
+            container.reload()
+            host = container.attrs["HostConfig"]
+            return host["NanoCpus"] / 10**9, host["Memory"]
+
+        await kernel.run("x = bytearray(300 << 20)")
+        await client.resize(view["id"], {"cpu": "0.5", "mem": "3g"})
+        assert size() == (0.5, 3 * GIB)
+
+        async def uses_memory():
+            return ((await client.get_session(view["id"]))["liveStat"] or {}).get("mem_used_bytes", 0) > 300 << 20
+
+        await cluster.until(uses_memory)
+        with pytest.raises(BaiError, match=r"uses \d+ MiB of memory now"):
+            await client.resize(view["id"], {"mem": "200m"})
+        assert size() == (0.5, 3 * GIB)
+        assert (await client.resize(view["id"], {"mem": "1g"}))["slots"]["mem"] == str(GIB)
+        assert await kernel.run("print(len(x))") == f"{300 << 20}\n"
+
+        # Asked for while the agent does not listen, and that is killed before it does.
+        cluster.signal("agent", signal.SIGSTOP)
+        change = asyncio.create_task(client.resize(view["id"], {"cpu": "1", "mem": "2g"}))
+
+        async def is_asked():
+            return (await client.get_session(view["id"]))["slots"]["cpu"] == "1"
+
+        await cluster.until(is_asked)
+        for name in ("agent", "manager"):
+            cluster.kill(name)
+        with pytest.raises(BaiError):
+            await change
+        await cluster.revive()
+
+        async def is_done():
+            return size() == (1, 2 * GIB)
+
+        await cluster.until(is_done)
+        assert await kernel.run("print(len(x))") == f"{300 << 20}\n"
+        state = json.loads(next((cluster.folder / "agent" / "kernels").glob("*/state.json")).read_text())
+        assert state["report"]["devices"]["mem"] == {"mem": str(2 * GIB)}
+
+
+async def test_a_session_without_a_container_says_that_it_cannot(cluster):
+    async with ManagerClient(cluster.config) as client:
+        (image,) = await client.list_images()
+        made = await client.create_session(SessionRequest(name="plain", image=image["name"]))
+        await client.wait_for(made["sessionId"])
+        with pytest.raises(BaiError, match="runs sessions without containers"):
+            await client.resize(made["sessionId"], {"cpu": "2"})

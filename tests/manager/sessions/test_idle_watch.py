@@ -1,0 +1,255 @@
+"""The idle checks on a manager: what agents tell decides, owners are warned, and a restart forgets nothing."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bai_jupyter.manager.db import people, policies
+from bai_jupyter.manager.db.records import PolicyRecord
+
+pytestmark = pytest.mark.asyncio
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+IDLE, BUSY = {"executing": 0.0}, {"executing": 1.0, "executed_ago_s": 0.0}
+
+
+@pytest.fixture
+def manager_options():
+    return {"idle_check_s": 3600.0}  # tests look themselves
+
+
+class Clock:
+    """The watch's; everything else has the real one."""
+
+    def __init__(self, manager):
+        self.watch, self.ahead = manager.idle_watch, timedelta()
+        self.watch._now = self
+
+    def __call__(self):
+        return datetime.now(UTC) + self.ahead
+
+    async def pass_(self, **span):
+        """Time passes in steps of a minute, each with a look."""
+        end = self.ahead + timedelta(**span)
+        while self.ahead < end:
+            self.ahead = min(end, self.ahead + timedelta(minutes=1))
+            await self.watch.look()
+
+
+@pytest.fixture
+def clock(manager):
+    return Clock(manager)
+
+
+async def limit(manager, signed, **limits):
+    """Bind the user by a policy."""
+    user_id = (await signed.get("/auth"))["user"]["id"]
+    await manager.store.write(policies.add, PolicyRecord("tight", created_at=NOW, **limits))
+    await manager.store.write(people.change_user, user_id, {"resource_policy": "tight"}, NOW)
+
+
+async def started(signed, agent, manager, helpers, figures, name="work"):
+    """A running session whose agent tells these figures of it."""
+    agent.figures = {"cpu_used_s": 1.0, **figures}
+    view = await signed.create(name)
+    await signed.until_status(name, "RUNNING")
+    await helpers.wait_until(lambda: told(manager, agent), "the agent's figures")
+    return view["sessionId"]
+
+
+def told(manager, agent):
+    found = [manager.registry.stats(agent.agent_id, kernel_id) for kernel_id in agent.kernels]
+    return bool(found) and all(one == agent.figures for one in found)
+
+
+async def tell(manager, agent, helpers, figures):
+    agent.figures = {"cpu_used_s": 1.0, **figures}
+    await helpers.wait_until(lambda: told(manager, agent), "the agent's figures")
+
+
+async def test_idle_is_warned_of_and_stopped_and_busy_is_not(manager, admin, agent, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=3600)
+    await started(alice, agent, manager, helpers, BUSY)
+    await clock.pass_(hours=3)
+    view = await alice.session("work")
+    assert (view["status"], view["reason"]["code"]) == ("RUNNING", "running")
+    assert view["idleChecks"]["network_timeout"]["remaining"] == 3600
+
+    await tell(manager, agent, helpers, IDLE)
+    await clock.pass_(minutes=49)
+    view = await alice.session("work")
+    check = view["idleChecks"]["network_timeout"]
+    assert 600 < check["remaining"] <= 720
+    assert check["extra"]["policy"] == "user alice"
+    assert (check["extra"]["last"], check["extra"]["extensions_left"]) == ("a cell, or a job in a terminal", 3)
+    await clock.pass_(minutes=3)
+    view = await alice.session("work")
+    assert view["reason"]["code"] == "idle-soon"
+    assert "1 h is the longest that your user alice may leave a session idle" in view["reason"]["text"]
+    await clock.pass_(minutes=10)
+    ended = await alice.until_status("work", "TERMINATED")
+    assert (ended["statusInfo"], ended["reason"]["code"]) == ("idle-timeout", "idle-timeout")
+    assert "a cell, or a job in a terminal" in ended["reason"]["text"]
+    history = (await alice.get(f"/session/{ended['id']}/status-history"))["result"]
+    assert list(history) == ["pending", "scheduled", "preparing", "creating", "running", "terminating", "terminated"]
+
+
+async def test_warnings_are_events(manager, admin, agent, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=3600)
+    session_id = await started(alice, agent, manager, helpers, IDLE)
+    await clock.pass_(minutes=61)
+    await alice.until_status("work", "TERMINATED")
+    request = alice.request("GET", f"/events/session?sessionId={session_id}", content_type=None)
+    request.headers["Last-Event-ID"] = "0"
+    events = [
+        line.removeprefix("event: ")
+        for line in (await alice.http.fetch(request)).body.decode().splitlines()
+        if line.startswith("event: session_")
+    ]
+    assert events.count("session_idle_warning") == 2
+    assert events.index("session_started") < events.index("session_idle_warning") < events.index("session_terminated")
+
+
+async def test_a_cell_that_began_at_the_last_moment_is_spared(manager, admin, agent, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=60)
+    await started(alice, agent, manager, helpers, IDLE)
+    await clock.watch.look()
+    answer = agent._answer
+
+    async def busy_by_now(call):
+        if call.method == "figures":
+            agent.figures = {"cpu_used_s": 1.0, **BUSY}
+        await answer(call)
+
+    agent._answer = busy_by_now
+    clock.ahead = timedelta(minutes=2)
+    await clock.watch.look()
+    assert (await alice.session("work"))["status"] == "RUNNING"
+    assert [call.method for call in agent.calls] == ["figures"]
+
+
+async def test_app_traffic_keeps_a_session_and_an_open_terminal_does_not(
+    manager, admin, agent, make_user, clock, helpers
+):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=3600)
+    await started(alice, agent, manager, helpers, IDLE)
+    traffic = manager.streams._traffic
+    traffic._now = clock
+    (kernel_id,) = agent.kernels
+    terminal, app = traffic.stream(kernel_id, "terminal"), traffic.stream(kernel_id, "port")
+    for _ in range(4):
+        await clock.pass_(minutes=30)
+        app.came()
+        await clock.watch.look()
+    check = (await alice.session("work"))["idleChecks"]["network_timeout"]
+    assert check["extra"]["last"] == "app traffic"
+    command = traffic.stream(kernel_id, "command")
+    await clock.pass_(hours=2)
+    assert (await alice.session("work"))["idleChecks"]["network_timeout"]["extra"]["running"] is True
+    command.ended()
+    terminal.went(b"")
+    terminal.came()
+    await clock.pass_(minutes=62)
+    assert (await alice.until_status("work", "TERMINATED"))["reason"]["params"]["what"] == "a command"
+
+
+async def test_an_owner_may_keep_a_session_for_a_while(manager, admin, agent, make_user, clock, helpers):
+    alice, bob = await make_user("alice"), await make_user("bob")
+    await limit(manager, alice, idle_timeout_s=3600)
+    await started(alice, agent, manager, helpers, IDLE)
+    await clock.pass_(minutes=55)
+    assert (await alice.session("work"))["reason"]["code"] == "idle-soon"
+    stranger = await bob.call("POST", "/session/work/extend", {})
+    missing = await bob.call("POST", "/session/nothing-there/extend", {})
+    assert (stranger.status, missing.status) == (404, 404)
+    for left in (2, 1, 0):
+        checks = (await alice.post("/session/work/extend", status=200))["idleChecks"]
+        assert checks["network_timeout"]["extra"]["extensions_left"] == left
+        assert 3590 <= checks["network_timeout"]["remaining"] <= 3600
+        assert (await alice.session("work"))["reason"]["code"] == "running"
+        await clock.pass_(minutes=30)
+    refused = await alice.post("/session/work/extend", status=400)
+    assert refused["data"]["reason"]["code"] == "extensions-used"
+    await clock.pass_(minutes=31)
+    await alice.until_status("work", "TERMINATED")
+
+
+async def test_nothing_is_judged_without_word_from_the_agent(manager, admin, agent, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=60)
+    await started(alice, agent, manager, helpers, {})  # an agent that does not tell what runs
+    await clock.pass_(hours=2)
+    await tell(manager, agent, helpers, IDLE)
+    await agent.close()
+    await helpers.wait_until(lambda: not manager.registry.is_reachable(agent.agent_id), "the agent's silence")
+    await clock.pass_(hours=2)
+    assert (await alice.session("work"))["status"] == "RUNNING"
+
+
+async def test_low_use_and_lifetime_by_policies_that_admins_make(manager, admin, agent, make_user, clock, helpers, gql):
+    alice = await make_user("alice")
+    mutation = (
+        "mutation($props: CreateKeyPairResourcePolicyInput!)"
+        '{create_keypair_resource_policy(name: "gpu", props: $props) {ok msg}}'
+    )
+    props = {"max_session_lifetime": 7200, "utilization": json.dumps({"time-window": "1h"})}
+    made = await gql(admin, mutation, props=props)
+    assert "resource-thresholds" in made["create_keypair_resource_policy"]["msg"]
+    props["utilization"] = json.dumps({"time-window": "1h", "resource-thresholds": {"cpu_util": {"average": 5}}})
+    assert (await gql(admin, mutation, props=props))["create_keypair_resource_policy"]["ok"]
+    shown = await gql(admin, '{keypair_resource_policy(name: "gpu") {utilization}}')
+    assert json.loads(shown["keypair_resource_policy"]["utilization"])["time-window"] == 3600
+    user_id = (await alice.get("/auth"))["user"]["id"]
+    await manager.store.write(people.change_user, user_id, {"resource_policy": "gpu"}, NOW)
+    await started(alice, agent, manager, helpers, IDLE, "low-use")
+    await clock.pass_(minutes=62)
+    ended = await alice.until_status("low-use", "TERMINATED")
+    assert "CPU use below 5 % for 1 h" in ended["reason"]["text"]
+    await started(alice, agent, manager, helpers, BUSY, "long")
+    await clock.pass_(minutes=58)
+    session_id = (await alice.session("long"))["id"]
+    query = "query($id: UUID!) {compute_session(id: $id) {idle_checks}}"
+    shown = json.loads((await gql(alice, query, id=session_id))["compute_session"]["idle_checks"])
+    assert 0 < shown["session_lifetime"]["remaining"] <= 7200
+    await clock.pass_(minutes=64)
+    assert (await alice.until_status("long", "TERMINATED"))["statusInfo"] == "idle-session-lifetime"
+
+
+async def test_a_killed_manager_goes_on_counting(manager_process, make_agent, data_dir, helpers):
+    await manager_process.start()
+    credentials = helpers.credentials(data_dir)
+    admin = helpers.client(manager_process.endpoint, credentials["access_key"], credentials["secret_key"])
+    agent = make_agent(manager_process.endpoint)
+    agent.figures = {"cpu_used_s": 1.0, **IDLE}
+    await agent.stay_connected()
+    await admin.post("/images", {"name": helpers.image.name})
+    await admin.post(
+        "/admin/gql",
+        {
+            "query": "mutation($props: ModifyKeyPairResourcePolicyInput!)"
+            '{modify_keypair_resource_policy(name: "default", props: $props) {ok}}',
+            "variables": {"props": {"idle_timeout": 3600}},
+        },
+        200,
+    )
+    await admin.create("work")
+    await admin.until_status("work", "RUNNING")
+
+    async def stops_at():
+        checks = (await admin.session("work"))["idleChecks"]
+        return checks and checks["network_timeout"]["extra"]["stops_at"]
+
+    before = await helpers.wait_until(stops_at, "the first look")
+    await admin.post("/session/work/extend", status=200)
+    extended = await helpers.wait_until(stops_at, "the extension")
+    assert extended > before
+    manager_process.kill()
+    await manager_process.start()
+    assert await helpers.wait_until(stops_at, "the first look after the restart") == extended
+    checks = (await admin.session("work"))["idleChecks"]
+    assert checks["network_timeout"]["extra"]["extensions_left"] == 2
+    admin.close()
