@@ -11,7 +11,6 @@ from typing import TypeVar
 from bai_agent.allocation import Allocation
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.messages import DeviceFacts
-from bai_jupyter.common.reasons import Reason
 
 T = TypeVar("T")
 
@@ -25,11 +24,11 @@ class OptionConflict(BaiError):
 
 
 class DeviceFault(BaiError):
-    """Devices that were assigned cannot be used; ``reason`` is fit for users."""
+    """``device`` was assigned and cannot be used; ``cause`` is part of a sentence that users read."""
 
-    def __init__(self, reason: Reason) -> None:
-        self.reason = reason
-        super().__init__(reason.text)
+    def __init__(self, device: str, cause: str) -> None:
+        self.device, self.cause = device, cause
+        super().__init__(f"{device}: {cause}")
 
 
 @dataclass(frozen=True)
