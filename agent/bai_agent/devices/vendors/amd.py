@@ -43,7 +43,7 @@ class RocmPlugin(AcceleratorPlugin):
         pci, minor = _address(facts["domain"], facts["location_id"]), facts["drm_render_minor"]
         device = f"{facts['device_id']:04x}"
         unique = f"{facts['unique_id']:016x}" if facts.get("unique_id") else pci
-        siblings = [name for name in self.candidates() if self._place(name) == (facts["domain"], facts["location_id"])]
+        siblings = [name for name in self.candidates() if self._is_at(name, facts["domain"], facts["location_id"])]
         partition = {"partition": str(siblings.index(candidate))} if len(siblings) > 1 else {}
         return Card(
             device_id=f"{unique}-{partition['partition']}" if partition else unique,
@@ -72,9 +72,9 @@ class RocmPlugin(AcceleratorPlugin):
     def _properties(self, node: str) -> dict[str, int]:
         return _parse(self.text(f"{_TOPOLOGY}/{node}/properties"))
 
-    def _place(self, node: str) -> tuple[int, int]:
+    def _is_at(self, node: str, domain: int, location: int) -> bool:
         facts = self._properties(node)
-        return facts["domain"], facts["location_id"]
+        return (facts.get("domain"), facts.get("location_id")) == (domain, location)
 
     def _memory(self, node: str) -> int:
         banks: list[Path] = sorted(self.at(f"{_TOPOLOGY}/{node}/mem_banks").glob("*/properties"))

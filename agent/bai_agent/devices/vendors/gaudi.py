@@ -52,7 +52,8 @@ class _GaudiPlugin(AcceleratorPlugin):
         except Exception:  # noqa: BLE001 - it is not installed, or finds no driver; its errors have no common parent
             return {}
         try:
-            return {card.device_id: _figures(library, card) for card in self.cards.values() if card.health == "ok"}
+            told = {card.device_id: _figures(library, card) for card in self.cards.values() if card.health == "ok"}
+            return {device_id: figures for device_id, figures in told.items() if figures}
         finally:
             library.hlmlShutdown()
 
