@@ -788,7 +788,7 @@ class ManagerClient:
             raise error_of(error.code, content_type, error.response.body or b"", self.config.endpoint) from error
         except (OSError, WebSocketError) as error:
             raise ManagerAway(self.config.endpoint) from error
-        if connection.protocol is not None:
+        if connection.protocol is not None and connection.protocol.stream is not None:
             connection.protocol.set_nodelay(True)
             connection.protocol.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection

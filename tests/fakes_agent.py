@@ -321,7 +321,8 @@ class FakeAgent:
     def _hello(self) -> Hello:
         facts = dict(self.facts)
         slots = facts["slots"]
-        devices = [DeviceFacts("cpu-0", "cpu", "fake", ResourceSlots({"cpu": slots["cpu"]}))]
+        cpu = DeviceFacts("cpu-0", "cpu", "fake", ResourceSlots({"cpu": slots["cpu"]}))
+        devices = facts.pop("devices", [cpu])
         return Hello(
             version="0.1.0",
             credential=self.credential,

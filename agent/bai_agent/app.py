@@ -23,11 +23,13 @@ import traitlets
 from traitlets.config import Application
 
 from bai_agent.attachments import Attachments
+from bai_agent.devices import plugins
 from bai_agent.devices.base import DevicePlugin
 from bai_agent.devices.cpu import CpuPlugin
 from bai_agent.devices.cuda import CudaPlugin
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.mem import MemPlugin
+from bai_agent.devices.meter import Meter
 from bai_agent.devices.mock import MockPlugin
 from bai_agent.doors import Address, Doors
 from bai_agent.firewall import PRIVATE_NETWORKS, Policy
@@ -43,7 +45,7 @@ from bai_agent.streams import Streams
 from bai_agent.terminals import Terminals
 from bai_agent.volumes import Volumes
 from bai_jupyter._version import __version__
-from bai_jupyter.common.messages import PROTOCOL_VERSION, Hello, ImageFacts, ImagesFound, is_door_name
+from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
 from bai_jupyter.common.slots import parse_size
 
 _FIRST_IMAGES_S = 10.0
@@ -99,6 +101,20 @@ class AgentApp(Application):
     mock_devices = Json(
         list,
         help='Devices that are not there: [{"id": "gpu", "count": 8, "slots": {"cuda.device": 1}, "mem": "80g"}].',
+    ).tag(config=True)
+    accelerators = Json(
+        list, help='Accelerator plugins to use: ["rocm", "cuda"]. [] uses all: docs/accelerators.md lists them.'
+    ).tag(config=True)
+    blocked_accelerators = Json(list, help="Accelerator plugins not to use.").tag(config=True)
+    accelerator_options = Json(
+        dict,
+        help='Options of accelerator plugins: {"rocm": {"shm": "8g"}, "ipu": {"subnets": {"10.1.0.0/16": "ipu"}}}.',
+    ).tag(config=True)
+    accelerator_tables = Json(
+        list, help="TOML files, each of one kind of accelerator that no plugin knows: examples/accelerators."
+    ).tag(config=True)
+    device_mask = Json(
+        list, help='Devices that stay with the host, by id or PCI address: ["GPU-4f…", "0000:03:00.0"].'
     ).tag(config=True)
     run_as = traitlets.Integer(
         0, min=0, help="Uid and gid of kernels. 0: the owner of the home folder, or 1000 if that is root."
@@ -213,8 +229,9 @@ class AgentApp(Application):
     def start(self) -> None:
         self._images_known = asyncio.Event()
         try:
+            self._accelerators = self._load_accelerators()
             asyncio.run(self._main())
-        except (AlreadyRunning, RuntimeFault) as error:
+        except (AlreadyRunning, RuntimeFault, plugins.NotUnderstood) as error:
             self.log.error("%s", error)
             self.exit(1)
 
@@ -246,7 +263,8 @@ class AgentApp(Application):
 
     async def _serve(self, stack: AsyncExitStack, store: StateFolder, runtime: Runtime) -> None:
         """Until cancelled. What is pushed on ``stack`` is stopped backwards."""
-        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime))
+        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime), self.device_mask)
+        meter = Meter(inventory)
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
         identity = Identity(self.run_as, self.run_as) if self.run_as else None
         streams = Streams(self.manager_url)
@@ -281,6 +299,10 @@ class AgentApp(Application):
             lambda report: link.report(report),
             orphan_grace_s=self.orphan_grace_s,
         )
+
+        async def heartbeat() -> Heartbeat:
+            return meter.heartbeat(await service.figures(), reconciler.held())
+
         jupyter = JupyterKernels(runtime, store.path, reconciler.jupyter_changed)
         reconciler.jupyter = jupyter
         held = Volumes(volumes, self.agent_name, identity)
@@ -296,7 +318,7 @@ class AgentApp(Application):
             on_wanted=reconciler.wanted,
             on_forget=lambda forget: reconciler.forget(forget.kernel_ids),
             answer=service.answer,
-            stats=service.figures,
+            heartbeat=heartbeat,
         )
         stack.push_async_callback(held.close)
         stack.push_async_callback(jupyter.close)
@@ -306,8 +328,8 @@ class AgentApp(Application):
         await reconciler.start()
         await attachments.end_leftovers()
         self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
-        watch = asyncio.create_task(self._watch_images(runtime, images, link))
-        stack.push_async_callback(_cancelled, watch)
+        for watch in (self._watch_images(runtime, images, link), meter.run()):
+            stack.push_async_callback(_cancelled, asyncio.create_task(watch))
         with suppress(TimeoutError):  # many images take long to look into; then they are told later
             await asyncio.wait_for(self._images_known.wait(), _FIRST_IMAGES_S)
         await link.run()
@@ -329,12 +351,19 @@ class AgentApp(Application):
     # Choosing
 
     def _plugins(self, runtime: Runtime) -> list[DevicePlugin]:
+        cuda = CudaPlugin(by_request=bool(getattr(runtime, "hands_out_gpus", False)))
+        uses_cuda = plugins.is_wanted(cuda.key, self.accelerators, self.blocked_accelerators)
         return [
             CpuPlugin(Decimal(str(self.reserved_cpu)), self.pin_cpus),
             MemPlugin(parse_size(self.reserved_mem)),
-            CudaPlugin(by_request=bool(getattr(runtime, "hands_out_gpus", False))),
+            *([cuda] if uses_cuda else []),
+            *self._accelerators,
             MockPlugin(self.mock_devices),
         ]
+
+    def _load_accelerators(self) -> list[DevicePlugin]:
+        tables = [Path(table) for table in self.accelerator_tables]
+        return plugins.load(tables, self.accelerators, self.blocked_accelerators, self.accelerator_options)
 
     async def _ready_runtime(self, store: StateFolder) -> Runtime:
         """The runtime, checked. One that was named or used before is waited for; only ``auto`` chooses."""

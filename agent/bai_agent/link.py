@@ -78,7 +78,7 @@ class ManagerLink:
     """One link to one manager, dialled again for as long as ``run`` is not cancelled.
 
     ``hello(credential, join_token)`` is asked at each connection; the hooks are called on the loop: ``on_wanted``,
-    ``on_forget``, ``answer`` (each call in a task of its own), ``stats`` before each heartbeat.
+    ``on_forget``, ``answer`` (each call in a task of its own), ``heartbeat`` for each heartbeat.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ManagerLink:
         on_wanted: Callable[[Wanted], None],
         on_forget: Callable[[Forget], None],
         answer: Answer,
-        stats: Callable[[], Awaitable[dict[str, dict[str, float]]]],
+        heartbeat: Callable[[], Awaitable[Heartbeat]],
     ) -> None:
         self._url = websocket_url(manager_url, "/agent/link")
         self._credential = credential
@@ -100,7 +100,7 @@ class ManagerLink:
         self._keep_credential = keep_credential
         self._hello = hello
         self._on_wanted, self._on_forget = on_wanted, on_forget
-        self._answer, self._stats = answer, stats
+        self._answer, self._heartbeat = answer, heartbeat
         self._outbox = Outbox()
         self._calls: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
@@ -199,7 +199,7 @@ class ManagerLink:
 
     async def _beat(self, every_s: float) -> None:
         while True:
-            self._outbox.put("heartbeat", Heartbeat(await self._stats()))
+            self._outbox.put("heartbeat", await self._heartbeat())
             await asyncio.sleep(every_s)
 
     async def _reply_to(self, call: Call) -> None:

@@ -22,7 +22,8 @@ from typing import Any, Protocol
 
 from bai_agent import folders
 from bai_agent.allocation import Allocation, NoRoom, allocate
-from bai_agent.devices.base import OptionConflict
+from bai_agent.devices.accelerator import FAULTS
+from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
 from bai_agent.manager_access import ManagerAccess
@@ -247,6 +248,10 @@ class Reconciler:
             BOOTSTRAP in state.programs and not state.bootstrapped
         )
 
+    def held(self) -> dict[KernelId, dict[str, dict[str, str]]]:
+        """Which devices each kernel holds, as in its report."""
+        return dict(self._all_held())
+
     async def logs(self, kernel_id: KernelId, tail: int) -> str:
         """The container's output, and what processes inside printed. Raises ``KeyError``."""
         ref = self._states[kernel_id].report.runtime_ref
@@ -412,6 +417,9 @@ class Reconciler:
             if fault.reason.code == "engine-down":
                 raise  # the engine may come back; the manager has a deadline for starting
             await self._fail(kernel_id, fault.reason)
+        except DeviceFault as fault:
+            facts = {"agent": self._site.agent, "device": fault.device, "cause": fault.cause}
+            await self._fail(kernel_id, Reason.of("device-not-ready", **facts))
         except (NoRoom, OptionConflict) as error:
             await self._fail(kernel_id, Reason.of("create-failed", agent=self._site.agent, cause=str(error)))
         else:
@@ -430,7 +438,8 @@ class Reconciler:
         image = await self._runtime.inspect_image(want.image_digest or want.image)
         self._change(kernel_id, kernelspecs=image.kernelspecs, boot_id=_boot_id())
         self._tell(kernel_id, status=KernelStatus.CREATING, reason=Reason.of("creating", agent=self._site.agent))
-        request = CreateRequest(want, prepared, self._inventory.options(_amounts(devices)), devices)
+        options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / "devices")
+        request = CreateRequest(want, prepared, options, devices)
         ref = await self._runtime.create(request)
         self._tell(kernel_id, runtime_ref=ref)
         return ref
@@ -735,7 +744,17 @@ class Reconciler:
         refs = {found.ref for found in await self._runtime.list_ours() if found.kernel_id == kernel_id}
         for ref in refs:
             await self._runtime.remove(ref)
+        await self._release_devices(kernel_id)
         await asyncio.to_thread(folders.delete, self._store.kernel_folder(kernel_id))
+
+    async def _release_devices(self, kernel_id: KernelId) -> None:
+        """What is not undone is undone when the devices are made ready for another kernel."""
+        state, stray = self._states.get(kernel_id), self._strays.get(kernel_id)
+        held = state.report.devices if state is not None else stray.devices if stray is not None else {}
+        try:
+            await asyncio.to_thread(self._inventory.release, _amounts(held))
+        except FAULTS as error:
+            log.warning("kernel %s: its devices were not released: %s", kernel_id, error)
 
     # Orphans and strays
 

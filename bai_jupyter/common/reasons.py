@@ -147,6 +147,7 @@ _FILES = {
 _FAILED = {
     "pull-failed": "Could not pull {image} on {agent}: {cause}.",
     "device-missing": "{device} was assigned but is gone from {agent}.",
+    "device-not-ready": "{device} could not be made ready on {agent}: {cause}.",
     "mount-failed": "Folder {folder} could not be mounted on {agent}: {cause}. Start without it, or tell your admin.",
     "engine-down": "The container engine on {agent} does not answer: {cause}. Tell your admin.",
     "create-failed": "{agent} could not create the container: {cause}.",

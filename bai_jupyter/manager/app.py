@@ -37,6 +37,7 @@ from bai_jupyter.manager.api import (
     execution,
     files,
     jupyter_kernels,
+    metrics,
     openapi,
     resources,
     routed,
@@ -57,6 +58,7 @@ from bai_jupyter.manager.api.recent_errors import RecentErrors
 from bai_jupyter.manager.auth.app_tokens import AppTokens
 from bai_jupyter.manager.auth.keypairs import KeypairAuth
 from bai_jupyter.manager.auth.logins import Logins
+from bai_jupyter.manager.auth.metrics_token import MetricsToken
 from bai_jupyter.manager.auth.rates import Rates
 from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault, new_keypair, write_private
@@ -153,6 +155,10 @@ class ManagerApp(Application):
     callback_networks = List(
         Unicode(),
         help="Private networks that sessions' callback_url may lead to, such as 10.1.2.0/24; public ones always may.",
+    ).tag(config=True)
+    metrics_token_file = Unicode(
+        help="A file with a token of 16 characters or more, with which GET /metrics may be read besides by superadmins "
+        "(Authorization: Bearer …). It is read at each use. Default: none."
     ).tag(config=True)
     join_token = Unicode(
         help="A token with which one agent may join within the first hour. Default: $BAI_JOIN_TOKEN."
@@ -308,6 +314,7 @@ class ManagerApp(Application):
         self.services = Services(
             auth=auth,
             tokens=tokens,
+            metrics_token=MetricsToken(Path(self.metrics_token_file) if self.metrics_token_file else None),
             app_tokens=AppTokens(self.vault, now),
             rates=rates,
             logins=Logins(self.store, self.vault, rates, now),
@@ -340,8 +347,8 @@ class ManagerApp(Application):
 
     def _make_server(self, intake: Intake) -> HTTPServer:
         groups = (
-            *(system, openapi, auth_api, templates, sessions, execution, commands, apps, terminals, files, app_proxy),
-            *(jupyter_kernels, events, agents_api, resources, vfolders, storage, user_config, graphql_api),
+            *(system, metrics, openapi, auth_api, templates, sessions, execution, commands, apps, terminals, files),
+            *(app_proxy, jupyter_kernels, events, agents_api, resources, vfolders, storage, user_config, graphql_api),
             routed,  # last: other paths go first
         )
         options = {"services": self.services}

@@ -72,8 +72,8 @@ async def test_a_refused_credential_falls_back_to_the_token_and_a_failing_call_i
     async def answer(call: Call) -> dict[str, object]:
         raise RuntimeError("surprise")
 
-    async def stats() -> dict[str, dict[str, float]]:
-        return {}
+    async def heartbeat() -> Heartbeat:
+        return Heartbeat({})
 
     link = ManagerLink(
         f"http://127.0.0.1:{port}",
@@ -84,7 +84,7 @@ async def test_a_refused_credential_falls_back_to_the_token_and_a_failing_call_i
         on_wanted=lambda _: None,
         on_forget=lambda _: None,
         answer=answer,
-        stats=stats,
+        heartbeat=heartbeat,
     )
     running = asyncio.create_task(link.run())
     try:

@@ -80,6 +80,7 @@ def test_unknown_fields_are_ignored(raw):
         ("KernelReport", ("reason",), None),
         ("Wanted", ("kernels", 0, "jupyter_kernels"), []),
         ("Hello", ("devices", 0, "health"), "ok"),
+        ("Heartbeat", ("devices",), {}),
         ("Hello", ("images", 0, "builtin"), False),
     ],
 )

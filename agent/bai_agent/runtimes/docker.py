@@ -30,12 +30,14 @@ from typing import Any, TypeVar
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import DeviceRequest, LogConfig
+from docker.types import LogConfig
 from docker.types import Mount as DockerMount
 
 from bai_agent import firewall
+from bai_agent.devices import cdi
+from bai_agent.devices.base import ContainerOptions, DeviceFault
 from bai_agent.folders import open_below
-from bai_agent.runtimes import cgroups, pids, supervisor
+from bai_agent.runtimes import cgroups, engine_devices, pids, supervisor
 from bai_agent.runtimes.attached import PIECE_BYTES, EngineAttached
 from bai_agent.runtimes.base import (
     INSIDE_HOME,
@@ -59,7 +61,7 @@ from bai_agent.runtimes.base import (
 from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
 from bai_agent.runtimes.ports import connect_to, socket_in
 from bai_jupyter.common.ids import KernelId, SessionId
-from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts, from_json, to_json
+from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts, KernelWant, from_json, to_json
 from bai_jupyter.common.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -124,13 +126,18 @@ class DockerRuntime:
 
     _has_nvidia = False
     _checked = False
+    _abilities = engine_devices.Abilities(cdi=False, own_seccomp=False)
+    _lifts_memlock: bool | None = None  # not tried yet
 
     # The engine
 
     async def check(self) -> list[str]:
         info = await self._call("engine-down", self._api_info)
         self._has_nvidia = "nvidia" in (info.get("Runtimes") or {})
+        self._abilities = engine_devices.abilities_of(info)
         said = list(info.get("Warnings") or [])
+        if self._lifts_memlock is False:
+            said.append(engine_devices.NO_MEMLOCK)
         await self._call("engine-down", self._ensure_network)
         if not self._checked:  # later on they may be inspections of our own
             await self._call("engine-down", self._remove_inspection_leftovers)
@@ -316,12 +323,62 @@ class DockerRuntime:
         return await self._call("create-failed", lambda: self._create(request))
 
     def _create(self, request: CreateRequest) -> str:
-        want, folders, options = request.want, request.folders, request.options
+        options = self._possible(request.options)
+        ref = self._create_with(request, options)
+        for network in options.networks:
+            self._join(ref, network)
+        return ref
+
+    def _possible(self, options: ContainerOptions) -> ContainerOptions:
+        """The same in words that this engine knows. Raises ``RuntimeFault`` for what is not on this host."""
+        if options.cdi and not self._abilities.cdi:
+            try:
+                resolved = cdi.resolve(options.cdi)
+            except DeviceFault as fault:
+                raise RuntimeFault(self._reason("device-not-ready", fault.cause, device=fault.device)) from fault
+            if resolved.hooks:
+                log.warning("%s: hooks that are not run: %s", ", ".join(options.cdi), "; ".join(resolved.hooks))
+            options = options.without_cdi().merge(resolved.options)
+        for path in engine_devices.missing(options):
+            raise RuntimeFault(Reason.of("device-missing", device=path, agent=self._agent))
+        return options
+
+    def _join(self, ref: str, network: str) -> None:
+        joined = self._api.inspect_container(ref)["NetworkSettings"]["Networks"]
+        if network not in joined:
+            self._api.connect_container_to_network(ref, network)
+
+    def _can_lift_memlock(self, image: str) -> bool:
+        """Tried once, on a container of its own: an engine says only when it starts one."""
+        if self._lifts_memlock is None:
+            created = self._api.create_container(
+                image,
+                entrypoint=["/bin/sh", "-c", ":"],
+                command=[],
+                user="65534:65534",
+                labels={"bai.inspects": self._agent_id, **self._labels},
+                network_disabled=True,
+                host_config=self._api.create_host_config(cap_drop=["ALL"], ulimits=[engine_devices.MEMLOCK]),
+            )
+            try:
+                self._api.start(created["Id"])
+                self._lifts_memlock = True
+            except APIError as error:
+                if "rlimit" not in str(error):
+                    raise
+                self._lifts_memlock = False
+                log.warning("%s", engine_devices.NO_MEMLOCK)
+            finally:
+                self._api.remove_container(created["Id"], force=True, v=True)
+        return self._lifts_memlock
+
+    def _create_with(self, request: CreateRequest, options: ContainerOptions) -> str:
+        want, folders = request.want, request.folders
         name = f"bai-{want.kernel_id}"
         supervisor.prepare(folders.run)
         try:
             created = self._api.create_container(
-                image=want.image_digest or want.image,
+                image=_image_of(want),
                 name=name,
                 entrypoint=["/bin/sh", "-c", supervisor.MAIN],
                 command=[],
@@ -330,7 +387,7 @@ class DockerRuntime:
                 hostname=_hostname(want.session_name),
                 environment={**base_environ(want), **want.environ, **options.env},
                 labels=self._labels_of(request),
-                host_config=self._host_config(request),
+                host_config=self._host_config(request, options),
                 networking_config=self._api.create_networking_config({self.bridge: {}}),
             )
         except APIError as error:
@@ -355,32 +412,28 @@ class DockerRuntime:
             "bai.devices": json.dumps(request.devices),
         }
 
-    def _host_config(self, request: CreateRequest) -> Any:
-        want, folders, options = request.want, request.folders, request.options
+    def _host_config(self, request: CreateRequest, options: ContainerOptions) -> Any:
+        want, folders = request.want, request.folders
         memory = int(want.slots["mem"]) or None
         binds = [(folders.run, INSIDE_RUN, False), (folders.scratch, INSIDE_HOME, False)]
         # Parents before what lies below them, or the parent's mount would hide it.
         binds += sorted(
             ((mount.source, mount.target, mount.read_only) for mount in folders.mounts), key=lambda bind: bind[1]
         )
+        binds += [(Path(host), inside, read_only) for host, inside, read_only in options.binds]
+        memlock = options.memlock and self._can_lift_memlock(_image_of(want))
         return self._api.create_host_config(
             mounts=[DockerMount(target, str(source), "bind", read_only=ro) for source, target, ro in binds],
             network_mode=self.bridge,
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            ipc_mode="private",
             pids_limit=self._pids_limit,
             init=True,
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(want.slots["cpu"] * _NANO) or None,
-            cpuset_cpus=",".join(map(str, options.cpus)) or None,
-            shm_size=want.shm_bytes or None,
-            devices=[f"{host}:{inside}:{access}" for host, inside, access in options.nodes],
-            group_add=list(options.groups) or None,
-            device_requests=_gpu_requests(options.gpu_ids),
             log_config=LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"}),
             restart_policy={"Name": "no"},
+            **engine_devices.host_config(options, self._abilities, memlock=memlock, shm_bytes=want.shm_bytes),
         )
 
     async def start(self, ref: str) -> None:
@@ -815,10 +868,8 @@ def _quoted(text: str) -> str:
     return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
-def _gpu_requests(uuids: Sequence[str]) -> list[DeviceRequest] | None:
-    if not uuids:
-        return None
-    return [DeviceRequest(driver="nvidia", device_ids=list(uuids), capabilities=[["gpu", "compute", "utility"]])]
+def _image_of(want: KernelWant) -> str:
+    return want.image_digest or want.image
 
 
 def _hostname(session_name: str) -> str:

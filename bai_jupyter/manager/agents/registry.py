@@ -9,6 +9,9 @@ from bai_jupyter.manager.agents.link import AgentLink
 
 MISSED_HEARTBEATS = 3
 
+Figures = Mapping[str, Mapping[str, float]]
+"""``{device id: {"util_pct": …, "mem_used_bytes": …, "mem_total_bytes": …, "power_w": …}}``, as far as it is told."""
+
 
 class Registry:
     """The links of agents, when each was last heard, and its kernels' figures.
@@ -26,6 +29,7 @@ class Registry:
         self._heard: dict[AgentId, float] = {}
         self._unflushed: dict[AgentId, datetime] = {}
         self._stats: dict[AgentId, Mapping[KernelId, Mapping[str, float]]] = {}
+        self._devices: dict[AgentId, Figures] = {}
 
     def attach(self, link: AgentLink) -> AgentLink | None:
         """Make ``link`` the agent's only one. Returns the one it replaces."""
@@ -42,11 +46,15 @@ class Registry:
     def is_current(self, link: AgentLink) -> bool:
         return self._links.get(link.agent_id) is link
 
-    def hear(self, agent_id: AgentId, stats: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    def hear(
+        self, agent_id: AgentId, stats: Mapping[str, Mapping[str, float]] | None = None, devices: Figures | None = None
+    ) -> None:
         self._heard[agent_id] = self._clock()
         self._unflushed[agent_id] = datetime.now(UTC)
         if stats is not None:
             self._stats[agent_id] = {KernelId(kernel_id): figures for kernel_id, figures in stats.items()}
+        if devices is not None:
+            self._devices[agent_id] = devices
 
     def link(self, agent_id: AgentId) -> AgentLink | None:
         """The agent's link if it is ready to be spoken to."""
@@ -72,6 +80,10 @@ class Registry:
     def kernel_ids(self) -> set[KernelId]:
         """All that agents have told figures of."""
         return {kernel_id for figures in self._stats.values() for kernel_id in figures}
+
+    def device_figures(self, agent_id: AgentId) -> Figures:
+        """What the agent measured last of its devices; nothing if it does not answer."""
+        return self._devices.get(agent_id, {}) if self.is_reachable(agent_id) else {}
 
     def mem_used_bytes(self, agent_id: AgentId) -> float:
         """Memory that the agent's kernels use, as last measured."""

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bai_jupyter.common.errors import BadRequest, NotFound, Unavailable
+from bai_jupyter.common.ids import AgentId
 from bai_jupyter.common.messages import ImageFacts, from_json
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.link import AgentFault, AgentLink
-from bai_jupyter.manager.agents.registry import Registry
+from bai_jupyter.manager.agents.registry import Figures, Registry
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import hash_token, new_token
@@ -38,6 +39,13 @@ class AgentService:
 
     async def list_agents(self) -> list[AgentRecord]:
         return await self._store.read(agents.list_agents)
+
+    def device_figures(self, agent_id: AgentId) -> Figures:
+        return self._registry.device_figures(agent_id)
+
+    def mem_used_bytes(self, agent_id: AgentId) -> float:
+        """Of its sessions' containers."""
+        return self._registry.mem_used_bytes(agent_id)
 
     async def make_join_token(self, caller: Caller, body: Mapping[str, Any]) -> str:
         """A token with which ``uses`` agents may join a group; it is stored as a hash and cannot be shown again."""

@@ -4,7 +4,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from bai_jupyter.common.messages import to_json
+from bai_jupyter.manager.agents.registry import Figures
 from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
 from bai_jupyter.manager.people.visibility import visible_groups
 
@@ -13,8 +15,10 @@ class AgentsHandler(ApiHandler):
     @needs("agent:read")
     async def get(self) -> Answer:
         groups = {one.name for one in await self.services.store.read(visible_groups, self.caller)}
-        found = await self.services.agents.list_agents()
-        return 200, {"agents": [_agent_view(one) for one in found if one.resource_group in groups]}
+        found = [one for one in await self.services.agents.list_agents() if one.resource_group in groups]
+        if not policy.may(self.caller.role, "metrics:read"):
+            return 200, {"agents": [_agent_view(one, {}) for one in found]}
+        return 200, {"agents": [_agent_view(one, self.services.agents.device_figures(one.id)) for one in found]}
 
 
 class JoinTokensHandler(ApiHandler):
@@ -42,7 +46,8 @@ class ImageHandler(ApiHandler):
         return 204, None
 
 
-def _agent_view(agent: AgentRecord) -> dict[str, Any]:
+def _agent_view(agent: AgentRecord, figures: Figures) -> dict[str, Any]:
+    """``figures`` of its devices: what they do tells of the sessions that hold them, so not everybody gets them."""
     return {
         "id": agent.id,
         "name": agent.name,
@@ -54,7 +59,7 @@ def _agent_view(agent: AgentRecord) -> dict[str, Any]:
         "architecture": agent.architecture,
         "slots": agent.slots.to_json(),
         "used": agent.used.to_json(),
-        "devices": to_json(agent.devices),
+        "devices": [{**to_json(one), "figures": figures.get(one.device_id)} for one in agent.devices],
         "heard_at": agent.heard_at.isoformat() if agent.heard_at else None,
         "version": agent.version,
     }

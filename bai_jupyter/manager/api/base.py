@@ -23,6 +23,7 @@ from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.app_tokens import AppTokens
 from bai_jupyter.manager.auth.keypairs import Caller, KeypairAuth, SignedRequest
 from bai_jupyter.manager.auth.logins import Logins
+from bai_jupyter.manager.auth.metrics_token import MetricsToken
 from bai_jupyter.manager.auth.rates import WINDOW_S, Rate, Rates
 from bai_jupyter.manager.auth.session_tokens import SessionTokens, bearer_token
 from bai_jupyter.manager.auth.wards import ON_BEHALF_OF, Wards
@@ -90,6 +91,7 @@ class Services:
 
     auth: KeypairAuth
     tokens: SessionTokens
+    metrics_token: MetricsToken
     app_tokens: AppTokens
     rates: Rates
     logins: Logins

@@ -9,6 +9,8 @@ from bai_jupyter.common.reasons import Reason
 SUPERADMIN, ADMIN, USER = "superadmin", "admin", "user"
 DELEGATE, OWN_SESSION = "delegate", "own-session"
 """Roles of a session's token, never of a user: it acts for its owner, or may only see and end its session."""
+SCRAPER = "scraper"
+"""Role of the token for metrics, never of a user."""
 SERVICE = "service"
 """Role of a user that is a program, such as a JupyterHub: it acts for users it made or was given, and only so."""
 
@@ -52,6 +54,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "image:manage": Permission(_SUPERADMIN, is_audited=True),
     "agent:read": Permission(_ACTING, is_audited=False),
     "manager:control": Permission(_SUPERADMIN, is_audited=True),
+    "metrics:read": Permission(_SUPERADMIN | {SCRAPER}, is_audited=False),
     "manager:errors": Permission(_SUPERADMIN, is_audited=False),
     "audit:read": Permission(_PEOPLE, is_audited=False),
     "agent:schedule": Permission(_SUPERADMIN, is_audited=True),

@@ -170,6 +170,13 @@ def count_placed(conn: Connection) -> int:
     return int(conn.execute(query).scalar_one())
 
 
+def count_live(conn: Connection) -> list[tuple[str, str, int]]:
+    """Resource group, status and how many, of those that are not final."""
+    s = t.sessions.c
+    query = sa.select(s.resource_group, s.status, sa.func.count()).where(s.status.not_in(_FINAL))
+    return [(row[0], row[1], row[2]) for row in conn.execute(query.group_by(s.resource_group, s.status))]
+
+
 def on_agents(conn: Connection, agent_ids: Iterable[AgentId]) -> list[tuple[SessionId, UserId]]:
     """Id and owner of every session that is not final and placed on one of these agents."""
     query = (

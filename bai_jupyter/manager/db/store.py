@@ -41,8 +41,8 @@ class Store:
     - reads see one moment, at least as new as the last write whose ``write`` has returned;
     - a cancelled caller does not undo a unit that has begun.
 
-    ``read``, ``recall`` and ``write`` raise ``Unavailable`` when the database does not answer, and ``BadRequest`` for a value that
-    it cannot hold.
+    ``read``, ``recall`` and ``write`` raise ``Unavailable`` when the database does not answer, and ``BadRequest`` for
+    a value that it cannot hold.
     """
 
     def __init__(self, url: str) -> None:
@@ -70,7 +70,9 @@ class Store:
             self._recalled, self._recalled_after = {}, self._writes
         recalled, key = self._recalled, (unit, args, tuple(kwargs.items()))
         if key not in recalled:
-            recalled[key] = await self.read(unit, *args, **kwargs)  # of no use to anybody if there was a write meanwhile
+            recalled[key] = await self.read(
+                unit, *args, **kwargs
+            )  # of no use to anybody if there was a write meanwhile
         return recalled[key]
 
     async def write(self, unit: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

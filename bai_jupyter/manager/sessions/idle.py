@@ -103,6 +103,18 @@ class Limits:
 # What was seen, and what is remembered of it
 
 
+def accelerator_use(figures: Mapping[str, float]) -> dict[str, float]:
+    """Per cent by metric, from what an agent tells of the accelerators that a session has."""
+    use = {}
+    for metric in METRICS:
+        kind = metric.rpartition("_")[0]
+        if metric.endswith("_util") and f"{kind}_util_pct" in figures:
+            use[metric] = figures[f"{kind}_util_pct"]
+        if metric.endswith("_mem") and figures.get(f"{kind}_mem_total_bytes"):
+            use[metric] = 100 * figures.get(f"{kind}_mem_used_bytes", 0.0) / figures[f"{kind}_mem_total_bytes"]
+    return use
+
+
 @dataclass(frozen=True)
 class Seen:
     """One look at a session. ``running``: what runs now. ``use``: per cent by metric since the last look; None if there

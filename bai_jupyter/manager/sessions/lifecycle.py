@@ -29,7 +29,9 @@ S = SessionStatus
 MAX_ATTEMPTS = 3
 """How often a session is placed before a fault of agents is final."""
 
-RETRYABLE = frozenset({"pull-failed", "device-missing", "engine-down", "create-failed", "mount-failed"})
+RETRYABLE = frozenset(
+    {"pull-failed", "device-missing", "device-not-ready", "engine-down", "create-failed", "mount-failed"}
+)
 """Reasons of an agent that another agent may not have."""
 
 OWN_FAULT = frozenset({"start-timeout"})

@@ -112,7 +112,7 @@ class Views:
         stats = self._registry.stats(record.kernel.agent_id, record.kernel.id)
         if stats is None:
             return None
-        return {name: stats.get(name) for name in ("cpu_used_s", "mem_used_bytes", "mem_limit_bytes")}
+        return {**dict.fromkeys(("cpu_used_s", "mem_used_bytes", "mem_limit_bytes")), **stats}
 
 
 _PREDICATES = {"starts-at": "reserved_time", "dependency": "dependencies", "sessions-wait": "concurrency"}

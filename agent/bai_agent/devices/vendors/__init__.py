@@ -1,0 +1,1 @@
+"""Accelerators, one file per vendor. ``docs/accelerators.md`` says what of each was tried, and on what."""

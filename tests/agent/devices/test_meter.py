@@ -1,0 +1,90 @@
+"""Figures of devices, and what of them is a session's."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from bai_agent.allocation import Allocation
+from bai_agent.devices.base import ContainerOptions, DevicePlugin, Figures
+from bai_agent.devices.inventory import Inventory
+from bai_agent.devices.meter import Meter
+
+from bai_jupyter.common.ids import KernelId
+from bai_jupyter.common.messages import DeviceFacts
+from bai_jupyter.common.slots import ResourceSlots
+
+GB = 10**9
+
+
+class Measured(DevicePlugin):
+    """Three whole devices and one that is shared."""
+
+    key = "tt"
+    metrics = {"tt-n300.device": "tt_n300", "gpu.shares": "gpu"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Figures] | Exception = {
+            "a": {"util_pct": 10.0, "mem_used_bytes": GB, "mem_total_bytes": 4 * GB, "power_w": 100.0},
+            "b": {"util_pct": 30.0, "power_w": 50.5},
+            "shared": {"util_pct": 99.0},
+            "masked": {"util_pct": 99.0},
+        }
+
+    def discover(self) -> list[DeviceFacts]:
+        whole = [DeviceFacts(name, "tt", "n300", ResourceSlots({"tt-n300.device": 1})) for name in ("a", "b", "masked")]
+        return [*whole, DeviceFacts("shared", "tt", "gpu", ResourceSlots({"gpu.shares": 2}))]
+
+    def options(self, held: Allocation) -> ContainerOptions:
+        return ContainerOptions()
+
+    def measure(self) -> Mapping[str, Figures]:
+        if isinstance(self.figures, Exception):
+            raise self.figures
+        return self.figures
+
+
+async def run_once(meter: Meter, done: Any) -> None:
+    running = asyncio.create_task(meter.run())
+    try:
+        async with asyncio.timeout(30):
+            while not done():
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.asyncio
+async def test_a_heartbeat_tells_devices_and_of_sessions_what_they_hold_whole() -> None:
+    meter = Meter(Inventory([Measured()], ["masked"]))
+    await run_once(meter, lambda: meter.latest)
+    stats = {"k-1": {"cpu_used_s": 1.0}, "k-2": {"cpu_used_s": 2.0}, "k-3": {}}
+    held = {
+        KernelId("k-1"): {"cpu": {"cpu": "1"}, "tt-n300.device": {"a": "1", "b": "1"}},
+        KernelId("k-2"): {"gpu.shares": {"shared": "0.5"}},
+    }
+    beat = meter.heartbeat(stats, held)
+    assert beat.stats == {
+        "k-1": {
+            "cpu_used_s": 1.0,
+            "tt_n300_util_pct": 20.0,
+            "tt_n300_mem_used_bytes": GB,
+            "tt_n300_mem_total_bytes": 4 * GB,
+            "tt_n300_power_w": 150.5,
+        },
+        "k-2": {"cpu_used_s": 2.0},
+        "k-3": {},
+    }
+    assert beat.devices.keys() == {"a", "b", "shared"}
+
+
+@pytest.mark.asyncio
+async def test_a_plugin_that_fails_takes_figures_away_and_nothing_else(caplog: Any) -> None:
+    plugin = Measured()
+    meter = Meter(Inventory([plugin]), every_s=0)
+    await run_once(meter, lambda: meter.latest)
+    plugin.figures = RuntimeError("the vendor's library is amiss")
+    await run_once(meter, lambda: not meter.latest)
+    assert "devices cannot be measured" in caplog.text
+    assert meter.heartbeat({"k-1": {}}, {KernelId("k-1"): {"tt-n300.device": {"a": "1"}}}).stats == {"k-1": {}}
