@@ -137,7 +137,7 @@ async def test_app_traffic_keeps_a_session_and_an_open_terminal_does_not(
     alice = await make_user("alice")
     await limit(manager, alice, idle_timeout_s=3600)
     await started(alice, agent, manager, helpers, IDLE)
-    traffic = manager.streams._traffic
+    traffic = manager.streams.traffic
     traffic._now = clock
     (kernel_id,) = agent.kernels
     terminal, app = traffic.stream(kernel_id, "terminal"), traffic.stream(kernel_id, "port")
