@@ -284,7 +284,7 @@ class ImagesFound:
 @dataclass(frozen=True)
 class Heartbeat:
     """``stats``: ``{kernel_id: {"cpu_used_s": …, "mem_used_bytes": …, "mem_limit_bytes": …, "executing": 0 or 1,
-    "executed_ago_s": …}}``; of accelerators per cent by Backend.AI's names, such as ``cuda_util`` and ``cuda_mem``."""
+    "executed_ago_s": …}}``."""
 
     stats: dict[str, dict[str, float]]
 

@@ -167,7 +167,7 @@ _FAILED = {
 # Ran, and stopped.
 _STOPPED = {
     "oom-killed": "Out of memory: {process} used {used} of {limit}. Files are kept, variables are gone. "
-    "Restart with more memory.",
+    "Give the session more memory (`bai session resize`), or start it again with more.",
     "kernel-died": "The kernel ended by itself (code {code}). Container and files are as they were. Restart it.",
     "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
     "Start again as it was.",

@@ -48,6 +48,19 @@ WORDS: Mapping[str, str] = {
 }
 
 
+def use_of_devices(figures: Mapping[str, float]) -> dict[str, float]:
+    """Per cent by metric, of what an agent measured of the accelerators that a session holds, as in ``Heartbeat``."""
+    use = {}
+    for metric in METRICS:
+        kind, _, what = metric.rpartition("_")
+        used, total = figures.get(f"{kind}_mem_used_bytes"), figures.get(f"{kind}_mem_total_bytes")
+        if what == "util" and f"{kind}_util_pct" in figures:
+            use[metric] = figures[f"{kind}_util_pct"]
+        elif what == "mem" and used is not None and total:
+            use[metric] = 100 * used / total
+    return use
+
+
 # What binds
 
 
