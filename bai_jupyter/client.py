@@ -378,6 +378,13 @@ class ManagerClient:
         """Other amounts of ``cpu`` and ``mem`` for a running session. Its view, once it has them."""
         return await self.request("POST", f"{_session(session)}/resize", {"resources": dict(resources)})
 
+    async def suspend(self, session: str) -> Json:
+        """Freeze a session in which nothing runs; it wakes when it is used. Its view."""
+        return await self.request("POST", f"{_session(session)}/suspend")
+
+    async def resume(self, session: str) -> Json:
+        return await self.request("POST", f"{_session(session)}/resume")
+
     async def extend(self, session: str) -> Json:
         """Keep a session for a while that would be stopped for being idle. Its ``idleChecks``."""
         return (await self.request("POST", f"{_session(session)}/extend"))["idleChecks"]

@@ -287,6 +287,9 @@ class FakeAgent:
         elif error is None and call.method in ("inspect_image", "commit"):
             image = replace(IMAGE, name=call.params["name"])
             await self.send(Reply(call.call_id, to_json(image), None))
+        elif error is None and call.method in ("suspend", "resume"):
+            await self.report(call.params["kernel_id"], KernelStatus.RUNNING, suspended=call.method == "suspend")
+            await self.send(Reply(call.call_id, {}, None))
         elif error is None and call.method == "figures":
             await self.send(Reply(call.call_id, dict(self.figures), None))
         else:

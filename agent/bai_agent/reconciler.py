@@ -10,6 +10,7 @@ Owns neither the processes in a container (``jupyter_kernels``) nor the link.
 import asyncio
 import contextlib
 import enum
+import hashlib
 import json
 import logging
 import time
@@ -51,6 +52,7 @@ from bai_jupyter.common.messages import (
     KernelSpecFacts,
     KernelWant,
     Wanted,
+    to_json,
 )
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, format_size
@@ -252,6 +254,28 @@ class Reconciler:
         """Which devices each kernel holds, as in its report."""
         return dict(self._all_held())
 
+    def is_suspended(self, kernel_id: KernelId) -> bool:
+        state = self._states.get(kernel_id)
+        return state is not None and state.report.suspended
+
+    async def suspend(self, kernel_id: KernelId) -> None:
+        """Freeze what runs in it. Raises ``KeyError`` or ``RuntimeFault``."""
+        ref = self._running_ref(kernel_id)
+        self._change(kernel_id, asleep=_digest(self._states[kernel_id].want))
+        await self._runtime.pause(ref)
+        self._tell(kernel_id, suspended=True)
+
+    async def resume(self, kernel_id: KernelId) -> None:
+        """Let it go on, if it was suspended. Raises ``KeyError`` or ``RuntimeFault``."""
+        await self._runtime.unpause(self._running_ref(kernel_id))
+        self._tell(kernel_id, suspended=False)
+
+    def _running_ref(self, kernel_id: KernelId) -> str:
+        report = self._states[kernel_id].report
+        if report.runtime_ref is None or report.status is not KernelStatus.RUNNING:
+            raise KeyError(kernel_id)
+        return report.runtime_ref
+
     async def logs(self, kernel_id: KernelId, tail: int) -> str:
         """The container's output, and what processes inside printed. Raises ``KeyError``."""
         ref = self._states[kernel_id].report.runtime_ref
@@ -383,14 +407,19 @@ class Reconciler:
         ref = state.report.runtime_ref
         container = await self._runtime.inspect(ref) if ref else None
         state = self._states[kernel_id]  # it may have changed while we asked
+        if container is not None and container.paused:
+            container = await self._wake_if_wanted(kernel_id, container)
+            state = self._states[kernel_id]
         restart = state.want.restarts > state.report.restarts
         match next_step(state.want.target, state.report.status, container, restart=restart):
             case Step.START:
                 await self._start(kernel_id, ref if container is not None else None)
             case Step.RUN:
                 assert container is not None
-                await self._fit(kernel_id, container.size)
-                await self._see_to(kernel_id)
+                self._tell(kernel_id, suspended=container.paused)
+                if not container.paused:
+                    await self._fit(kernel_id, container.size)
+                    await self._see_to(kernel_id)
             case Step.RESTART:
                 await self._restart(kernel_id)
             case Step.END:
@@ -401,6 +430,16 @@ class Reconciler:
                 await self._clear(kernel_id)
             case Step.NOTHING:
                 pass
+
+    async def _wake_if_wanted(self, kernel_id: KernelId, container: ContainerState) -> ContainerState:
+        """Frozen, nothing can be done to it: it is thawed when anything else is wanted than when that began."""
+        state = self._states[kernel_id]
+        if state.asleep is None:  # frozen from outside
+            self._change(kernel_id, asleep=_digest(state.want))
+        elif state.asleep != _digest(state.want) and state.report.runtime_ref is not None:
+            await self._runtime.unpause(state.report.runtime_ref)
+            return replace(container, paused=False)
+        return container
 
     # Steps
 
@@ -894,6 +933,12 @@ def _recovered_revision() -> int:
 
 def _amounts(devices: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Decimal]]:
     return {slot: {name: Decimal(amount) for name, amount in of.items()} for slot, of in devices.items()}
+
+
+def _digest(want: KernelWant) -> str:
+    """Of all that can be wanted anew; a token is exchanged without anybody wanting anything."""
+    wanted = json.dumps(to_json(replace(want, access_token=None)), sort_keys=True)
+    return hashlib.sha256(wanted.encode()).hexdigest()
 
 
 def _written(chosen: Allocation) -> dict[str, dict[str, str]]:

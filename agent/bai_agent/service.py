@@ -7,13 +7,14 @@ from typing import Any
 from bai_agent.attachments import Attachments
 from bai_agent.commands import CommandEnd
 from bai_agent.reconciler import JupyterKernelsLike, Reconciler
-from bai_agent.runtimes.base import Runtime
+from bai_agent.runtimes.base import Runtime, RuntimeFault
 from bai_agent.streams import PIECE_BYTES, End, SocketEnd, Streams, to_unix
 from bai_agent.terminals import Terminals
 from bai_agent.volumes import Volumes
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import Call, to_json
+from bai_jupyter.common.reasons import Reason
 
 _TIMEOUTS_S = {
     "inspect_image": 1800.0,  # it may pull
@@ -52,6 +53,8 @@ class AgentService:
             "interrupt": self._interrupt,
             "logs": self._logs,
             "figures": self._figures,
+            "suspend": self._suspend,
+            "resume": self._resume,
             "open_stream": self._open_stream,
             "inspect_image": self._inspect_image,
             "commit": self._commit,
@@ -72,6 +75,7 @@ class AgentService:
             raise CallRefused(f"{call.method} took too long on the agent.") from error
 
     async def _interrupt(self, params: dict[str, Any]) -> dict[str, Any]:
+        await self._wake(KernelId(params["kernel_id"]))
         await self._jupyter.interrupt(KernelId(params["kernel_id"]), JupyterKernelId(params["jupyter_kernel_id"]))
         return {}
 
@@ -89,6 +93,23 @@ class AgentService:
         """What it does right now; what it uses comes with every heartbeat."""
         self._ref_of(KernelId(params["kernel_id"]))
         return await self._activity(KernelId(params["kernel_id"]))
+
+    async def _suspend(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Never under something that runs."""
+        kernel_id = KernelId(params["kernel_id"])
+        if (await self._activity(kernel_id))["executing"]:
+            raise RuntimeFault(Reason.of("suspend-busy"))
+        await self._reconciler.suspend(kernel_id)
+        return {}
+
+    async def _resume(self, params: dict[str, Any]) -> dict[str, Any]:
+        await self._reconciler.resume(KernelId(params["kernel_id"]))
+        return {}
+
+    async def _wake(self, kernel_id: KernelId) -> None:
+        """Whoever uses a session that is suspended wakes it."""
+        if self._reconciler.is_suspended(kernel_id):
+            await self._reconciler.resume(kernel_id)
 
     async def _activity(self, kernel_id: KernelId) -> dict[str, float]:
         """``executing`` and ``executed_ago_s`` as in ``Heartbeat``."""
@@ -117,14 +138,18 @@ class AgentService:
 
     async def _jupyter_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         jupyter_kernel_id = JupyterKernelId(endpoint["jupyter_kernel_id"])
-        return await to_unix(self._jupyter.relay_socket(kernel_id, jupyter_kernel_id, int(endpoint["generation"])))
+        relay = self._jupyter.relay_socket(kernel_id, jupyter_kernel_id, int(endpoint["generation"]))
+        # A reader says Hello, which any open page does again and again; all else that it says are requests.
+        return await to_unix(relay, before_more=lambda: self._wake(kernel_id))
 
     async def _port_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        await self._wake(kernel_id)
         sock = await self._runtime.connect(self._ref_of(kernel_id), int(endpoint["port"]))
         reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
         return SocketEnd(reader, writer, halves=True)
 
     async def _command_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        await self._wake(kernel_id)
         size = (int(endpoint["rows"]), int(endpoint["columns"])) if "rows" in endpoint else None
         attached = await self._attachments.start(
             self._ref_of(kernel_id), endpoint["argv"], env=endpoint["env"], cwd=endpoint["cwd"], terminal=size
@@ -132,6 +157,7 @@ class AgentService:
         return CommandEnd(self._attachments, attached)
 
     async def _terminal_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        await self._wake(kernel_id)
         size = int(endpoint["rows"]), int(endpoint["columns"])
         return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size)
 

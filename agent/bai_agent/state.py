@@ -29,7 +29,8 @@ class KernelState:
     """``report`` is what was last told (its revision is on disk before it is sent); ``kernelspecs`` are the image's;
     ``boot_id`` names the run of this host in which its container was started. Since the container's last start:
     ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
-    more, and ``command_code`` is that of a batch session's command once it has ended."""
+    more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
+    suspended, a digest of what was wanted when that began."""
 
     want: KernelWant
     report: KernelReport
@@ -38,6 +39,7 @@ class KernelState:
     programs: dict[str, Process] = field(default_factory=dict)
     bootstrapped: bool = False
     command_code: int | None = None
+    asleep: str | None = None
 
 
 class StateFolder:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -74,10 +75,17 @@ class Streams:
 
 class SocketEnd:
     """A connected socket. When one way has ended, with ``halves`` the other goes on until it ends too; an empty frame
-    is how the end of a way is told."""
+    is how the end of a way is told. ``before_more`` is awaited before each frame for the socket but the first."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, halves: bool) -> None:
-        self._reader, self._writer, self._halves = reader, writer, halves
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        halves: bool,
+        before_more: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._reader, self._writer, self._halves, self._before_more = reader, writer, halves, before_more
 
     async def carry(self, socket: WebSocketClientConnection) -> None:
         ways = {asyncio.create_task(self._up(socket)), asyncio.create_task(self._down(socket))}
@@ -108,7 +116,12 @@ class SocketEnd:
 
     async def _down(self, socket: WebSocketClientConnection) -> bool:
         """True if nothing more will come from the manager."""
+        is_first = True
         while (message := await socket.read_message()) is not None:
+            if self._before_more is not None and not is_first:
+                with contextlib.suppress(BaiError, KeyError):  # it has ended, or its owner asks again
+                    await self._before_more()
+            is_first = False
             with contextlib.suppress(OSError):  # it reads no more, and may still write
                 if message:
                     self._writer.write(message if isinstance(message, bytes) else message.encode())
@@ -118,13 +131,13 @@ class SocketEnd:
         return True
 
 
-async def to_unix(path: Path) -> SocketEnd:
+async def to_unix(path: Path, before_more: Callable[[], Awaitable[None]] | None = None) -> SocketEnd:
     """The unix socket at ``path``. Raises ``StreamFailed``."""
     try:
         reader, writer = await asyncio.wait_for(connect_unix(path), _LOCAL_TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         raise StreamFailed(f"Nothing answers at {path.name}: {error}") from error
-    return SocketEnd(reader, writer, halves=False)
+    return SocketEnd(reader, writer, halves=False, before_more=before_more)
 
 
 async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

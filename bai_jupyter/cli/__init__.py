@@ -151,6 +151,11 @@ def _add_session(command: Any, session: Any) -> None:
     resize.add_argument("--mem", help="memory, such as 4g")
     extend = command(session, "extend", "session:extend", "Keep a session that would be stopped for being idle")
     extend.add_argument("session", help="name or id")
+    for name, help_text in (
+        ("suspend", "Freeze a session in which nothing runs; using it wakes it"),
+        ("resume", "Let a suspended session go on"),
+    ):
+        command(session, name, f"session:{name}", help_text).add_argument("session", help="name or id")
     remove = command(session, "rm", "session:rm", "End sessions")
     remove.add_argument("sessions", nargs="+", metavar="session", help="name or id")
     remove.add_argument("--force", action="store_true", help="kill at once")

@@ -1,4 +1,4 @@
-"""``bai session``: start, list, info, logs, resize, extend, rm."""
+"""``bai session``: start, list, info, logs, resize, suspend, resume, extend, rm."""
 
 import argparse
 import asyncio
@@ -187,6 +187,8 @@ def _status(view: Json) -> str:
     word = _WORDS.get(view["status"], view["status"])
     if view["status"] == SessionStatus.RUNNING and view.get("unreachable"):
         return "Unreachable"
+    if view.get("suspended"):
+        return "Suspended"
     queue = view.get("queue")
     if view["status"] == SessionStatus.PENDING and queue:
         return f"{word}, {ordinal(queue['position'])}"
@@ -261,6 +263,22 @@ def resize(options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.document(view)
     else:
         terminal.line(f"{view['name']} has {resources(view.get('slots'))} now. What runs in it goes on.")
+    return Exit.DONE
+
+
+def suspend(options: argparse.Namespace, terminal: Terminal) -> int:
+    return _show_changed(with_manager(lambda client: client.suspend(options.session)), terminal)
+
+
+def resume(options: argparse.Namespace, terminal: Terminal) -> int:
+    return _show_changed(with_manager(lambda client: client.resume(options.session)), terminal)
+
+
+def _show_changed(view: Json, terminal: Terminal) -> int:
+    if terminal.as_json:
+        terminal.document(view)
+    else:
+        terminal.line(f"{view['name']}: {_status(view)}. {sentence(view)}")
     return Exit.DONE
 
 

@@ -198,6 +198,7 @@ class Call:
     ========================  ===========================================================  ======================
     ``interrupt``             kernel_id, jupyter_kernel_id                                 ``{}``
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
+    ``suspend``, ``resume``   kernel_id                                                    ``{}``; freeze its processes
     ``figures``               kernel_id                                                    as in ``Heartbeat``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON
@@ -266,6 +267,7 @@ class KernelReport:
     resizes: int = 0  # how many of the changes of its slots were dealt with
     slots: ResourceSlots | None = None  # what it has, once there was such a change
     refused: Reason | None = None  # why the last of them was not done
+    suspended: bool = False  # its processes are frozen
     log: str | None = field(default=None, repr=False)  # the last that was printed, once the container is gone
 
 

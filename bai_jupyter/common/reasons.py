@@ -36,6 +36,7 @@ _PROGRESS = {
     "creating": "Starting the container on {agent}.",
     "starting-kernel": "Starting the kernel.",
     "running": "Running on {agent}.",
+    "suspended": "Suspended on {agent}: it keeps what it holds, uses no CPU, and goes on as soon as it is used.",
     "unreachable": "{agent} has not answered since {time}. The session is kept and goes on when it returns.",
     "bootstrapping": "Running its bootstrap script on {agent}.",
     "restarting": "Restarting the kernel. Files and packages stay, variables are gone.",
@@ -102,6 +103,9 @@ _REFUSED = {
     "nothing-to-extend": "Nothing stops this session for being idle.",
     "extensions-used": "It was kept {limit} times already without being used, which is as often as is allowed. "
     "Run something in it, and that counts anew.",
+    "suspend-busy": "Something runs in the session, and what runs is not suspended. Wait for it, or interrupt it.",
+    "suspend-runtime": "{agent} runs sessions without containers, so they cannot be suspended.",
+    "suspend-failed": "{agent} could not do it: {cause}.",
     "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
     "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
     "resize-in-use": "The session uses {used} of memory now, so it cannot be made smaller than that; asked for "
@@ -166,7 +170,7 @@ _FAILED = {
 # Ran, and stopped.
 _STOPPED = {
     "oom-killed": "Out of memory: {process} used {used} of {limit}. Files are kept, variables are gone. "
-    "Restart with more memory.",
+    "Give the session more memory (`bai session resize`), or start it again with more.",
     "kernel-died": "The kernel ended by itself (code {code}). Container and files are as they were. Restart it.",
     "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
     "Start again as it was.",

@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from end_to_end.kernels import kernel_of
+from end_to_end.kernels import WAIT_S, kernel_of
 
 from bai_jupyter.client import ManagerClient, SessionRequest
 from bai_jupyter.common.errors import BaiError
@@ -21,7 +21,12 @@ LIMIT = (
 async def test_a_cell_behind_a_closed_tab_is_spared_and_what_is_idle_is_stopped(cluster):
     async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
         (busy,) = await client.list_sessions()
+        for change in (client.resize(busy["id"], {"cpu": "2"}), client.suspend(busy["id"])):
+            with pytest.raises(BaiError, match="runs sessions without containers"):
+                await change
         kernel.client.execute("import time\nprint('on', flush=True)\ntime.sleep(3600)")
+        while (await kernel.client.get_iopub_msg(timeout=WAIT_S))["msg_type"] != "stream":
+            pass
         kernel.client.stop_channels()  # the tab is closed
         idle = await client.create_session(SessionRequest(name="nobody-there", image=busy["image"]))
         await client.wait_for(idle["sessionId"])
@@ -46,7 +51,7 @@ async def test_a_cell_behind_a_closed_tab_is_spared_and_what_is_idle_is_stopped(
 
 @pytest.mark.docker
 @pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
-async def test_cpu_and_memory_change_under_a_kernel_that_goes_on(cluster, docker_client):
+async def test_a_running_session_is_resized_suspended_and_woken(cluster, docker_client):
     async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
         (view,) = await client.list_sessions()
         container = docker_client.containers.get(f"bai-{view['containerId']}")
@@ -57,16 +62,16 @@ async def test_cpu_and_memory_change_under_a_kernel_that_goes_on(cluster, docker
             return host["NanoCpus"] / 10**9, host["Memory"]
 
         await kernel.run("x = bytearray(300 << 20)")
-        await client.resize(view["id"], {"cpu": "0.5", "mem": "3g"})
-        assert size() == (0.5, 3 * GIB)
+        await client.resize(view["id"], {"cpu": "2", "mem": "3g"})
+        assert size() == (2, 3 * GIB)
 
         async def uses_memory():
             return ((await client.get_session(view["id"]))["liveStat"] or {}).get("mem_used_bytes", 0) > 300 << 20
 
         await cluster.until(uses_memory)
-        with pytest.raises(BaiError, match=r"uses \d+ MiB of memory now"):
+        with pytest.raises(BaiError, match=r"uses [\d.]+ MiB of memory now"):
             await client.resize(view["id"], {"mem": "200m"})
-        assert size() == (0.5, 3 * GIB)
+        assert size() == (2, 3 * GIB)
         assert (await client.resize(view["id"], {"mem": "1g"}))["slots"]["mem"] == str(GIB)
         assert await kernel.run("print(len(x))") == f"{300 << 20}\n"
 
@@ -92,11 +97,39 @@ async def test_cpu_and_memory_change_under_a_kernel_that_goes_on(cluster, docker
         state = json.loads(next((cluster.folder / "agent" / "kernels").glob("*/state.json")).read_text())
         assert state["report"]["devices"]["mem"] == {"mem": str(2 * GIB)}
 
+        # Suspended.
+        def is_frozen():
+            container.reload()
+            return container.status == "paused"
 
-async def test_a_session_without_a_container_says_that_it_cannot(cluster):
-    async with ManagerClient(cluster.config) as client:
-        (image,) = await client.list_images()
-        made = await client.create_session(SessionRequest(name="plain", image=image["name"]))
-        await client.wait_for(made["sessionId"])
-        with pytest.raises(BaiError, match="runs sessions without containers"):
-            await client.resize(made["sessionId"], {"cpu": "2"})
+        kernel.client.execute("input('wait for me ')", allow_stdin=True)
+        await kernel.client.get_stdin_msg(timeout=WAIT_S)
+        with pytest.raises(BaiError, match="what runs is not suspended"):
+            await client.suspend(view["id"])
+        assert not is_frozen()
+        kernel.client.input("here")
+
+        async def suspends():
+            return (await client.suspend(view["id"]))["suspended"]
+
+        await cluster.until(suspends)  # as soon as that cell is done
+        assert is_frozen()
+        cluster.kill("agent")  # the next one finds it as it is
+        links = cluster.log("agent").count("linked to")
+        await cluster.revive()
+        await cluster.until(lambda: cluster.is_linked_after(links))
+        assert is_frozen()
+        assert (await client.get_session(view["id"]))["suspended"] is True
+        assert await kernel.run("print(len(x))") == f"{300 << 20}\n"
+        assert not is_frozen()
+
+        await cluster.until(suspends)
+        process = await client.create_jupyter_kernel(view["id"], "python3", "key")
+
+        async def runs():
+            return (await client.get_jupyter_kernel(view["id"], process["id"]))["status"] == "running"
+
+        await cluster.until(runs)  # anything that is wanted of it wakes it
+        await cluster.until(suspends)
+        await client.destroy_session(view["id"])
+        await client.wait_for(view["id"], ["TERMINATED"])

@@ -90,6 +90,7 @@ class ContainerState:
     started_at: datetime | None
     ended_at: datetime | None = None
     size: Size | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,14 @@ class Runtime(Protocol):
 
     async def resize(self, ref: str, size: Size) -> None:
         """Give a container that runs another size. What goes wrong leaves it as it was."""
+        ...
+
+    async def pause(self, ref: str) -> None:
+        """Freeze all its processes. One that is frozen must be thawed before anything is done to what runs in it."""
+        ...
+
+    async def unpause(self, ref: str) -> None:
+        """Thaw them; does nothing if they are not frozen."""
         ...
 
     async def remove(self, ref: str) -> None: ...

@@ -476,6 +476,7 @@ class DockerRuntime:
             started_at=started_at,
             ended_at=_moment(state["FinishedAt"]) if ended else None,
             size=_size_of(container["HostConfig"]),
+            paused=state["Paused"],
         )
 
     def _inspect(self, ref: str) -> dict[str, Any] | None:
@@ -508,6 +509,20 @@ class DockerRuntime:
         }
         answer = self._api._post_json(self._api._url("/containers/{0}/update", ref), data=wanted)
         self._api._raise_for_status(answer)
+
+    async def pause(self, ref: str) -> None:
+        await self._call("suspend-failed", lambda: self._unless_so(lambda: self._api.pause(ref), "already paused"))
+
+    async def unpause(self, ref: str) -> None:
+        await self._call("suspend-failed", lambda: self._unless_so(lambda: self._api.unpause(ref), "is not paused"))
+
+    def _unless_so(self, work: Callable[[], object], said: str) -> None:
+        """An engine refuses what is so already."""
+        try:
+            work()
+        except APIError as error:
+            if said not in str(error.explanation):
+                raise
 
     async def remove(self, ref: str) -> None:
         await self._call("other", _unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))

@@ -214,6 +214,12 @@ class ProcessRuntime:
     async def resize(self, ref: str, size: Size) -> None:  # noqa: ARG002
         raise RuntimeFault(Reason.of("resize-runtime", agent=self._agent))
 
+    async def pause(self, ref: str) -> None:  # noqa: ARG002
+        raise RuntimeFault(Reason.of("suspend-runtime", agent=self._agent))
+
+    async def unpause(self, ref: str) -> None:
+        pass  # never frozen
+
     async def logs(self, ref: str, tail: int) -> str:  # noqa: ARG002 - the idle process prints nothing
         return ""
 

@@ -238,7 +238,7 @@ class Streams:
     """Streams that agents were asked for and have not dialled yet."""
 
     def __init__(self, traffic: Traffic) -> None:
-        self._traffic = traffic
+        self.traffic = traffic
         self._expected: dict[str, tuple[str, asyncio.Future[AgentSocket]]] = {}
 
     async def open(self, link: AgentLink, kernel_id: KernelId | None, endpoint: dict[str, Any]) -> AgentSocket:
@@ -261,7 +261,7 @@ class Streams:
             raise
         finally:
             self._expected.pop(stream_id, None)
-        socket.use = self._traffic.stream(kernel_id, endpoint["kind"])
+        socket.use = self.traffic.stream(kernel_id, endpoint["kind"])
         if socket.is_closed:
             socket.use.ended()
         return socket

@@ -104,6 +104,20 @@ class ResizeHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.resize(self.caller, ref, self.params))
 
 
+class SuspendHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Freeze a running session in which nothing runs. It wakes when it is used."""
+        return 200, self.services.views.session(await self.services.sessions.suspend(self.caller, ref))
+
+
+class ResumeHandler(ApiHandler):
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Let a suspended session go on."""
+        return 200, self.services.views.session(await self.services.sessions.resume(self.caller, ref))
+
+
 class ExtendHandler(ApiHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -213,6 +227,8 @@ ROUTES = [
     (r"/(?:session|kernel)/([^/]+)", SessionHandler),
     (r"/(?:session|kernel)/([^/]+)/rename", RenameHandler),
     (r"/(?:session|kernel)/([^/]+)/resize", ResizeHandler),
+    (r"/(?:session|kernel)/([^/]+)/suspend", SuspendHandler),
+    (r"/(?:session|kernel)/([^/]+)/resume", ResumeHandler),
     (r"/(?:session|kernel)/([^/]+)/extend", ExtendHandler),
     (r"/(?:session|kernel)/([^/]+)/logs", LogsHandler),
     (r"/(?:session|kernel)/([^/]+)/commit", CommitHandler),

@@ -188,6 +188,7 @@ def observe(
     else:
         admission.take_back_agent(conn, session, kernel.id)
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
+    changed.append(report.suspended != kernel.suspended)
     changed.append(session.kernel_id == kernel.id and _observe_size(conn, session, kernel, report))
     transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
     if transition is not None:
@@ -296,6 +297,7 @@ def _write_kernel(conn: Connection, report: KernelReport) -> None:
             runtime_ref=report.runtime_ref,
             devices=report.devices,
             exit_code=report.exit_code,
+            suspended=report.suspended,
         )
     )
 

@@ -215,6 +215,7 @@ class KernelRecord:
     exit_code: int | None
     resizes: int  # how many of its session's were dealt with
     refused: Reason | None  # why the last of them was not done
+    suspended: bool
     stats: Mapping[str, float] | None  # the last figures, once it is gone
 
 

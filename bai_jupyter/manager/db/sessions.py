@@ -481,6 +481,7 @@ _SESSION = sa.select(
     t.kernels.c.exit_code.label("kernel_exit_code"),
     t.kernels.c.resizes.label("kernel_resizes"),
     t.kernels.c.refused.label("kernel_refused"),
+    t.kernels.c.suspended.label("kernel_suspended"),
     t.kernels.c.stats.label("kernel_stats"),
     t.agents.c.name.label("agent_name"),
     t.agents.c.runtime.label("agent_runtime"),
@@ -582,5 +583,6 @@ def _kernel(row: sa.Row) -> KernelRecord | None:  # type: ignore[type-arg]
         exit_code=row.kernel_exit_code,
         resizes=row.kernel_resizes,
         refused=read_reason(row.kernel_refused),
+        suspended=row.kernel_suspended,
         stats=row.kernel_stats,
     )

@@ -398,6 +398,7 @@ kernels = sa.Table(
     sa.Column("slots", JSON),  # what counters include for it, if that is not what its session asks for
     sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how many of its session's were dealt with
     sa.Column("refused", JSON),  # why the last of them was not done
+    sa.Column("suspended", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("stats", JSON),  # the last figures, once it is gone
     sa.Column("log", sa.Text),  # the last that it printed; kept for a while
     sa.Column("created_at", UtcDateTime, nullable=False),

@@ -48,6 +48,19 @@ WORDS: Mapping[str, str] = {
 }
 
 
+def use_of_devices(figures: Mapping[str, float]) -> dict[str, float]:
+    """Per cent by metric, of what an agent measured of the accelerators that a session holds, as in ``Heartbeat``."""
+    use = {}
+    for metric in METRICS:
+        kind, _, what = metric.rpartition("_")
+        used, total = figures.get(f"{kind}_mem_used_bytes"), figures.get(f"{kind}_mem_total_bytes")
+        if what == "util" and f"{kind}_util_pct" in figures:
+            use[metric] = figures[f"{kind}_util_pct"]
+        elif what == "mem" and used is not None and total:
+            use[metric] = 100 * used / total
+    return use
+
+
 # What binds
 
 
@@ -101,18 +114,6 @@ class Limits:
 
 
 # What was seen, and what is remembered of it
-
-
-def accelerator_use(figures: Mapping[str, float]) -> dict[str, float]:
-    """Per cent by metric, from what an agent tells of the accelerators that a session has."""
-    use = {}
-    for metric in METRICS:
-        kind = metric.rpartition("_")[0]
-        if metric.endswith("_util") and f"{kind}_util_pct" in figures:
-            use[metric] = figures[f"{kind}_util_pct"]
-        if metric.endswith("_mem") and figures.get(f"{kind}_mem_total_bytes"):
-            use[metric] = 100 * figures.get(f"{kind}_mem_used_bytes", 0.0) / figures[f"{kind}_mem_total_bytes"]
-    return use
 
 
 @dataclass(frozen=True)

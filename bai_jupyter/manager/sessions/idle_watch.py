@@ -169,7 +169,7 @@ class IdleWatch:
         self._cpu[one.id] = (now, cpu_s)
         if before is None:
             return None
-        use = idle.accelerator_use(figures)
+        use = idle.use_of_devices(figures)
         passed_s = (now - before[0]).total_seconds()
         if passed_s > 0 and one.slots["cpu"] and "cpu_used_s" in figures:
             use["cpu_util"] = 100 * (cpu_s - before[1]) / passed_s / float(one.slots["cpu"])

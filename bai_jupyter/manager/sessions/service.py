@@ -231,6 +231,24 @@ class SessionService:
         self._reconciler.nudge_group(session.resource_group)  # what it gave up may be waited for
         return session
 
+    async def suspend(self, caller: Caller, ref: str) -> SessionRecord:
+        """Freeze what is in a running session in which nothing runs. It keeps what it holds, and wakes when used."""
+        session = await self.get(caller, ref)
+        if session.kernel is not None and self._streams.traffic.runs_command(session.kernel.id):
+            raise BadRequest(Reason.of("suspend-busy"))
+        return await self._ask_container(caller, session.id, "suspend")
+
+    async def resume(self, caller: Caller, ref: str) -> SessionRecord:
+        """Let a suspended session go on; nothing happens to one that is not."""
+        return await self._ask_container(caller, ref, "resume")
+
+    async def _ask_container(self, caller: Caller, ref: str, method: str) -> SessionRecord:
+        session = await self.get(caller, ref)
+        if session.status is not SessionStatus.RUNNING:
+            raise not_running(session)
+        await self._call(session, method, {})
+        return (await self.get_many([session.id]))[0]
+
     async def status_history(self, caller: Caller, ref: str) -> Sequence[tuple[SessionStatus, datetime]]:
         session = await self.get(caller, ref)
         return await self._store.read(sessions.status_history, session.id)

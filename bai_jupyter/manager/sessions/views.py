@@ -71,6 +71,7 @@ class Views:
             "runtime": kernel.runtime if kernel else None,
             "isolated": kernel.isolated if kernel else None,
             "unreachable": unreachable,
+            "suspended": record.status is SessionStatus.RUNNING and kernel is not None and kernel.suspended,
             "slots": slots,
             "mounts": [{"name": m.name, "target": m.target, "read_only": m.read_only} for m in record.mounts],
             "managerAccess": record.manager_access,
@@ -96,6 +97,8 @@ class Views:
             since = heard_at.strftime("%H:%M UTC") if heard_at else "the manager started"
             return Reason.of("unreachable", agent=record.kernel.agent_name, time=since)
         standing = self._idle.standing.get(record.id)
+        if record.status is SessionStatus.RUNNING and record.kernel is not None and record.kernel.suspended:
+            return Reason.of("suspended", agent=record.kernel.agent_name)
         if record.status is SessionStatus.RUNNING and standing is not None and standing.warning is not None:
             return standing.warning
         return record.reason or _queued(record)

@@ -168,6 +168,13 @@ def test_low_use(options, use, slots, low):
     assert low_use(**options).is_low(use, slots) is low
 
 
+def test_use_of_devices_is_read_from_what_agents_measure():
+    measured = {"cuda_util_pct": 12.0, "cuda_mem_used_bytes": 1.0, "cuda_mem_total_bytes": 4.0, "cpu_used_s": 9.0}
+    assert idle.use_of_devices(measured) == {"cuda_util": 12.0, "cuda_mem": 25.0}
+    gaudi = {"gaudi2_util_pct": 0.0, "gaudi2_mem_used_bytes": 3.0, "gaudi2_mem_total_bytes": 4.0}
+    assert idle.use_of_devices(gaudi) == {"gaudi2_mem": 75.0}
+
+
 def test_low_use_ends_what_runs_only_if_that_is_not_spared():
     def does(_now):
         return Seen("a cell", use={"cpu_util": 0.0, "cuda_util": 0.0}, slots=SLOTS)

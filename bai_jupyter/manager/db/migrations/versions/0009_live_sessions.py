@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.add_column("kernels", sa.Column("slots", _JSON))
     op.add_column("kernels", sa.Column("resizes", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("kernels", sa.Column("refused", _JSON))
+    op.add_column("kernels", sa.Column("suspended", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "session_idle",
         sa.Column("session_id", sa.String(), nullable=False),

@@ -1,0 +1,72 @@
+"""`bai session resize`, `suspend`, `resume` and `extend`, and limits of low use in `bai policy`."""
+
+import json
+from typing import Any
+
+from bai_jupyter.cli.terminal import Exit
+from bai_jupyter.common.errors import QuotaExceeded
+from bai_jupyter.common.reasons import Reason
+
+CHECK = {
+    "remaining": 2700,
+    "remaining_time_type": "expire_after",
+    "extra": {"limit": 3600, "policy": "user alice", "running": False, "extensions_left": 2},
+}
+
+
+def view(**more: Any) -> dict[str, Any]:
+    reason = {"code": "running", "params": {"agent": "lab-1"}, "text": "Running on lab-1."}
+    slots = {"cpu": "2", "mem": "8589934592"}
+    known = {"id": "id-demo", "name": "demo", "status": "RUNNING", "slots": slots, "reason": reason, "mounts": []}
+    return {**known, "agent": "lab-1", "age": 1000, **more}
+
+
+def test_resize(bai, logged_in) -> None:
+    logged_in.answers["POST /session/demo/resize"] = view()
+    ran = bai("session", "resize", "demo", "--cpu", "2", "--mem", "8g")
+    assert ran.lines == ["demo has 2 CPU, 8 GiB now. What runs in it goes on."]
+    assert logged_in.bodies("POST /session/demo/resize") == [{"resources": {"cpu": "2", "mem": "8g"}}]
+    assert bai("session", "resize", "demo").code == Exit.USAGE
+    assert bai("session", "resize", "demo", "--mem", "much").code == Exit.USAGE
+
+
+def test_a_refused_resize_says_why(bai, logged_in) -> None:
+    figures = {"level": "user", "name": "alice", "slot": "cpu", "limit": 4, "used": 2, "asked": 3, "excess": 1}
+    logged_in.answers["POST /session/demo/resize"] = QuotaExceeded(Reason.of("over-quota", **figures))
+    ran = bai("session", "resize", "demo", "--cpu", "5")
+    assert ran.code == Exit.REFUSED
+    assert "allows 4 cpu" in ran.err
+
+
+def test_suspend_and_resume(bai, logged_in) -> None:
+    reason = Reason.of("suspended", agent="lab-1").to_json()
+    logged_in.answers["POST /session/demo/suspend"] = view(suspended=True, reason=reason)
+    logged_in.answers["POST /session/demo/resume"] = view()
+    assert bai("session", "suspend", "demo").lines[0].startswith("demo: Suspended. Suspended on lab-1: it keeps")
+    assert bai("session", "resume", "demo").lines == ["demo: Running. Running on lab-1."]
+
+
+def test_extend_and_what_would_stop_it(bai, logged_in) -> None:
+    logged_in.answers["POST /session/demo/extend"] = {"idleChecks": {"network_timeout": CHECK}}
+    stop = "it is idle: in 45 min (1 h of user alice, may be kept 2 times more)"
+    assert bai("session", "extend", "demo").lines == ["demo is kept.", stop]
+    busy = {**CHECK, "extra": {**CHECK["extra"], "running": True}}
+    lifetime = {**CHECK, "extra": {"limit": 43200, "policy": "project vision"}}
+    checks = {"network_timeout": busy, "session_lifetime": lifetime}
+    logged_in.answers["GET /session/demo"] = view(idleChecks=checks)
+    lines = [line.removeprefix("Stops if").strip() for line in bai("session", "info", "demo").lines if "Stops" in line]
+    assert lines == [
+        "it is idle: not while something runs in it",
+        "its time is over: in 45 min (12 h of project vision)",
+    ]
+
+
+def test_a_policy_s_limit_of_low_use(bai, logged_in) -> None:
+    logged_in.answers["POST /admin/gql"] = {"data": {"modify_keypair_resource_policy": {"ok": True, "msg": ""}}}
+    words = ("policy", "set", "student", "--low-use")
+    assert bai(*words, "cuda_util=5", "--low-use", "cpu_util=2.5", "--low-use-for", "30m").code == Exit.DONE
+    assert bai(*words, "none").code == Exit.DONE
+    sent = [body["variables"]["props"]["utilization"] for body in logged_in.bodies("POST /admin/gql")]
+    wanted = {"time-window": 1800, "resource-thresholds": {"cuda_util": 5.0, "cpu_util": 2.5}}
+    assert [json.loads(one) for one in sent] == [wanted, {}]
+    assert bai(*words, "much").code == Exit.USAGE
