@@ -28,7 +28,7 @@ def check(public: str, private: str) -> tuple[str, str]:
     load = serialization.load_ssh_private_key if is_openssh else serialization.load_pem_private_key
     try:
         key = load(private.encode(), None)
-        derived = key.public_key().public_bytes(*_OPENSSH).decode()  # type: ignore[union-attr]
+        derived = key.public_key().public_bytes(*_OPENSSH).decode()
     except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
         raise BadRequest(
             "privkey is no private SSH key that can be read. It must be an OpenSSH or PEM text without a passphrase."
