@@ -797,6 +797,7 @@ class ManagerClient:
             raise ManagerAway(self.config.endpoint) from error
         if connection.protocol is not None and connection.protocol.stream is not None:
             connection.protocol.set_nodelay(True)
+            assert connection.protocol.stream is not None
             connection.protocol.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 

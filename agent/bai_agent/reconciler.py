@@ -310,6 +310,7 @@ class Reconciler:
         self._orphans.pop(kernel_id, None)
         known = self._states.get(kernel_id)
         if known is not None:
+            want = _as_kept(want, known.report.runtime_ref)
             if known.want != want:
                 self._change(kernel_id, want=want)
             if known.report.status in FINAL:
@@ -480,6 +481,7 @@ class Reconciler:
         options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / "devices")
         request = CreateRequest(want, prepared, options, devices)
         ref = await self._runtime.create(request)
+        self._change(kernel_id, want=_as_kept(self._states[kernel_id].want, ref))
         self._tell(kernel_id, runtime_ref=ref)
         return ref
 
@@ -905,6 +907,11 @@ class Reconciler:
         old = {item.jupyter_kernel_id: item for item in state.report.jupyter_kernels}
         kept = {key: item for key, item in old.items() if key in wanted or key in live}
         return list({**kept, **live}.values())
+
+
+def _as_kept(want: KernelWant, ref: str | None) -> KernelWant:
+    """Once there is a container it has its files. They may be secret, and are not kept any longer."""
+    return want if ref is None else replace(want, files=[])
 
 
 def _with_logs_within(budget_bytes: int, reports: Iterable[KernelReport]) -> Iterator[KernelReport]:

@@ -397,10 +397,7 @@ def _add_active(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    parser = build_parser()
-    options, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}.{getattr(options, 'hint', '')}")
+    options = _parse(sys.argv[1:] if argv is None else list(argv))
     terminal = Terminal(as_json=options.json, quiet=options.quiet, yes=options.yes, wide=options.wide)
     module, _, function = options.run.partition(":")
     try:
@@ -415,6 +412,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.DONE
     except ModuleNotFoundError as error:
         return int(terminal.complain(_missing(error)))
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """What comes after the first ``--`` goes to ``options.command`` as it is: argparse would drop a second one."""
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(words)
+    if hasattr(options, "command") and "--" in words:
+        cut = words.index("--")
+        options, unknown = parser.parse_known_args(words[:cut])
+        options.command += words[cut + 1 :]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}.{getattr(options, 'hint', '')}")
+    return options
 
 
 def _missing(error: ModuleNotFoundError) -> BaiError:

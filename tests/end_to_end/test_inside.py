@@ -59,8 +59,17 @@ async def run(cluster: Any, *words: str, typed: bytes = b"") -> tuple[int | None
     return process.returncode, out, err
 
 
-async def test_a_command_has_our_input_output_and_end(cluster: Any) -> None:
+async def test_a_command_in_a_session(cluster: Any) -> None:
+    """One cluster for all of it: starting one takes the time."""
     await a_session(cluster)
+    await it_has_our_input_output_and_end(cluster)
+    await ctrl_c_is_the_commands_and_it_ends_with_us(cluster)
+    await it_can_have_a_terminal_of_its_own(cluster)
+    code, out, err = await run(cluster, "attach", "demo")  # which is nothing without a terminal
+    assert (code, out, b"bai session exec demo -- COMMAND" in err) == (2, b"", True)
+
+
+async def it_has_our_input_output_and_end(cluster: Any) -> None:
     ran = await run(cluster, "exec", "demo", "--", "sh", "-c", "cat; echo amiss >&2; exit 3", typed=b"one\ntwo\n")
     assert ran == (3, b"one\ntwo\n", b"amiss\n")
     much = os.urandom(3 * 1024**2)
@@ -77,8 +86,7 @@ async def test_a_command_has_our_input_output_and_end(cluster: Any) -> None:
     assert (code, b"nobody" in err) == (4, True)
 
 
-async def test_ctrl_c_is_the_commands_and_it_ends_with_us(cluster: Any) -> None:
-    await a_session(cluster)
+async def ctrl_c_is_the_commands_and_it_ends_with_us(cluster: Any) -> None:
     script = "trap 'echo heard; exit 7' INT; echo ready; while :; do sleep 0.1; done"
     running = await start(cluster, "exec", "demo", "--", "sh", "-c", script)
     assert running.stdout is not None
@@ -96,7 +104,7 @@ async def test_ctrl_c_is_the_commands_and_it_ends_with_us(cluster: Any) -> None:
         await running.communicate()
 
     async def is_gone() -> bool:
-        code, _, _ = await run(cluster, "exec", "-n", "demo", "--", "kill", "-0", pid)
+        code, _, _ = await run(cluster, "exec", "-n", "demo", "--", "sh", "-c", f"kill -0 {pid}")
         return code == 1
 
     await cluster.until(is_gone)
@@ -173,7 +181,7 @@ async def test_a_sessions_terminal_at_ours(cluster: Any) -> None:
 
         await cluster.until(has_new_size)
         screen.type("echo sleeps; sleep 1000\r")
-        await screen.until(r"\nsleeps\r\n")
+        await screen.until(r"(?<!echo )sleeps\r\n")
         screen.type("\x03")
         await screen.until(r"\^C")
         screen.type("echo code-$?\r")
@@ -199,8 +207,7 @@ async def test_a_sessions_terminal_at_ours(cluster: Any) -> None:
         assert await ended(attached) == 0
 
 
-async def test_a_command_with_a_terminal_of_its_own(cluster: Any) -> None:
-    await a_session(cluster)
+async def it_can_have_a_terminal_of_its_own(cluster: Any) -> None:
     with a_screen(30, 100) as screen:
         mode = termios.tcgetattr(screen.slave)
         script = "stty size; read line; echo got-$line; test -t 0; exit $?"
@@ -210,9 +217,3 @@ async def test_a_command_with_a_terminal_of_its_own(cluster: Any) -> None:
         await screen.until(r"got-here\r\n")
         assert await ended(running) == 0
         assert termios.tcgetattr(screen.slave) == mode
-
-
-async def test_without_a_terminal_attach_says_what_to_do(cluster: Any) -> None:
-    code, out, err = await run(cluster, "attach", "demo")
-    assert (code, out) == (2, b"")
-    assert b"bai session exec demo -- COMMAND" in err

@@ -356,3 +356,10 @@ def redirected(argv: Sequence[str], cwd: str, log: str) -> list[str]:
 def entered(argv: Sequence[str], cwd: str) -> list[str]:
     """``argv`` with ``cwd`` entered, done inside and with the user's own rights."""
     return ["/bin/sh", "-c", 'cd "$1" || exit 1; shift; exec "$@"', "bai", cwd, *argv]
+
+
+def sized(argv: Sequence[str], terminal: TerminalSize) -> list[str]:
+    """``argv`` at a terminal that has its size from the start: an engine gives it only to a process that runs."""
+    rows, columns = terminal
+    script = 'stty rows "$1" cols "$2" 2>/dev/null; shift 2; exec "$@"'
+    return ["/bin/sh", "-c", script, "bai", str(rows), str(columns), *argv]

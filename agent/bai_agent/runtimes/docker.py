@@ -57,6 +57,7 @@ from bai_agent.runtimes.base import (
     config_hash,
     entered,
     redirected,
+    sized,
 )
 from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
 from bai_agent.runtimes.ports import connect_to, socket_in
@@ -592,6 +593,8 @@ class DockerRuntime:
         self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
     ) -> EngineAttached:
         command = entered(argv, cwd)
+        if terminal is not None:
+            command = sized(command, terminal)
         process, sock, early = await self._call("create-failed", lambda: self._attach(ref, command, env, terminal))
         reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
         reader.feed_data(early)

@@ -200,6 +200,10 @@ class ApiHandler(RequestHandler):
             raise BadRequest(Reason.of("bad-value", field=name, given="what was sent", expected="a text"))
         return value
 
+    def optional_text(self, name: str) -> str | None:
+        """As ``text``, but it may be left out."""
+        return None if self.params.get(name) in (None, "") else self.text(name)
+
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A parameter that is a number, as JSON or as text. Raises ``BadRequest``."""
         given = str(self.params.get(name, default))

@@ -88,7 +88,7 @@ class AuditHandler(ApiHandler):
     async def get(self) -> Answer:
         reach = Reach() if policy.may(self.caller.role, "domain:any") else Reach(user_id=self.caller.user_id)
         limit, offset = self.number("limit", 50, 1, MAX_PAGE), self.number("offset", 0, 0, 2**31)
-        window = Window(limit, offset, self.params.get("filter"), self.params.get("order"))
+        window = Window(limit, offset, self.optional_text("filter"), self.optional_text("order"))
         rows, total = await self.services.store.read(fetch, AUDIT, reach, window)
         entries = [{**row._mapping, "at": row.at.isoformat()} for row in rows]
         return 200, {"entries": entries, "total_count": total}

@@ -14,7 +14,7 @@ from fakes_agent import IMAGE
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
-ROUNDS = 5
+ROUNDS = 4
 TEXTS = (
     *("", "x", "mine", "data", "home", "default", "lab-1", "local:data", IMAGE.name, "rw", "10g", "query"),
     *("-1", "0", "NaN", "true", "{}", "[]", "-", "_", "a\0b", "a\nb", "\ud800", "é" * 300, "x" * 5000, "🐍"),
@@ -86,18 +86,21 @@ async def restore(admin):
     await admin.call("POST", "/session", {"name": "mine", "image": IMAGE.name, "enqueueOnly": True, "config": config})
 
 
-def check(answer, what):
-    assert answer.status < 600, what
-    assert answer.status not in (500, 599), (what, answer.body)
-    if answer.status >= 400 and answer.body:
-        assert answer.headers["Content-Type"] == "application/problem+json", (what, answer.status, answer.body)
-        problem = answer.json
-        assert problem["type"].startswith("https://api.backend.ai/probs/"), what
-        assert problem["title"], what
+def fault_of(answer):
+    """What is wrong with an answer; nothing is with most refusals."""
+    if answer.status in (500, 599):  # 599: none in time
+        return f"{answer.status} {answer.body[:200]!r}"
+    if answer.status < 400 or not answer.body:
+        return None
+    if answer.headers["Content-Type"] != "application/problem+json":
+        return f"{answer.status} is no problem document but {answer.headers['Content-Type']}: {answer.body[:200]!r}"
+    problem = answer.json
+    is_whole = problem["type"].startswith("https://api.backend.ai/probs/") and problem["title"]
+    return None if is_whole else f"{answer.status} {problem}"
 
 
 async def ask_everything(manager, admin, rounds):
-    described = await admin.get("/openapi.json")
+    described, faults = await admin.get("/openapi.json"), []
     for template, methods in described["paths"].items():
         if any(template.startswith(path) for path in WAITS):
             continue
@@ -106,8 +109,11 @@ async def ask_everything(manager, admin, rounds):
             for number in rounds:
                 target, body = Requests(number).of(method.upper(), template, operation)
                 answer = await admin.call(method.upper(), target, body)
-                check(answer, f"round {number}: {method.upper()} {target} {body!r}")
-    assert manager.errors.page(1, 1) == ([], 0)
+                if fault := fault_of(answer):
+                    faults.append(f"round {number}: {method.upper()} {target} {body!r}: {fault}")
+    logged = [entry["traceback"] or entry["message"] for entry in manager.errors.page(100, 1)[0]]
+    assert not faults, "\n".join([*faults, *logged])
+    assert not logged, "\n".join(logged)
 
 
 async def test_no_request_finds_a_fault(manager, admin, holder):
@@ -116,4 +122,4 @@ async def test_no_request_finds_a_fault(manager, admin, holder):
 
 @pytest.mark.soak
 async def test_no_request_of_many_finds_a_fault(manager, admin, holder):
-    await ask_everything(manager, admin, range(ROUNDS, 40 * ROUNDS))
+    await ask_everything(manager, admin, range(ROUNDS, 15 * ROUNDS))

@@ -107,7 +107,7 @@ async def test_grants_of_a_resource_group(admin, make_user, gql, change):
     ):
         argument = "access_key" if scope == "keypair" else scope
         await grant("associate", scope, **{argument: given})
-        assert (await named(root))["gpu"] == "LIFO"
+        assert (await named(root))["gpu"] == "lifo"
         assert sorted(await alice_sees()) == ["default", "gpu"]
         await grant("disassociate", scope, **{argument: taken})
         assert "gpu" not in await named(root)
@@ -152,4 +152,4 @@ async def test_the_rest_of_the_roots(admin, agent, make_user, gql, change):
     await gql(admin, 'mutation {create_domain(name: "gone", props: {}) {ok}}')
     await change(admin, "purge_domain", name=("String!", "gone"))
     assert (await gql(admin, '{domain(name: "gone") {name}}'))["domain"] is None
-    assert "bai image add" in await change(admin, "rescan_images", refused=True, registry=("String", "x"))
+    assert "POST /images" in await change(admin, "rescan_images", refused=True, registry=("String", "x"))

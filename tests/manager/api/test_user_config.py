@@ -33,28 +33,17 @@ async def test_dotfiles_are_kept_changed_and_deleted(admin):
         assert (await admin.call(method, f"{OWN}?path=.vimrc", body)).status == 404
 
 
-@pytest.mark.parametrize(
-    ("path", "permission"),
-    [
-        ("", "644"),
-        ("/etc/passwd", "644"),
-        ("../up", "644"),
-        ("a/../../b", "644"),
-        ("a//b", "644"),
-        ("a\0b", "644"),
-        ("a\nb", "644"),
-        ("x" * 256, "644"),
-        ("/".join(["deep"] * 300), "644"),
-        (".ssh", "644"),
-        (".ssh/authorized_keys", "644"),
-        (7, "644"),
-        ("fine", "999"),
-        ("fine", "4755"),
-        ("fine", None),
-    ],
-)
-async def test_what_cannot_be_a_dotfile(admin, path, permission):
-    await put(admin, path, permission=permission, status=400)
+NO_DOTFILES = [
+    *(("", "644"), ("/etc/passwd", "644"), ("../up", "644"), ("a/../../b", "644"), ("a//b", "644"), ("a\0b", "644")),
+    *(("a\nb", "644"), ("\ud800", "644"), ("x" * 256, "644"), ("/".join(["deep"] * 300), "644"), (7, "644")),
+    *((".ssh", "644"), (".ssh/authorized_keys", "644"), ("fine", "999"), ("fine", "4755"), ("fine", None)),
+]
+
+
+async def test_what_cannot_be_a_dotfile(admin):
+    for path, permission in NO_DOTFILES:
+        await put(admin, path, permission=permission, status=400)
+    await put(admin, "fine", "\ud800", status=400)
     assert await admin.get(OWN) == []
 
 
@@ -161,7 +150,7 @@ async def test_whoever_is_purged_leaves_nothing(admin, make_user, gql, manager):
     await put(alice, "rc")
     await alice.post(SCRIPT, {"script": "true"}, 200)
     purge = 'mutation {purge_user(email: "alice@localhost", props: {}) {ok msg}}'
-    assert (await gql(admin, purge))["purge_user"] == {"ok": True, "msg": "success"}
+    assert (await gql(admin, purge))["purge_user"]["ok"]
 
     def count(conn):
         return [len(conn.execute(table.select()).all()) for table in (t.dotfiles, t.user_configs)]
