@@ -22,7 +22,6 @@ from typing import Any, Protocol
 
 from bai_agent import folders
 from bai_agent.allocation import NoRoom, allocate
-from bai_agent.devices.accelerator import FAULTS
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
@@ -657,12 +656,12 @@ class Reconciler:
         await asyncio.to_thread(folders.delete, self._store.kernel_folder(kernel_id))
 
     async def _release_devices(self, kernel_id: KernelId) -> None:
-        """What is not undone is undone when the devices are made ready for another kernel."""
+        """What cannot be undone now is when the devices are made ready for another kernel: no end waits for it."""
         state, stray = self._states.get(kernel_id), self._strays.get(kernel_id)
         held = state.report.devices if state is not None else stray.devices if stray is not None else {}
         try:
             await asyncio.to_thread(self._inventory.release, _amounts(held))
-        except FAULTS as error:
+        except Exception as error:  # noqa: BLE001 - an installed plugin's fault, or its tool's
             log.warning("kernel %s: its devices were not released: %s", kernel_id, error)
 
     # Orphans and strays
