@@ -417,7 +417,7 @@ class Reconciler:
         image = await self._runtime.inspect_image(want.image_digest or want.image)
         self._change(kernel_id, kernelspecs=image.kernelspecs, boot_id=_boot_id())
         self._tell(kernel_id, status=KernelStatus.CREATING, reason=Reason.of("creating", agent=self._site.agent))
-        options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / "devices")
+        options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / folders.DEVICES)
         request = CreateRequest(want, prepared, options, devices)
         ref = await self._runtime.create(request)
         self._tell(kernel_id, runtime_ref=ref)
