@@ -17,6 +17,9 @@ from bai_jupyter.common.messages import FileWant, MountWant
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
 
+DEVICES = "devices"
+"""Beside ``run/`` and ``scratch/``, and not seen inside: what device plugins put down for a container."""
+
 DEFAULT_UID = 1000
 HOME = "home"  # the folder that each user has
 LEAST_FREE_BYTES = 1024**2
@@ -174,8 +177,8 @@ def bind_private(root: Path, name: str) -> socket.socket:
 
 
 def delete(kernel_folder: Path) -> None:
-    """Delete ``run/`` and ``scratch/``; what else lies there is not ours to delete. Follows no symlink."""
-    for name in ("run", "scratch"):
+    """Delete ``run/``, ``scratch/`` and ``DEVICES``; what else lies there is not ours. Follows no symlink."""
+    for name in ("run", "scratch", DEVICES):
         shutil.rmtree(kernel_folder / name, ignore_errors=True)
 
 

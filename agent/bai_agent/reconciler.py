@@ -23,7 +23,6 @@ from typing import Any, Protocol
 
 from bai_agent import folders
 from bai_agent.allocation import Allocation, NoRoom, allocate
-from bai_agent.devices.accelerator import FAULTS
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
@@ -478,7 +477,7 @@ class Reconciler:
         image = await self._runtime.inspect_image(want.image_digest or want.image)
         self._change(kernel_id, kernelspecs=image.kernelspecs, boot_id=_boot_id())
         self._tell(kernel_id, status=KernelStatus.CREATING, reason=Reason.of("creating", agent=self._site.agent))
-        options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / "devices")
+        options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / folders.DEVICES)
         request = CreateRequest(want, prepared, options, devices)
         ref = await self._runtime.create(request)
         self._change(kernel_id, want=_as_kept(self._states[kernel_id].want, ref))
@@ -789,12 +788,12 @@ class Reconciler:
         await asyncio.to_thread(folders.delete, self._store.kernel_folder(kernel_id))
 
     async def _release_devices(self, kernel_id: KernelId) -> None:
-        """What is not undone is undone when the devices are made ready for another kernel."""
+        """What cannot be undone now is when the devices are made ready for another kernel: no end waits for it."""
         state, stray = self._states.get(kernel_id), self._strays.get(kernel_id)
         held = state.report.devices if state is not None else stray.devices if stray is not None else {}
         try:
             await asyncio.to_thread(self._inventory.release, _amounts(held))
-        except FAULTS as error:
+        except Exception as error:  # noqa: BLE001 - an installed plugin's fault, or its tool's
             log.warning("kernel %s: its devices were not released: %s", kernel_id, error)
 
     # Orphans and strays

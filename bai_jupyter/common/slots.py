@@ -139,11 +139,24 @@ def _is_size(name: str, value: object) -> bool:
 
 
 _UNITS = {
+    "atom-max.device": "ATOM Max",
+    "atom-plus.device": "ATOM+",
+    "atom.device": "ATOM",
     "cpu": "CPU",
     "cuda.device": "GPU",
     "cuda.shares": "GPU",
+    "gaudi2.device": "Gaudi 2",
+    "gaudi3.device": "Gaudi 3",
+    "groq.device": "GroqCard",
+    "hyperaccel-lpu.device": "LPU",
+    "ipu.device": "IPU",
     "mock.device": "mock GPU",
     "mock.shares": "mock GPU",
+    "rngd.device": "RNGD",
+    "rocm.device": "AMD GPU",
+    "tt-n150.device": "Wormhole n150",
+    "tt-n300.device": "Wormhole n300",
+    "warboy.device": "Warboy",
 }
 _LEADING = {"cpu": 0, "mem": 1}
 

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
+import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from bai_jupyter.common.ids import AgentId, JupyterKernelId, KernelId
+from bai_jupyter.common.ids import AgentId, JupyterKernelId, KernelId, new_kernel_id
 from bai_jupyter.common.messages import (
     Call,
     Forget,
@@ -226,6 +229,62 @@ async def test_a_kernel_lives_from_wanted_to_forgotten(agent: Agent, manager: Pl
 
     await manager.say(Forget([want.kernel_id]))
     await _until(lambda: not agent.bench.folder(want.kernel_id).exists())
+
+
+@pytest.fixture
+def npus() -> Iterator[Path]:
+    """A folder below /dev with the null device under vendors' names."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make device nodes")
+    folder = Path(f"/dev/bai-test-{uuid.uuid4().hex[:8]}")
+    folder.mkdir()
+    for number in (3, 30):
+        os.mknod(folder / f"npu{number}", 0o660 | stat.S_IFCHR, os.makedev(1, 3))
+        (folder / f"npu{number}").chmod(0o660)
+        os.chown(folder / f"npu{number}", 0, 4300 + number)
+    yield folder
+    shutil.rmtree(folder)
+
+
+async def test_accelerators_of_a_table_are_offered_and_given(agent: Agent, manager: PlainManager, npus: Path) -> None:
+    table = agent.bench.state_dir.parent / "npu.toml"
+    table.write_text(f"""
+        key = "npu"
+        slot = "npu.device"
+        node_pattern = '{npus}/npu(\\d+)'
+        rename_to = "/dev/npu{{n}}"
+        visible_env = {{ NPU_NUMBERS = "number" }}
+    """)
+    agent.options |= {"accelerator_tables": json.dumps([str(table)]), "device_mask": json.dumps(["npu-3", "m-1"])}
+    await agent.restart()
+    assert (manager.hellos[-1].slots["npu.device"], manager.hellos[-1].slots["mock.device"]) == (1, 1)
+    want = agent.bench.want(slots=ResourceSlots.parse({"mem": "64m", "npu.device": 1}))
+    await manager.want(want)
+    running = await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    assert running.devices["npu.device"] == {"npu-30": "1"}
+    if agent.bench.runtime.isolated:
+        script = "ls /dev/npu*; id -G; echo $NPU_NUMBERS; echo x >/dev/npu0"
+        code, output = await agent.bench.run(want, running.runtime_ref, script)
+        assert (code, output.split()) == (0, ["/dev/npu0", "1000", "4330", "30"])
+    (npus / "npu30").unlink()
+    await manager.want(_ended(want))
+    await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+    if agent.bench.runtime.isolated:
+        late = replace(want, kernel_id=new_kernel_id())
+        await manager.want(late)
+        failed = await manager.status(late.kernel_id, KernelStatus.ERROR)
+        assert failed.reason is not None
+        assert failed.reason.text == f"{npus}/npu30 was assigned but is gone from lab-1."
+
+
+async def test_an_accelerator_that_no_plugin_knows_stops_the_agent_with_a_sentence(agent: Agent) -> None:
+    await agent.end()
+    agent.options["blocked_accelerators"] = json.dumps(["rocket"])
+    await agent.start()
+    assert agent.process is not None
+    assert await asyncio.wait_for(agent.process.wait(), 60) == 1
+    assert "no accelerator plugin rocket. There are: atom, " in agent.log.read_text()
+    assert "Traceback" not in agent.log.read_text()
 
 
 async def test_kill_9_of_the_agent_leaves_the_container_and_it_is_adopted(agent: Agent, manager: PlainManager) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from bai_agent.devices.base import DeviceFault
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.mock import MockPlugin
 from bai_agent.doors import Doors
@@ -159,6 +160,26 @@ class RuntimeEngineIsAway(ProcessRuntime):
             raise RuntimeFault(Reason.of("engine-down", agent="lab-1", cause="connection refused"))
 
 
+class DevicesNeverReady(MockPlugin):
+    def prepare(self, held: Any, folder: Path) -> Any:
+        raise DeviceFault("m-0", "its tool says no")
+
+
+class DevicesMadeReady(MockPlugin):
+    """Writes down in files what was asked of it, and when."""
+
+    log: list[tuple[str, Any]]
+
+    def prepare(self, held: Any, folder: Path) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "made").touch()
+        self.log.append(("prepare", folder))
+        return self.options(held)
+
+    def release(self, held: Any) -> None:
+        self.log.append(("release", sorted(held["mock.device"])))
+
+
 @dataclass
 class World:
     """Agents one after the other on one state folder, and all they told."""
@@ -168,11 +189,16 @@ class World:
     agents: list[tuple[Reconciler, ProcessRuntime]] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def agent(self, runtime_class: type[ProcessRuntime] = ProcessRuntime, step: str = "") -> Reconciler:
+    async def agent(
+        self,
+        runtime_class: type[ProcessRuntime] = ProcessRuntime,
+        step: str = "",
+        plugin_class: type[MockPlugin] = MockPlugin,
+    ) -> Reconciler:
         runtime = runtime_class(self.bench.state_dir, "lab-1", self.bench.runtime._python)
         if step:
             runtime.step = step  # type: ignore[attr-defined]
-        inventory = Inventory([MockPlugin([{"id": "m", "count": 2, "slots": {"mock.device": 1}}])])
+        inventory = Inventory([plugin_class([{"id": "m", "count": 2, "slots": {"mock.device": 1}}])])
         site = Site("lab-1", {"local:home": self.bench.volume})
         doors = Doors({DOOR: ("127.0.0.1", 1), "hub": ("127.0.0.1", 1)})
         made = Reconciler(
@@ -286,6 +312,43 @@ async def test_an_engine_that_is_away_is_waited_for(world: World) -> None:
     await world.status(wanted.kernel_id, KernelStatus.PREPARING)
     world.agents[-1][1].away = False  # type: ignore[attr-defined]
     await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+
+
+@pytest.mark.asyncio
+async def test_devices_that_cannot_be_made_ready_fail_the_session_and_say_why(world: World) -> None:
+    agent = await world.agent(plugin_class=DevicesNeverReady)
+    wanted = want(world)
+    agent.wanted(Wanted([wanted], complete=True))
+    failed = await world.status(wanted.kernel_id, KernelStatus.ERROR)
+    assert failed.reason is not None
+    assert failed.reason.text == "m-0 could not be made ready on lab-1: its tool says no."
+    assert failed.devices == {}
+    assert await world.bench.runtime.list_ours() == []
+
+
+@pytest.mark.asyncio
+async def test_devices_are_made_ready_for_each_container_and_released_once_it_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[tuple[str, Any]] = []
+
+    class RuntimeTellsOfRemovals(ProcessRuntime):
+        async def remove(self, ref: str) -> None:
+            await super().remove(ref)
+            log.append(("remove", ref))
+
+    monkeypatch.setattr(DevicesMadeReady, "log", log, raising=False)
+    agent = await world.agent(RuntimeTellsOfRemovals, plugin_class=DevicesMadeReady)
+    wanted = want(world)
+    agent.wanted(Wanted([wanted], complete=True))
+    running = await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    folder = world.bench.folder(wanted.kernel_id) / "devices/mock"
+    assert log == [("prepare", folder)]
+    assert (folder / "made").exists()
+    agent.wanted(Wanted([replace(wanted, target=Target.TERMINATED)], complete=False))
+    await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+    assert log[1:] == [("remove", running.runtime_ref), ("release", ["m-0"])]
+    assert not folder.exists()
 
 
 @pytest.mark.asyncio

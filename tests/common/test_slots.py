@@ -143,7 +143,13 @@ def test_describe():
 
 @pytest.mark.parametrize(
     ("name", "amount", "text"),
-    [("cpu", "0", "0 CPU"), ("cpu", "100", "100 CPU"), ("mem", "0", "0 B"), ("cuda.device", "4", "4 GPU")],
+    [
+        ("cpu", "0", "0 CPU"),
+        ("cpu", "100", "100 CPU"),
+        ("mem", "0", "0 B"),
+        ("cuda.device", "4", "4 GPU"),
+        ("tt-n300.device", "2", "2 Wormhole n300"),
+    ],
 )
 def test_describe_amount(name, amount, text):
     assert describe_amount(name, Decimal(amount)) == text

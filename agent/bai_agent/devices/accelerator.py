@@ -149,11 +149,15 @@ class AcceleratorPlugin(DevicePlugin):
         template = self.config.get("cdi_device")
         if template is not None:
             return ContainerOptions(cdi=tuple(template.format(**_names_of(card)) for card in cards))
-        nodes = {node: node for node in self.shared_nodes}
+        env = {name: ",".join(self._shown(cards, what)) for name, what in self.visible_env.items()}
+        options = ContainerOptions(env=env).merge(self.placed({node: node for node in self.shared_nodes}))
         for n, card in enumerate(cards):
-            nodes |= {node: self._inside(node, n) for node in card.nodes}
+            options = options.merge(self.placed({node: self._inside(node, n) for node in card.nodes}))
+        return options
+
+    def placed(self, nodes: Mapping[str, str]) -> ContainerOptions:
+        """``{node of the host: path inside}``, with the groups that may use them."""
         return ContainerOptions(
-            env={name: ",".join(self._shown(cards, what)) for name, what in self.visible_env.items()},
             nodes=tuple((str(self.at(node)), inside, "rwm") for node, inside in nodes.items()),
             groups=self.groups_of(nodes),
         )

@@ -32,16 +32,12 @@ def resolve(names: Iterable[str], sysroot: Path = Path("/")) -> Resolved:
     Raises ``DeviceFault`` for a name that no file has, or that two files of one folder have, and ``OptionConflict``.
     """
     folders = [_read_folder(sysroot / folder.lstrip("/")) for folder in reversed(FOLDERS)]
-    edits: list[Mapping[str, Any]] = []
+    options, hooks = ContainerOptions(), list[str]()
     for name in names:
         spec, device = _find(name, folders)
-        # A file's common part counts once, whichever of its devices are taken.
-        both = (spec.get("containerEdits"), device.get("containerEdits"))
-        edits += [part for part in both if part and part not in edits]
-    options, hooks = ContainerOptions(), list[str]()
-    for part in edits:
-        options = options.merge(_options_of(part))
-        hooks += [" ".join([hook["path"], *hook.get("args", [])[1:]]) for hook in part.get("hooks") or []]
+        for part in (spec.get("containerEdits"), device.get("containerEdits")):
+            options = options.merge(_options_of(part or {}))
+            hooks += [" ".join([hook["path"], *hook.get("args", [])[1:]]) for hook in (part or {}).get("hooks") or []]
     return Resolved(options, tuple(dict.fromkeys(hooks)))
 
 

@@ -59,6 +59,10 @@ def test_a_node_is_joined_to_its_card_by_the_kernel_s_record(host: Any) -> None:
         os.mknod(host.root / f"dev/groq{number}", 0o660 | stat.S_IFCHR, os.makedev(240, number))
         host.link(f"/sys/dev/char/240:{number}/device", f"/sys/bus/pci/devices/{address}")
     host.pci("0000:09:00.0", "1de0", "0000")
+    # Another vendor's driver chose the same name.
+    host.pci("0000:0a:00.0", "8086", "0000")
+    os.mknod(host.root / "dev/groq5", 0o660 | stat.S_IFCHR, os.makedev(241, 5))
+    host.link("/sys/dev/char/241:5/device", "/sys/bus/pci/devices/0000:0a:00.0")
     plugin = TablePlugin(FILLED_IN, sysroot=host.root)
     found = plugin.discover()
     assert [(item.device_id, bool(item.slots)) for item in found] == [

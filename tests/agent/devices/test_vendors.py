@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bai_agent.devices import plugins
-from bai_agent.devices.accelerator import AcceleratorPlugin
+from bai_agent.devices.accelerator import AcceleratorPlugin, Card
 from bai_agent.devices.base import ContainerOptions
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.vendors import gaudi
@@ -408,3 +408,19 @@ def test_programs_that_hang_or_fail_are_no_devices(tmp_path: Path, caplog: Any) 
 
     assert Broken(sysroot=tmp_path).discover() == []
     assert "broken: devices cannot be listed" in caplog.text
+
+
+def test_the_plugin_of_the_documentation_works(host: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs/accelerators.md").read_text()
+    (source,) = re.findall(r"```python\n(class AcmePlugin.*?)```", page, re.S)
+    names: dict[str, Any] = {"AcceleratorPlugin": AcceleratorPlugin, "Card": Card}
+    exec(source, names)  # noqa: S102 - our own page
+    for number in (2, 20):
+        host.write({f"/sys/class/acme/acme{number}/serial": f"00ff{number}"})
+        host.nodes(f"/dev/acme{number}")
+    host.nodes("/dev/acme_ctl")
+    plugin = names["AcmePlugin"](sysroot=host.root)
+    assert [item.device_id for item in plugin.discover()] == ["00ff2", "00ff20"]
+    options = options_of(plugin, ["00ff20"])
+    assert inside(options) == {"/dev/acme_ctl": "/dev/acme_ctl", "/dev/acme0": "/dev/acme20"}
+    assert options.env == {"ACME_VISIBLE_DEVICES": "0"}

@@ -216,6 +216,9 @@ async def test_a_session_that_locks_memory_starts_on_any_engine(docker_bench: An
 async def test_our_seccomp_profile_is_taken_and_holds(docker_bench: Any, docker_client: Any) -> None:
     want, ref = await launch(docker_bench, ContainerOptions(syscalls=IO_URING))
     security = docker_client.api.inspect_container(ref)["HostConfig"]["SecurityOpt"]
+    if not docker_bench.runtime._abilities.own_seccomp:  # an admin's profile, or an engine without any
+        assert security == ["no-new-privileges"]
+        return
     assert [one.split("=")[0] for one in security] == ["no-new-privileges", "seccomp"]
     script = "cat /proc/self/status | /bin/busybox grep Seccomp:; /bin/busybox unshare -U true || echo refused"
     code, output = await docker_bench.run(want, ref, script)

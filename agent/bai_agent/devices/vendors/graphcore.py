@@ -53,11 +53,7 @@ class IpuPlugin(AcceleratorPlugin):
             return ContainerOptions()
         nodes = self.nodes_in("/dev/infiniband", r".+")
         networks = dict.fromkeys(name for card in cards if (name := self._network(card.attributes["address"])))
-        own = ContainerOptions(
-            nodes=tuple((str(self.at(node)), node, "rwm") for node in nodes),
-            groups=self.groups_of(nodes),
-            networks=tuple(networks),
-        )
+        own = self.placed({node: node for node in nodes}).merge(ContainerOptions(networks=tuple(networks)))
         return self._common_options().merge(own)
 
     def prepare(self, held: Allocation, folder: Path) -> ContainerOptions:

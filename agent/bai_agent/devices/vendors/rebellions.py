@@ -58,8 +58,7 @@ class _RebellionsPlugin(AcceleratorPlugin):
         if not cards:
             return ContainerOptions()
         nodes = [node for card in cards for node in card.nodes]
-        placed = tuple((str(self.at(node)), f"/dev/rbln{n}", "rwm") for n, node in enumerate(nodes))
-        return self._common_options().merge(ContainerOptions(nodes=placed, groups=self.groups_of(nodes)))
+        return self._common_options().merge(self.placed({node: f"/dev/rbln{n}" for n, node in enumerate(nodes)}))
 
     def prepare(self, held: Allocation, folder: Path) -> ContainerOptions:  # noqa: ARG002 - no files are needed
         ids = {device_id for amounts in held.values() for device_id in amounts}
@@ -72,9 +71,7 @@ class _RebellionsPlugin(AcceleratorPlugin):
         except FAULTS as error:
             names = ", ".join(sorted(ids))
             raise DeviceFault(names, f"no group could be made of them ({error})") from error
-        node = f"/dev/rsd{group}"
-        own = ContainerOptions(nodes=((str(self.at(node)), "/dev/rsd0", "rwm"),), groups=self.groups_of([node]))
-        return self.options(held).merge(own)
+        return self.options(held).merge(self.placed({f"/dev/rsd{group}": "/dev/rsd0"}))
 
     def release(self, held: Allocation) -> None:
         ids = {device_id for amounts in held.values() for device_id in amounts}
