@@ -56,6 +56,8 @@ _REFUSED = {
     "preset-unknown": "There is no preset {preset}. Presets: {names}.",
     "image-unknown": "There is no environment {image} for you. Nearest: {names}.",
     "image-arch": "{image} is built for {arch}; agents in group {group} are {archs}.",
+    "image-cuda": "{image} needs CUDA {needs}; the newest driver in group {group} has {has}. Choose an environment for "
+    "an older CUDA, or tell your admin.",
     "no-kernelspec": "{image} contains no Jupyter kernel {kernelspec}. It has: {names}.",
     "folder-denied": "Folder {folder} does not exist or is not shared with you.",
     "folder-ro": "Folder {folder} is read only for you. Ask {owner}.",
@@ -135,6 +137,7 @@ _FAILED = {
     "kernel-missing": "{image} has no program {argv0} for kernel {spec}. Choose another kernel, or rebuild the image.",
     "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
+    "gpu-share-unheld": "{agent} could not hold the session to its share of a GPU: {cause}. It was not started.",
     "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
     "pending-timeout": "Waited {limit}, the longest group {group} allows.",
     "dependency-failed": "{session}, which it waits for, {outcome}.",
@@ -146,6 +149,8 @@ _STOPPED = {
     "oom-killed": "Out of memory: {process} used {used} of {limit}. Files are kept, variables are gone. "
     "Restart with more memory.",
     "kernel-died": "The kernel ended by itself (code {code}). Container and files are as they were. Restart it.",
+    "gpu-share-exceeded": "It held {used} of GPU memory; its share is {limit}. Ask for a larger share, or use less.",
+    "gpu-share-ended": "Ended: it held {used} of GPU memory; its share is {limit}. Start again with a larger share.",
     "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
     "Start again as it was.",
     "commit-failed": "{agent} could not make the image: {cause}.",
@@ -180,6 +185,8 @@ SLUGS: Mapping[str, str] = {
     "bootstrap-failed": "failed-to-start",
     "pull-failed": "failed-to-start",
     "create-failed": "failed-to-create",
+    "gpu-share-exceeded": "It held {used} of GPU memory; its share is {limit}. Ask for a larger share, or use less.",
+    "gpu-share-ended": "Ended: it held {used} of GPU memory; its share is {limit}. Start again with a larger share.",
     "killed-outside": "self-terminated",
     "kernel-died": "self-terminated",
     "unexplained": "unknown",

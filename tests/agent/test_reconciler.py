@@ -21,6 +21,10 @@ from bai_agent.manager_access import DOOR, ManagerAccess
 from bai_agent.reconciler import Reconciler, Site, Step, next_step
 from bai_agent.runtimes.base import INSIDE_RUN, UNKNOWN_EXIT, ContainerState, Progress, RuntimeFault, describe_exit
 from bai_agent.runtimes.process import ProcessRuntime
+from bai_agent.shares.holding import Holding
+from bai_agent.shares.ladder import Enforcement
+from bai_agent.shares.limits import Rule
+from bai_agent.shares.nvml import Nvml
 from bai_agent.state import KernelState, StateFolder
 
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
@@ -183,6 +187,7 @@ class World:
             doors,
             ManagerAccess("http://127.0.0.1:1", doors),
             self._hear,
+            shares=Holding(Enforcement.WATCH, Rule(), [], self.bench.state_dir / "gpu", Nvml()),
             orphan_grace_s=0.05,
         )
         made.jupyter = RecordedJupyterKernels(made.jupyter_changed)

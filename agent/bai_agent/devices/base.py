@@ -24,6 +24,7 @@ class ContainerOptions:
     gpu_ids: tuple[str, ...] = ()  # for the engine's nvidia device request
     groups: tuple[int, ...] = ()  # gids that own the nodes
     cpus: tuple[int, ...] = ()  # cores to pin to; empty: all
+    binds: tuple[tuple[str, str, bool], ...] = ()  # (host path, path inside, read only)
 
     def merge(self, other: "ContainerOptions") -> "ContainerOptions":
         """Both together. Raises ``OptionConflict`` if they set one environment name differently."""
@@ -36,6 +37,7 @@ class ContainerOptions:
             gpu_ids=tuple(dict.fromkeys((*self.gpu_ids, *other.gpu_ids))),
             groups=tuple(sorted({*self.groups, *other.groups})),
             cpus=tuple(sorted({*self.cpus, *other.cpus})),
+            binds=tuple(dict.fromkeys((*self.binds, *other.binds))),
         )
 
 
