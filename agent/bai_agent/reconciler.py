@@ -164,6 +164,7 @@ class Reconciler:
         self._site = site
         self._doors, self._access = doors, access
         self._shares = shares
+        self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
         self._held: dict[KernelId, int] = {}  # main process for which the limits of its GPUs were seen to hold
         self._on_report = on_report
         self._orphan_grace_s = orphan_grace_s
@@ -235,14 +236,12 @@ class Reconciler:
         if state is not None and state.report.status is KernelStatus.RUNNING:
             self._tell(kernel_id, reason=reason)
 
-    async def end_for(self, kernel_id: KernelId, reason: Reason) -> None:
+    def end_for(self, kernel_id: KernelId, reason: Reason) -> None:
         """End a kernel that the agent itself cannot let run on."""
         state = self._states.get(kernel_id)
-        if state is None or state.report.status in FINAL or state.report.runtime_ref is None:
-            return
-        await self.jupyter.stop_all(kernel_id, reason)
-        await self._stop_container(kernel_id, state.report.runtime_ref)
-        await self._finish(kernel_id, KernelStatus.TERMINATED, None, reason)
+        if state is not None and state.report.status not in FINAL:
+            self._condemned[kernel_id] = reason
+            self._look_at(kernel_id)
 
     def open_ref_of(self, kernel_id: KernelId) -> str | None:
         """As ``ref_of``, but ``None`` while nothing may run in it yet."""
@@ -397,6 +396,9 @@ class Reconciler:
         ref = state.report.runtime_ref
         container = await self._runtime.inspect(ref) if ref else None
         state = self._states[kernel_id]  # it may have changed while we asked
+        if kernel_id in self._condemned and ref is not None and state.report.status not in FINAL:
+            await self._end_condemned(kernel_id, ref, self._condemned[kernel_id])
+            return
         restart = state.want.restarts > state.report.restarts
         match next_step(state.want.target, state.report.status, container, restart=restart):
             case Step.START:
@@ -429,7 +431,10 @@ class Reconciler:
             if fault.reason.code == "engine-down":
                 raise  # the engine may come back; the manager has a deadline for starting
             await self._fail(kernel_id, fault.reason)
-        except (NoRoom, OptionConflict) as error:
+        except NoRoom as error:
+            figures = {"slot": error.slot, "asked": error.asked, "free": error.free, "total": error.total}
+            await self._fail(kernel_id, Reason.of("devices-taken", agent=self._site.agent, **figures))
+        except OptionConflict as error:
             await self._fail(kernel_id, Reason.of("create-failed", agent=self._site.agent, cause=str(error)))
         except NotHeld as error:
             await self._fail_unheld(kernel_id, error)
@@ -649,6 +654,11 @@ class Reconciler:
             code = container.exit_code if container else None
         await self._finish(kernel_id, KernelStatus.TERMINATED, code, None)
 
+    async def _end_condemned(self, kernel_id: KernelId, ref: str, reason: Reason) -> None:
+        await self.jupyter.stop_all(kernel_id, reason)
+        await self._stop_container(kernel_id, ref)
+        await self._finish(kernel_id, KernelStatus.TERMINATED, None, reason)
+
     async def _explain_end(self, kernel_id: KernelId, container: ContainerState | None) -> None:
         """It is gone, and we did not ask for it: say why."""
         state = self._states[kernel_id]
@@ -698,6 +708,7 @@ class Reconciler:
         ]
         self._ooms.pop(kernel_id, None)
         self._held.pop(kernel_id, None)
+        self._condemned.pop(kernel_id, None)
         self._tell(
             kernel_id,
             status=status,
@@ -741,7 +752,8 @@ class Reconciler:
             self._drop(kernel_id)
 
     def _drop(self, kernel_id: KernelId) -> None:
-        for table in (self._states, self._strays, self._orphans, self._ooms, self._wakes, self._held):
+        tables = (self._states, self._strays, self._orphans, self._ooms, self._wakes, self._held, self._condemned)
+        for table in tables:
             table.pop(kernel_id, None)
         self._unsaved.discard(kernel_id)
         self._store.drop(kernel_id)

@@ -137,6 +137,7 @@ _FAILED = {
     "kernel-missing": "{image} has no program {argv0} for kernel {spec}. Choose another kernel, or rebuild the image.",
     "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
+    "devices-taken": "{slot}: {asked} asked, {free} of {total} free on {agent}, and not where one session can use it.",
     "gpu-share-unheld": "{agent} could not hold the session to its share of a GPU: {cause}. It was not started.",
     "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
     "pending-timeout": "Waited {limit}, the longest group {group} allows.",

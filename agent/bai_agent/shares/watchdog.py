@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ class Watchdog:
         nvml: Nvml,
         watched: Callable[[], list[Watched]],
         tell: Callable[[KernelId, Reason], None],
-        end: Callable[[KernelId, Reason], Awaitable[None]],
+        end: Callable[[KernelId, Reason], None],
         *,
         policy: str,
         tolerance_bytes: int,
@@ -150,7 +150,7 @@ class Watchdog:
             return
         over = await asyncio.to_thread(self._sample, watched)
         for excess in confirmed(self._over, over):
-            await self._act(excess)
+            self._act(excess)
         self._over = over
 
     def _sample(self, watched: list[Watched]) -> list[Excess]:
@@ -158,11 +158,11 @@ class Watchdog:
         owners = {use.pid: owner for use in uses if (owner := owner_of(use.pid, watched)) is not None}
         return excesses(uses, watched, owners, self._tolerance_bytes)
 
-    async def _act(self, excess: Excess) -> None:
+    def _act(self, excess: Excess) -> None:
         reason = excess.reason("gpu-share-exceeded")
         log.warning("kernel %s: gpu_share_violation on %s: %s", excess.kernel_id, excess.device_id, reason.text)
         if self._policy == "terminate":
-            await self._end(excess.kernel_id, excess.reason("gpu-share-ended"))
+            self._end(excess.kernel_id, excess.reason("gpu-share-ended"))
             return
         if self._policy == "kill-process" and kill(excess.largest):
             log.warning("kernel %s: ended process %s", excess.kernel_id, excess.largest.pid)

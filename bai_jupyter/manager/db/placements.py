@@ -203,7 +203,8 @@ def observe(
     transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
-        if transition.event is Event.REQUEUED:
+        is_crowded = report.reason is not None and report.reason.code in lifecycle.CROWDED
+        if transition.event is Event.REQUEUED and not is_crowded:
             _exclude(conn, session, agent_id)
     groups = {session.resource_group} if gone else set()
     if transition is not None and transition.is_final:

@@ -1,7 +1,6 @@
 """Built for these tests from C: the preload library, a stub of the driver's library, and a program that uses both."""
 
 import io
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -13,15 +12,6 @@ from bai_agent.shares import library
 from cuda_stubs import GPU, Probe, compile_c
 
 HERE = Path(__file__).parent
-DEVICES = HERE.parent / "devices"
-
-
-@pytest.fixture(scope="session")
-def compiler(missing: Any) -> str:
-    found = shutil.which("cc")
-    if found is None:
-        missing("cc", "no C compiler is on PATH")
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -30,15 +20,6 @@ def cuda_folder(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("cuda")
     compile_c("-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", folder / "libcuda.so.1", HERE / "cuda_stub.c")
     compile_c("-O1", "-o", folder / "probe", HERE / "cuda_probe.c", f"-L{folder}", "-l:libcuda.so.1")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def nvml_folder(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the stub ``libnvidia-ml.so.1``."""
-    folder = tmp_path_factory.mktemp("nvml")
-    library_path = folder / "libnvidia-ml.so.1"
-    compile_c("-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", library_path, DEVICES / "nvml_stub.c")
     return folder
 
 

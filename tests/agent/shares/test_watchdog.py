@@ -96,15 +96,11 @@ class Heard:
         self.told: list[Reason] = []
         self.ended: list[Reason] = []
         watched = [Watched(ONE, ref, {"gpu-a": 100})]
-
-        async def end(kernel_id: KernelId, reason: Reason) -> None:
-            self.ended.append(reason)
-
         self.dog = Watchdog(
             nvml,
             lambda: watched,
             lambda kernel_id, reason: self.told.append(reason),
-            end,
+            lambda kernel_id, reason: self.ended.append(reason),
             policy=policy,
             tolerance_bytes=10,
         )
