@@ -272,7 +272,8 @@ class FakeAgent:
         elif error is None and self.held is not None and call.method in self.held.calls:
             await self._work_on_folders(call)
         elif error is None and call.method in ("inspect_image", "commit"):
-            image = replace(IMAGE, name=call.params["name"])
+            name = call.params["name"]
+            image = next((one for one in self.facts["images"] if one.name == name), replace(IMAGE, name=name))
             await self.send(Reply(call.call_id, to_json(image), None))
         else:
             result = None if error else self.call_results[call.method]
@@ -306,7 +307,8 @@ class FakeAgent:
     def _hello(self) -> Hello:
         facts = dict(self.facts)
         slots = facts["slots"]
-        devices = [DeviceFacts("cpu-0", "cpu", "fake", ResourceSlots({"cpu": slots["cpu"]}))]
+        cpu = DeviceFacts("cpu-0", "cpu", "fake", ResourceSlots({"cpu": slots["cpu"]}))
+        devices = facts.pop("devices", [cpu])
         return Hello(
             version="0.1.0",
             credential=self.credential,

@@ -44,9 +44,8 @@ def is_fractional(slot: str) -> bool:
 
 def rounded_up(slot: str, amount: Decimal) -> Decimal:
     """What an agent gives for ``amount``: no less, and never a piece that it would not count."""
-    if not is_fractional(slot):
-        return amount.to_integral_value(ROUND_CEILING)
-    return amount.quantize(QUANTUM, ROUND_CEILING)
+    step = QUANTUM if is_fractional(slot) else Decimal(1)
+    return amount if amount % step == 0 else amount.quantize(step, ROUND_CEILING)
 
 
 def unit_of(slot: str) -> str:

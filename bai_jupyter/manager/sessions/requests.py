@@ -205,16 +205,15 @@ def _choose_slots(request: SessionRequest, preset: PresetRecord | None, offer: O
     """What was given, over the preset, or over the policy's default where none is named; in steps that agents give."""
     defaults = [limit.default_slots for limit in reversed(offer.limits) if limit.default_slots]
     base = preset.slots if preset else (defaults[0] if defaults else ResourceSlots())
-    asked = {**base, **request.slots}
-    slots = ResourceSlots({name: rounded_up(name, amount) for name, amount in asked.items()})
+    asked = ResourceSlots({**base, **request.slots})
     for name in ("cpu", "mem"):
-        if slots[name] <= 0:
+        if asked[name] <= 0:
             raise bad_value(f"config.resources.{name}", "0", "more than 0")
     try:
-        to_quanta(slots)
+        to_quanta(asked)
     except ValueError as error:
         raise bad_value("config.resources", str(error), "a sensible amount") from error
-    return slots
+    return ResourceSlots({name: rounded_up(name, amount) for name, amount in asked.items()})
 
 
 def _choose_shm(request: SessionRequest, preset: PresetRecord | None, image: ImageRecord, slots: ResourceSlots) -> int:
