@@ -285,7 +285,8 @@ class FakeAgent:
         elif error is None and self.held is not None and call.method in self.held.calls:
             await self._work_on_folders(call)
         elif error is None and call.method in ("inspect_image", "commit"):
-            image = replace(IMAGE, name=call.params["name"])
+            name = call.params["name"]
+            image = next((one for one in self.facts["images"] if one.name == name), replace(IMAGE, name=name))
             await self.send(Reply(call.call_id, to_json(image), None))
         elif error is None and call.method in ("suspend", "resume"):
             await self.report(call.params["kernel_id"], KernelStatus.RUNNING, suspended=call.method == "suspend")

@@ -12,16 +12,16 @@ one of them at a time, or its memory would be promised twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.messages import DeviceFacts
-from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.parts import cut
+from bai_jupyter.common.slots import ResourceSlots, is_fractional, rounded_up
 
 Allocation = Mapping[str, Mapping[str, Decimal]]
 """``{slot: {device id: amount}}``: what one kernel holds."""
 
-QUANTUM = Decimal("0.01")
 _ZERO = Decimal(0)
 
 
@@ -34,13 +34,14 @@ class NoRoom(BaiError):
 
 
 def allocate(
-    requested: ResourceSlots, devices: Sequence[DeviceFacts], held: Iterable[Allocation]
+    requested: ResourceSlots, devices: Sequence[DeviceFacts], held: Iterable[Allocation], *, evenly: bool = False
 ) -> dict[str, dict[str, Decimal]]:
     """Choose devices for ``requested``, given what other kernels hold.
 
     Amounts are in the slot's unit (cores, bytes, devices); a fraction is rounded up to 0.01. Prefers few devices, then
-    one NUMA node (the one already chosen for an earlier slot), then the fullest device, so that whole ones stay free.
-    Raises ``NoRoom`` for the first slot that does not fit; then nothing is given. Equal input, equal answer.
+    one NUMA node (the one already chosen for an earlier slot), then the fullest device, so that whole ones stay free;
+    with ``evenly`` the emptiest, so that sessions disturb each other least. Raises ``NoRoom`` for the first slot that
+    does not fit; then nothing is given. Equal input, equal answer.
     """
     usable = [device for device in devices if device.health == "ok"]
     use = _Use(held)
@@ -48,7 +49,7 @@ def allocate(
     # Accelerators first: cores can follow them to their NUMA node, not the other way round.
     for slot in sorted(requested, key=lambda name: (name in ("cpu", "mem"), name)):
         nodes = _nodes_of(chosen, usable)
-        chosen[slot] = _allocate_slot(slot, requested[slot], usable, use, nodes)
+        chosen[slot] = _allocate_slot(slot, requested[slot], usable, use, nodes, evenly=evenly)
         use.add({slot: chosen[slot]})
     return chosen
 
@@ -85,16 +86,15 @@ class _Use:
 
 
 def _allocate_slot(
-    slot: str, asked: Decimal, devices: Sequence[DeviceFacts], use: _Use, nodes: set[int]
+    slot: str, asked: Decimal, devices: Sequence[DeviceFacts], use: _Use, nodes: set[int], *, evenly: bool
 ) -> dict[str, Decimal]:
     offering = [device for device in devices if slot in device.slots]
     room = {device.device_id: use.room(device, slot) for device in offering}
-    fractional = slot.endswith(".shares") or slot == "cpu"
-    amount = asked.quantize(QUANTUM, ROUND_CEILING) if fractional else asked.to_integral_value(ROUND_CEILING)
+    amount = rounded_up(slot, asked)
     if slot == "cpu":
         given = _pick_pieces(amount, offering, room, nodes)
-    elif fractional or any(device.slots[slot] != 1 for device in offering):
-        given = _pick_parts(amount, offering, room, slot, nodes)
+    elif is_fractional(slot) or any(device.slots[slot] != 1 for device in offering):
+        given = _pick_parts(amount, offering, room, slot, nodes, evenly=evenly)
     else:
         given = _pick_whole(amount, offering, room, nodes)
     if given is None:
@@ -127,35 +127,26 @@ def _pick_pieces(
 
 
 def _pick_parts(
-    amount: Decimal, offering: Sequence[DeviceFacts], room: Mapping[str, Decimal], slot: str, nodes: set[int]
+    amount: Decimal,
+    offering: Sequence[DeviceFacts],
+    room: Mapping[str, Decimal],
+    slot: str,
+    nodes: set[int],
+    *,
+    evenly: bool,
 ) -> dict[str, Decimal] | None:
     """From one device if one has the room; else whole devices and one part."""
-    fitting = [device for device in offering if room[device.device_id] >= amount]
-    if fitting:
-        best = min(fitting, key=lambda device: (_is_far(device, nodes), room[device.device_id], device.device_id))
-        return {best.device_id: amount}
-    if any(device.slots[slot] >= amount for device in offering):
-        return None  # would fit on one empty device, so it must not be spread over pieces of several
-    whole = [device for device in offering if room[device.device_id] == device.slots[slot]]
-    given: dict[str, Decimal] = {}
-    for device in _by_node(whole, len(whole), nodes):
-        if amount < device.slots[slot]:
-            break
-        given[device.device_id] = device.slots[slot]
-        amount -= device.slots[slot]
-    return _with_rest(given, amount, offering, room)
-
-
-def _with_rest(
-    given: dict[str, Decimal], rest: Decimal, offering: Sequence[DeviceFacts], room: Mapping[str, Decimal]
-) -> dict[str, Decimal] | None:
-    if rest == 0:
-        return given
-    fitting = [item for item in offering if item.device_id not in given and room[item.device_id] >= rest]
-    if not fitting:
-        return None
-    best = min(fitting, key=lambda device: (room[device.device_id], device.device_id))
-    return {**given, best.device_id: rest}
+    ordered = sorted(offering, key=lambda device: device.device_id)
+    by_node = _by_node(ordered, len(ordered), nodes)
+    parts = cut(
+        amount,
+        [device.slots[slot] for device in ordered],
+        [room[device.device_id] for device in ordered],
+        evenly=evenly,
+        far=[_is_far(device, nodes) for device in ordered],
+        whole_first=[ordered.index(device) for device in by_node],
+    )
+    return None if parts is None else {ordered[index].device_id: part for index, part in parts.items()}
 
 
 def _by_node(devices: Sequence[DeviceFacts], wanted: int, near: set[int]) -> list[DeviceFacts]:

@@ -26,7 +26,7 @@ from bai_agent.attachments import Attachments
 from bai_agent.devices import plugins
 from bai_agent.devices.base import DevicePlugin
 from bai_agent.devices.cpu import CpuPlugin
-from bai_agent.devices.cuda import CudaPlugin
+from bai_agent.devices.cuda import MODES, CudaOptions, CudaPlugin
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.mem import MemPlugin
 from bai_agent.devices.meter import Meter
@@ -40,12 +40,19 @@ from bai_agent.reconciler import Reconciler, Site
 from bai_agent.runtimes.base import Identity, Runtime, RuntimeFault
 from bai_agent.runtimes.process import ProcessRuntime
 from bai_agent.service import AgentService
+from bai_agent.shares import ladder
+from bai_agent.shares.holding import Holding
+from bai_agent.shares.ladder import Enforcement
+from bai_agent.shares.limits import Rule
+from bai_agent.shares.nvml import Nvml
+from bai_agent.shares.watchdog import POLICIES, Watchdog
 from bai_agent.state import AlreadyRunning, StateFolder
 from bai_agent.streams import Streams
 from bai_agent.terminals import Terminals
 from bai_agent.volumes import Volumes
 from bai_jupyter._version import __version__
 from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
+from bai_jupyter.common.parts import EVENLY, STRATEGY
 from bai_jupyter.common.slots import parse_size
 
 _FIRST_IMAGES_S = 10.0
@@ -98,6 +105,36 @@ class AgentApp(Application):
     reserved_cpu = traitlets.Float(0.0, min=0, help="Cores that stay with the host.").tag(config=True)
     reserved_mem = traitlets.Unicode("0", help="Memory that stays with the host, such as 2g.").tag(config=True)
     pin_cpus = traitlets.Bool(False, help="Pin kernels to the cores they hold.").tag(config=True)
+    allocation_mode = traitlets.Enum(
+        MODES,
+        "discrete",
+        help="How NVIDIA GPUs are handed out. discrete: whole. fractional: parts of them, as cuda.shares. "
+        "mig: the instances of GPUs in MIG mode.",
+    ).tag(config=True)
+    allocation_strategy = traitlets.Enum(
+        ("fill", EVENLY),
+        "fill",
+        help="Of several devices with room, fill takes the fullest, so that whole ones stay free, and evenly the "
+        "emptiest, so that sessions disturb each other least.",
+    ).tag(config=True)
+    share_unit_mem = traitlets.Unicode(
+        "0", help="GPU memory that 1.00 cuda.shares is, such as 16g. 0: each GPU is 1.00."
+    ).tag(config=True)
+    reserved_gpu_mem = traitlets.Unicode(
+        "512m", help="Of each session's share of a GPU, what is kept for the contexts of its processes."
+    ).tag(config=True)
+    least_enforcement = traitlets.Enum(
+        [level.value for level in Enforcement],
+        Enforcement.WATCH.value,
+        help="Offer no parts of GPUs unless sessions are held to theirs at least so strictly: cgroup, shim, watch.",
+    ).tag(config=True)
+    share_excess = traitlets.Enum(
+        POLICIES,
+        "log",
+        help="What becomes of a session that holds more of a GPU than its share: it is told, its largest process "
+        "is killed, or it is ended.",
+    ).tag(config=True)
+    share_tolerance = traitlets.Unicode("256m", help="How far over its share a session may be.").tag(config=True)
     mock_devices = Json(
         list,
         help='Devices that are not there: [{"id": "gpu", "count": 8, "slots": {"cuda.device": 1}, "mem": "80g"}].',
@@ -190,6 +227,14 @@ class AgentApp(Application):
                 f"{proposal.trait.name}: {error}. Give IPv4 networks such as 192.168.0.0/16."
             ) from error
 
+    @traitlets.validate("share_unit_mem", "reserved_gpu_mem", "share_tolerance")
+    def _check_size(self, proposal: Any) -> str:
+        try:
+            parse_size(proposal.value)
+        except ValueError as error:
+            raise traitlets.TraitError(f"{proposal.trait.name}: {error}") from error
+        return str(proposal.value)
+
     @traitlets.validate("doors")
     def _check_doors(self, proposal: Any) -> dict[str, str]:
         for name, given in proposal.value.items():
@@ -263,8 +308,14 @@ class AgentApp(Application):
 
     async def _serve(self, stack: AsyncExitStack, store: StateFolder, runtime: Runtime) -> None:
         """Until cancelled. What is pushed on ``stack`` is stopped backwards."""
-        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime), self.device_mask)
+        nvml = Nvml()
+        stack.callback(nvml.close)
+        cache = store.path / "gpu"
+        enforcement = await asyncio.to_thread(self._enforcement, nvml, cache, runtime)
+        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime, enforcement), self.device_mask)
         meter = Meter(inventory)
+        cuda = [device for device in inventory.devices if device.kind == CudaPlugin.key]
+        shares = Holding(enforcement, self._share_rule(), cuda, cache, nvml)
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
         identity = Identity(self.run_as, self.run_as) if self.run_as else None
         streams = Streams(self.manager_url)
@@ -293,10 +344,11 @@ class AgentApp(Application):
             runtime,
             store,
             inventory,
-            Site(self.agent_name, volumes, identity),
+            Site(self.agent_name, volumes, identity, evenly=self.allocation_strategy == EVENLY),
             doors,
             ManagerAccess(self.manager_url, doors),
             lambda report: link.report(report),
+            shares=shares,
             orphan_grace_s=self.orphan_grace_s,
         )
 
@@ -328,7 +380,19 @@ class AgentApp(Application):
         await reconciler.start()
         await attachments.end_leftovers()
         self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
-        for watch in (self._watch_images(runtime, images, link), meter.run()):
+        watches = [self._watch_images(runtime, images, link), meter.run()]
+        if self.allocation_mode == "fractional" and cuda:
+            tolerance_bytes = parse_size(self.share_tolerance)
+            watchdog = Watchdog(
+                nvml,
+                reconciler.watched,
+                reconciler.tell_excess,
+                reconciler.end_for,
+                policy=self.share_excess,
+                tolerance_bytes=tolerance_bytes,
+            )
+            watches.append(watchdog.run())
+        for watch in watches:
             stack.push_async_callback(_cancelled, asyncio.create_task(watch))
         with suppress(TimeoutError):  # many images take long to look into; then they are told later
             await asyncio.wait_for(self._images_known.wait(), _FIRST_IMAGES_S)
@@ -350,8 +414,34 @@ class AgentApp(Application):
 
     # Choosing
 
-    def _plugins(self, runtime: Runtime) -> list[DevicePlugin]:
-        cuda = CudaPlugin(by_request=bool(getattr(runtime, "hands_out_gpus", False)))
+    def _share_rule(self) -> Rule:
+        return Rule(parse_size(self.share_unit_mem), parse_size(self.reserved_gpu_mem))
+
+    def _enforcement(self, nvml: Nvml, cache: Path, runtime: Runtime) -> Enforcement:
+        """How strictly parts of GPUs can be held here. Blocks."""
+        if self.allocation_mode != "fractional":
+            return Enforcement.WATCH
+        return ladder.climb(
+            [
+                (Enforcement.CGROUP, lambda: ladder.why_no_cgroup(nvml, has_cgroups=runtime.isolated)),
+                (Enforcement.SHIM, lambda: ladder.why_no_shim(cache, has_mounts=runtime.isolated)),
+            ]
+        )
+
+    def _cuda_options(self, enforcement: Enforcement) -> CudaOptions:
+        if self.allocation_mode != "fractional":
+            return CudaOptions(self.allocation_mode)
+        is_enough = enforcement.is_at_least(Enforcement(self.least_enforcement))
+        return CudaOptions(
+            self.allocation_mode,
+            unit_bytes=parse_size(self.share_unit_mem),
+            attributes=(("enforcement", enforcement.value), (STRATEGY, self.allocation_strategy)),
+            withheld="" if is_enough else f"shares are only held by {enforcement}, not by {self.least_enforcement}",
+        )
+
+    def _plugins(self, runtime: Runtime, enforcement: Enforcement) -> list[DevicePlugin]:
+        by_request = bool(getattr(runtime, "hands_out_gpus", False))
+        cuda = CudaPlugin(by_request, options=self._cuda_options(enforcement))
         uses_cuda = plugins.is_wanted(cuda.key, self.accelerators, self.blocked_accelerators)
         return [
             CpuPlugin(Decimal(str(self.reserved_cpu)), self.pin_cpus),

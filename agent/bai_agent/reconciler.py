@@ -41,6 +41,8 @@ from bai_agent.runtimes.base import (
     Size,
     describe_exit,
 )
+from bai_agent.shares.holding import Holding, NotHeld
+from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import (
@@ -133,11 +135,13 @@ def next_step(target: Target, status: KernelStatus, container: ContainerState | 
 
 @dataclass(frozen=True)
 class Site:
-    """Where kernels run here: the agent's name for users, its volumes, and who processes are, if an admin says so."""
+    """Where kernels run here: the agent's name for users, its volumes, and who processes are, if an admin says so.
+    ``evenly``: of several devices the emptiest is given, else the fullest."""
 
     agent: str
     volumes: Mapping[str, Path]
     identity: Identity | None = None
+    evenly: bool = False
 
 
 class Reconciler:
@@ -157,6 +161,7 @@ class Reconciler:
         access: ManagerAccess,
         on_report: Callable[[KernelReport], None],
         *,
+        shares: Holding,
         orphan_grace_s: float = 60.0,
     ) -> None:
         self.jupyter: JupyterKernelsLike
@@ -165,6 +170,9 @@ class Reconciler:
         self._inventory = inventory
         self._site = site
         self._doors, self._access = doors, access
+        self._shares = shares
+        self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
+        self._held: dict[KernelId, int] = {}  # main process for which the limits of its GPUs were seen to hold
         self._on_report = on_report
         self._orphan_grace_s = orphan_grace_s
         self._states: dict[KernelId, KernelState] = {}
@@ -218,6 +226,33 @@ class Reconciler:
             for found in self._strays.values()
         ]
         return [*_with_logs_within(HELLO_LOG_BYTES, [state.report for state in self._states.values()]), *strays]
+
+    def watched(self) -> list[Watched]:
+        """The kernels that hold shares of GPUs, for the watchdog."""
+        found = []
+        for kernel_id, state in self._states.items():
+            limits = self._shares.limits(_amounts(state.report.devices))
+            if limits and state.report.runtime_ref is not None:
+                allowed = {limit.device_id: limit.total_bytes for limit in limits}
+                found.append(Watched(kernel_id, state.report.runtime_ref, allowed))
+        return found
+
+    def tell_excess(self, kernel_id: KernelId, reason: Reason) -> None:
+        """Show that a kernel holds more of a GPU than it may. It runs on."""
+        state = self._states.get(kernel_id)
+        if state is not None and state.report.status is KernelStatus.RUNNING:
+            self._tell(kernel_id, reason=reason)
+
+    def end_for(self, kernel_id: KernelId, reason: Reason) -> None:
+        """End a kernel that the agent itself cannot let run on."""
+        state = self._states.get(kernel_id)
+        if state is not None and state.report.status not in FINAL:
+            self._condemned[kernel_id] = reason
+            self._look_at(kernel_id)
+
+    def open_ref_of(self, kernel_id: KernelId) -> str | None:
+        """As ``ref_of``, but ``None`` while nothing may run in it yet."""
+        return self.ref_of(kernel_id) if self._is_open(kernel_id) else None
 
     def ref_of(self, kernel_id: KernelId) -> str | None:
         """The runtime's name of a kernel's container; ``None`` if there is none."""
@@ -410,6 +445,9 @@ class Reconciler:
         if container is not None and container.paused:
             container = await self._wake_if_wanted(kernel_id, container)
             state = self._states[kernel_id]
+        if kernel_id in self._condemned and ref is not None and state.report.status not in FINAL:
+            await self._end_condemned(kernel_id, ref, self._condemned[kernel_id])
+            return
         restart = state.want.restarts > state.report.restarts
         match next_step(state.want.target, state.report.status, container, restart=restart):
             case Step.START:
@@ -459,8 +497,13 @@ class Reconciler:
         except DeviceFault as fault:
             facts = {"agent": self._site.agent, "device": fault.device, "cause": fault.cause}
             await self._fail(kernel_id, Reason.of("device-not-ready", **facts))
-        except (NoRoom, OptionConflict) as error:
+        except NoRoom as error:
+            figures = {"slot": error.slot, "asked": error.asked, "free": error.free, "total": error.total}
+            await self._fail(kernel_id, Reason.of("devices-taken", agent=self._site.agent, **figures))
+        except OptionConflict as error:
             await self._fail(kernel_id, Reason.of("create-failed", agent=self._site.agent, cause=str(error)))
+        except NotHeld as error:
+            await self._fail_unheld(kernel_id, error)
         else:
             self._look_at(kernel_id)
 
@@ -477,8 +520,10 @@ class Reconciler:
         image = await self._runtime.inspect_image(want.image_digest or want.image)
         self._change(kernel_id, kernelspecs=image.kernelspecs, boot_id=_boot_id())
         self._tell(kernel_id, status=KernelStatus.CREATING, reason=Reason.of("creating", agent=self._site.agent))
-        options = await asyncio.to_thread(self._inventory.prepare, _amounts(devices), place / folders.DEVICES)
-        request = CreateRequest(want, prepared, options, devices)
+        held = _amounts(devices)
+        options = await asyncio.to_thread(self._inventory.prepare, held, place / folders.DEVICES)
+        limited = await asyncio.to_thread(self._shares.prepare, place, held)
+        request = CreateRequest(want, prepared, options.merge(limited), devices)
         ref = await self._runtime.create(request)
         self._change(kernel_id, want=_as_kept(self._states[kernel_id].want, ref))
         self._tell(kernel_id, runtime_ref=ref)
@@ -498,7 +543,7 @@ class Reconciler:
         if held:
             return held
         others = [_amounts(devices) for owner, devices in self._all_held() if owner != kernel_id]
-        chosen = allocate(want.slots, self._inventory.devices, others)
+        chosen = allocate(want.slots, self._inventory.devices, others, evenly=self._site.evenly)
         devices = _written(chosen)
         self._tell(kernel_id, devices=devices, reason=Reason.of("preparing", agent=self._site.agent))
         return devices
@@ -536,7 +581,9 @@ class Reconciler:
     async def _see_to(self, kernel_id: KernelId) -> None:
         state = self._states[kernel_id]
         ref = state.report.runtime_ref
-        if ref is None or not await self._has_doors(kernel_id) or not await self._is_bootstrapped(kernel_id, ref):
+        if ref is None or not await self._is_held(kernel_id, ref):
+            return
+        if not await self._has_doors(kernel_id) or not await self._is_bootstrapped(kernel_id, ref):
             return
         if state.report.status is not KernelStatus.RUNNING:
             log.info("kernel %s: %s -> RUNNING", kernel_id, state.want.image)
@@ -611,6 +658,44 @@ class Reconciler:
             raise error  # it may come back
         return error.reason
 
+    async def _is_held(self, kernel_id: KernelId, ref: str) -> bool:
+        """The gate: nothing of a session runs before the limits of its GPUs hold for just this main process.
+
+        Asked again after each start of the container and of the agent. Where they cannot be held the session ends.
+        """
+        held = _amounts(self._states[kernel_id].report.devices)
+        if not self._shares.limits(held):
+            return True
+        pid = await self._runtime.main_pid(ref)
+        if pid is None:
+            return False  # it has ended; an event tells that
+        if self._held.get(kernel_id) != pid:
+            place = self._store.kernel_folder(kernel_id)
+            try:
+                await asyncio.to_thread(self._shares.hold, place, held, pid)
+            except NotHeld as error:
+                await self.jupyter.stop_all(kernel_id)
+                await self._fail_unheld(kernel_id, error)
+                return False
+            self._held[kernel_id] = pid
+        return True
+
+    def _is_open(self, kernel_id: KernelId) -> bool:
+        state = self._states.get(kernel_id)
+        return state is None or kernel_id in self._held or not self._shares.limits(_amounts(state.report.devices))
+
+    async def _fail_unheld(self, kernel_id: KernelId, error: NotHeld) -> None:
+        await self._fail(kernel_id, Reason.of("gpu-share-unheld", agent=self._site.agent, cause=str(error)))
+
+    async def _stop_container(self, kernel_id: KernelId, ref: str) -> None:
+        """From here on its limits do not hold any more: whoever starts it again sets them anew."""
+        if self._held.pop(kernel_id, None) is not None:
+            held = _amounts(self._states[kernel_id].report.devices)
+            pid = await self._runtime.main_pid(ref)
+            if pid is not None:
+                await asyncio.to_thread(self._shares.let_go, held, pid)
+        await self._runtime.stop(ref)
+
     async def _has_doors(self, kernel_id: KernelId) -> bool:
         """See to the doors that the session asked for. One that asked for a door that is not here ends."""
         for door in self._states[kernel_id].want.doors:
@@ -665,7 +750,7 @@ class Reconciler:
         reason = Reason.of("task-finished") if code == 0 else Reason.of("task-failed", code=describe_exit(code))
         reason = self._out_of_memory(kernel_id) or reason if code else reason
         await self.jupyter.stop_all(kernel_id, reason)
-        await self._runtime.stop(ref)
+        await self._stop_container(kernel_id, ref)
         await self._finish(kernel_id, KernelStatus.TERMINATED, code, reason)
 
     async def _program_code(self, kernel_id: KernelId, ref: str, program: str, script: str) -> int | None:
@@ -690,7 +775,7 @@ class Reconciler:
         ref = state.report.runtime_ref
         assert ref is not None
         await self.jupyter.stop_all(kernel_id)
-        await self._runtime.stop(ref)
+        await self._stop_container(kernel_id, ref)
         await self._runtime.start(ref)
         self._change(kernel_id, programs={}, bootstrapped=False, command_code=None)
         reason = Reason.of("creating", agent=self._site.agent)
@@ -704,10 +789,15 @@ class Reconciler:
         code = None
         if ref is not None:
             await self.jupyter.stop_all(kernel_id)
-            await self._runtime.stop(ref)
+            await self._stop_container(kernel_id, ref)
             container = await self._runtime.inspect(ref)
             code = container.exit_code if container else None
         await self._finish(kernel_id, KernelStatus.TERMINATED, code, None)
+
+    async def _end_condemned(self, kernel_id: KernelId, ref: str, reason: Reason) -> None:
+        await self.jupyter.stop_all(kernel_id, reason)
+        await self._stop_container(kernel_id, ref)
+        await self._finish(kernel_id, KernelStatus.TERMINATED, None, reason)
 
     async def _explain_end(self, kernel_id: KernelId, container: ContainerState | None) -> None:
         """It is gone, and we did not ask for it: say why."""
@@ -757,6 +847,8 @@ class Reconciler:
             for item in self._jupyter_reports(kernel_id)
         ]
         self._ooms.pop(kernel_id, None)
+        self._held.pop(kernel_id, None)
+        self._condemned.pop(kernel_id, None)
         self._tell(
             kernel_id,
             status=status,
@@ -810,7 +902,8 @@ class Reconciler:
             self._drop(kernel_id)
 
     def _drop(self, kernel_id: KernelId) -> None:
-        for table in (self._states, self._strays, self._orphans, self._ooms, self._wakes):
+        tables = (self._states, self._strays, self._orphans, self._ooms, self._wakes, self._held, self._condemned)
+        for table in tables:
             table.pop(kernel_id, None)
         self._unsaved.discard(kernel_id)
         self._store.drop(kernel_id)

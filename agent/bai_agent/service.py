@@ -163,7 +163,7 @@ class AgentService:
 
     def _ref_of(self, kernel_id: KernelId) -> str:
         """Raises ``KeyError``."""
-        ref = self._reconciler.ref_of(kernel_id)
+        ref = self._reconciler.open_ref_of(kernel_id)
         if ref is None:
             raise KeyError(kernel_id)
         return ref

@@ -50,6 +50,8 @@ def _row(agent: Json) -> list[str]:
     memory = f"{format_size(used['mem'])}/{format_size(slots['mem'])}"
     gpus = [name for name in slots if name.startswith(("cuda.", "mock."))]
     gpu = " ".join(f"{used[name]:f}/{slots[name]:f}" for name in gpus) or NOTHING
+    held = {device.get("attributes", {}).get("enforcement") for device in agent.get("devices", [])} - {None}
+    gpu += f" (held by {', '.join(sorted(held))})" if held else ""
     runtime = agent["runtime"] + ("" if agent.get("isolated", True) else " (not isolated)")
     status = str(_WORDS.get(agent["status"], agent["status"]))
     status += "" if agent.get("schedulable", True) else ", draining"

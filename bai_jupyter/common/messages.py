@@ -38,6 +38,9 @@ PROTOCOL_VERSION = 1
 
 T = TypeVar("T")
 
+ENVIRON_LABEL = "bai.environ."
+"""Before the name of a variable of an image that is told among its labels."""
+
 _DOOR = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -59,7 +62,8 @@ class KernelSpecFacts:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What looking inside an image told. ``digest`` is the engine's image id; ``labels`` as in the image."""
+    """What looking inside an image told. ``digest`` is the engine's image id; ``labels`` as in the image, and what its
+    environment says of CUDA (``ENVIRON_LABEL``)."""
 
     name: str
     digest: str

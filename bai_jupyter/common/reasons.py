@@ -66,6 +66,8 @@ _REFUSED = {
     "preset-unknown": "There is no preset {preset}. Presets: {names}.",
     "image-unknown": "There is no environment {image} for you. Nearest: {names}.",
     "image-arch": "{image} is built for {arch}; agents in group {group} are {archs}.",
+    "image-cuda": "{image} needs CUDA {needs}; the newest driver in group {group} has {has}. Choose an environment for "
+    "an older CUDA, or tell your admin.",
     "no-kernelspec": "{image} contains no Jupyter kernel {kernelspec}. It has: {names}.",
     "folder-denied": "Folder {folder} does not exist or is not shared with you.",
     "folder-ro": "Folder {folder} is read only for you. Ask {owner}.",
@@ -161,6 +163,8 @@ _FAILED = {
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
     "owner-bootstrap-failed": 'Your own bootstrap script failed with code {code}. Last line: "{line}". '
     "Change it, or take it away: bai bootstrap clear.",
+    "devices-taken": "{slot}: {asked} asked, {free} of {total} free on {agent}, and not where one session can use it.",
+    "gpu-share-unheld": "{agent} could not hold the session to its share of a GPU: {cause}. It was not started.",
     "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
     "pending-timeout": "Waited {limit}, the longest group {group} allows.",
     "dependency-failed": "{session}, which it waits for, {outcome}.",
@@ -172,6 +176,8 @@ _STOPPED = {
     "oom-killed": "Out of memory: {process} used {used} of {limit}. Files are kept, variables are gone. "
     "Give the session more memory (`bai session resize`), or start it again with more.",
     "kernel-died": "The kernel ended by itself (code {code}). Container and files are as they were. Restart it.",
+    "gpu-share-exceeded": "It held {used} of GPU memory; its share is {limit}. Ask for a larger share, or use less.",
+    "gpu-share-ended": "Ended: it held {used} of GPU memory; its share is {limit}. Start again with a larger share.",
     "killed-outside": "The container was ended from outside Backend.AI (code {code}). Files in folders are kept. "
     "Start again as it was.",
     "commit-failed": "{agent} could not make the image: {cause}.",

@@ -6,12 +6,13 @@ Amounts are ``Decimal`` so that fractions of a GPU add up exactly. Units: ``cpu`
 
 import re
 from collections.abc import ItemsView, Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Self
 
 _SIZE = re.compile(r"^\s*(\d{1,20}(?:\.\d{1,9})?)\s*([kmgtp]?)(?:i?b)?\s*$", re.IGNORECASE)
 _FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _BYTES_SLOTS = frozenset({"mem"})
+QUANTUM = Decimal("0.01")  # the least part of a core or of a device that is given
 _MOST_DIGITS = 18  # before or behind the point: nine characters such as 1e9999999 would be gigabytes when written out
 
 
@@ -34,6 +35,17 @@ def format_size(size_bytes: int | Decimal) -> str:
             return f"{_short(amount)} {unit}"
         amount /= 1024
     return f"{_short(amount)} TiB"
+
+
+def is_fractional(slot: str) -> bool:
+    """True for slots that are given in hundredths; all others are given whole."""
+    return slot == "cpu" or slot.endswith(".shares")
+
+
+def rounded_up(slot: str, amount: Decimal) -> Decimal:
+    """What an agent gives for ``amount``: no less, and never a piece that it would not count."""
+    step = QUANTUM if is_fractional(slot) else Decimal(1)
+    return amount if amount % step == 0 else amount.quantize(step, ROUND_CEILING)
 
 
 def unit_of(slot: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 import uuid
@@ -16,6 +17,7 @@ import pytest_asyncio
 from bai_agent import folders
 from bai_agent.runtimes.base import CreateRequest, Folders, Identity, Runtime
 from bai_agent.runtimes.process import ProcessRuntime
+from cuda_stubs import compile_c
 
 from bai_jupyter.common.ids import KernelId, new_agent_id, new_kernel_id, new_session_id
 from bai_jupyter.common.messages import KernelWant, MountWant
@@ -86,6 +88,30 @@ def _image_tar(busybox: bytes) -> bytes:
             member.type, member.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
             tar.addfile(member)
     return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def compiler(missing: Any) -> str:
+    found = shutil.which("cc")
+    if found is None:
+        missing("cc", "no C compiler is on PATH")
+    return found
+
+
+@pytest.fixture(scope="session")
+def nvml_folder(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stub ``libnvidia-ml.so.1``."""
+    folder = tmp_path_factory.mktemp("nvml")
+    library_path = folder / "libnvidia-ml.so.1"
+    compile_c(
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libnvidia-ml.so.1",
+        "-o",
+        library_path,
+        Path(__file__).parent / "devices" / "nvml_stub.c",
+    )
+    return folder
 
 
 @dataclass

@@ -145,6 +145,7 @@ class Agent:
             "container_labels": json.dumps(labels),
             "python": "/usr/bin/python3" if os.geteuid() == 0 else sys.executable,
         }
+        self.environ: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
         self.log = bench.state_dir.parent / "agent.log"
 
@@ -155,7 +156,7 @@ class Agent:
                 "-m",
                 "bai_agent",
                 *(f"--AgentApp.{name}={value}" for name, value in self.options.items()),
-                env={**os.environ, "BAI_JOIN_TOKEN": token},
+                env={**os.environ, **self.environ, "BAI_JOIN_TOKEN": token},
                 stderr=log,
                 stdout=log,
             )
@@ -478,3 +479,70 @@ def _jupyter_status(manager: PlainManager, kernel_id: KernelId) -> JupyterKernel
         return None
     found = manager.last(kernel_id).jupyter_kernels
     return found[0].status if found else None
+
+
+async def _fractional(bench: Any, manager: PlainManager, test_run: dict[str, str], environ: dict[str, str]) -> Agent:
+    made = Agent(manager, bench, test_run)
+    made.options |= {"allocation_mode": "fractional", "share_excess": "terminate", "share_tolerance": "1g"}
+    made.environ = environ
+    await made.start()
+    await manager.until(lambda: bool(manager.hellos))
+    return made
+
+
+@pytest.mark.docker
+async def test_shares_in_containers_are_held_by_the_library_and_by_the_next_agent_again(
+    docker_bench: Any, manager: PlainManager, test_run: dict[str, str], nvml_folder: Path
+) -> None:
+    agent = await _fractional(docker_bench, manager, test_run, {"LD_LIBRARY_PATH": str(nvml_folder)})
+    try:
+        gpu = next(device for device in manager.hellos[0].devices if device.kind == "cuda")
+        assert gpu.slots == ResourceSlots.parse({"cuda.shares": 1})
+        assert gpu.attributes["enforcement"] == "shim"
+        wanted = docker_bench.want(slots=ResourceSlots.parse({"cpu": "0.5", "mem": "64m", "cuda.shares": "0.5"}))
+        await manager.want(wanted)
+        running = await manager.status(wanted.kernel_id, KernelStatus.RUNNING)
+        assert list(running.devices["cuda.shares"].values()) == ["0.50"]
+        script = "cat /etc/ld.so.preload /opt/bai/gpu/limits"
+        _, said = await docker_bench.run(wanted, running.runtime_ref, script)
+        name = next(iter(running.devices["cuda.shares"]))
+        assert said.splitlines() == ["/opt/bai/gpu/libbai_gpu.so", f"{name} {141 << 29} {512 << 20}"]
+        await agent.restart()
+        await manager.until(lambda: manager.last(wanted.kernel_id).revision > running.revision)
+        again = await manager.status(wanted.kernel_id, KernelStatus.RUNNING)
+        assert again.runtime_ref == running.runtime_ref
+    finally:
+        await agent.end()
+        print(agent.log.read_text()[-8000:])
+
+
+async def test_the_watchdog_ends_a_session_that_holds_more_than_its_share(
+    process_bench: Any, manager: PlainManager, test_run: dict[str, str], nvml_folder: Path, tmp_path: Path
+) -> None:
+    processes = tmp_path / "processes"
+    processes.touch()
+    environ = {"LD_LIBRARY_PATH": str(nvml_folder), "NVML_STUB_PROCESSES": str(processes)}
+    agent = await _fractional(process_bench, manager, test_run, environ)
+    try:
+        gpus = [device for device in manager.hellos[0].devices if device.kind == "cuda"]
+        assert {gpu.attributes["enforcement"] for gpu in gpus} == {"watch"}
+        slots = ResourceSlots.parse({"cuda.shares": "0.5"})
+        greedy, modest = (process_bench.want(slots=slots) for _ in range(2))
+        await manager.want(greedy, modest)
+        for wanted in (greedy, modest):
+            await manager.status(wanted.kernel_id, KernelStatus.RUNNING)
+        pids = [await process_bench.runtime.main_pid(wanted.kernel_id) for wanted in (greedy, modest)]
+        # Half of the Stub H200 is 70.5 GiB, and 1 GiB is tolerated.
+        index = [int(next(iter(manager.last(w.kernel_id).devices["cuda.shares"]))[-1]) for w in (greedy, modest)]
+        processes.write_text(f"{index[0]} {pids[0]} {72 << 30}\n{index[1]} {pids[1]} {71 << 30}\n")
+        ended = await manager.status(greedy.kernel_id, KernelStatus.TERMINATED)
+        assert ended.reason is not None
+        assert ended.reason.text == (
+            "Ended: it held 72 GiB of GPU memory; its share is 70.5 GiB. Start again with a larger share."
+        )
+        assert manager.last(modest.kernel_id).status is KernelStatus.RUNNING
+    finally:
+        await agent.end()
+        for found in await process_bench.runtime.list_ours():
+            await process_bench.runtime.remove(found.ref)
+        print(agent.log.read_text()[-8000:])

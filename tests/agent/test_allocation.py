@@ -63,6 +63,21 @@ def test_a_share_fits_one_device_and_fills_the_fullest() -> None:
         allocate(ask(cuda_shares="0.8"), gpus, [both])
 
 
+def test_evenly_takes_the_emptiest() -> None:
+    gpus = [device(f"g{index}", cuda_shares="1") for index in range(3)]
+    taken = {"cuda.shares": {"g0": Decimal("0.2"), "g1": Decimal("0.1"), "g2": Decimal("0.3")}}
+    assert set(allocate(ask(cuda_shares="0.3"), gpus, [taken])["cuda.shares"]) == {"g2"}
+    assert set(allocate(ask(cuda_shares="0.3"), gpus, [taken], evenly=True)["cuda.shares"]) == {"g1"}
+
+
+def test_mig_instances_are_given_whole() -> None:
+    instances = [device(f"MIG-{index}", **{"cuda_mig-1g": "1"}) for index in range(2)]
+    first = allocate(ask(**{"cuda_mig-1g": "1"}), instances, [])
+    assert first == {"cuda.mig-1g": {"MIG-0": 1}}
+    with pytest.raises(NoRoom):
+        allocate(ask(**{"cuda_mig-1g": "2"}), instances, [first])
+
+
 def test_more_than_one_device_of_shares_is_whole_ones_and_a_rest() -> None:
     gpus = [device(f"g{index}", cuda_shares="1") for index in range(3)]
     given_ = allocate(ask(cuda_shares="2.25"), gpus, [])["cuda.shares"]

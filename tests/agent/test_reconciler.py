@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
@@ -22,6 +22,10 @@ from bai_agent.manager_access import DOOR, ManagerAccess
 from bai_agent.reconciler import Reconciler, Site, Step, next_step
 from bai_agent.runtimes.base import INSIDE_RUN, UNKNOWN_EXIT, ContainerState, Progress, RuntimeFault, describe_exit
 from bai_agent.runtimes.process import ProcessRuntime
+from bai_agent.shares.holding import Holding, NotHeld
+from bai_agent.shares.ladder import Enforcement
+from bai_agent.shares.limits import Rule
+from bai_agent.shares.nvml import Nvml
 from bai_agent.state import KernelState, StateFolder
 
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
@@ -194,11 +198,13 @@ class World:
         runtime_class: type[ProcessRuntime] = ProcessRuntime,
         step: str = "",
         plugin_class: type[MockPlugin] = MockPlugin,
+        holding_class: type[Holding] = Holding,
     ) -> Reconciler:
         runtime = runtime_class(self.bench.state_dir, "lab-1", self.bench.runtime._python)
         if step:
             runtime.step = step  # type: ignore[attr-defined]
-        inventory = Inventory([plugin_class([{"id": "m", "count": 2, "slots": {"mock.device": 1}}])])
+        gpu = {"id": "gpu", "slots": {"cuda.shares": 1}}
+        inventory = Inventory([plugin_class([{"id": "m", "count": 2, "slots": {"mock.device": 1}}, gpu])])
         site = Site("lab-1", {"local:home": self.bench.volume})
         doors = Doors({DOOR: ("127.0.0.1", 1), "hub": ("127.0.0.1", 1)})
         made = Reconciler(
@@ -209,6 +215,7 @@ class World:
             doors,
             ManagerAccess("http://127.0.0.1:1", doors),
             self._hear,
+            shares=holding_class(Enforcement.WATCH, Rule(), [], self.bench.state_dir / "gpu", Nvml()),
             orphan_grace_s=0.05,
         )
         made.jupyter = RecordedJupyterKernels(made.jupyter_changed)
@@ -632,3 +639,84 @@ async def _until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+class NothingHolds(Holding):
+    """Limits never come into force."""
+
+    def hold(self, place: Path, held: Any, pid: int) -> None:
+        raise NotHeld("the driver refused")
+
+
+class HeldPids(Holding):
+    """Remembers for which main processes limits were put in force, and let go of."""
+
+    events: ClassVar[list[tuple[str, int]]] = []
+
+    def hold(self, place: Path, held: Any, pid: int) -> None:
+        self.events.append(("hold", pid))
+
+    def let_go(self, held: Any, pid: int) -> None:
+        self.events.append(("let go", pid))
+
+
+def want_of_a_gpu(world: World, **changes: Any) -> Any:
+    return world.bench.want(slots=ResourceSlots.parse({"cuda.shares": "0.5"}), **changes)
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_cannot_be_held_to_its_share_never_runs_anything(world: World) -> None:
+    reconciler = await world.agent(holding_class=NothingHolds)
+    wanted = want_of_a_gpu(world, command="touch /home/work/ran", bootstrap="touch /home/work/began")
+    other = want(world)
+    reconciler.wanted(Wanted([wanted, other], complete=True))
+    ended = await world.status(wanted.kernel_id, KernelStatus.ERROR)
+    assert ended.reason is not None
+    assert ended.reason.text == (
+        "lab-1 could not hold the session to its share of a GPU: the driver refused. It was not started."
+    )
+    await world.status(other.kernel_id, KernelStatus.RUNNING)  # who has no share is not asked
+    told = [report.status for report in world.told if report.kernel_id == wanted.kernel_id]
+    assert KernelStatus.RUNNING not in told
+    assert wanted.kernel_id not in reconciler.jupyter.asked  # type: ignore[attr-defined]
+    assert not (await world.bench.runtime.list_ours())[1:]
+
+
+@pytest.mark.asyncio
+async def test_limits_are_put_in_force_for_each_main_process_before_anything_runs(world: World) -> None:
+    HeldPids.events.clear()
+    reconciler = await world.agent(holding_class=HeldPids)
+    wanted = want_of_a_gpu(world)
+    reconciler.wanted(Wanted([wanted], complete=True))
+    assert reconciler.open_ref_of(wanted.kernel_id) is None
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    assert reconciler.open_ref_of(wanted.kernel_id) == wanted.kernel_id
+    first = await world.bench.runtime.main_pid(wanted.kernel_id)
+    assert HeldPids.events == [("hold", first)]
+
+    reconciler.wanted(Wanted([replace(wanted, restarts=1)], complete=False))
+    async with asyncio.timeout(15):
+        while (last := world.last(wanted.kernel_id)) is None or (last.restarts, last.status) != (1, "RUNNING"):
+            world.arrived.clear()
+            await world.arrived.wait()
+    second = await world.bench.runtime.main_pid(wanted.kernel_id)
+    assert second != first
+    assert HeldPids.events == [("hold", first), ("let go", first), ("hold", second)]
+
+    await world.end_agent()  # the next one cannot know that they were
+    again = await world.agent(holding_class=HeldPids)
+    again.wanted(Wanted([replace(wanted, restarts=1)], complete=True))
+    async with asyncio.timeout(15):
+        while HeldPids.events[3:] != [("hold", second)]:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.asyncio
+async def test_a_session_without_room_is_told_so_in_figures(world: World) -> None:
+    reconciler = await world.agent()
+    wants = [want_of_a_gpu(world) for _ in range(3)]
+    reconciler.wanted(Wanted(wants, complete=True))
+    ended = await world.status(wants[2].kernel_id, KernelStatus.ERROR)
+    assert ended.reason == Reason.of(
+        "devices-taken", agent="lab-1", slot="cuda.shares", asked="0.5", free="0", total="1"
+    )

@@ -74,11 +74,12 @@ def test_agents(bai, logged_in) -> None:
         "isolated": False,
         "slots": {"cpu": "32", "mem": str(256 * 2**30), "cuda.shares": "4"},
         "used": {"cpu": "24", "cuda.shares": "0.5"},
+        "devices": [{"device_id": "GPU-0", "attributes": {"enforcement": "shim"}}],
         "heard_at": "2026-01-01T00:00:00+00:00",
     }
     logged_in.answers["GET /agents"] = {"agents": [agent, {**agent, "name": "lab-2", "status": "LOST"}]}
     ran = bai("agent", "list")
-    assert "24/32  0 B/256 GiB  0.5/4  process (not isolated)" in ran.lines[1]
+    assert "24/32  0 B/256 GiB  0.5/4 (held by shim)  process (not isolated)" in ran.lines[1]
     assert ran.lines[1].endswith(" ago")
     assert "Unreachable" in ran.lines[2]
     assert ran.lines[3] == "2 agents, 1 ready."

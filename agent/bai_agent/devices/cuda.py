@@ -1,21 +1,48 @@
 """NVIDIA GPUs through NVML. Without the library or a driver there are no devices, and that is no error.
 
-Whole GPUs only (``cuda.device``). A GPU in MIG mode is reported with no slots: handing it out whole would be wrong.
+An agent hands its GPUs out in one of three ways, and all of them in the same:
+
+- ``discrete``: whole GPUs (``cuda.device``);
+- ``fractional``: parts of GPUs (``cuda.shares``, in hundredths); what holds sessions to them is in ``shares``;
+- ``mig``: instances of GPUs in MIG mode (``cuda.mig-1g.10gb``), each whole. Making them is the admin's.
+
+A GPU that is not in the mode is reported with no slots: handing it out all the same would be wrong.
 """
 
 import logging
 import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
 from bai_agent.allocation import Allocation
 from bai_agent.devices.base import ContainerOptions, DevicePlugin
 from bai_jupyter.common.messages import DeviceFacts
-from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.slots import QUANTUM, ResourceSlots
 
 log = logging.getLogger(__name__)
 
+DEVICE, SHARES, MIG = "cuda.device", "cuda.shares", "cuda.mig-"
+MODES = ("discrete", "fractional", "mig")
+OLDEST_CAPABILITY = (7, 5)
+
 _SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+_CAPABILITIES = "driver/nvidia/capabilities"
+_PROFILE = re.compile(r"MIG (\d+g\.\d+gb\S*)")
+
+
+@dataclass(frozen=True)
+class CudaOptions:
+    """``unit_bytes`` of GPU memory are 1.00 ``cuda.shares``; 0: each GPU is 1.00 of its own. ``attributes`` are told of
+    every GPU. ``withheld`` says why none is handed out, if that is so."""
+
+    mode: str = "discrete"
+    unit_bytes: int = 0
+    attributes: tuple[tuple[str, str], ...] = ()
+    withheld: str = ""
 
 
 class CudaPlugin(DevicePlugin):
@@ -23,9 +50,12 @@ class CudaPlugin(DevicePlugin):
 
     key = "cuda"
 
-    def __init__(self, by_request: bool, dev: Path = Path("/dev")) -> None:
-        self._by_request, self._dev = by_request, dev
-        self._minors: dict[str, str] = {}
+    def __init__(
+        self, by_request: bool, dev: Path = Path("/dev"), options: CudaOptions | None = None, proc: Path = Path("/proc")
+    ) -> None:
+        self._by_request, self._dev, self._proc = by_request, dev, proc
+        self._options = options or CudaOptions()
+        self._nodes: dict[str, list[str]] = {}  # of each device, beside those that all share
 
     def discover(self) -> list[DeviceFacts]:
         try:
@@ -40,7 +70,10 @@ class CudaPlugin(DevicePlugin):
                 log.warning("NVML is there but does not start: %s", error)
             return []
         try:
-            return [self._read(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
+            driver = _driver_facts(pynvml)
+            return [
+                device for index in range(pynvml.nvmlDeviceGetCount()) for device in self._read(pynvml, index, driver)
+            ]
         except pynvml.NVMLError as error:
             log.warning("NVML does not list devices: %s", error)
             return []
@@ -51,7 +84,7 @@ class CudaPlugin(DevicePlugin):
         uuids = sorted({device_id for amounts in held.values() for device_id in amounts})
         if not uuids:
             # Images often carry NVIDIA_VISIBLE_DEVICES=all; with NVIDIA's runtime as default that would give every GPU.
-            hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._minors else {}
+            hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._nodes else {}
             return ContainerOptions(env={"NVIDIA_VISIBLE_DEVICES": "void", **hidden})
         env = {
             "CUDA_VISIBLE_DEVICES": ",".join(uuids),
@@ -60,32 +93,126 @@ class CudaPlugin(DevicePlugin):
         }
         if self._by_request:
             return ContainerOptions(env=env, gpu_ids=tuple(uuids))
-        nodes = [*(f"/dev/nvidia{self._minors[uuid]}" for uuid in uuids if uuid in self._minors), *_SHARED_NODES]
-        present = [node for node in nodes if (self._dev / node.removeprefix("/dev/")).exists()]
+        own = dict.fromkeys(node for uuid in uuids for node in self._nodes.get(uuid, ()))
+        present = [node for node in (*own, *_SHARED_NODES) if (self._dev / node.removeprefix("/dev/")).exists()]
         groups = {os.stat(self._dev / node.removeprefix("/dev/")).st_gid for node in present} - {0}
         return ContainerOptions(
             env=env, nodes=tuple((node, node, "rwm") for node in present), groups=tuple(sorted(groups))
         )
 
-    def _read(self, pynvml: Any, index: int) -> DeviceFacts:
-        """One GPU; a broken one has no slots and says why in ``health``."""
+    def _read(self, pynvml: Any, index: int, driver: dict[str, str]) -> Iterator[DeviceFacts]:
+        """One GPU, or its MIG instances; a broken one has no slots and says why in ``health``."""
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
         except pynvml.NVMLError as error:
-            return DeviceFacts(f"cuda-broken-{index}", self.key, "NVIDIA GPU", ResourceSlots(), health=str(error))
-        self._minors[uuid] = str(_ask(pynvml, pynvml.nvmlDeviceGetMinorNumber, handle, default=index))
+            yield DeviceFacts(f"cuda-broken-{index}", self.key, "NVIDIA GPU", ResourceSlots(), health=str(error))
+            return
+        minor = _ask(pynvml, pynvml.nvmlDeviceGetMinorNumber, handle, default=index)
+        self._nodes[uuid] = [f"/dev/nvidia{minor}"]
         memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
+        capability = _ask(pynvml, pynvml.nvmlDeviceGetCudaComputeCapability, handle)
         in_mig_mode = (_ask(pynvml, pynvml.nvmlDeviceGetMigMode, handle) or (0, 0))[0] == 1
-        return DeviceFacts(
+        cores = _ask(pynvml, pynvml.nvmlDeviceGetNumGpuCores, handle)
+        attributes = {
+            **driver,
+            **({"compute_capability": "{}.{}".format(*capability)} if capability else {}),
+            **({"cores": str(cores)} if cores else {}),
+            **dict(self._options.attributes),
+        }
+        numa_node = _numa_node(_ask(pynvml, pynvml.nvmlDeviceGetPciInfo, handle))
+        amiss = _too_old(capability)
+        if in_mig_mode and self._options.mode == "mig" and not amiss:
+            yield from self._instances(pynvml, handle, int(minor), {**attributes, "gpu": uuid}, numa_node)
+            return
+        total = int(memory.total) if memory else 0
+        amiss = amiss or _out_of_mode(self._options.mode, in_mig_mode=in_mig_mode) or self._options.withheld
+        yield DeviceFacts(
             device_id=uuid,
             kind=self.key,
             model=_text(_ask(pynvml, pynvml.nvmlDeviceGetName, handle, default="NVIDIA GPU")),
-            slots=ResourceSlots() if in_mig_mode else ResourceSlots({"cuda.device": 1}),
-            mem_bytes=int(memory.total) if memory else None,
-            numa_node=_numa_node(_ask(pynvml, pynvml.nvmlDeviceGetPciInfo, handle)),
-            health="in MIG mode, not handed out" if in_mig_mode else "ok",
+            slots=ResourceSlots() if amiss else self._slots(total),
+            mem_bytes=total or None,
+            numa_node=numa_node,
+            health=amiss or "ok",
+            attributes=attributes,
         )
+
+    def _slots(self, total_bytes: int) -> ResourceSlots:
+        if self._options.mode == "discrete":
+            return ResourceSlots({DEVICE: 1})
+        return ResourceSlots({SHARES: capacity(total_bytes, self._options.unit_bytes)})
+
+    def _instances(
+        self, pynvml: Any, gpu: Any, minor: int, attributes: dict[str, str], numa_node: int | None
+    ) -> Iterator[DeviceFacts]:
+        for index in range(_ask(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu, default=0)):
+            try:
+                handle = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index)
+                uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+            except pynvml.NVMLError:
+                continue  # no instance at this place
+            model = _text(_ask(pynvml, pynvml.nvmlDeviceGetName, handle, default="NVIDIA MIG instance"))
+            profile = _PROFILE.search(model)
+            memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
+            gpu_instance = _ask(pynvml, pynvml.nvmlDeviceGetGpuInstanceId, handle)
+            compute_instance = _ask(pynvml, pynvml.nvmlDeviceGetComputeInstanceId, handle)
+            places = (f"gi{gpu_instance}", f"gi{gpu_instance}/ci{compute_instance}")
+            self._nodes[uuid] = [f"/dev/nvidia{minor}", *self._capability_nodes(minor, places)]
+            yield DeviceFacts(
+                device_id=uuid,
+                kind=self.key,
+                model=model,
+                slots=ResourceSlots({MIG + profile[1].replace("+", "-"): 1}) if profile else ResourceSlots(),
+                mem_bytes=int(memory.total) if memory else None,
+                numa_node=numa_node,
+                health="ok" if profile else f"the profile of {model!r} is not known",
+                attributes=attributes,
+            )
+
+    def _capability_nodes(self, minor: int, places: Iterable[str]) -> Iterator[str]:
+        """The nodes that let a process use an instance, as the driver tells them below /proc."""
+        for place in places:
+            access = self._proc / _CAPABILITIES / f"gpu{minor}/mig/{place}/access"
+            try:
+                number = re.search(r"DeviceFileMinor: (\d+)", access.read_text())
+            except OSError:
+                continue
+            if number:
+                yield f"/dev/nvidia-caps/nvidia-cap{number[1]}"
+
+
+def capacity(total_bytes: int, unit_bytes: int) -> Decimal:
+    """What a GPU of that memory is in ``cuda.shares``: never more than there is."""
+    if not unit_bytes:
+        return Decimal(1) if total_bytes else Decimal(0)
+    return (Decimal(total_bytes) / unit_bytes).quantize(QUANTUM, ROUND_FLOOR)
+
+
+def _too_old(capability: tuple[int, int] | None) -> str:
+    """Why a GPU is too old to be handed out; empty if it is not."""
+    if capability is not None and tuple(capability) >= OLDEST_CAPABILITY:
+        return ""
+    has = "unknown" if capability is None else "{}.{}".format(*capability)
+    return "compute capability {}, at least {}.{} is needed".format(has, *OLDEST_CAPABILITY)
+
+
+def _out_of_mode(mode: str, *, in_mig_mode: bool) -> str:
+    if mode == "mig":
+        return "" if in_mig_mode else "not in MIG mode, while this agent hands out MIG instances"
+    return "in MIG mode, not handed out" if in_mig_mode else ""
+
+
+def _driver_facts(pynvml: Any) -> dict[str, str]:
+    """``cuda_version``, the newest that the driver runs, and ``driver_version``, as far as it tells."""
+    facts = {}
+    try:
+        cuda = int(pynvml.nvmlSystemGetCudaDriverVersion())
+        facts["cuda_version"] = f"{cuda // 1000}.{cuda % 1000 // 10}"
+        facts["driver_version"] = _text(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError as error:
+        log.warning("NVML does not tell the driver's version: %s", error)
+    return facts
 
 
 def _ask(pynvml: Any, question: Any, handle: Any, default: Any = None) -> Any:

@@ -223,6 +223,10 @@ class Runtime(Protocol):
         """``None`` if there is no such container."""
         ...
 
+    async def main_pid(self, ref: str) -> int | None:
+        """The host pid of the main process of a container that runs now; ``None`` otherwise."""
+        ...
+
     async def is_ending(self, ref: str) -> bool:
         """True from the moment its main process begins to end, before an engine knows; also if it is gone."""
         ...

@@ -62,7 +62,7 @@ from bai_agent.runtimes.base import (
 from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
 from bai_agent.runtimes.ports import connect_to, socket_in
 from bai_jupyter.common.ids import KernelId, SessionId
-from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts, KernelWant, from_json, to_json
+from bai_jupyter.common.messages import ENVIRON_LABEL, ImageFacts, KernelSpecFacts, KernelWant, from_json, to_json
 from bai_jupyter.common.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ _MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 _EXIT_CODE_PATIENCE_S = 5.0
 _START_PATIENCE_S = 10.0
 _SUPERVISED = "supervised:"  # begins the ref of a process that the container's supervisor has started
+_CUDA_VARIABLES = ("NVIDIA_REQUIRE_CUDA", "CUDA_VERSION")
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -258,7 +259,7 @@ class DockerRuntime:
             digest=image["Id"],
             architecture=_MACHINES.get(image["Architecture"], image["Architecture"]),
             size_bytes=image["Size"],
-            labels=dict(config.get("Labels") or {}),
+            labels={**(config.get("Labels") or {}), **_told_by_environ(config)},
             kernelspecs=specs,
         )
 
@@ -549,15 +550,14 @@ class DockerRuntime:
         return str(raw.decode(errors="replace"))
 
     async def stats(self, ref: str) -> dict[str, float]:
-        pid = await self._main_pid(ref)
+        pid = await self.main_pid(ref)
         return await asyncio.to_thread(cgroups.usage, pid) if pid else {}
 
     async def memory(self, ref: str) -> Memory | None:
-        pid = await self._main_pid(ref)
+        pid = await self.main_pid(ref)
         return await asyncio.to_thread(cgroups.memory, pid) if pid else None
 
-    async def _main_pid(self, ref: str) -> int | None:
-        """The host pid of a container that runs now; ``None`` otherwise."""
+    async def main_pid(self, ref: str) -> int | None:
         pid = self._pids.get(ref)
         if not pid or not _is_in(pid, ref):
             if await self._call("engine-down", lambda: self._inspect(ref)) is None:
@@ -651,7 +651,7 @@ class DockerRuntime:
 
     async def _network_of(self, ref: str) -> int:
         """A descriptor of the container's network namespace."""
-        pid = await self._main_pid(ref)
+        pid = await self.main_pid(ref)
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             if pid is not None and _is_in(pid, ref):  # the number has not passed to somebody else before it was opened
@@ -862,6 +862,12 @@ def _is_in(pid: int, container: str) -> bool:
 
 def _environ_of(config: Mapping[str, Any]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item)
+
+
+def _told_by_environ(config: Mapping[str, Any]) -> dict[str, str]:
+    """What an image says of the CUDA that it needs."""
+    environ = _environ_of(config)
+    return {f"{ENVIRON_LABEL}{name}": environ[name] for name in _CUDA_VARIABLES if name in environ}
 
 
 def _as_in_image(container: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:

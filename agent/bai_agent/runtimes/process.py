@@ -175,6 +175,11 @@ class ProcessRuntime:
         code = self._exit_code(record.pid, record.started)
         return ContainerState(code is None, code, oom=False, started_at=datetime.fromisoformat(record.started_at))
 
+    async def main_pid(self, ref: str) -> int | None:
+        record = self._read(ref)
+        is_alive = record is not None and record.pid is not None and pids.is_alive(record.pid, record.started)
+        return record.pid if record is not None and is_alive else None
+
     async def is_ending(self, ref: str) -> bool:
         record = self._read(ref)
         return record is None or record.pid is None or not pids.is_alive(record.pid, record.started)

@@ -174,6 +174,12 @@ def put_image(conn: Connection, image: ImageFacts, now: datetime, user_id: UserI
         conn.execute(t.images.insert().values(name=image.name, created_at=now, **values))
 
 
+def image_labels(conn: Connection, names: Collection[str]) -> dict[str, dict[str, str]]:
+    """``{image: its labels}`` of those images that are known."""
+    rows = conn.execute(sa.select(t.images.c.name, t.images.c.labels).where(t.images.c.name.in_(list(names))))
+    return {row.name: dict(row.labels) for row in rows}
+
+
 def _without_image(agent_id: str, image: str) -> sa.Delete:
     return t.agent_images.delete().where(t.agent_images.c.agent_id == agent_id, t.agent_images.c.image == image)
 

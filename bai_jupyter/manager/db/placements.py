@@ -27,11 +27,20 @@ _GONE = (KernelStatus.TERMINATED, KernelStatus.ERROR)
 
 
 @dataclass(frozen=True)
+class Holding:
+    """What a kernel holds of its agent: ``devices`` as in ``KernelReport``, empty until the agent has told."""
+
+    slots: ResourceSlots
+    devices: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class GroupState:
     """All that decides about one resource group, at one moment.
 
     ``dependencies``: of those that wait; ``limits``: what binds each owner; ``used``: ``{scope: {slot: thousandths}}``
     of the scopes of those owners; ``occupants``: ``{agent that does not isolate: owners of what is on it}``;
+    ``holdings``: what is placed on each agent, oldest first; ``labels``: of the images of those that wait;
     ``frozen``: why nothing may be placed.
     """
 
@@ -42,6 +51,8 @@ class GroupState:
     limits: Mapping[Owner, Sequence[PolicyLimit]]
     used: Mapping[str, Mapping[str, int]]
     occupants: dict[AgentId, set[UserId]]
+    holdings: Mapping[AgentId, Sequence[Holding]]
+    labels: Mapping[str, Mapping[str, str]]
     frozen: Reason | None
 
 
@@ -60,12 +71,13 @@ def load_group(
     conn: Connection,
     name: str,
     extra_owners: Collection[Owner] = (),
+    extra_images: Collection[str] = (),
     *,
     with_pending: bool = True,
 ) -> GroupState | None:
     """The state of one group; None if there is no such group.
 
-    ``extra_owners`` are those whose limits to load even if nothing of theirs waits.
+    ``extra_owners`` and ``extra_images`` are those to look up even if nothing of theirs waits.
     """
     group = next((group for group in groups.list_groups(conn) if group.name == name), None)
     if group is None:
@@ -87,6 +99,8 @@ def load_group(
         limits={owner: admission.load_limits(conn, owner) for owner in owners},
         used=admission.load_used(conn, scopes),
         occupants=_occupants(conn, [agent.id for agent in members if not agent.isolated]),
+        holdings=_holdings(conn, [agent.id for agent in members]),
+        labels=agents.image_labels(conn, {one.image for one in pending} | set(extra_images)),
         frozen=settings.frozen(conn),
     )
 
@@ -193,7 +207,8 @@ def observe(
     transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
-        if transition.event is Event.REQUEUED:
+        is_crowded = report.reason is not None and report.reason.code in lifecycle.CROWDED
+        if transition.event is Event.REQUEUED and not is_crowded:
             _exclude(conn, session, agent_id)
     groups = {session.resource_group} if gone else set()
     if transition is not None and transition.is_final:
@@ -318,8 +333,9 @@ def _decide(
 ) -> lifecycle.Transition | None:
     members = agents.list_agents(conn, session.resource_group) if report.status in _GONE else []
     record = sessions.load_many(conn, [session.id])[0]
+    labels = agents.image_labels(conn, [record.image]).get(record.image, {})
     used_up = {*session.excluded_agents, kernel.agent_id}
-    others = any(agent.id not in used_up and could_run(agent, record) for agent in members)
+    others = any(agent.id not in used_up and could_run(agent, record, labels) for agent in members)
     name = record.kernel.agent_name if record.kernel else kernel.agent_id
     return lifecycle.observe(sessions.state_of(session), report, others=others, agent=name)
 
@@ -338,4 +354,18 @@ def _occupants(conn: Connection, agent_ids: Collection[AgentId]) -> dict[AgentId
     found: dict[AgentId, set[UserId]] = {}
     for row in conn.execute(query):
         found.setdefault(AgentId(row.agent_id), set()).add(UserId(row.user_id))
+    return found
+
+
+def _holdings(conn: Connection, agent_ids: Collection[AgentId]) -> dict[AgentId, list[Holding]]:
+    query = (
+        sa.select(t.kernels.c.agent_id, t.kernels.c.devices, t.sessions.c.slots)
+        .select_from(t.kernels.join(t.sessions, t.sessions.c.id == t.kernels.c.session_id))
+        .where(t.kernels.c.holds_agent.is_(True), t.kernels.c.agent_id.in_(list(agent_ids)))
+        .order_by(t.kernels.c.created_at, t.kernels.c.id)
+    )
+    found: dict[AgentId, list[Holding]] = {}
+    for row in conn.execute(query):
+        holding = Holding(ResourceSlots.parse(row.slots), row.devices or {})
+        found.setdefault(AgentId(row.agent_id), []).append(holding)
     return found

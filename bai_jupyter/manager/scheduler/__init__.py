@@ -14,6 +14,7 @@ from bai_jupyter.manager.scheduler.plan import schedule, verdict
 from bai_jupyter.manager.scheduler.sequencers import SEQUENCERS
 from bai_jupyter.manager.scheduler.snapshot import (
     AgentView,
+    Devices,
     Ending,
     GroupPolicy,
     Limit,
@@ -30,6 +31,7 @@ __all__ = [
     "HOPELESS",
     "SEQUENCERS",
     "AgentView",
+    "Devices",
     "Ending",
     "GroupPolicy",
     "Limit",

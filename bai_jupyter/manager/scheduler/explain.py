@@ -169,6 +169,8 @@ class Sentences:
         prefix, lacking = "", _larger(need, figures.free)
         if not lacking and (lacking := _larger(need, figures.most)):
             prefix = f"at most {self._describe(figures.most, lacking)} on one agent, in all "
+        elif not lacking and (lacking := _larger(need, figures.part)):
+            prefix = f"at most {self._describe(figures.part, lacking)} on one device, in all "
         elif not lacking:
             prefix, lacking = (
                 "not together on one agent, in all ",
@@ -231,13 +233,22 @@ class Sentences:
 
 
 class _Figures:
-    """What the agents of a view have in all, what of it is free, and the most that is free on one of them."""
+    """What the agents of a view have in all, what of it is free, and the most that is free on one of them, and on one
+    device of theirs where a session can only use that."""
 
     def __init__(self, room: Room, view: View) -> None:
         free = [room.free[rank] for rank in view.members]
         self.free = _by_slot(sum, free)
         self.most = _by_slot(max, free)
         self.total = _by_slot(sum, (room.totals[rank] for rank in view.members))
+        self.part = _by_slot(max, (self._largest_parts(room, rank) for rank in view.members))
+
+    @staticmethod
+    def _largest_parts(room: Room, rank: int) -> Amounts:
+        parts = (room.largest_part(rank, index) for index in range(len(room.free[rank])))
+        return tuple(
+            free if part is None else min(part, free) for part, free in zip(parts, room.free[rank], strict=True)
+        )
 
 
 def _by_slot(combine: Callable[[Iterable[int]], int], amounts: Iterable[Amounts]) -> Amounts:

@@ -90,6 +90,10 @@ class Quanta:
         """Rounded down; every slot is one of ``names``."""
         return tuple([int(slots[name] * per_unit) for name, per_unit in zip(self.names, self._per_unit, strict=True)])
 
+    def down(self, index: int, amount: Decimal) -> int:
+        """One amount of the slot at ``index``, rounded down."""
+        return int(amount * self._per_unit[index])
+
     def limits(self, limit: ResourceSlots, used: ResourceSlots) -> dict[int, int]:
         """What is left under a limit, by index; below 0 if more is used. Slots without a limit are not in it."""
         return {

@@ -11,17 +11,20 @@ The choice, which a plain loop over all agents would make as well:
 Agents are kept sorted by free room, so a search begins where room is large enough and mostly ends at once. Free room
 only shrinks during a pass: a need that failed fails again, as does every need at least as large. That memory is kept
 per ``View``, which is everything besides the need that limits the choice.
+
+A part of a device must fit one device, so an agent whose free parts are too small is passed over (``_Parts``).
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from operator import le
 from typing import NamedTuple
 
 from bai_jupyter.common.ids import AgentId
+from bai_jupyter.common.parts import cut
 from bai_jupyter.manager.scheduler.quanta import Amounts, Quanta, fits, lacking, minus
-from bai_jupyter.manager.scheduler.snapshot import AgentView
+from bai_jupyter.manager.scheduler.snapshot import AgentView, Devices
 
 Rank = int
 """An agent's place among the group's agents sorted by id."""
@@ -46,6 +49,15 @@ class Room:
             for agent, total in zip(self.agents, self.totals, strict=True)
         ]
         self.ranks: dict[AgentId, Rank] = {agent.id: rank for rank, agent in enumerate(self.agents)}
+        self._parts = {
+            rank: [
+                _Parts(quanta, quanta.names.index(slot), devices)
+                for slot, devices in agent.devices.items()
+                if slot in quanta.names
+            ]
+            for rank, agent in enumerate(self.agents)
+            if agent.devices
+        }
         self._search = _roomiest if is_dispersed else _tightest
         self._smallest = smallest
         self._rooms: dict[tuple[str, bool], Rooms] = {}
@@ -83,6 +95,8 @@ class Room:
             return view.remember_failed(need)
         rooms, at = found
         free, rank = rooms.pop(at)
+        for parts in self._parts.get(rank, ()):
+            parts.take(need)
         self.free[rank] = minus(self.free[rank], need)
         self._put(rooms, minus(free, need), rank)
         return rank
@@ -93,11 +107,19 @@ class Room:
             choices = [(accelerated, self._search)]
         else:
             choices = [(self.rooms(view.architecture, has_scarce=False), self._search), (accelerated, _tightest)]
+
+        def takes(rank: Rank) -> bool:
+            return rank not in view.excluded and all(parts.has(need) for parts in self._parts.get(rank, ()))
+
         for rooms, search in choices:
-            at = search(rooms, need, view.excluded)
+            at = search(rooms, need, takes)
             if at is not None:
                 return rooms, at
         return None
+
+    def largest_part(self, rank: Rank, index: int) -> int | None:
+        """The most of one slot that is free on one device of an agent; None if its parts do not matter."""
+        return next((max(parts.free) for parts in self._parts.get(rank, ()) if parts.index == index), None)
 
     def _put(self, rooms: Rooms, free: Amounts, rank: Rank) -> None:
         if fits(self._smallest, free):
@@ -174,20 +196,41 @@ class NoRoom(NamedTuple):
     need: Amounts
 
 
-def _tightest(rooms: Rooms, need: Amounts, excluded: frozenset[Rank]) -> int | None:
+class _Parts:
+    """The devices of one fractional slot of an agent, as they fill during a pass."""
+
+    def __init__(self, quanta: Quanta, index: int, devices: Devices) -> None:
+        self.index = index
+        self.free = [quanta.down(index, amount) for amount in devices.free]
+        self._sizes = [quanta.down(index, amount) for amount in devices.sizes]
+        self._evenly = devices.evenly
+
+    def has(self, need: Amounts) -> bool:
+        return self._cut(need) is not None
+
+    def take(self, need: Amounts) -> None:
+        for at, part in (self._cut(need) or {}).items():
+            self.free[at] -= part
+
+    def _cut(self, need: Amounts) -> dict[int, int] | None:
+        amount = need[self.index]
+        return cut(amount, self._sizes, self.free, evenly=self._evenly) if amount else {}
+
+
+def _tightest(rooms: Rooms, need: Amounts, takes: Callable[[Rank], bool]) -> int | None:
     """Index of the agent with least room in which ``need`` fits. What sorts before ``need`` lacks something."""
     for at in range(bisect_left(rooms, (need, -1)), len(rooms)):
         free, rank = rooms[at]
-        if fits(need, free) and rank not in excluded:
+        if fits(need, free) and takes(rank):
             return at
     return None
 
 
-def _roomiest(rooms: Rooms, need: Amounts, excluded: frozenset[Rank]) -> int | None:
+def _roomiest(rooms: Rooms, need: Amounts, takes: Callable[[Rank], bool]) -> int | None:
     """Index of the agent with most room in which ``need`` fits; among equals the smallest rank."""
     for at in range(len(rooms) - 1, bisect_left(rooms, (need, -1)) - 1, -1):
         free, rank = rooms[at]
-        if fits(need, free) and rank not in excluded:
+        if fits(need, free) and takes(rank):
             first = bisect_left(rooms, (free, -1))
-            return next(equal for equal in range(first, at + 1) if rooms[equal][1] not in excluded)
+            return next(equal for equal in range(first, at + 1) if takes(rooms[equal][1]))
     return None

@@ -10,6 +10,7 @@ no decision.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from bai_jupyter.common.ids import AgentId, SessionId
@@ -18,8 +19,23 @@ from bai_jupyter.common.slots import ResourceSlots
 
 
 @dataclass(frozen=True)
+class Devices:
+    """The devices that offer one fractional slot of an agent: what each has in all and what is free of it.
+
+    ``evenly``: the agent takes the emptiest of those that have the room, else the fullest (``common.parts``).
+    """
+
+    sizes: tuple[Decimal, ...]
+    free: tuple[Decimal, ...]
+    evenly: bool = False
+
+
+@dataclass(frozen=True)
 class AgentView:
-    """An agent of the group. ``used`` counts every session placed on it that is not known to be gone."""
+    """An agent of the group. ``used`` counts every session placed on it that is not known to be gone.
+
+    ``devices`` are those of its fractional accelerator slots: there what is free in all may lie in pieces.
+    """
 
     id: AgentId
     name: str
@@ -27,6 +43,7 @@ class AgentView:
     used: ResourceSlots
     architecture: str
     schedulable: bool = True  # False while it does not answer or is being emptied: nothing new goes there
+    devices: Mapping[str, Devices] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,12 @@ RETRYABLE = frozenset(
 )
 """Reasons of an agent that another agent may not have."""
 
+CROWDED = frozenset({"devices-taken"})
+"""Reasons of an agent that is at no fault: its devices were given out otherwise than we thought. It waits again."""
+
+MOST_CROWDED_ATTEMPTS = 20
+"""How often a session may be placed where there is no room for it after all."""
+
 OWN_FAULT = frozenset({"start-timeout"})
 """Reasons of ours to end a session that never ran: it ends as ERROR, not TERMINATED."""
 
@@ -262,6 +268,8 @@ def _event_of(state: SessionState, report: KernelReport, *, others: bool) -> Eve
     ran = state.started or state.status in (S.RUNNING, S.RESTARTING)
     if ran or state.target is Target.TERMINATED:
         return Event.FAILED if not ran and state.reason_code in OWN_FAULT else Event.ENDED
+    if report.reason and report.reason.code in CROWDED and state.attempts < MOST_CROWDED_ATTEMPTS:
+        return Event.REQUEUED
     if report.reason and report.reason.code in RETRYABLE and others and state.attempts < MAX_ATTEMPTS:
         return Event.REQUEUED
     return Event.FAILED
@@ -279,6 +287,8 @@ _STARTS = frozenset({Event.PREPARING, Event.PULLING, Event.CREATING})
 
 
 def _reason_of(state: SessionState, event: Event, report: KernelReport, agent: str) -> Reason | None:
+    if event is Event.REQUEUED and report.reason and report.reason.code in CROWDED:
+        return report.reason
     if event is Event.REQUEUED:
         fault = report.reason.text.rstrip(".") if report.reason else "no cause given"
         return Reason.of("agent-retry", agent=agent, fault=fault, n=state.attempts + 1, max=MAX_ATTEMPTS)

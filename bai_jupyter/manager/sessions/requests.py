@@ -13,7 +13,7 @@ from bai_jupyter.common.errors import BadRequest, Forbidden, Frozen, NotFound, Q
 from bai_jupyter.common.ids import AgentId, UserId
 from bai_jupyter.common.messages import MountWant, is_door_name
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size
+from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size, rounded_up
 from bai_jupyter.common.statuses import SessionType
 from bai_jupyter.manager.auth.session_tokens import Scope
 from bai_jupyter.manager.db.admission import PolicyLimit, from_quanta, over_quota, to_quanta
@@ -26,7 +26,7 @@ from bai_jupyter.manager.db.records import (
     VFolderRecord,
 )
 from bai_jupyter.manager.sessions.callbacks import check_url
-from bai_jupyter.manager.sessions.matching import has_image, has_volumes
+from bai_jupyter.manager.sessions.matching import cuda_needed, cuda_offered, has_cuda, has_image, has_volumes
 from bai_jupyter.manager.sessions.ports import HIGHEST_PORT, LOWEST_PORT
 from bai_jupyter.manager.sessions.routes import EXPECTED as EXPECTED_ROUTE
 from bai_jupyter.manager.sessions.routes import Route, read_route
@@ -211,18 +211,18 @@ def _find_preset(request: SessionRequest, offer: Offer) -> PresetRecord | None:
 
 
 def _choose_slots(request: SessionRequest, preset: PresetRecord | None, offer: Offer) -> ResourceSlots:
-    """What was given, over the preset, or over the policy's default where none is named."""
+    """What was given, over the preset, or over the policy's default where none is named; in steps that agents give."""
     defaults = [limit.default_slots for limit in reversed(offer.limits) if limit.default_slots]
     base = preset.slots if preset else (defaults[0] if defaults else ResourceSlots())
-    slots = ResourceSlots({**base, **request.slots})
+    asked = ResourceSlots({**base, **request.slots})
     for name in ("cpu", "mem"):
-        if slots[name] <= 0:
+        if asked[name] <= 0:
             raise bad_value(f"config.resources.{name}", "0", "more than 0")
     try:
-        to_quanta(slots)
+        to_quanta(asked)
     except ValueError as error:
         raise bad_value("config.resources", str(error), "a sensible amount") from error
-    return slots
+    return ResourceSlots({name: rounded_up(name, amount) for name, amount in asked.items()})
 
 
 def _choose_shm(request: SessionRequest, preset: PresetRecord | None, image: ImageRecord, slots: ResourceSlots) -> int:
@@ -356,6 +356,9 @@ def _check_agents(
         archs = ", ".join(sorted({agent.architecture for agent in offer.agents}))
         raise BadRequest(Reason.of("image-arch", image=image.name, arch=image.architecture, group=group, archs=archs))
     _check_volumes(group, mounts, same)
+    if not any(has_cuda(agent, slots, image.labels) for agent in same):
+        needs, has = cuda_needed(image.labels), cuda_offered(same)
+        raise BadRequest(Reason.of("image-cuda", image=image.name, needs=needs, group=group, has=has))
     able = [agent for agent in same if has_image(agent, image.name) and has_volumes(agent, mounts)]
     if able and not any(slots.fits(agent.slots) for agent in able):
         raise BadRequest(Reason.of("too-big", asked=slots.describe(), group=group, max=_largest(slots, able)))

@@ -1,16 +1,19 @@
 """Turns a group's state into the scheduler's ``Snapshot``. Pure; the scheduler decides, ``db.placements`` commits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, cast
 
 from bai_jupyter.common.ids import AgentId, SessionId, UserId
+from bai_jupyter.common.messages import DeviceFacts
+from bai_jupyter.common.parts import EVENLY, STRATEGY, cut
 from bai_jupyter.common.statuses import SessionResult
 from bai_jupyter.manager.db.admission import SESSIONS, Owner, PolicyLimit, from_quanta, owner_of
-from bai_jupyter.manager.db.placements import GroupState
-from bai_jupyter.manager.db.records import GroupRecord
-from bai_jupyter.manager.scheduler import AgentView, GroupPolicy, Limit, PendingSession, Quota, Snapshot, Usage
+from bai_jupyter.manager.db.placements import GroupState, Holding
+from bai_jupyter.manager.db.records import AgentRecord, GroupRecord
+from bai_jupyter.manager.scheduler import AgentView, Devices, GroupPolicy, Limit, PendingSession, Quota, Snapshot, Usage
 from bai_jupyter.manager.sessions.lifecycle import Dependency, unmet
 from bai_jupyter.manager.sessions.matching import Placeable, excluded
 
@@ -37,6 +40,7 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
                 used=agent.used,
                 architecture=agent.architecture,
                 schedulable=agent.is_schedulable and conditions.is_linked(agent.id),
+                devices=parts_of(agent, state.holdings.get(agent.id, ())),
             )
             for agent in (state.agents if is_served else ())
         ),
@@ -60,6 +64,41 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
     )
 
 
+def parts_of(agent: AgentRecord, holdings: Sequence[Holding]) -> dict[str, Devices]:
+    """What is free on each device of an agent's fractional accelerators.
+
+    ``holdings`` are the kernels placed there, oldest first. One whose agent has not told yet which devices it gave is
+    assumed to get those that the agent would choose.
+    """
+    healthy = [device for device in agent.devices if device.health == "ok"]
+    slots = sorted({slot for device in healthy for slot in device.slots if slot.endswith(".shares")})
+    return {slot: _parts_of(slot, [device for device in healthy if slot in device.slots], holdings) for slot in slots}
+
+
+def _parts_of(slot: str, devices: Sequence[DeviceFacts], holdings: Sequence[Holding]) -> Devices:
+    devices = sorted(devices, key=lambda device: device.device_id)
+    evenly = any(device.attributes.get(STRATEGY) == EVENLY for device in devices)
+    sizes = tuple(device.slots[slot] for device in devices)
+    free = [_left(slot, device, holdings) for device in devices]
+    for holding in holdings:
+        if holding.slots[slot] and not holding.devices:
+            for index, part in (cut(holding.slots[slot], sizes, free, evenly=evenly) or {}).items():
+                free[index] -= part
+    return Devices(sizes, tuple(free), evenly)
+
+
+def _left(slot: str, device: DeviceFacts, holdings: Sequence[Holding]) -> Decimal:
+    """Nothing of a device that is in use under another slot, as agents see it."""
+    used = Decimal(0)
+    for holding in holdings:
+        for name, amounts in holding.devices.items():
+            amount = Decimal(amounts.get(device.device_id, 0))
+            if amount and name != slot:
+                return Decimal(0)
+            used += amount
+    return max(Decimal(0), device.slots[slot] - used)
+
+
 def next_start(state: GroupState, now: datetime) -> datetime | None:
     """When the next session of those that wait for their time may start."""
     return min((one.starts_at for one in state.pending if one.starts_at and one.starts_at > now), default=None)
@@ -78,7 +117,7 @@ def _waits_for(dependencies: Iterable[Dependency]) -> tuple[str, str] | None:
 def exclusions(state: GroupState, conditions: Conditions, session: Placeable, owner: UserId) -> frozenset[AgentId]:
     """Agents that must not get this session whatever is free there."""
     occupants = {} if conditions.allow_unsafe_runtime else state.occupants
-    return excluded(session, owner, state.agents, occupants)
+    return excluded(session, owner, state.agents, occupants, state.labels.get(session.image, {}))
 
 
 def group_policy(group: GroupRecord) -> GroupPolicy:

@@ -536,7 +536,8 @@ class SessionService:
 
     async def _verdict(self, caller: Caller, resolved: Resolved) -> object:
         owner = owner_of(caller)
-        state: GroupState | None = await self._store.read(placements.load_group, resolved.group, [owner])
+        group, image = resolved.group, resolved.image
+        state: GroupState | None = await self._store.read(placements.load_group, group, [owner], [image])
         assert state is not None
         snapshot = scheduling.take_snapshot(state, self._conditions, self._now())
         excluded = scheduling.exclusions(state, self._conditions, resolved, caller.user_id)
