@@ -24,7 +24,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
+from tornado.netutil import Resolver
 from tornado.tcpclient import TCPClient
 from tornado.websocket import WebSocketClientConnection, WebSocketError, websocket_connect
 
@@ -303,6 +304,7 @@ class ManagerClient:
         self._prefix = url.path.rstrip("/")
         self._tcp: TCPClient | None = None
         self._ssl: ssl.SSLContext | None = None
+        self._resolver = None if config.socket is None else _ByThisSocket(config.socket)
 
     async def __aenter__(self) -> "ManagerClient":
         return self
@@ -655,9 +657,26 @@ class ManagerClient:
         """``{"id", "name", "role"}`` of the keypair's user."""
         return (await self.request("GET", "/auth"))["user"]
 
-    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] = ()) -> Json:
-        """For a service: the user of that name for whom it may act, made if there is none."""
-        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": list(projects)})
+    async def log_in(self, email: str, password: str, domain: str = "default") -> ClientConfig:
+        """What to call with as the person whose e-mail and password these are.
+
+        Raises ``AuthFailed``: ``login`` if they are not right, ``password-expired`` if it must be changed first.
+        """
+        body = {"domain": domain, "username": email, "password": password}
+        keypair = (await self.request("POST", "/auth/authorize", body))["data"]
+        return ClientConfig(self.config.endpoint, keypair["access_key"], keypair["secret_key"])
+
+    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] | None = None) -> Json:
+        """For a service: the user of that name for whom it may act, made if there is none.
+
+        Of the service's projects the user is then in those of ``projects``; without, in all at first, then as it is.
+        """
+        wanted = None if projects is None else list(projects)
+        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": wanted})
+
+    async def give_ward(self, service_key: str, name: str) -> None:
+        """Let a service act for a user: oneself, or for superadmins anybody."""
+        await self.request("PUT", f"/wards/{quote(service_key, safe='')}/{quote(name, safe='')}")
 
     async def graphql(self, document: str, **variables: object) -> Json:
         """The data of a GraphQL document. Raises ``PublicError`` if the manager refuses any part of it."""
@@ -710,8 +729,6 @@ class ManagerClient:
         No compression, no delay of small packets; one unread message is held, more wait at the sender. ``read_message``
         gives ``None`` at the end; then ``close_code`` is 4404, 4409 (ended, nothing kept) or 4503 (dial again).
         """
-        if self.config.socket is not None:
-            raise ConfigError("From inside a session no Jupyter kernel's stream can be opened.")
         path = f"/stream{_session(session)}/jupyter-kernels/{quote(jupyter_kernel_id, safe='')}"
         target = self._target(path, {"generation": generation})
         scheme = "wss" if self._scheme == "https" else "ws"
@@ -722,7 +739,11 @@ class ManagerClient:
             request_timeout=CONNECT_TIMEOUT_S,
         )
         dialling = websocket_connect(
-            request, compression_options=None, max_message_size=MAX_STREAM_MESSAGE, ping_interval=ping_s
+            request,
+            compression_options=None,
+            max_message_size=MAX_STREAM_MESSAGE,
+            ping_interval=ping_s,
+            resolver=self._resolver,
         )
         dialling = asyncio.ensure_future(dialling)
         try:
@@ -771,12 +792,8 @@ class ManagerClient:
     async def _connect(self) -> Any:
         if self._scheme == "https" and self._ssl is None:
             self._ssl = ssl.create_default_context()
-        if self.config.socket is not None:
-            stream = IOStream(socket.socket(socket.AF_UNIX))
-            await stream.connect(str(self.config.socket))
-            return stream if self._ssl is None else await stream.start_tls(False, self._ssl, self._hostname)
         if self._tcp is None:
-            self._tcp = TCPClient()
+            self._tcp = TCPClient(self._resolver)
         return await self._tcp.connect(self._hostname, self._port, ssl_options=self._ssl, timeout=CONNECT_TIMEOUT_S)
 
     @asynccontextmanager
@@ -809,6 +826,16 @@ class ManagerClient:
             stream.close()
             if reading is not None:
                 await reading
+
+
+class _ByThisSocket(Resolver):
+    """Whatever the address is, a unix socket leads there."""
+
+    def initialize(self, path: Path) -> None:  # what tornado calls with our constructor's arguments
+        self._path = str(path)
+
+    async def resolve(self, *_: Any) -> list[tuple[int, Any]]:
+        return [(socket.AF_UNIX, self._path)]
 
 
 class _Answer(HTTPMessageDelegate):
