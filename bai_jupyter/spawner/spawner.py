@@ -132,6 +132,8 @@ class BackendAISpawner(Spawner):
     async def start(self) -> str:
         """Returns when the server answers, however long its session waits. Raises ``SpawnException``."""
         self.port = self.port or random_port()
+        if self._left is not None:
+            self._session = self._left.session  # from now on a stop ends it
         try:
             await self._become_ward()
             async with self._manager() as client:
@@ -166,6 +168,7 @@ class BackendAISpawner(Spawner):
     async def stop(self, now: bool = False) -> None:
         async with self._manager() as client:
             await self._end(client, self._session, forced=now)
+        self._left = None
 
     async def rename(self, old_name: str, new_name: str) -> None:  # noqa: ARG002 - JupyterHub's
         """It is stopped. What an earlier Hub waited for has the old name in its path and its environment."""
@@ -344,7 +347,7 @@ class BackendAISpawner(Spawner):
         What is there and cannot be gone on with is ended. Users can make sessions of that name too, but none with a
         route. Those stay, and the manager refuses ours.
         """
-        left, self._left = self._left, None
+        left = self._left
         try:
             view = await client.get_session(self.session_name)
         except NotFound:
@@ -355,7 +358,8 @@ class BackendAISpawner(Spawner):
         if not token:
             await self._end(client, view["id"])
             return False
-        self.api_token, self._session, self._queued = token, view["id"], left  # the Hub sees that it is another token
+        self.api_token, self._session = token, view["id"]  # the Hub sees that it is another token
+        self._queued, self._left = left, None
         self._keep_state()
         return True
 
@@ -365,7 +369,7 @@ class BackendAISpawner(Spawner):
         try:
             await asyncio.shield(asking)
         finally:
-            self._session = (await asking)["sessionId"]
+            self._session, self._left = (await asking)["sessionId"], None
             self._queued = Queued.of(self._session, self._wish.to_json(), self.api_token, self._secret)
             self._keep_state()
 

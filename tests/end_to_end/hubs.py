@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -160,6 +161,12 @@ class Visitor:
         """Status, address and body at the end of all redirects."""
         async with self._http.get(urljoin(self._hub.url, path)) as answer:
             return answer.status, answer.url.path, await answer.text()
+
+    async def reaches(self, path: str) -> bool:
+        try:
+            return (await self.get(path))[0] == HTTPStatus.OK
+        except aiohttp.ClientError:
+            return False
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """The Hub's API, as its pages call it."""

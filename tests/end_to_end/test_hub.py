@@ -85,11 +85,7 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     await page.listen(heard)
     assert not heard.is_done
 
-    async def comes_back() -> bool:
-        status, _, _ = await kim.get(f"{KIM}api/status")
-        return status == 200
-
-    await cluster.until(comes_back)  # its Hub starts it again
+    await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))  # its Hub starts it again
     page = await kim.open_page(KIM, kernel_id, page.name)
     await page.listen(heard)
     assert heard.text == "".join(f"{n}\n" for n in range(400))

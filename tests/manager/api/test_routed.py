@@ -73,7 +73,7 @@ async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(manager
     assert (await hub.get(f"/session/from-server{KIM}"))["userId"] == made["id"]
     his = (await bob.create("his-work"))["sessionId"]
     assert await call("GET", f"/session/{his}") == 404
-    for config in ({"manager_access": "user"}, {"route": {"path": "/user/kim/x/", "port": 1}}, {"doors": ["hub"]}):
+    for config in ({"manager_access": "user"}, {"route": {"path": "/user/kim/x/", "port": 8888}}, {"doors": ["hub"]}):
         assert await call("POST", "/session", {**mine, "name": "heir-of-it", "config": config}) == 403, config
     for method, path in (("PUT", f"/wards/{hub.access_key}/kim"), ("POST", "/wards"), ("GET", "/sessions?all=true")):
         assert await call(method, path, {"name": "kim"} if method == "POST" else None) == 403, path
