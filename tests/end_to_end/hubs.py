@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 from uuid import uuid4
 
 import aiohttp
+from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 
 from bai_jupyter.client import ManagerClient
 
@@ -198,11 +199,17 @@ class Visitor:
         assert status == 200, found
         return bool(found["servers"].get(server, {}).get("ready"))
 
-    async def open_page(self, server: str, kernel_id: str, name: str = "") -> "Page":
-        """A notebook's connection to a kernel. ``name`` is that of a page that comes back."""
-        name = name or uuid4().hex
+    async def open_page(self, server: str, kernel_id: str) -> "Page":
+        """A notebook's connection to a kernel."""
+        name = uuid4().hex
         url = f"{self._hub.url}{server}api/kernels/{kernel_id}/channels?session_id={name}"
         return Page(await self._http.ws_connect(url, max_msg_size=0), name)
+
+    async def open_rest(self, server: str, kernel_id: str, heard: "Heard") -> "Page":
+        """What a page that lost its connection asks for: the cell's output behind the last message that it has."""
+        query = f"msg_id={heard.msg_id}&after={heard.last}"
+        url = f"{self._hub.url}{server}bai/api/kernels/{kernel_id}/outputs?{query}"
+        return Page(await self._http.ws_connect(url, max_msg_size=0), "")
 
     async def run(self, server: str, kernel_id: str, code: str) -> str:
         """What a cell prints."""
@@ -220,26 +227,25 @@ class Visitor:
 
 
 class Heard:
-    """The output of one cell, each message once however often it comes."""
+    """The output of one cell."""
 
     def __init__(self, msg_id: str) -> None:
-        self._msg_id = msg_id
-        self._texts: dict[str, str] = {}
+        self.msg_id = msg_id
+        self.last = ""  # id of the last message on IOPub
+        self.text = ""
         self.is_done = False
 
     def take(self, message: dict[str, Any]) -> None:
-        if message.get("parent_header", {}).get("msg_id") != self._msg_id:
+        if message["parent_header"].get("msg_id") != self.msg_id or message["channel"] != "iopub":
             return
         content, kind = message["content"], message["header"]["msg_type"]
-        if kind in ("stream", "error"):
-            text = content["text"] if kind == "stream" else f"{content['ename']}: {content['evalue']}"
-            self._texts[message["header"]["msg_id"]] = text
+        self.last = message["header"]["msg_id"]
+        if kind == "stream":
+            self.text += content["text"]
+        elif kind == "error":
+            self.text += f"{content['ename']}: {content['evalue']}"
         elif kind == "status" and content["execution_state"] == "idle":
             self.is_done = True
-
-    @property
-    def text(self) -> str:
-        return "".join(self._texts.values())
 
 
 class Page:
@@ -257,17 +263,25 @@ class Page:
             "date": datetime.now(UTC).isoformat(),
         }
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        await self._socket.send_json({**message, "buffers": []})
+        message = {"header": header, "parent_header": {}, "metadata": {"cellId": "cell-1"}, "content": content}
+        await self._socket.send_json({**message, "channel": "shell", "buffers": []})
         return msg_id
 
     async def listen(self, heard: Heard, until: str = "") -> None:
         """Until that cell has ended, or has printed ``until``, or the connection ends."""
         with suppress(aiohttp.ClientError):
             async for message in self._socket:
-                heard.take(json.loads(message.data))
+                heard.take(_read(message.data))
                 if heard.is_done or (until and until in heard.text):
                     return
 
     async def close(self) -> None:
         await self._socket.close()
+
+
+def _read(data: str | bytes) -> dict[str, Any]:
+    if isinstance(data, str):
+        return dict(json.loads(data))
+    channel, (header, parent, metadata, content, *_) = deserialize_msg_from_ws_v1(data)
+    parts = {"header": header, "parent_header": parent, "metadata": metadata, "content": content}
+    return {**{name: json.loads(part) for name, part in parts.items()}, "channel": channel}

@@ -86,10 +86,11 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     assert not heard.is_done
 
     await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))  # its Hub starts it again
-    page = await kim.open_page(KIM, kernel_id, page.name)
-    await page.listen(heard)
+    rest = await kim.open_rest(KIM, kernel_id, heard)
+    await rest.listen(heard)
     assert heard.text == "".join(f"{n}\n" for n in range(400))
-    await page.close()
+    for one in (page, rest):
+        await one.close()
 
     assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
 
