@@ -9,6 +9,7 @@ from bai_jupyter.client import ManagerClient
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
+RIGHT = "right-password"
 OURS = 'c.JupyterHub.authenticator_class = "backendai"'
 MAKE = "mutation($email: String!, $props: UserInput!) {create_user(email: $email, props: $props) {ok msg}}"
 MODIFY = "mutation($email: String!, $props: ModifyUserInput!) {modify_user(email: $email, props: $props) {ok msg}}"
@@ -43,7 +44,7 @@ async def add_project(cluster: Any, name: str, *emails: str) -> str:
 
 
 async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
-    props = {"username": "Kim", "password": "right", "role": "user", "need_password_change": True}
+    props = {"username": "Kim", "password": RIGHT, "role": "user", "need_password_change": True}
     await ask(cluster, MAKE, email="kim@example.org", props=props)
     await ask(cluster, MAKE, email="root@example.org", props={**props, "username": "root", "role": "superadmin"})
     await add_project(cluster, "vision", "kim@example.org")
@@ -51,21 +52,21 @@ async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
     await hub.start()
     kim, root = Visitor(hub), Visitor(hub)
     try:
-        assert await kim.log_in("kim@example.org", "wrong") == 403
+        assert await kim.log_in("kim@example.org", "wrong-password") == 403
         assert "Invalid username or password" in kim.page
-        assert await kim.log_in("kim@example.org", "right") == 403
+        assert await kim.log_in("kim@example.org", RIGHT) == 403
         assert "backend.ai update-expired-password" in kim.page
         for email in ("kim@example.org", "root@example.org"):
             await ask(cluster, MODIFY, email=email, props={"need_password_change": False})
 
-        assert await kim.log_in("kim@example.org", "right") == 302
+        assert await kim.log_in("kim@example.org", RIGHT) == 302
         status, found = await kim.call("GET", "/users/Kim")
         assert (status, found["admin"], set(found["groups"]) - {"default"}) == (200, False, {"vision"})
         assert (await kim.call("POST", "/users/Kim/server", {}))[0] in (201, 202)  # logging in has let the Hub act
         await cluster.until(lambda: kim.is_ready("Kim"))
         assert (await kim.get("/user/Kim/lab"))[0] == 200
 
-        assert await root.log_in("root@example.org", "right") == 302
+        assert await root.log_in("root@example.org", RIGHT) == 302
         assert (await root.call("GET", "/users/Kim"))[0] == 404  # no admin of the Hub
         status, answer = await root.call("POST", "/users/root/server", {})
         assert status >= 400, answer
