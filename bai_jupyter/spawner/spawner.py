@@ -24,6 +24,7 @@ from traitlets import Dict, Enum, List, Unicode, default
 from bai_jupyter.client import ConfigError, Json, ManagerClient, SessionEnded, SessionRequest
 from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.form import Offer, form_of
@@ -218,7 +219,8 @@ class BackendAISpawner(Spawner):
                 images = self.images or [one["name"] for one in await client.list_images()]
                 if not images:
                     raise NotFound(Reason.of("no-images"))
-                presets = ["", *(one["name"] for one in await client.list_presets())]
+                slots = {one["name"]: one["resource_slots"] for one in await client.list_presets()}
+                presets = ["", *slots]
                 trial = replace(self._trial(chosen), image=chosen.image if chosen.image in images else images[0])
                 answers = await asyncio.gather(*(client.dry_run(replace(trial, preset=name)) for name in presets))
                 folders = {
@@ -232,7 +234,9 @@ class BackendAISpawner(Spawner):
         verdicts = dict(zip(presets, answers, strict=True))
         if verdicts[""]["verdict"] == "refused" and len(verdicts) > 1:  # a policy need not name anything
             del verdicts[""]
-        return form_of(Offer(images, verdicts, folders), chosen)
+        amounts = {name: ResourceSlots.parse({**of_preset, **self._resources()}) for name, of_preset in slots.items()}
+        shown = {name: amount.describe() for name, amount in amounts.items()}
+        return form_of(Offer(images, verdicts, folders, shown), chosen)
 
     def choose(self, user_options: Mapping[str, Any]) -> None:
         """Make the user's options this server's (``apply_user_options``). Raises ``SpawnException``."""
