@@ -24,7 +24,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
+from tornado.netutil import Resolver
 from tornado.tcpclient import TCPClient
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
 
@@ -304,6 +305,7 @@ class ManagerClient:
         self._prefix = url.path.rstrip("/")
         self._tcp: TCPClient | None = None
         self._ssl: ssl.SSLContext | None = None
+        self._resolver = None if config.socket is None else _ByThisSocket(config.socket)
 
     async def __aenter__(self) -> "ManagerClient":
         return self
@@ -671,9 +673,26 @@ class ManagerClient:
         """``{"id", "name", "role"}`` of the keypair's user."""
         return (await self.request("GET", "/auth"))["user"]
 
-    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] = ()) -> Json:
-        """For a service: the user of that name for whom it may act, made if there is none."""
-        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": list(projects)})
+    async def log_in(self, email: str, password: str, domain: str = "default") -> ClientConfig:
+        """What to call with as the person whose e-mail and password these are.
+
+        Raises ``AuthFailed``: ``login`` if they are not right, ``password-expired`` if it must be changed first.
+        """
+        body = {"domain": domain, "username": email, "password": password}
+        keypair = (await self.request("POST", "/auth/authorize", body))["data"]
+        return ClientConfig(self.config.endpoint, keypair["access_key"], keypair["secret_key"])
+
+    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] | None = None) -> Json:
+        """For a service: the user of that name for whom it may act, made if there is none.
+
+        Of the service's projects the user is then in those of ``projects``; without, in all at first, then as it is.
+        """
+        wanted = None if projects is None else list(projects)
+        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": wanted})
+
+    async def give_ward(self, service_key: str, name: str) -> None:
+        """Let a service act for a user: oneself, or for superadmins anybody."""
+        await self.request("PUT", f"/wards/{quote(service_key, safe='')}/{quote(name, safe='')}")
 
     async def graphql(self, document: str, **variables: object) -> Json:
         """The data of a GraphQL document. Raises ``PublicError`` if the manager refuses any part of it."""
@@ -769,8 +788,6 @@ class ManagerClient:
 
         ``read_message`` gives ``None`` at the end. A reader that may stall gives no ``ping_s``: it would miss the pong.
         """
-        if self.config.socket is not None:
-            raise ConfigError("From inside a session no streams can be opened.")
         target = self._target(path, query)
         scheme = "wss" if self._scheme == "https" else "ws"
         request = HTTPRequest(
@@ -780,7 +797,11 @@ class ManagerClient:
             request_timeout=CONNECT_TIMEOUT_S,
         )
         dialling = websocket_connect(
-            request, compression_options=None, max_message_size=MAX_STREAM_MESSAGE, ping_interval=ping_s
+            request,
+            compression_options=None,
+            max_message_size=MAX_STREAM_MESSAGE,
+            ping_interval=ping_s,
+            resolver=self._resolver,
         )
         dialling = asyncio.ensure_future(dialling)
         try:
@@ -797,7 +818,6 @@ class ManagerClient:
             raise ManagerAway(self.config.endpoint) from error
         if connection.protocol is not None and connection.protocol.stream is not None:
             connection.protocol.set_nodelay(True)
-            assert connection.protocol.stream is not None
             connection.protocol.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
@@ -831,12 +851,8 @@ class ManagerClient:
     async def _connect(self) -> Any:
         if self._scheme == "https" and self._ssl is None:
             self._ssl = ssl.create_default_context()
-        if self.config.socket is not None:
-            stream = IOStream(socket.socket(socket.AF_UNIX))
-            await stream.connect(str(self.config.socket))
-            return stream if self._ssl is None else await stream.start_tls(False, self._ssl, self._hostname)
         if self._tcp is None:
-            self._tcp = TCPClient()
+            self._tcp = TCPClient(self._resolver)
         return await self._tcp.connect(self._hostname, self._port, ssl_options=self._ssl, timeout=CONNECT_TIMEOUT_S)
 
     @asynccontextmanager
@@ -869,6 +885,16 @@ class ManagerClient:
             stream.close()
             if reading is not None:
                 await reading
+
+
+class _ByThisSocket(Resolver):
+    """Whatever the address is, a unix socket leads there."""
+
+    def initialize(self, path: Path) -> None:  # what tornado calls with our constructor's arguments
+        self._path = str(path)
+
+    async def resolve(self, *_: Any) -> list[tuple[int, Any]]:
+        return [(socket.AF_UNIX, self._path)]
 
 
 class _Answer(HTTPMessageDelegate):

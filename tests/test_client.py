@@ -5,8 +5,10 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -404,6 +406,46 @@ async def test_a_stream_carries_bytes_without_delay(client: ManagerClient) -> No
         assert connection.close_code == 4409
     finally:
         connection.close()
+
+
+@pytest.mark.asyncio
+async def test_from_inside_a_session_streams_and_calls_go_by_its_socket(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Signed, "prepare", bearer_is_checked)
+    (tmp_path / "token").write_text("token-1\n")
+    door = await asyncio.start_unix_server(leads_to(endpoint), tmp_path / "manager.sock")
+    inside = ClientConfig("http://manager:1", token_file=tmp_path / "token", socket=tmp_path / "manager.sock")
+    async with door, ManagerClient(inside) as client:
+        assert (await client.request("GET", "/x"))["uri"] == "/x"
+        (tmp_path / "token").write_text("token-2")
+        connection = await client.open_stream("demo", "k-1", 3)
+        assert json.loads(await connection.read_message()) == ["demo", "k-1", "3"]
+        connection.close()
+    async with ManagerClient(replace(inside, socket=tmp_path / "no.sock")) as client:
+        with pytest.raises(ManagerAway):
+            await client.open_stream("demo", "k-1", 3)
+
+
+def bearer_is_checked(handler: Any) -> None:
+    assert handler.request.headers["Authorization"] in ("Bearer token-1", "Bearer token-2")
+    assert handler.request.headers["Host"] == "manager:1"
+
+
+def leads_to(endpoint: str) -> Any:
+    """An agent's door, for one connection at a time."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            writer.write(piece)
+        writer.close()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = urlsplit(endpoint)
+        there = await asyncio.open_connection(url.hostname, url.port)
+        await asyncio.gather(copy(reader, there[1]), copy(there[0], writer))
+
+    return carry
 
 
 @pytest.mark.asyncio

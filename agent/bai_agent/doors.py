@@ -18,7 +18,9 @@ Address = tuple[str, int]
 
 _DIAL_TIMEOUT_S = 10.0
 _PIECE_BYTES = 64 * 1024
-_MAX_CONNECTIONS = 32  # of one container through one door: it may not use up the agent's descriptors
+# Of one container through one door: it may not use up the agent's descriptors. A Jupyter server holds three for each
+# kernel that it has elsewhere.
+_MAX_CONNECTIONS = 128
 
 
 @dataclass

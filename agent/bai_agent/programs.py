@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bai_agent import folders
@@ -32,7 +32,9 @@ class Programs:
         self._runtime, self._look_at = runtime, look_at
         self._watches: dict[KernelId, asyncio.Task[None]] = {}
 
-    async def start(self, kernel_id: KernelId, ref: str, run: Path, name: str, script: str) -> Process:
+    async def start(
+        self, kernel_id: KernelId, ref: str, run: Path, name: str, script: str, env: Mapping[str, str]
+    ) -> Process:
         """Run ``script`` with the container's shell. ``name`` is a folder of ``run``, new for each start.
 
         An agent that died before it could write down what it had started has left that folder, and perhaps the process.
@@ -45,7 +47,7 @@ class Programs:
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(place, ignore_errors=True)
         folders.make_private(run, name, _SCRIPT, script.encode())
-        return await self._runtime.exec(ref, ["/bin/sh", inside], env={}, cwd=INSIDE_HOME, log_path=place / "log")
+        return await self._runtime.exec(ref, ["/bin/sh", inside], env=env, cwd=INSIDE_HOME, log_path=place / "log")
 
     async def exit_code(self, kernel_id: KernelId, process: Process) -> int | None:
         """``None`` while it runs; then its end will be told."""

@@ -595,15 +595,15 @@ class Reconciler:
             self._change(kernel_id, kernelspecs=image.kernelspecs)
         specs = {spec.name: spec for spec in self._states[kernel_id].kernelspecs}
         want = self._states[kernel_id].want
-        processes = want.jupyter_kernels
+        access: dict[str, str] = {}
         if want.access_token is not None:
-            run = self._run_folder(kernel_id)
-            environ = await self._access.grant(kernel_id, run, want.access_token)
-            processes = [replace(one, env={**environ, **one.env}) for one in processes]
+            access = await self._access.grant(kernel_id, self._run_folder(kernel_id), want.access_token)
+        processes = [replace(one, env={**access, **one.env}) for one in want.jupyter_kernels]
         await self.jupyter.converge(kernel_id, ref, processes, specs, want.image)
         self._tell(kernel_id)
         if want.command is not None:
-            await self._see_to_command(kernel_id, ref, want.command)
+            env = {name: value for name, value in access.items() if name not in want.environ}
+            await self._see_to_command(kernel_id, ref, want.command, env)
 
     async def _fit(self, kernel_id: KernelId, has: Size | None) -> None:
         """Give the container the CPU and memory that are wanted since they were changed, or say why it keeps its own.
@@ -726,7 +726,7 @@ class Reconciler:
 
     async def _has_run(self, kernel_id: KernelId, ref: str, program: str, script: str) -> bool:
         """True once it has ended well."""
-        code = await self._program_code(kernel_id, ref, program, script)
+        code = await self._program_code(kernel_id, ref, program, script, {})
         if code is None:
             self._tell(kernel_id, reason=Reason.of("bootstrapping", agent=self._site.agent))
             return False
@@ -738,9 +738,9 @@ class Reconciler:
         await self._fail(kernel_id, failed)
         return False
 
-    async def _see_to_command(self, kernel_id: KernelId, ref: str, command: str) -> None:
+    async def _see_to_command(self, kernel_id: KernelId, ref: str, command: str, env: Mapping[str, str]) -> None:
         """A batch session ends with its command. That it has ended is on disk before the container is stopped."""
-        code = await self._program_code(kernel_id, ref, COMMAND, command)
+        code = await self._program_code(kernel_id, ref, COMMAND, command, env)
         if code is None or await self._runtime.is_ending(ref):
             return  # if the container ended and took the command along, an event tells that
         self._change(kernel_id, command_code=code)
@@ -753,12 +753,14 @@ class Reconciler:
         await self._stop_container(kernel_id, ref)
         await self._finish(kernel_id, KernelStatus.TERMINATED, code, reason)
 
-    async def _program_code(self, kernel_id: KernelId, ref: str, program: str, script: str) -> int | None:
+    async def _program_code(
+        self, kernel_id: KernelId, ref: str, program: str, script: str, env: Mapping[str, str]
+    ) -> int | None:
         """Start a program that was not started since the container was; its exit code, if it has ended."""
         programs = self._states[kernel_id].programs
         if program not in programs:
             name = self._program_folder(kernel_id, program)
-            process = await self._programs.start(kernel_id, ref, self._run_folder(kernel_id), name, script)
+            process = await self._programs.start(kernel_id, ref, self._run_folder(kernel_id), name, script, env)
             programs = {**programs, program: process}
             self._change(kernel_id, programs=programs)
         return await self._programs.exit_code(kernel_id, programs[program])

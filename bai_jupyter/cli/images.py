@@ -26,6 +26,7 @@ import docker
 from docker.errors import DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
+from bai_jupyter.cli import own_wheel
 from bai_jupyter.common.errors import BaiError
 
 REGISTRY_BASE = "python:3.12-slim"
@@ -48,17 +49,21 @@ Progress = Callable[[str, float | None], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One image that can be built. ``version`` is its tag, or the command that prints it inside the image."""
+    """One image that can be built. ``version`` is its tag, or the command that prints it inside the image.
+
+    ``has_our_package``: the wheel of ``own_wheel`` lies beside its Dockerfile.
+    """
 
     folder: str
     target: str
     version: str | tuple[str, ...]
+    has_our_package: bool = False
 
 
 RECIPES: Mapping[str, Recipe] = {
     "python-minimal": Recipe("python", "minimal", _PYTHON_VERSION),
     "python": Recipe("python", "python", _PYTHON_VERSION),
-    "hub": Recipe("hub", "hub", _HUB_VERSION),
+    "hub": Recipe("hub", "hub", _HUB_VERSION, has_our_package=True),
     "r": Recipe("r", "r", _R_VERSION),
     "polyglot": Recipe("polyglot", "polyglot", "1"),
 }
@@ -225,7 +230,7 @@ def _prepare_base(client: docker.DockerClient, named: str | None, say: Progress)
 
 def _build_one(client: docker.DockerClient, name: str, base: str, tag: str | None, say: Progress) -> str:
     recipe = RECIPES[name]
-    options = {"folder": recipe.folder, "target": recipe.target}
+    options = {"folder": recipe.folder, "target": recipe.target, "has_our_package": recipe.has_our_package}
     image_id = _run_build(client, name, options, {"BASE": base}, say)
     version = tag or recipe.version
     if not isinstance(version, str):
@@ -243,6 +248,8 @@ def _run_build(
         context = Path(folder) / "context"
         shutil.copytree(recipes_folder() / options["folder"], context)
         shutil.copyfile(_ca_bundle(), context / "host-ca.crt")
+        if options.get("has_our_package"):
+            own_wheel.write(context)
         events = client.api.build(
             path=str(context),
             target=options["target"],

@@ -91,7 +91,8 @@ _REFUSED = {
     "rate-limited": "{used} requests in 15 min; the limit of this keypair is {limit}. Go on in {seconds} s.",
     "login-limited": "{used} attempts to log in within 15 min, {limit} are allowed. Go on in {seconds} s.",
     "login": "E-mail or password are not right, or the account is not active.",
-    "password-expired": "The password must be changed before it can be used.",
+    "password-expired": "The password must be changed before it can be used: backend.ai update-expired-password. "
+    "Or ask your admin for a new one.",
     "address": "This account cannot be used from {address}.",
     "signature": "The key or signature is not valid.",
     "token": "The token is not valid, or not any more.",
@@ -122,6 +123,7 @@ _REFUSED = {
     "server-ended": 'The server ended before it answered. {why} Its last line: "{line}".',
     "no-images": "There is no environment that you may use yet. Tell your admin.",
     "no-image": "No environment was chosen, and the Hub names none. Choose one, or tell your admin.",
+    "grant-without-route": "A service gives a session its own way to the manager only with a route. Ask for one too.",
     "route-taken": "Another session serves {path}. End that one first.",
     "not-committable": "{agent} runs sessions without containers; no image can be made of one.",
     "too-many-images": "You have {used} images made from sessions; {limit} are allowed. Delete one first.",

@@ -1,5 +1,6 @@
-"""The JupyterHub spawner: log in, and your server runs in a session."""
+"""JupyterHub's spawner and authenticator: log in, and your server runs in a session."""
 
+from bai_jupyter.spawner.authenticator import BackendAIAuthenticator
 from bai_jupyter.spawner.spawner import BackendAISpawner
 
-__all__ = ["BackendAISpawner"]
+__all__ = ["BackendAIAuthenticator", "BackendAISpawner"]

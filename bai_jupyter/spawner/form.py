@@ -4,7 +4,7 @@ Its fields are read by ``options.options_of_form``. The Hub puts form and button
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -15,16 +15,20 @@ _PERMISSIONS = {"": "no", "ro": "read only", "rw": "read and write"}
 
 @dataclass(frozen=True)
 class Offer:
-    """What there is to choose from. ``verdicts`` are the manager's dry runs by preset; "" is what the policy says."""
+    """What there is to choose from. ``verdicts`` are the manager's dry runs by preset; "" is what the policy says.
+
+    ``amounts`` says what is in them, ``{preset: "1 CPU, 2 GiB"}``, as far as that is known.
+    """
 
     images: Sequence[str]
     verdicts: Mapping[str, Mapping[str, Any]]
     folders: Mapping[str, str]  # {name: "ro" or "rw"}: the most that its user may
+    amounts: Mapping[str, str] = field(default_factory=dict)
 
 
 def form_of(offer: Offer, chosen: Options) -> str:
     """``chosen`` is what was chosen last, or what the Hub's admin has."""
-    parts = [_images(offer.images, chosen.image), _presets(offer.verdicts, chosen.preset)]
+    parts = [_images(offer.images, chosen.image), _presets(offer, chosen.preset)]
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))
     return "\n".join(parts)
@@ -41,22 +45,26 @@ def verdict_of(answer: Mapping[str, Any]) -> str:
 
 
 def _images(names: Sequence[str], chosen: str) -> str:
-    return _fieldset("Environment", _select("image", "Environment", {name: name for name in names}, chosen))
+    return _fieldset("Environment", _select("image", "Image", {name: name for name in names}, chosen))
 
 
-def _presets(verdicts: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
-    wanted = chosen if chosen in verdicts else next(iter(verdicts), "")
-    rows = [_preset(n, name, verdict_of(answer), name == wanted) for n, (name, answer) in enumerate(verdicts.items())]
+def _presets(offer: Offer, chosen: str) -> str:
+    wanted = chosen if chosen in offer.verdicts else next(iter(offer.verdicts), "")
+    rows = [
+        _preset(number, name, offer.amounts.get(name, ""), verdict_of(answer), name == wanted)
+        for number, (name, answer) in enumerate(offer.verdicts.items())
+    ]
     return _fieldset("Resources", *rows)
 
 
-def _preset(number: int, name: str, verdict: str, is_chosen: bool) -> str:
+def _preset(number: int, name: str, amounts: str, verdict: str, is_chosen: bool) -> str:
     identity, checked = f"bai-preset-{number}", " checked" if is_chosen else ""
+    about = " · ".join(filter(None, [amounts, verdict]))
     return (
         f'<div class="form-check"><input class="form-check-input" type="radio" name="preset" id="{identity}" '
         f'value="{escape(name)}" aria-describedby="{identity}-verdict"{checked}> '
         f'<label class="form-check-label" for="{identity}">{escape(name or "As your policy says")}</label> '
-        f'<span id="{identity}-verdict">{escape(verdict)}</span></div>'
+        f'<span class="text-body-secondary ms-3" id="{identity}-verdict">{escape(about)}</span></div>'
     )
 
 
@@ -77,4 +85,4 @@ def _select(name: str, label: str, options: Mapping[str, str], chosen: str) -> s
 
 
 def _fieldset(legend: str, *rows: str) -> str:
-    return "\n".join([f"<fieldset><legend>{escape(legend)}</legend>", *rows, "</fieldset>"])
+    return "\n".join([f'<fieldset class="mb-4"><legend>{escape(legend)}</legend>', *rows, "</fieldset>"])

@@ -3,16 +3,16 @@
 The Hub holds the keypair of a service at the manager, and acts for its users with it. The proxy's target is the
 manager, which has the server's path in the session's row; the server reaches the Hub by a door of its container. So
 nothing here is needed for a server that runs: Hub, proxy, manager and agent may end and start again.
+
+What a user chose becomes traits (``choose``) before the hooks run, and ``start`` looks at nothing else.
 """
 
 import asyncio
-import os
 import shlex
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,21 +21,16 @@ from jupyterhub.utils import random_port, url_path_join
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from traitlets import Dict, Enum, List, Unicode, default
 
-from bai_jupyter.client import (
-    ClientConfig,
-    ConfigError,
-    Json,
-    ManagerClient,
-    SessionEnded,
-    SessionRequest,
-    load_config,
-)
+from bai_jupyter.client import ConfigError, Json, ManagerClient, SessionEnded, SessionRequest
 from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL
+from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.form import Offer, form_of
 from bai_jupyter.spawner.options import Options, options_of_form, read_options
 from bai_jupyter.spawner.progress import progress_of
+from bai_jupyter.spawner.queued import Queued
 
 _DAY_S = 24 * 3600
 _LONGEST_WAIT_S = 3650 * _DAY_S
@@ -43,6 +38,12 @@ _FIRST_ANSWER_S = 120  # from a cold disk, and after a restart of the manager
 _STOP_S = 300.0
 _LOOK_EVERY_S = 0.1
 _DOORS_FOLDER = "/run/bai"
+_HOME = "/home/work/home"  # the user's home folder, in every session; all else of a container goes with it
+_PLACES = {
+    "BAI_HOME_ROOT": _HOME,  # from here on kernels in other sessions find a notebook's folder
+    "JUPYTER_CONFIG_DIR": f"{_HOME}/.jupyter",
+    "JUPYTER_DATA_DIR": f"{_HOME}/.local/share/jupyter",  # with which kernels it has, for the next server
+}
 
 
 class BackendAISpawner(Spawner):
@@ -56,7 +57,17 @@ class BackendAISpawner(Spawner):
     ).tag(config=True)
     resource_group = Unicode("default", help="Agents that may run servers.").tag(config=True)
     projects = List(
-        Unicode(), help="Projects of the manager in which the Hub's users are; servers count for the first."
+        Unicode(), help="Projects of the manager in which all users of the Hub are; servers count for the first."
+    ).tag(config=True)
+    project_of_group = Dict(
+        value_trait=Unicode(),
+        help='Projects of those who are in a group of the Hub, {"vision-lab": "vision"}; they go before `projects`.',
+    ).tag(config=True)
+    manager_access = Enum(
+        ("", "self", "user"),
+        "user",
+        help="What a server may do at the manager. user: start kernels in other sessions, see folders and the queue, "
+        "all as its user. Empty: nothing; then its kernels run beside it only.",
     ).tag(config=True)
     door = Unicode(
         "hub",
@@ -85,11 +96,17 @@ class BackendAISpawner(Spawner):
 
     @default("apply_user_options")
     def _default_apply_user_options(self) -> Any:
-        return lambda _spawner, _options: None  # ``start`` reads them; a Hub without a hook warns that nobody does
+        return BackendAISpawner.choose
+
+    @default("notebook_dir")
+    def _default_notebook_dir(self) -> str:
+        return _HOME
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._session = ""  # its id
+        self._queued: Queued | None = None  # while this Hub waits for it
+        self._left: Queued | None = None  # what an earlier Hub waited for
         self._view: Json | None = None
         self._changed = asyncio.Event()
 
@@ -98,36 +115,45 @@ class BackendAISpawner(Spawner):
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self._session = state.get("session", "")
+        self._left = Queued.from_json(state.get("queued"))
 
     def get_state(self) -> dict[str, Any]:
         state: dict[str, Any] = super().get_state()
+        if queued := self._queued or self._left:
+            return {**state, "queued": queued.to_json()}
         return {**state, "session": self._session} if self._session else state
 
     def clear_state(self) -> None:
+        """What an earlier Hub has left stays: the Hub clears before each start, and ``start`` goes on with it."""
         super().clear_state()
-        self._session, self._view = "", None
+        self._session, self._view, self._queued = "", None, None
 
     # Life
 
     async def start(self) -> str:
         """Returns when the server answers, however long its session waits. Raises ``SpawnException``."""
         self.port = self.port or random_port()
+        if self._left is not None:
+            self._session = self._left.session  # from now on a stop ends it
         try:
             await self._become_ward()
             async with self._manager() as client:
-                await self._end_leftover(client)
-                created = await client.create_session(self._request())
-                self._session = created["sessionId"]
-                self._keep_state()
+                if not await self._take_up(client):
+                    await self._ask(client)
                 await client.wait_for(self._session, timeout_s=self.start_timeout, on_change=self._show)
-                return await self._until_it_answers(client)
+                url = await self._until_it_answers(client)
+                self._queued = None
+                return url
         except SessionEnded as error:
             raise SpawnException(str(error), reason=error.view["reason"]["code"], status_code=500) from error
         except (PublicError, ConfigError) as error:
             raise _refusal(error) from error
 
     async def poll(self) -> int | None:
-        """None also while the manager cannot be asked: nothing is known then, and the session goes on."""
+        """None also while the manager cannot be asked: nothing is known then, and the session goes on.
+
+        What an earlier Hub waited for counts as stopped: this Hub would wait for an answer, and end it after a while.
+        """
         if not self._session:
             return 0
         try:
@@ -143,9 +169,21 @@ class BackendAISpawner(Spawner):
     async def stop(self, now: bool = False) -> None:
         async with self._manager() as client:
             await self._end(client, self._session, forced=now)
+        self._left = None
+
+    async def rename(self, old_name: str, new_name: str) -> None:  # noqa: ARG002 - JupyterHub's
+        """It is stopped. What an earlier Hub waited for has the old name in its path and its environment."""
+        await self.delete_forever()
+
+    async def delete_forever(self) -> None:
+        if self._left is not None:
+            async with self._manager() as client:
+                await self._end(client, self._left.session)
+            self._left = None
+            self._keep_state()
 
     async def get_url(self) -> str:
-        return url_path_join(self._config().endpoint, self.server.base_url)
+        return url_path_join(service_config().endpoint, self.server.base_url)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         told = None
@@ -164,7 +202,16 @@ class BackendAISpawner(Spawner):
     # Choosing
 
     async def options_page(self) -> str:
-        """The form, with what was chosen last, and when each choice would start. Raises ``SpawnException``."""
+        """The form, with what was chosen last, and when each choice would start. Raises ``SpawnException``.
+
+        Made by another one of us, as configuration and groups have it: in this one may be what an earlier start chose.
+        """
+        ours = {name: getattr(self, name) for name in ("config", "user", "orm_spawner", "hub", "authenticator")}
+        fresh = type(self)(**ours)
+        await fresh.apply_group_overrides()
+        return await fresh._page()
+
+    async def _page(self) -> str:
         try:
             await self._become_ward()
             async with self._manager() as client:
@@ -172,7 +219,8 @@ class BackendAISpawner(Spawner):
                 images = self.images or [one["name"] for one in await client.list_images()]
                 if not images:
                     raise NotFound(Reason.of("no-images"))
-                presets = ["", *(one["name"] for one in await client.list_presets())]
+                slots = {one["name"]: one["resource_slots"] for one in await client.list_presets()}
+                presets = ["", *slots]
                 trial = replace(self._trial(chosen), image=chosen.image if chosen.image in images else images[0])
                 answers = await asyncio.gather(*(client.dry_run(replace(trial, preset=name)) for name in presets))
                 folders = {
@@ -186,7 +234,17 @@ class BackendAISpawner(Spawner):
         verdicts = dict(zip(presets, answers, strict=True))
         if verdicts[""]["verdict"] == "refused" and len(verdicts) > 1:  # a policy need not name anything
             del verdicts[""]
-        return form_of(Offer(images, verdicts, folders), chosen)
+        amounts = {name: ResourceSlots.parse({**of_preset, **self._resources()}) for name, of_preset in slots.items()}
+        shown = {name: amount.describe() for name, amount in amounts.items()}
+        return form_of(Offer(images, verdicts, folders, shown), chosen)
+
+    def choose(self, user_options: Mapping[str, Any]) -> None:
+        """Make the user's options this server's (``apply_user_options``). Raises ``SpawnException``."""
+        try:
+            chosen = self._chosen(user_options)
+        except BadRequest as error:
+            raise _refusal(error) from error
+        self.image, self.preset, self.folders = chosen.image, chosen.preset, dict(chosen.folders)
 
     def _chosen_last(self) -> Options:
         try:
@@ -206,32 +264,39 @@ class BackendAISpawner(Spawner):
 
     # Inside
 
-    def _config(self) -> ClientConfig:
-        """The service's credentials, found where every program of ours looks. Raises ``ConfigError``."""
-        config = load_config(os.environ, Path.cwd())
-        if config is None:
-            raise ConfigError("The Hub has no credentials for the manager: name their file in BAI_CREDENTIALS.")
-        return config
-
     def _manager(self) -> ManagerClient:
-        return ManagerClient(replace(self._config(), on_behalf_of=self.user.name))
+        return ManagerClient(replace(service_config(), on_behalf_of=self.user.name))
 
     async def _become_ward(self) -> None:
-        async with ManagerClient(self._config()) as service:
-            await service.make_ward(self.user.name, projects=self.projects)
+        async with ManagerClient(service_config()) as service:
+            has_say = self.projects or self.project_of_group
+            await service.make_ward(self.user.name, projects=self._projects if has_say else None)
+
+    @property
+    def _projects(self) -> list[str]:
+        groups = {group.name for group in self.user.groups}
+        of_groups = [project for group, project in self.project_of_group.items() if group in groups]
+        return list(dict.fromkeys([*of_groups, *self.projects]))
 
     def _request(self) -> SessionRequest:
-        chosen = self._chosen(self.user_options)
-        if not chosen.image:
+        if not self.image:
             raise BadRequest(Reason.of("no-image"))
         return replace(
-            self._trial(chosen),
+            self._wish,
             environ={name: str(value) for name, value in self.get_env().items() if value is not None},
             reuse_if_exists=False,
             command=shlex.join(["exec", *self.cmd, *self.get_args()]),
             route=(self.server.base_url, self.port),
             doors=[self.door] if self.door else [],
+            manager_access=self.manager_access or None,
         )
+
+    @property
+    def _wish(self) -> SessionRequest:
+        return self._trial(Options(self.image, self.preset, self.folders))
+
+    def get_env(self) -> dict[str, str]:
+        return {**_PLACES, **super().get_env()}
 
     def _trial(self, chosen: Options) -> SessionRequest:
         """As much of the request as decides when it starts."""
@@ -243,7 +308,7 @@ class BackendAISpawner(Spawner):
             mounts=list(chosen.folders),
             read_only=[name for name, permission in chosen.folders.items() if permission == "ro"],
             resource_group=self.resource_group,
-            project=self.projects[0] if self.projects else None,
+            project=next(iter(self._projects), None),
         )
 
     def _resources(self) -> dict[str, str]:
@@ -280,15 +345,41 @@ class BackendAISpawner(Spawner):
                 task.cancel()
             await asyncio.gather(up, end, return_exceptions=True)
 
-    async def _end_leftover(self, client: ManagerClient) -> None:
-        """What a Hub that died while starting it has left: its token is not good any more.
+    async def _take_up(self, client: ManagerClient) -> bool:
+        """Go on with what an earlier Hub waited for, in its place in the queue. False if there is nothing of the kind.
 
-        Users can make sessions of that name too, but none with a route. Those stay, and the manager refuses ours.
+        What is there and cannot be gone on with is ended. Users can make sessions of that name too, but none with a
+        route. Those stay, and the manager refuses ours.
         """
-        with suppress(NotFound):
+        left = self._left
+        try:
             view = await client.get_session(self.session_name)
-            if view["route"] is not None and view["status"] not in FINAL:
-                await self._end(client, view["id"])
+        except NotFound:
+            return False
+        if view["route"] is None or view["status"] in FINAL:
+            return False
+        token = left and left.token(view["id"], self._wish.to_json(), self._secret)
+        if not token:
+            await self._end(client, view["id"])
+            return False
+        self.api_token, self._session = token, view["id"]  # the Hub sees that it is another token
+        self._queued, self._left = left, None
+        self._keep_state()
+        return True
+
+    async def _ask(self, client: ManagerClient) -> None:
+        """Ask for the session. Cancelled meanwhile, it is known all the same, so that it will be ended."""
+        asking = asyncio.create_task(client.create_session(self._request()))
+        try:
+            await asyncio.shield(asking)
+        finally:
+            self._session, self._left = (await asking)["sessionId"], None
+            self._queued = Queued.of(self._session, self._wish.to_json(), self.api_token, self._secret)
+            self._keep_state()
+
+    @property
+    def _secret(self) -> bytes:
+        return bytes(self.user.settings["cookie_secret"])
 
     async def _end(self, client: ManagerClient, session: str, *, forced: bool = False) -> None:
         """It is gone, or was before."""

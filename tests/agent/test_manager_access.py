@@ -108,7 +108,7 @@ async def test_who_hinders_it_goes_without_and_hurts_nobody_else(access: Any, ru
 async def test_one_container_cannot_use_up_the_agent_s_connections(access: Any, run: Path) -> None:
     await access.grant(KERNEL, run, "token-1")
     held = []
-    for _ in range(32):
+    for _ in range(128):
         reader, writer = await dial(run)
         writer.write(b"x")
         assert await reader.read(1) == b"x"

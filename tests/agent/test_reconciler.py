@@ -519,6 +519,16 @@ async def test_a_session_has_the_doors_that_it_asked_for_before_its_command_runs
 
 
 @pytest.mark.asyncio
+async def test_a_command_finds_its_way_to_the_manager_and_what_its_user_gave_goes_before(world: World) -> None:
+    agent = await world.agent()
+    command = 'test -s "$BAI_TOKEN_FILE" && test -S "$BAI_MANAGER_SOCKET" && test "$BACKEND_ENDPOINT" = http://mine'
+    environ = {**world.bench.environ, "BACKEND_ENDPOINT": "http://mine"}
+    wanted = want(world, command=command, environ=environ, access_token="token-1")
+    agent.wanted(Wanted([wanted], complete=True))
+    assert (await world.status(wanted.kernel_id, KernelStatus.TERMINATED)).exit_code == 0
+
+
+@pytest.mark.asyncio
 async def test_a_session_that_asked_for_a_door_that_is_not_here_ends(world: World) -> None:
     agent = await world.agent()
     wanted = want(world, doors=["hub", "mail"])

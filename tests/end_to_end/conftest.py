@@ -1,6 +1,7 @@
 """Clusters for the tests of this folder, and a kernel in one of them."""
 
 import importlib.util
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from end_to_end.hubs import JupyterHub, Visitor, installed_proxy
 
 _spec = importlib.util.spec_from_file_location("end_to_end_cluster", Path(__file__).with_name("cluster.py"))
 assert _spec is not None
@@ -62,3 +64,56 @@ async def cluster(
 @pytest.fixture(autouse=True)
 def _no_delay_of_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+
+# A JupyterHub on it
+
+
+@pytest.fixture(scope="session")
+def proxy_folder(missing: Any) -> Path:
+    return installed_proxy(missing)
+
+
+@pytest.fixture(scope="session")
+def hub_image(docker_client: Any) -> str:
+    """With our package as it is now; what is built and has not changed is not built again."""
+    from bai_jupyter.cli import images
+
+    return images.build(["hub"])[0]
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    return {name: cluster_module.free_port() for name in ("port", "proxy_port", "hub_port")}
+
+
+@pytest_asyncio.fixture
+async def hub(
+    folder: Path, cluster: Any, proxy_folder: Path, ports: dict[str, int], request: pytest.FixtureRequest
+) -> AsyncIterator[JupyterHub]:
+    """Not started yet. Its agents need ``AgentApp.doors``, by the fixture ``agent_options``."""
+    place = folder / "hub"
+    place.mkdir()
+    image = "local" if cluster.runtime == "process" else request.getfixturevalue("hub_image")
+    if image != "local":
+        await cluster.add_image(image)
+    one = JupyterHub(cluster, place, proxy_folder, ports, image)
+    one.configure()
+    await one.make_service()
+    yield one
+    one.kill(signal.SIGTERM)
+
+
+@pytest_asyncio.fixture
+async def visit(hub: JupyterHub) -> AsyncIterator[Any]:
+    """``await visit("kim")``: a visitor who has logged in."""
+    visitors = []
+
+    async def visit(name: str) -> Visitor:
+        visitors.append(Visitor(hub))
+        assert await visitors[-1].log_in(name) == 302
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        await visitor.close()

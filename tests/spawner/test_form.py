@@ -45,7 +45,7 @@ def test_verdicts_are_sentences():
 
 
 def test_all_can_be_chosen_and_the_last_choice_is():
-    offer = Offer(["a", "b"], {"small": NOW, "big": REFUSED}, {"data": "ro", "own": "rw"})
+    offer = Offer(["a", "b"], {"small": NOW, "big": REFUSED}, {"data": "ro", "own": "rw"}, {"small": "1 CPU, 2 GiB"})
     form = Form(form_of(offer, Options("b", "big", {"own": "rw"})))
     assert form.values == {
         "image": ["a", "b"],
@@ -55,6 +55,7 @@ def test_all_can_be_chosen_and_the_last_choice_is():
     }
     assert form.chosen == {"image": "b", "preset": "big", "folder:data": "", "folder:own": "rw"}
     assert form.texts[form.described["big"]].strip() == "2 too much."
+    assert form.texts[form.described["small"]].strip() == "1 CPU, 2 GiB · Starts now."
 
 
 def test_what_was_chosen_and_is_not_there_any_more_gives_way_to_the_first():

@@ -102,12 +102,12 @@ class WardsHandler(ApiHandler):
 class WardHandler(ApiHandler):
     @needs("user:give-ward")
     async def put(self, access_key: str, name: str) -> Answer:
-        await self.services.people.give_ward(access_key, name, is_ward=True)
+        await self.services.people.give_ward(self.caller, access_key, name, is_ward=True)
         return 204, None
 
     @needs("user:give-ward")
     async def delete(self, access_key: str, name: str) -> Answer:
-        await self.services.people.give_ward(access_key, name, is_ward=False)
+        await self.services.people.give_ward(self.caller, access_key, name, is_ward=False)
         return 204, None
 
 

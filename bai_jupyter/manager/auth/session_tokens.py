@@ -82,6 +82,8 @@ class SessionTokens:
         keypair: Keypair | None = await self._store.read(accounts.find_keypair, session.access_key)
         if session.manager_access != claims.scope or keypair is None or not keypair.is_active:
             return None
+        if session.route_path is not None and not await self._store.read(accounts.is_ward, session.user_id):
+            return None  # a service made it, and has nothing to do with its owner any more
         return Caller(
             user_id=session.user_id,
             user_name=keypair.user_name,

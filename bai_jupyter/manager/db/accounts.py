@@ -105,6 +105,12 @@ def find_ward(conn: Connection, service_key: str, name: str) -> Keypair | None:
     return None if user_id is None else find_main_keypair(conn, user_id)
 
 
+def is_ward(conn: Connection, user_id: UserId) -> bool:
+    """True if there is a service that may act for this user, and is not shut out itself."""
+    of_user = sa.select(t.wards.c.access_key).where(t.wards.c.user_id == user_id)
+    return any(_keypair(row).is_active for row in conn.execute(_KEYPAIR.where(t.keypairs.c.access_key.in_(of_user))))
+
+
 def set_ward(conn: Connection, service_key: str, user_id: UserId, now: datetime, *, is_ward: bool) -> None:
     """Let a service act for a user, or no longer; repeating it changes nothing."""
     conn.execute(t.wards.delete().where(t.wards.c.access_key == service_key, t.wards.c.user_id == user_id))

@@ -4,7 +4,7 @@ Who may change what: a superadmin everything; a domain's admin the people, proje
 not its limits, and nobody above themselves. What somebody may not touch is answered as missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -202,16 +202,22 @@ class PeopleService:
     # Wards of services
 
     async def make_ward(self, service: Caller, body: Props) -> dict[str, Any]:
-        """The user of that name for whom the service may act; made, in the service's own projects, if there is none."""
+        """The user of that name for whom the service may act; made, in the service's own projects, if there is none.
+
+        Of the service's projects a ward is in those that are named, if any are; others are not the service's matter.
+        """
         name = inputs.name("name", body.get("name"))
         projects = await self._store.read(people.usable_projects, service.user_id)
-        wanted = inputs.names("projects", body.get("projects") or list(projects))
+        given = body.get("projects")
+        wanted = inputs.names("projects", list(projects) if given is None else given)
         for one in wanted:
             if one not in projects:
                 found = ", ".join(projects) or "none"
                 raise NotFound(Reason.of("project-unknown", project=one, projects=found))
         present = await self._store.read(accounts.find_ward, service.access_key, name)
         if present is not None:
+            if given is not None:
+                await self._keep_memberships(present.user_id, projects, wanted)
             return {"id": present.user_id, "name": present.user_name, "email": present.email, "created": False}
         email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@localhost")
         if await self._store.read(_has_user, name):
@@ -227,8 +233,17 @@ class PeopleService:
         )
         return {"id": user_id, "name": name, "email": email, "created": True}
 
-    async def give_ward(self, service_key: str, user_name: str, *, is_ward: bool) -> None:
-        """Let a service act for a user that there is, or no longer."""
+    async def _keep_memberships(self, user_id: UserId, projects: Mapping[str, str], wanted: Collection[str]) -> None:
+        """Of ``projects`` (``{name: id}``) the user is in those that are wanted; written if that changes anything."""
+        present = await self._store.read(people.usable_projects, user_id)
+        for name in projects.keys() & {*present} ^ {*wanted}:
+            await self._change(people.set_members, projects[name], [user_id], are_members=name in wanted)
+
+    async def give_ward(self, caller: Caller, service_key: str, user_name: str, *, is_ward: bool) -> None:
+        """Let a service act for a user, or no longer. Users decide for themselves, superadmins for everybody."""
+        if user_name != caller.user_name:
+            policy.require(caller.role, "user:give-others")
+        await self._store.read(_require_service, service_key, caller)
         await self._change(_give_ward, service_key, user_name, self._now(), is_ward=is_ward)
 
     # Usage
@@ -373,9 +388,16 @@ def _has_user(conn: Connection, name: str) -> bool:
     return conn.execute(sa.select(t.users.c.id).where(t.users.c.name == name)).first() is not None
 
 
+def _require_service(conn: Connection, service_key: str, caller: Caller) -> None:
+    """Raises the same ``NotFound`` for a keypair that there is not, is no service's, or of another domain."""
+    found = accounts.find_keypair(conn, service_key)
+    is_near = found is not None and (policy.may(caller.role, "domain:any") or found.domain == caller.domain)
+    if found is None or found.role != policy.SERVICE or not is_near:
+        raise NotFound(Reason.of("not-found", kind="service", name=service_key), title="No such service.")
+
+
 def _give_ward(conn: Connection, service_key: str, user_name: str, now: datetime, *, is_ward: bool) -> None:
-    service = people.require_user(conn, t.users.c.id, people.require_keypair(conn, service_key).user_id)
     user = people.require_user(conn, t.users.c.name, user_name)
-    if service.role != policy.SERVICE or user.role != policy.USER:
-        raise BadRequest(f"{service.email} is a {service.role}, {user_name} a {user.role}: a service acts for a user.")
+    if user.role != policy.USER:
+        raise BadRequest(f"{user_name} is an {user.role}: a service acts for ordinary users only.")
     accounts.set_ward(conn, service_key, UserId(user.id), now, is_ward=is_ward)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
-from bai_jupyter.common.errors import AlreadyExists, BadRequest, NotFound, PublicError, Unavailable
+from bai_jupyter.common.errors import AlreadyExists, BadRequest, Forbidden, NotFound, PublicError, Unavailable
 from bai_jupyter.common.ids import JupyterKernelId, KernelId, SessionId, new_jupyter_kernel_id, new_session_id
 from bai_jupyter.common.messages import KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
@@ -92,7 +92,7 @@ class SessionService:
         """Queue a session, or give back the live one of that name. Raises ``PublicError`` and leaves nothing behind."""
         request = await self._read_request(body)
         if request.manager_access is not None:
-            policy.require(caller.role, "session:grant-access")
+            _check_grant(caller, request)
         if request.route is not None or request.doors:
             policy.require(caller.signing_role, "session:serve")
         await self._outlast_namesake(caller, request.name)
@@ -614,6 +614,16 @@ def _load_offer(conn: Connection, caller: Caller, group: str) -> Offer:
         occupants=state.occupants if state else {},
         frozen=settings.frozen(conn),
     )
+
+
+def _check_grant(caller: Caller, request: SessionRequest) -> None:
+    """A person may give a session access to the manager; a service only to a server of its ward, which has a route.
+
+    What it may there is no more than what the service may in the ward's name. Raises ``Forbidden``.
+    """
+    policy.require(caller.signing_role, "session:grant-access")
+    if caller.service_key is not None and request.route is None:
+        raise Forbidden(Reason.of("grant-without-route"))
 
 
 def _pick(session: SessionRecord, jupyter_kernel_id: str) -> JupyterKernelRecord:

@@ -1,7 +1,10 @@
 """Paths of the manager that lead to a JupyterHub's servers: who may have one, and what is answered there."""
 
+import json
+
 import pytest
 from fakes_agent import IMAGE
+from tornado.httpclient import HTTPRequest
 
 from bai_jupyter.common.reasons import Reason
 
@@ -36,6 +39,52 @@ async def test_only_a_service_that_acts_for_a_user_may_ask(agent, admin, make_us
     await hub.post(f"/session{KIM}", server(doors=["hub"]))
     view = await hub.get(f"/session/jupyterhub{KIM}")
     assert (view["route"], view["doors"]) == ({"path": "/user/kim/", "port": 8888}, ["hub"])
+
+
+async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(manager, agent, admin, make_hub, make_user):
+    hub, bob = await make_hub(), await make_user("bob")
+    made = await hub.post("/wards", {"name": "kim"})
+    without = server(manager_access="user")
+    del without["config"]["route"]
+    refused = await hub.call("POST", f"/session{KIM}", without)
+    assert (refused.status, refused.json["data"]["reason"]["code"]) == (403, "grant-without-route")
+    session = (await hub.post(f"/session{KIM}", server(manager_access="user")))["sessionId"]
+    assert (await hub.get(f"/session/jupyterhub{KIM}"))["managerAccess"] == "user"
+
+    def last(conn):
+        return conn.exec_driver_sql("SELECT user_id, access_key, action FROM audit ORDER BY id DESC").first()
+
+    assert tuple(await manager.store.read(last)) == (made["id"], hub.access_key, "POST session:create")
+    await admin.until_status(session, "RUNNING")
+    (token,) = [want.access_token for want in agent.wants.values() if want.session_id == session]
+
+    async def call(method: str, path: str, body: dict | None = None) -> int:
+        request = HTTPRequest(
+            manager.endpoint + path,
+            method,
+            {"Authorization": f"Bearer {token}"},
+            None if body is None else json.dumps(body),
+            allow_nonstandard_methods=True,
+        )
+        return (await admin.http.fetch(request, raise_error=False)).code
+
+    mine = {"name": "from-server", "image": IMAGE.name, "enqueueOnly": True}
+    assert await call("POST", "/session", mine) == 201
+    assert (await hub.get(f"/session/from-server{KIM}"))["userId"] == made["id"]
+    his = (await bob.create("his-work"))["sessionId"]
+    assert await call("GET", f"/session/{his}") == 404
+    for config in ({"manager_access": "user"}, {"route": {"path": "/user/kim/x/", "port": 8888}}, {"doors": ["hub"]}):
+        assert await call("POST", "/session", {**mine, "name": "heir-of-it", "config": config}) == 403, config
+    for method, path in (("PUT", f"/wards/{hub.access_key}/kim"), ("POST", "/wards"), ("GET", "/sessions?all=true")):
+        assert await call(method, path, {"name": "kim"} if method == "POST" else None) == 403, path
+
+    await admin.call("DELETE", f"/wards/{hub.access_key}/kim")  # the service has nothing to do with her any more
+    assert await call("GET", "/auth") == 401
+    await admin.call("PUT", f"/wards/{hub.access_key}/kim")
+    assert await call("GET", "/auth") == 200
+    await hub.call("DELETE", f"/session/{session}{KIM}")
+    assert await call("GET", "/auth") == 401
+    assert (await hub.get(f"/session/from-server{KIM}"))["status"] != "TERMINATED"  # it is a session of its own
 
 
 async def test_a_path_leads_to_one_live_session(manager, agent, admin, make_hub):

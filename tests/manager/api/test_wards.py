@@ -66,13 +66,27 @@ async def test_service_acts_for_nobody_else(manager, admin, make_hub, make_user,
 async def test_admin_gives_and_takes_wards(admin, make_hub, make_user):
     hub = await make_hub()
     bob = await make_user("bob")
-    assert (await bob.call("PUT", f"/wards/{hub.access_key}/bob")).status == 403
     assert (await admin.call("PUT", f"/wards/{hub.access_key}/admin")).status == 400
-    assert (await admin.call("PUT", f"/wards/{bob.access_key}/bob")).status == 400
+    assert (await admin.call("PUT", f"/wards/{bob.access_key}/bob")).status == 404
     assert (await admin.call("PUT", f"/wards/{hub.access_key}/nobody")).status == 404
     assert (await admin.call("PUT", f"/wards/{hub.access_key}/bob")).status == 204
     assert (await hub.get("/auth?on_behalf_of=bob"))["user"]["name"] == "bob"
     assert (await admin.call("DELETE", f"/wards/{hub.access_key}/bob")).status == 204
+    assert (await hub.call("GET", "/auth?on_behalf_of=bob")).status == 404
+
+
+async def test_users_decide_for_themselves_who_acts_for_them(admin, make_hub, make_user):
+    hub = await make_hub()
+    bob, carol = await make_user("bob"), await make_user("carol")
+    assert (await bob.call("PUT", f"/wards/{hub.access_key}/carol")).status == 403
+    missing = await bob.call("PUT", "/wards/AKIA0/bob")
+    assert missing.status == 404
+    for key in (carol.access_key, admin.access_key):  # whose they are is not told
+        answer = await bob.call("PUT", f"/wards/{key}/bob")
+        assert (answer.status, answer.body.replace(key.encode(), b"AKIA0")) == (404, missing.body)
+    assert (await bob.call("PUT", f"/wards/{hub.access_key}/bob")).status == 204
+    assert (await hub.get("/auth?on_behalf_of=bob"))["user"]["name"] == "bob"
+    assert (await bob.call("DELETE", f"/wards/{hub.access_key}/bob")).status == 204
     assert (await hub.call("GET", "/auth?on_behalf_of=bob")).status == 404
 
 
@@ -116,6 +130,29 @@ async def test_secret_keys_of_wards_stay_with_them(admin, make_hub, gql):
     answer = await hub.post("/admin/gql?on_behalf_of=alice", {"query": "{keypair {access_key secret_key}}"}, 200)
     assert answer["data"]["keypair"]["secret_key"] is None
     assert json.dumps(answer).count("AKIA") == 1
+
+
+async def test_of_the_service_s_projects_a_ward_is_in_those_that_were_named_last(admin, make_hub, gql):
+    hub = await make_hub()
+    service_id = (await hub.get("/auth"))["user"]["id"]
+    create = 'mutation($name: String!) {create_group(name: $name, props: {domain_name: "default"}) {group {id}}}'
+    add = 'mutation($id: UUID!, $users: [String!]) {modify_group(gid: $id, props: {user_update_mode: "add", '
+    add += "user_uuids: $users}) {ok msg}}"
+    for name, users in (("vision", [service_id]), ("nlp", [service_id]), ("secret", [])):
+        project = (await gql(admin, create, name=name))["create_group"]["group"]["id"]
+        assert (await gql(admin, add, id=project, users=users))["modify_group"]["ok"]
+
+    async def projects() -> set[str]:
+        query = "{user {groups {name}}}"
+        data = (await hub.post("/admin/gql?on_behalf_of=alice", {"query": query}, 200))["data"]
+        return {one["name"] for one in data["user"]["groups"]} - {"default"}
+
+    await hub.post("/wards", {"name": "alice"})
+    assert await projects() == {"vision", "nlp"}
+    for named, expected in ((["vision"], {"vision"}), (None, {"vision"}), (["nlp"], {"nlp"}), ([], set())):
+        await hub.post("/wards", {"name": "alice", "projects": named}, 200)
+        assert await projects() == expected
+    assert (await hub.call("POST", "/wards", {"name": "alice", "projects": ["secret"]})).status == 404
 
 
 async def test_wards_projects_are_the_service_s(admin, make_hub, gql):

@@ -1,0 +1,36 @@
+"""JupyterHub of an organisation: PostgreSQL, agents on many hosts, groups with projects. docs/jupyterhub.md says how.
+
+Besides ``BAI_CREDENTIALS`` and ``BAI_HUB_IMAGE``, as in jupyterhub_config.py: ``HUB_DATABASE``, such as
+``postgresql+psycopg://hub@db.example.org/hub``.
+"""
+
+import os
+
+c = get_config()  # noqa: F821 - JupyterHub's
+
+c.JupyterHub.bind_url = "http://127.0.0.1:8000"  # a web server with TLS stands before it
+c.JupyterHub.db_url = os.environ["HUB_DATABASE"]
+
+# Where the Hub listens for its users' servers. The door "hub" of each agent leads there, from whichever host it is on.
+c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
+
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.concurrent_spawn_limit = 0
+c.JupyterHub.allow_named_servers = True
+
+# Accounts of the manager; a user's projects there are groups of the Hub. Or the authenticator that you have.
+c.JupyterHub.authenticator_class = "backendai"
+c.Authenticator.admin_users = {"hub-admin"}
+
+c.JupyterHub.spawner_class = "backendai"
+c.BackendAISpawner.image = os.environ.get("BAI_HUB_IMAGE", "")
+
+# Whose groups come from another authenticator: which projects of the manager their members are in, and pay for.
+c.BackendAISpawner.project_of_group = {"vision-lab": "vision", "nlp-lab": "nlp"}
+
+# Servers are small and run where no GPUs are; notebooks start their kernels where these are.
+c.BackendAISpawner.cpu_limit = 1
+c.BackendAISpawner.mem_limit = "2G"
+c.BackendAISpawner.group_overrides = {
+    "more-memory": {"groups": ["nlp-lab"], "spawner_override": {"mem_limit": "8G"}},
+}

@@ -1,0 +1,104 @@
+"""The manager's accounts in a JupyterHub, and the example for an organisation."""
+
+from typing import Any
+
+import pytest
+from end_to_end.hubs import JupyterHub, Visitor
+
+from bai_jupyter.client import ManagerClient
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
+
+RIGHT = "right-password"
+OURS = 'c.JupyterHub.authenticator_class = "backendai"'
+MAKE = "mutation($email: String!, $props: UserInput!) {create_user(email: $email, props: $props) {ok msg}}"
+MODIFY = "mutation($email: String!, $props: ModifyUserInput!) {modify_user(email: $email, props: $props) {ok msg}}"
+PROJECT = 'mutation($name: String!) {create_group(name: $name, props: {domain_name: "default"}) {ok group {id}}}'
+ADD = """mutation($id: UUID!, $users: [String!]) {
+    modify_group(gid: $id, props: {user_update_mode: "add", user_uuids: $users}) {ok msg}}"""
+UUID = "query($email: String) {user(email: $email) {uuid}}"
+
+
+@pytest.fixture
+def agent_options(ports: dict[str, int]) -> dict[str, Any]:
+    return {"doors": {"hub": f"127.0.0.1:{ports['hub_port']}"}}
+
+
+@pytest.fixture
+def database(postgresql_url: str) -> str:
+    return postgresql_url.replace("postgresql://", "postgresql+psycopg://")
+
+
+async def ask(cluster: Any, document: str, **variables: Any) -> Any:
+    async with ManagerClient(cluster.config) as admin:
+        (answer,) = (await admin.graphql(document, **variables)).values()
+    assert answer.get("ok", True), answer
+    return answer
+
+
+async def add_project(cluster: Any, name: str, *emails: str) -> str:
+    project = str((await ask(cluster, PROJECT, name=name))["group"]["id"])
+    users = [(await ask(cluster, UUID, email=email))["uuid"] for email in emails]
+    await ask(cluster, ADD, id=project, users=users)
+    return project
+
+
+async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
+    props = {"username": "Kim", "password": RIGHT, "role": "user", "need_password_change": True}
+    await ask(cluster, MAKE, email="kim@example.org", props=props)
+    await ask(cluster, MAKE, email="root@example.org", props={**props, "username": "root", "role": "superadmin"})
+    await add_project(cluster, "vision", "kim@example.org")
+    hub.configure(OURS)
+    await hub.start()
+    kim, root = Visitor(hub), Visitor(hub)
+    try:
+        assert await kim.log_in("kim@example.org", "wrong-password") == 403
+        assert "Invalid username or password" in kim.page
+        assert await kim.log_in("kim@example.org", RIGHT) == 403
+        assert "backend.ai update-expired-password" in kim.page
+        for email in ("kim@example.org", "root@example.org"):
+            await ask(cluster, MODIFY, email=email, props={"need_password_change": False})
+
+        assert await kim.log_in("kim@example.org", RIGHT) == 302
+        status, found = await kim.call("GET", "/users/Kim")
+        assert (status, found["admin"], set(found["groups"]) - {"default"}) == (200, False, {"vision"})
+        assert (await kim.call("POST", "/users/Kim/server", {}))[0] in (201, 202)  # logging in has let the Hub act
+        await cluster.until(lambda: kim.is_ready("Kim"))
+        assert (await kim.get("/user/Kim/lab"))[0] == 200
+
+        assert await root.log_in("root@example.org", RIGHT) == 302
+        assert (await root.call("GET", "/users/Kim"))[0] == 404  # no admin of the Hub
+        status, answer = await root.call("POST", "/users/root/server", {})
+        assert status >= 400, answer
+        assert [one["name"] for one in await sessions(cluster)] == ["jupyterhub"]
+    finally:
+        await kim.close()
+        await root.close()
+
+
+MORE = """
+c.JupyterHub.load_groups = {"vision-lab": {"users": ["kim"]}, "nlp-lab": {"users": ["kim"]}}
+c.BackendAISpawner.mem_limit = "1G"
+c.BackendAISpawner.group_overrides["more-memory"]["spawner_override"]["mem_limit"] = "768M"
+"""
+
+
+async def test_the_example_for_an_organisation(hub: JupyterHub, cluster: Any, visit: Any, database: str) -> None:
+    projects = [await add_project(cluster, name, "hub@localhost") for name in ("vision", "nlp")]
+    hub.configure(MORE, "organisation_config.py", HUB_DATABASE=database)
+    await hub.start()
+    kim = await visit("kim")
+    assert (await kim.call("POST", "/users/kim/server", {}))[0] in (201, 202)
+    await cluster.until(lambda: kim.is_ready("kim"))
+    assert (await kim.get("/user/kim/lab"))[0] == 200
+    (session,) = await sessions(cluster)
+    assert (session["groupId"], session["slots"]["mem"]) == (projects[0], str(768 * 1024**2))
+    hub.kill()
+    await hub.start()
+    assert await kim.is_ready("kim")
+
+
+async def sessions(cluster: Any) -> list[dict[str, Any]]:
+    async with ManagerClient(cluster.config) as admin:
+        found: list[dict[str, Any]] = await admin.list_sessions(everyone=True)
+        return found

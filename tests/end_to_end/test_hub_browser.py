@@ -1,0 +1,105 @@
+"""A user in a real browser: log in, choose, wait, work on a GPU from a server without one, stop, and start again."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from end_to_end.hubs import JupyterHub
+from playwright.async_api import Page, async_playwright, expect
+
+from bai_jupyter.client import ManagerClient
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.browser, pytest.mark.docker, pytest.mark.timeout(400)]
+
+LONG_MS = 120_000
+GPUS = [{"id": "gpu", "count": 1, "slots": {"cuda.device": 1}, "mem": "80g"}]
+CHOOSE = """async choice => {
+    const token = document.cookie.match(/_xsrf=([^;]+)/)[1];
+    const call = async (method, path, body) => {
+        const headers = {'X-XSRFToken': token, 'Content-Type': 'application/json'};
+        const answer = await fetch('/user/kim/' + path, {method, headers, body: JSON.stringify(body)});
+        return [answer.status, await answer.text()];
+    };
+    const notebook = {cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5};
+    await call('PUT', 'api/contents/train.ipynb', {type: 'notebook', content: notebook});
+    return call('PUT', 'bai/api/notebooks/train.ipynb/choice', choice);
+}"""
+
+
+@pytest.fixture
+def agent_options(ports: dict[str, int]) -> dict[str, Any]:
+    return {"doors": {"hub": f"127.0.0.1:{ports['hub_port']}"}, "mock_devices": GPUS}
+
+
+@pytest_asyncio.fixture
+async def page(chromium: str, folder: Any) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        options = {"executable_path": chromium, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+        browser = await playwright.chromium.launch(**options)
+        page = await browser.new_page(viewport={"width": 1280, "height": 800})
+        yield page
+        await page.screenshot(path=folder / "last.png")  # for whoever looks for the cause of a failure
+        await browser.close()
+
+
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, python_image: str, page: Page) -> None:
+    hub.configure("c.BackendAISpawner.cpu_limit = None\nc.BackendAISpawner.mem_limit = None")
+    await hub.start()
+    await page.goto(hub.url)
+    await page.locator("#username_input").fill("kim")
+    await page.locator("#password_input").fill("any")
+    await page.locator("#login_submit").click()
+    await page.get_by_role("radio", name="small").check()
+    async with ManagerClient(cluster.config) as admin:
+        await admin.set_schedulable(["local"], False)
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("#progress-message")).to_contain_text("takes new sessions now", timeout=LONG_MS)
+        await admin.set_schedulable(["local"], True)
+    await page.locator(".jp-Launcher").wait_for(timeout=LONG_MS)
+    choice = {"image": python_image, "preset": "gpu"}
+    answer = await page.evaluate(CHOOSE, choice)
+    assert answer[0] == 200, answer
+    await page.goto(f"{hub.url}/user/kim/lab/tree/train.ipynb")
+    assert await run(page, "import os, socket; print(os.environ['MOCK_VISIBLE_DEVICES'], os.getcwd())") == (
+        "gpu-0 /home/work/home\n"
+    )
+    found = {one["name"].partition("-")[0]: one for one in await sessions(cluster)}
+    assert found.keys() == {"jupyterhub", "train"}
+    assert "cuda.device" not in found["jupyterhub"]["slots"]
+    await page.keyboard.press("Control+S")
+    await page.locator(".lm-TabBar-tab.jp-mod-current:not(.jp-mod-dirty)").wait_for()
+
+    await page.goto(f"{hub.url}/hub/home")
+    await page.locator("#stop").click()
+    await expect(page.locator("#start")).to_have_text(re.compile("Start My Server"), timeout=LONG_MS)
+    await page.locator("#start").click()
+    await expect(page.get_by_role("radio", name="small")).to_be_checked()  # as last time
+    await page.get_by_role("button", name="Start").click()
+    await page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=LONG_MS)
+    await page.goto(f"{hub.url}/user/kim/lab/tree/train.ipynb")
+    assert await run(page, "print(socket.gethostname(), len(os.environ['MOCK_VISIBLE_DEVICES']))") == (
+        f"{found['train']['name']} 5\n"  # as it was
+    )
+
+
+async def run(page: Page, code: str) -> str:
+    """What a cell at the end of the notebook prints."""
+    idle = page.locator("#jp-main-statusbar")
+    await expect(idle).to_contain_text("| Idle", timeout=LONG_MS)
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    count = await cells.count()
+    await cells.last.locator(".cm-content").click()
+    await page.keyboard.insert_text(code)
+    await page.keyboard.press("Shift+Enter")
+    cell = cells.nth(count - 1)
+    await expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=LONG_MS)
+    return "".join(await cell.locator(".jp-OutputArea-output pre").all_inner_texts())
+
+
+async def sessions(cluster: Any) -> list[dict[str, Any]]:
+    async with ManagerClient(cluster.config) as admin:
+        found: list[dict[str, Any]] = await admin.list_sessions(everyone=True)
+        return found
