@@ -59,7 +59,7 @@ def test_usage_shows_limits_that_bind_and_what_is_free(bai, logged_in) -> None:
         "LIMIT OF  AT MOST  IN USE  LEFT",
         "you       2 CPU    3 CPU   0 CPU",
         "GROUP    IN USE       FREE",
-        "default  3 CPU 2 GiB  5 CPU",
+        "default  3 CPU 2 GiB  5 CPU 0 B",
     ]
 
 
