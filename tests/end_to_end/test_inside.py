@@ -231,7 +231,12 @@ async def test_a_sessions_terminal_at_ours(cluster: Any) -> None:
         screen.type("echo code-$?\r")
         await screen.until(r"code-130\r\n")
 
+        sleeps = await start(cluster, "exec", "demo", "--", "sh", "-c", "echo ready; sleep 1000")
+        assert sleeps.stdout is not None
+        assert await sleeps.stdout.readline() == b"ready\n"
         cluster.kill("manager")
+        _, err = await sleeps.communicate()
+        assert (sleeps.returncode, b"bai session info demo" in err) == (5, True)
         await screen.until("dialling again")
         cluster.start("manager")
         await screen.until(r"\x1b\[2J")
