@@ -452,6 +452,10 @@ class ManagerClient:
         answer = await self.request("POST", f"{_session(session)}/start-service", {"app": app}, timeout_s=timeout_s)
         return f"{answer['wsproxy_addr']}?{urlencode({'bai-token': answer['token']})}"
 
+    async def open_app(self, session: str, app: str) -> WebSocketClientConnection:
+        """One TCP connection to an app, which is started if it does not answer: binary messages are its bytes."""
+        return await self._dial(f"/stream{_session(session)}/tcpproxy", {"app": app})
+
     # Jupyter kernels
 
     async def create_jupyter_kernel(

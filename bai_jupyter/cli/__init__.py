@@ -27,7 +27,7 @@ _EXAMPLES = {
     "dotfile": "bai dotfile put ~/.vimrc\nbai dotfile put rc .config/tool/rc --mode 600",
     "bootstrap": "bai bootstrap set setup.sh\nbai bootstrap show",
     "ssh-key": "bai ssh-key new > id_ed25519\nbai ssh-key set ~/.ssh/id_ed25519",
-    "app": "bai app list demo\nbai app open demo tensorboard",
+    "app": "bai app open demo tensorboard\nbai app forward demo sshd --port 2222",
     "queue": "bai queue\nbai queue --json",
     "usage": "bai usage\nbai usage --json",
     "agent": "bai agent list\nbai agent run --manager http://manager:8090 --token TOKEN",
@@ -181,6 +181,10 @@ def _add_apps(command: Any, app: Any) -> None:
     link = command(app, "open", "app:open_", "Start an app if need be, and open it in a browser")
     link.add_argument("session", help="name or id")
     link.add_argument("app", help="its name, or the number of a port that was asked for")
+    port = command(app, "forward", "app:forward", "A port of this machine that leads to an app, until Ctrl-C")
+    port.add_argument("session", help="name or id")
+    port.add_argument("app", help="its name, or the number of a port that was asked for")
+    port.add_argument("--port", type=int, default=0, help="which (any that is free)")
     link.add_argument("--no-browser", dest="browser", action="store_false", help="only print the link")
 
 

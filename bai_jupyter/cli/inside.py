@@ -210,9 +210,9 @@ class _Look:
             told: Json = json.loads(message)
             if told["type"] == "out":
                 await asyncio.to_thread(_write, self._terminal.stdout, base64.b64decode(told["data"]))
-        has_ended = self._connection.close_code == _SHELL_ENDED
-        self._connection = None
-        return has_ended
+        ended, self._connection = self._connection, None
+        ended.close()
+        return ended.close_code == _SHELL_ENDED
 
     async def _dial_again(self) -> None:
         pause_s, longest_s = _PAUSES_S

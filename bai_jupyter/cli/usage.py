@@ -48,11 +48,10 @@ def _left(amount: str) -> str:
 
 
 def _group(name: str, group: Mapping[str, Mapping[str, str]]) -> list[str]:
-    return [name, _shown(group["using"]), _shown(group["remaining"])]
-
-
-def _shown(amounts: Mapping[str, str]) -> str:
-    return resources({slot: amount for slot, amount in amounts.items() if Decimal(amount)}) if amounts else NOTHING
+    """Of what is free, nothing is worth saying too."""
+    free = [describe_amount(slot, Decimal(amount)) for slot, amount in group["remaining"].items()]
+    using = {slot: amount for slot, amount in group["using"].items() if Decimal(amount)}
+    return [name, resources(using), " ".join(free) or NOTHING]
 
 
 def _amounts(amounts: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ def test_usage_shows_limits_that_bind_and_what_is_free(bai, logged_in) -> None:
         "LIMIT OF  AT MOST  IN USE  LEFT",
         "you       2 CPU    3 CPU   0 CPU",
         "GROUP    IN USE       FREE",
-        "default  3 CPU 2 GiB  5 CPU",
+        "default  3 CPU 2 GiB  5 CPU 0 B",
     ]
 
 
@@ -102,7 +102,7 @@ def test_the_link_of_an_app(bai, apps, monkeypatch) -> None:
 
 def test_apps_that_cannot_be_opened(bai, apps) -> None:
     ran = bai("app", "open", "demo", "db")
-    assert (ran.code, "backend.ai app demo db" in ran.err) == (Exit.FAILED, True)
+    assert (ran.code, "bai app forward demo db" in ran.err) == (Exit.FAILED, True)
     apps.answers["POST /session/demo/start-service"] = NotFound(Reason.of("app-unknown", app="x", names="web, db"))
     ran = bai("app", "open", "demo", "x")
     assert (ran.code, "web, db" in ran.err) == (Exit.NOT_FOUND, True)

@@ -5,16 +5,18 @@ import fcntl
 import os
 import re
 import signal
+import socket
 import struct
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
-from bai_jupyter.client import ManagerClient, SessionRequest
+from bai_jupyter.client import ManagerClient
 
 DEADLINE_S = 60.0
 
@@ -31,29 +33,38 @@ pytestmark = [
 ]
 
 
-async def a_session(cluster: Any, name: str = "demo") -> None:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def a_session(cluster: Any, *ports: int) -> None:
     async with ManagerClient(cluster.config) as client:
         image = (await client.list_images())[0]["name"]
-        await client.create_session(SessionRequest(name, image, {"cpu": "1", "mem": "256m"}))
-        await client.wait_for(name, timeout_s=DEADLINE_S)
+        config = {"resources": {"cpu": "1", "mem": "256m"}, "preopen_ports": ports}
+        await client.request(
+            "POST", "/session", {"name": "demo", "image": image, "enqueueOnly": True, "config": config}
+        )
+        await client.wait_for("demo", timeout_s=DEADLINE_S)
 
 
-async def start(cluster: Any, *words: str, **options: Any) -> asyncio.subprocess.Process:
-    """A command line of ``bai session`` in the cluster's folder, where its credentials are."""
+async def start(cluster: Any, *words: str, noun: str = "session", **options: Any) -> asyncio.subprocess.Process:
+    """A command line of ``bai`` with the cluster's credentials."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         "import sys; from bai_jupyter.cli import main; sys.exit(main())",
-        "session",
+        noun,
         *words,
         env={**os.environ, "BAI_CREDENTIALS": str(cluster.credentials)},
         **{"stdin": pipe, "stdout": pipe, "stderr": pipe, **options},
     )
 
 
-async def run(cluster: Any, *words: str, typed: bytes = b"") -> tuple[int | None, bytes, bytes]:
-    process = await start(cluster, *words)
+async def run(cluster: Any, *words: str, typed: bytes = b"", **options: Any) -> tuple[int | None, bytes, bytes]:
+    process = await start(cluster, *words, **options)
     async with asyncio.timeout(DEADLINE_S):
         out, err = await process.communicate(typed)
     return process.returncode, out, err
@@ -61,7 +72,9 @@ async def run(cluster: Any, *words: str, typed: bytes = b"") -> tuple[int | None
 
 async def test_a_command_in_a_session(cluster: Any) -> None:
     """One cluster for all of it: starting one takes the time."""
-    await a_session(cluster)
+    port = free_port()
+    await a_session(cluster, port)
+    await an_app_has_a_local_port(cluster, port)
     await it_has_our_input_output_and_end(cluster)
     await ctrl_c_is_the_commands_and_it_ends_with_us(cluster)
     await it_can_have_a_terminal_of_its_own(cluster)
@@ -84,6 +97,37 @@ async def it_has_our_input_output_and_end(cluster: Any) -> None:
     assert code == 127
     code, _, err = await run(cluster, "exec", "nobody", "--", "true")
     assert (code, b"nobody" in err) == (4, True)
+
+
+async def an_app_has_a_local_port(cluster: Any, port: int) -> None:
+    closed = await run(cluster, "forward", "demo", str(port), noun="app")
+    assert closed[:2] == (3, b"")
+    assert f"port {port}".encode() in closed[2]
+    serve = (
+        "import os, http.server as h; os.chdir('/'); "
+        "h.test(h.SimpleHTTPRequestHandler, port=int(os.environ['P']), bind='127.0.0.1')"
+    )
+    server = await start(cluster, "exec", "-n", "-e", f"P={port}", "demo", "--", "python3", "-c", serve)
+
+    async def answers() -> bool:
+        forward = await start(cluster, "forward", "demo", str(port), noun="app")
+        assert forward.stdout is not None
+        try:
+            place = (await forward.stdout.readline()).decode().strip()
+            return bool(place) and "Directory listing" in await asyncio.to_thread(read, f"http://{place}/")
+        finally:
+            with suppress(ProcessLookupError):
+                forward.send_signal(signal.SIGINT)
+            await forward.communicate()
+
+    await cluster.until(answers)
+    server.kill()
+    await server.communicate()
+
+
+def read(url: str) -> str:
+    with urlopen(url, timeout=DEADLINE_S) as answer:  # noqa: S310 - it is ours
+        return answer.read().decode()
 
 
 async def ctrl_c_is_the_commands_and_it_ends_with_us(cluster: Any) -> None:
@@ -187,7 +231,12 @@ async def test_a_sessions_terminal_at_ours(cluster: Any) -> None:
         screen.type("echo code-$?\r")
         await screen.until(r"code-130\r\n")
 
+        sleeps = await start(cluster, "exec", "demo", "--", "sh", "-c", "echo ready; sleep 1000")
+        assert sleeps.stdout is not None
+        assert await sleeps.stdout.readline() == b"ready\n"
         cluster.kill("manager")
+        _, err = await sleeps.communicate()
+        assert (sleeps.returncode, b"bai session info demo" in err) == (5, True)
         await screen.until("dialling again")
         cluster.start("manager")
         await screen.until(r"\x1b\[2J")

@@ -1,4 +1,5 @@
-"""`bai user`, `project`, `policy`, `preset` and `group` against a real manager."""
+"""What the command line says of people to a real manager: `bai user`, `project`, `policy`, `preset`, `group`, and what
+they have in their sessions: `dotfile`, `bootstrap`, `ssh-key`."""
 
 import asyncio
 import io
@@ -137,3 +138,58 @@ async def test_users_may_not(bai, make_user):
     alice = await make_user("alice")
     refused = await bai("policy", "add", "mine", who=alice)
     assert (refused.code, refused.err) == (Exit.REFUSED, "Refused: Only superadmins may do this.\n")
+
+
+async def test_dotfiles(bai, make_user, tmp_path):
+    alice, rc = await make_user("alice"), tmp_path / ".toolrc"
+    rc.write_text("colour = off\n")
+    put = await bai("dotfile", "put", str(rc), who=alice)
+    assert put.out.startswith(".toolrc: kept. New sessions have it")
+    again = await bai("dotfile", "put", "-", "/home/work/.toolrc", "--mode", "600", who=alice, typed="colour = on\n")
+    assert again.code == Exit.DONE
+    assert (await bai("dotfile", "show", ".toolrc", who=alice)).out == "colour = on\n"
+    listed = (await bai("dotfile", "list", who=alice)).out.splitlines()
+    assert [line.split() for line in listed] == [
+        ["PATH", "MODE", "SIZE"],
+        [".toolrc", "600", "12", "bytes"],
+        ["1", "dotfile."],
+    ]
+    refused = await bai("dotfile", "put", str(rc), "--project", "default", who=alice)
+    assert (refused.code, refused.out) == (Exit.REFUSED, "")
+    assert (await bai("dotfile", "put", str(rc), "--project", "default")).code == Exit.DONE
+    assert (await bai("dotfile", "put", str(rc), ".other", "--domain", "default")).code == Exit.DONE
+    assert (await bai("dotfile", "list", "--project", "default", "-q", who=alice)).out == ".toolrc\n"
+    assert (await bai("dotfile", "list", "--domain", "default", "-q", who=alice)).out == ".other\n"
+    assert (await bai("dotfile", "rm", ".toolrc", who=alice)).out.startswith(".toolrc: removed")
+    assert (await bai("dotfile", "rm", ".toolrc", who=alice)).code == Exit.NOT_FOUND
+    assert (await bai("dotfile", "list", who=alice)).out == "No dotfiles. Put one: bai dotfile put FILE PATH\n"
+    for name, told in (("missing", "cannot be read"), (str(tmp_path), "cannot be read"), ("/bin/sh", "not a text")):
+        ran = await bai("dotfile", "put", name, who=alice)
+        assert (ran.code, told in ran.err) == (Exit.USAGE, True)
+    assert (await bai("dotfile", "put", str(rc), "/etc/passwd", who=alice)).code == Exit.USAGE
+
+
+async def test_a_bootstrap_script(bai):
+    assert "bai bootstrap set" in (await bai("bootstrap", "show")).err
+    assert "runs first" in (await bai("bootstrap", "set", "-", typed="pip install tool\n")).err
+    assert (await bai("bootstrap", "show")).out == "pip install tool\n"
+    empty = await bai("bootstrap", "set", "-", typed="\n")
+    assert (empty.code, "bai bootstrap clear" in empty.err) == (Exit.USAGE, True)
+    assert (await bai("bootstrap", "clear")).code == Exit.DONE
+    assert (await bai("bootstrap", "show")).out == ""
+
+
+async def test_an_ssh_keypair(bai, tmp_path):
+    assert "bai ssh-key new" in (await bai("ssh-key", "show")).err
+    assert (await bai("ssh-key", "new")).code == Exit.USAGE  # nobody can be asked
+    made = await bai("ssh-key", "new", "--yes")
+    assert made.out.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    public = (await bai("ssh-key", "show")).out
+    assert public.strip() in made.err
+    for name, text in (("own", made.out), ("own.pub", public)):
+        (tmp_path / name).write_text(text)
+    assert (await bai("ssh-key", "new", "--yes")).code == Exit.DONE
+    assert (await bai("ssh-key", "set", str(tmp_path / "own"))).code == Exit.DONE
+    assert (await bai("ssh-key", "show", "--json")).json == {"ssh_public_key": public}
+    wrong = await bai("ssh-key", "set", str(tmp_path / "own.pub"), "--public", str(tmp_path / "own.pub"))
+    assert (wrong.code, "privkey" in wrong.err) == (Exit.USAGE, True)

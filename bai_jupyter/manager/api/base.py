@@ -196,7 +196,7 @@ class ApiHandler(RequestHandler):
     def text(self, name: str) -> str:
         """A parameter that must be a text. Raises ``BadRequest``, which never shows what was sent instead."""
         value = self.params.get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not _is_whole(value):
             raise BadRequest(Reason.of("bad-value", field=name, given="what was sent", expected="a text"))
         return value
 
@@ -306,6 +306,11 @@ class ApiHandler(RequestHandler):
                 raise BadRequest("The body must be a JSON object.")
             params |= body
         return params
+
+
+def _is_whole(text: str) -> bool:
+    """False with half of a pair in it, which JSON can write and nothing can keep."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def read_object(message: str | bytes) -> dict[str, Any]:

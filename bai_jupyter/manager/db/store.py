@@ -107,8 +107,9 @@ def _transact(engine: Engine, unit: Callable[[Connection], T]) -> T:
     try:
         with engine.begin() as conn:
             return unit(conn)
-    except sa.exc.DataError as error:  # PostgreSQL is stricter than SQLite about what was passed on from a request
-        raise BadRequest("No such value can be kept: a text with a NUL character, or too large a number.") from error
+    except (sa.exc.DataError, UnicodeEncodeError, OverflowError) as error:  # of what was passed on from a request
+        unkept = "a text with a NUL character or with half of a character, or too large a number"
+        raise BadRequest(f"No such value can be kept: {unkept}.") from error
     except sa.exc.OperationalError as error:
         if engine.dialect.name == "sqlite":
             raise

@@ -7,10 +7,14 @@ that break programs. The same numbers give the same requests: a failure names it
 import json
 import random
 import re
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 import pytest
 from fakes_agent import IMAGE
+from tornado.websocket import WebSocketClosedError
+
+from bai_jupyter.common import stdio
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
@@ -99,7 +103,15 @@ def fault_of(answer):
     return None if is_whole else f"{answer.status} {problem}"
 
 
-async def ask_everything(manager, admin, rounds):
+async def end_at_once(socket, _endpoint):
+    """What the agent does with commands and terminals."""
+    with suppress(WebSocketClosedError):
+        await socket.write_message(stdio.pack_ended(1), binary=True)
+        await socket.read_message()
+
+
+async def ask_everything(manager, admin, agent, rounds):
+    agent.on_stream = end_at_once
     described, faults = await admin.get("/openapi.json"), []
     for template, methods in described["paths"].items():
         if any(template.startswith(path) for path in WAITS):
@@ -117,9 +129,9 @@ async def ask_everything(manager, admin, rounds):
 
 
 async def test_no_request_finds_a_fault(manager, admin, holder):
-    await ask_everything(manager, admin, range(ROUNDS))
+    await ask_everything(manager, admin, holder, range(ROUNDS))
 
 
 @pytest.mark.soak
 async def test_no_request_of_many_finds_a_fault(manager, admin, holder):
-    await ask_everything(manager, admin, range(ROUNDS, 15 * ROUNDS))
+    await ask_everything(manager, admin, holder, range(ROUNDS, 15 * ROUNDS))

@@ -84,3 +84,4 @@ async def test_refusals_can_be_read(admin, agent):
     await connection.write_message("no json")
     assert json.loads(await connection.read_message())["title"]
     assert await connection.read_message() is None
+    connection.close()

@@ -1,12 +1,13 @@
 """The API's description of itself: of every route, and true."""
 
+import inspect
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from bai_jupyter.manager.api.openapi import path_of
+from bai_jupyter.manager.api.openapi import operations, path_of
 from bai_jupyter.manager.auth import policy
 
 pytestmark = pytest.mark.asyncio
@@ -55,6 +56,19 @@ async def test_a_call_is_described_by_its_handler(manager, admin):
         ("forced", "query", False),
         ("recursive", "query", False),
     ]
+
+
+READ = re.compile(r"self\.(?:params\.get|params|text|optional_text|number|flag)[(\[]\"(\w+)\"")
+OLD_NAMES = {"session_name", "sessionName", "name", "taskId", "service"}  # of older clients; taken, and not told
+
+
+async def test_every_parameter_that_a_handler_reads_is_described(manager):
+    missing = {}
+    for operation in operations(manager.web.wildcard_router.rules):
+        read = set(READ.findall(inspect.getsource(operation.function)))
+        if unsaid := read - operation.takes.keys() - OLD_NAMES:
+            missing[f"{operation.method} {operation.path}"] = unsaid
+    assert missing == {}
 
 
 async def test_it_holds_together(manager, admin):
