@@ -20,8 +20,7 @@ _EXAMPLES = {
     "up": "bai up\nbai up --root ~/notebooks --port 8899",
     "down": "bai down\nbai down --data /srv/lab/.bai",
     "doctor": "bai doctor\nbai doctor --json",
-    "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5\n"
-    "bai session resize demo --mem 8g",
+    "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
     "agent": "bai agent list\nbai agent run --manager http://manager:8090 --token TOKEN",
     "manager": "bai manager run --port 8090\nbai manager run --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
