@@ -20,6 +20,8 @@ _DELIMITER = b"<IDS|MSG>"
 _HEADER, _PARENT, _CONTENT = 2, 3, 5  # frames behind the delimiter, which is 0
 _LONGEST_BYTES = 64 * 1024  # of a frame that is read: those of a status are short
 _WINDOW = 64 * 1024
+_MOST_FRAMES = 100_000  # in one look, which takes less than a second then; a kernel that says more is busy
+_FRAMES_THAT_MATTER = 32
 
 Frame = tuple[int, int]
 """Where its body begins, and how long that is."""
@@ -42,14 +44,16 @@ class Listener:
     def _look(self) -> None:
         tape = _Segments(self._folder)
         is_first = self._position is None
-        position = max(self._position or 0, tape.start)
-        for frames, end in _messages(tape, position):
+        self._position = max(self._position or 0, tape.start)
+        reader = _Reader(tape, self._position)
+        for frames in reader.messages():
             busy = _busy(tape, frames)
             if busy is not None:
                 self.is_busy = busy
                 self.active_at = tape.written_at if is_first else time.time()
-            position = end
-        self._position = position
+            self._position = reader.position
+        if reader.is_behind:
+            self.is_busy, self.active_at = True, time.time()
 
 
 class _Segments:
@@ -85,21 +89,29 @@ class _Segments:
         return data
 
 
-def _messages(tape: _Segments, position: int) -> Iterator[tuple[list[Frame], int]]:
-    """The frames of each whole message, and where that ends."""
-    frames: list[Frame] = []
-    while position < tape.end:
-        header = read_frame_header(tape.read(position, 9), 0)
-        if header is None:
-            return
-        flags, length, header_length = header
-        frames.append((position + header_length, length))
-        position += header_length + length
-        if position > tape.end:
-            return
-        if is_last(flags):
-            yield frames, position
-            frames = []
+class _Reader:
+    """Goes from frame to frame. ``is_behind``: there were more than one look may read."""
+
+    def __init__(self, tape: _Segments, position: int) -> None:
+        self._tape, self.position, self.is_behind = tape, position, False
+
+    def messages(self) -> Iterator[list[Frame]]:
+        """The first frames of each whole message, all that matter."""
+        frames: list[Frame] = []
+        for _ in range(_MOST_FRAMES):
+            header = read_frame_header(self._tape.read(self.position, 9), 0)
+            if header is None:
+                return
+            flags, length, header_length = header
+            if len(frames) < _FRAMES_THAT_MATTER:
+                frames.append((self.position + header_length, length))
+            self.position += header_length + length
+            if self.position > self._tape.end:
+                return
+            if is_last(flags):
+                yield frames
+                frames = []
+        self.is_behind = True
 
 
 def _busy(tape: _Segments, frames: list[Frame]) -> bool | None:

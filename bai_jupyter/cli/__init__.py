@@ -20,8 +20,7 @@ _EXAMPLES = {
     "up": "bai up\nbai up --root ~/notebooks --port 8899",
     "down": "bai down\nbai down --data /srv/lab/.bai",
     "doctor": "bai doctor\nbai doctor --json",
-    "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5\n"
-    "bai session resize demo --mem 8g",
+    "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
     "session exec": "bai session exec demo -- nvidia-smi\nbai session exec -t demo -- python",
     "session attach": "bai session attach demo",
     "dotfile": "bai dotfile put ~/.vimrc\nbai dotfile put rc .config/tool/rc --mode 600",

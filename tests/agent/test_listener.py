@@ -105,6 +105,16 @@ def test_after_a_restart_the_last_use_is_when_the_tape_was_written(tape: Tape) -
     assert tape.listener.active_at > LONG_AGO
 
 
+def test_a_flood_takes_several_looks_and_is_work_meanwhile(tape: Tape) -> None:
+    flood = pack_frames([b""] * 150_000)
+    tape.write(flood + status("idle"))
+    assert tape.is_busy
+    tape.drop_before(len(flood))
+    assert not tape.is_busy
+    tape.write(pack_frames([b""]) * 150_000 + status("idle"))
+    assert [tape.is_busy for _ in range(3)] == [True, False, False]
+
+
 def test_what_is_no_message_at_all_does_no_harm(tape: Tape) -> None:
     tape.write(pack_frames([b"<IDS|MSG>", b"", b"[1]", b"not json", b"", b""]) + status("busy"))
     assert tape.is_busy

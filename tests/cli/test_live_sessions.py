@@ -24,7 +24,7 @@ def view(**more: Any) -> dict[str, Any]:
 def test_resize(bai, logged_in) -> None:
     logged_in.answers["POST /session/demo/resize"] = view()
     ran = bai("session", "resize", "demo", "--cpu", "2", "--mem", "8g")
-    assert ran.lines == ["demo has 2 CPU, 8 GiB now. What runs in it goes on."]
+    assert ran.lines == ["demo has 2 CPU 8 GiB now. What runs in it goes on."]
     assert logged_in.bodies("POST /session/demo/resize") == [{"resources": {"cpu": "2", "mem": "8g"}}]
     assert bai("session", "resize", "demo").code == Exit.USAGE
     assert bai("session", "resize", "demo", "--mem", "much").code == Exit.USAGE

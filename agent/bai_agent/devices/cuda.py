@@ -80,6 +80,24 @@ class CudaPlugin(DevicePlugin):
         finally:
             pynvml.nvmlShutdown()
 
+    def measure(self) -> dict[str, dict[str, float]]:
+        """``{UUID: figures}``: ``util_pct``, ``mem_used_bytes``, ``mem_total_bytes`` and ``power_w`` of whole GPUs, as
+        far as each tells. Never raises."""
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+        except Exception:  # noqa: BLE001 - no library or no driver; discovery has said so
+            return {}
+        try:
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            return {_text(pynvml.nvmlDeviceGetUUID(handle)): _figures(pynvml, handle) for handle in handles}
+        except pynvml.NVMLError as error:
+            log.warning("NVML does not tell what GPUs do: %s", error)
+            return {}
+        finally:
+            pynvml.nvmlShutdown()
+
     def options(self, held: Allocation) -> ContainerOptions:
         uuids = sorted({device_id for amounts in held.values() for device_id in amounts})
         if not uuids:
@@ -213,6 +231,18 @@ def _driver_facts(pynvml: Any) -> dict[str, str]:
     except pynvml.NVMLError as error:
         log.warning("NVML does not tell the driver's version: %s", error)
     return facts
+
+
+def _figures(pynvml: Any, handle: Any) -> dict[str, float]:
+    """One in MIG mode does not tell its use, so nothing is known of that."""
+    figures = {}
+    if (rates := _ask(pynvml, pynvml.nvmlDeviceGetUtilizationRates, handle)) is not None:
+        figures["util_pct"] = float(rates.gpu)
+    if (memory := _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)) is not None:
+        figures |= {"mem_used_bytes": float(memory.used), "mem_total_bytes": float(memory.total)}
+    if (milliwatts := _ask(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)) is not None:
+        figures["power_w"] = milliwatts / 1000
+    return figures
 
 
 def _ask(pynvml: Any, question: Any, handle: Any, default: Any = None) -> Any:

@@ -52,10 +52,18 @@ def is_alive(pid: int, started: int) -> bool:
 
 
 def has_children(pid: int) -> bool:
-    """False also if it is gone, or this host does not tell."""
+    """Children that have not ended. False also if it is gone, or this host does not tell."""
     with suppress(OSError):
-        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text().strip())
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return any(not _is_zombie(child) for child in children)
     return False
+
+
+def _is_zombie(pid: str) -> bool:
+    try:
+        return _fields(Path(f"/proc/{pid}/stat").read_text())[0] in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def with_argument(argument: str) -> list[int]:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.ids import AgentId, KernelId, SessionId, UserId
 from bai_jupyter.common.slots import ResourceSlots
-from bai_jupyter.common.statuses import SessionStatus, Target
+from bai_jupyter.common.statuses import FINAL, SessionStatus, Target
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.sessions.idle import Bound, History, Limits, Utilization, Warned
 
@@ -37,7 +37,7 @@ def list_watched(conn: Connection, session_id: SessionId | None = None) -> list[
 
 
 def write(conn: Connection, histories: Mapping[SessionId, History]) -> None:
-    """Remember these."""
+    """Remember these, and forget sessions that are over."""
     rows = [{"key": key, **_values(history)} for key, history in histories.items()]
     known = set(conn.execute(sa.select(t.session_idle.c.session_id)).scalars()) if rows else set()
     updates = [row for row in rows if row["key"] in known]
@@ -48,15 +48,11 @@ def write(conn: Connection, histories: Mapping[SessionId, History]) -> None:
     for row in rows:
         if row["key"] not in known:
             conn.execute(t.session_idle.insert().values(session_id=row.pop("key"), **row))
+    over = sa.select(t.sessions.c.id).where(t.sessions.c.status.in_(_FINAL))
+    conn.execute(t.session_idle.delete().where(t.session_idle.c.session_id.in_(over)))
 
 
-def forget_ended(conn: Connection) -> None:
-    """Drop what is remembered of sessions that are over."""
-    running = sa.select(t.sessions.c.id).where(t.sessions.c.status.in_(_LIVE))
-    conn.execute(t.session_idle.delete().where(t.session_idle.c.session_id.not_in(running)))
-
-
-_LIVE = (SessionStatus.RUNNING, SessionStatus.RESTARTING)
+_FINAL = [status.value for status in FINAL]
 _LEVELS = {
     "domain": (t.domains, t.domains.c.name == t.sessions.c.domain, t.domains.c.name),
     "project": (t.projects, t.projects.c.id == t.sessions.c.project_id, t.projects.c.name),

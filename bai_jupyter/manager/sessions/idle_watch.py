@@ -120,7 +120,8 @@ class IdleWatch:
             for key, (one, standing) in decided.items()
             if standing is not None and standing.decision.history != one.history
         }
-        await self._store.write(db.write, changed)
+        if changed:
+            await self._store.write(db.write, changed)
         for one, standing in decided.values():
             if standing is not None:
                 await self._follow(one, standing)
