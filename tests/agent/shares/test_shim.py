@@ -101,6 +101,13 @@ def test_another_process_counts_and_is_refused_alone(probe: Probe) -> None:
     assert probe.run("info alloc 3800") == ["info 3840 4096", "alloc 0"]
 
 
+def test_a_process_that_ended_and_was_not_waited_for_holds_nothing(probe: Probe) -> None:
+    with holding(probe, "alloc 3000") as first:
+        first.kill()
+        os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # now it is a zombie, and stays one
+        assert probe.run("alloc 3000") == ["alloc 0"]
+
+
 def test_a_child_does_not_hold_what_its_parent_holds_and_counts_beside_it(probe: Probe) -> None:
     assert probe.run("alloc 3000 fork info alloc 1000 alloc 800") == ["alloc 0", "info 840 4096", "alloc 2", "alloc 0"]
 

@@ -162,7 +162,7 @@ struct entry { struct entry *next; handle_t key; uint64_t size; CUcontext contex
 enum { MEMORY, ARRAY, PHYSICAL, MAPPING };
 static struct entry *entries[BUCKETS];
 
-/* Field 22 of /proc/<pid>/stat; 0 if it is gone. */
+/* Field 22 of /proc/<pid>/stat; 0 if it is gone, as is a zombie: the driver has let go of its memory. */
 static uint64_t start_time(pid_t pid) {
     char path[32] = "/proc/", digits[12], text[512];
     int n = 0;
@@ -176,6 +176,7 @@ static uint64_t start_time(pid_t pid) {
     close(file);
     text[size > 0 ? size : 0] = 0;
     char *at = strrchr(text, ')'); /* the program's name may hold anything */
+    if (at && (at[2] == 'Z' || at[2] == 'X')) return 0;
     for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
     uint64_t started = 0;
     if (at) number(at, &started);
