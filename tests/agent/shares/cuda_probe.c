@@ -11,10 +11,13 @@
  * fork                            a child goes on with the rest; we wait for it
  * exec                            the rest is done by this program started anew
  * hold                            prints "holding" and waits for a signal
+ * alone N M                       takes N MiB M times, for a moment; "alone TIMES OTHERS": how often it got it, and how
+ *                                 often somebody else had it at that moment (a file "taken" is there)
  * churn N                         allocates and frees 1 MiB N times; "churn NANOSECONDS" for one pair
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +136,18 @@ int main(int count, char **words) {
         } else if (!strcmp(word, "hold")) {
             printf("holding\n");
             pause();
+        } else if (!strcmp(word, "alone")) {
+            size_t size = (size_t)atoll(words[++i]) << 20;
+            int rounds = atoi(words[++i]), times = 0, others = 0;
+            for (int n = 0; n < rounds; n++) {
+                u64 at;
+                if (cuMemAlloc_v2(&at, size)) continue;
+                int file = open("taken", O_CREAT | O_EXCL, 0600);
+                times++, others += file < 0;
+                if (file >= 0) close(file), unlink("taken");
+                cuMemFree_v2(at);
+            }
+            printf("alone %d %d\n", times, others);
         } else if (!strcmp(word, "churn")) {
             int rounds = atoi(words[++i]);
             u64 at, from = now();
