@@ -9,6 +9,7 @@
  * reset                           the device's context goes, with all in it
  * bytes N                         as alloc, in bytes
  * fork                            a child goes on with the rest; we wait for it
+ * closeall                        closes every file but the usual three, and opens others; "closeall INTACT": they stay
  * exec                            the rest is done by this program started anew
  * hold                            prints "holding" and waits for a signal
  * alone N M                       takes N MiB M times, for a moment; "alone TIMES OTHERS": how often it got it, and how
@@ -133,6 +134,14 @@ int main(int count, char **words) {
             words[i] = words[0];
             fflush(stdout);
             execv("/proc/self/exe", words + i);
+        } else if (!strcmp(word, "closeall")) {
+            for (int fd = 3; fd < 256; fd++) close(fd);
+            int first = open("/dev/null", O_RDONLY), intact = 1;
+            for (int fd = first; fd < 32; fd++) open("/dev/null", O_RDONLY);
+            u64 at;
+            if (cuMemAlloc_v2(&at, 1 << 20) == 0) cuMemFree_v2(at);
+            for (int fd = first; fd < 32; fd++) intact &= fcntl(fd, F_GETFD) >= 0;
+            printf("closeall %d\n", intact);
         } else if (!strcmp(word, "hold")) {
             printf("holding\n");
             pause();
