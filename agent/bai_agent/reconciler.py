@@ -689,11 +689,12 @@ class Reconciler:
 
     async def _stop_container(self, kernel_id: KernelId, ref: str) -> None:
         """From here on its limits do not hold any more: whoever starts it again sets them anew."""
-        if self._held.pop(kernel_id, None) is not None:
+        if kernel_id in self._held:
             held = _amounts(self._states[kernel_id].report.devices)
             pid = await self._runtime.main_pid(ref)
             if pid is not None:
                 await asyncio.to_thread(self._shares.let_go, held, pid)
+            self._held.pop(kernel_id, None)
         await self._runtime.stop(ref)
 
     async def _has_doors(self, kernel_id: KernelId) -> bool:

@@ -502,7 +502,7 @@ async def test_shares_in_containers_are_held_by_the_library_and_by_the_next_agen
         wanted = docker_bench.want(slots=ResourceSlots.parse({"cpu": "0.5", "mem": "64m", "cuda.shares": "0.5"}))
         await manager.want(wanted)
         running = await manager.status(wanted.kernel_id, KernelStatus.RUNNING)
-        assert list(running.devices["cuda.shares"].values()) == ["0.50"]
+        assert list(running.devices["cuda.shares"].values()) == ["0.5"]
         script = "cat /etc/ld.so.preload /opt/bai/gpu/limits"
         _, said = await docker_bench.run(wanted, running.runtime_ref, script)
         name = next(iter(running.devices["cuda.shares"]))

@@ -5,6 +5,7 @@ the mounts are ours. On ``cgroup`` the limits are set on the running container's
 fails the session fails: it never runs without.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from bai_agent.shares.limits import Limit, Rule, limits_of, resource_text, shim_
 from bai_agent.shares.nvml import Nvml, NvmlFault
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.messages import DeviceFacts
+
+log = logging.getLogger(__name__)
 
 RESOURCES = "/home/config/resource.txt"
 PRELOAD = "/etc/ld.so.preload"
@@ -104,7 +107,8 @@ class Holding:
     def hold(self, place: Path, held: Allocation, pid: int) -> None:
         """Put the limits in force for the container whose main process is ``pid``, and read them back.
 
-        Raises ``NotHeld``; then nothing of the session may run. May be repeated. Blocks.
+        Raises ``NotHeld``; then nothing of the session may run. May be repeated. Blocks. A container that was made when
+        only watching worked here is not held to more.
         """
         limits = self.limits(held)
         if limits and self.enforcement is Enforcement.CGROUP:
@@ -115,6 +119,10 @@ class Holding:
             except (NvmlFault, OSError) as error:
                 raise NotHeld(str(error)) from error
         if limits and self.enforcement is Enforcement.SHIM:
+            if not (place / "gpu" / "ld.so.preload").exists():
+                # It was made while nothing stricter worked here, and goes on as it began.
+                log.warning("%s: its share of a GPU is only watched", place.name)
+                return
             for bind in self._binds(place, limits):
                 self._check(bind, pid)
 

@@ -37,9 +37,20 @@ class Nvml:
             self._library = None
 
     def uses(self, device_ids: Iterable[str]) -> list[Use]:
-        """What processes hold of these GPUs now. A process that has ended meanwhile is left out."""
+        """What processes hold of these GPUs now. A process that has ended meanwhile is left out, as is a GPU that does
+        not answer, unless none does."""
+        found: list[Use] = []
+        silent: list[Exception] = []
         with self._opened() as pynvml:
-            return [use for device_id in device_ids for use in self._uses_of(pynvml, device_id)]
+            names = list(device_ids)
+            for device_id in names:
+                try:
+                    found += self._uses_of(pynvml, device_id)
+                except pynvml.NVMLError as error:
+                    silent.append(error)
+            if names and len(silent) == len(names):
+                raise silent[0]
+        return found
 
     def _uses_of(self, pynvml: Any, device_id: str) -> Iterator[Use]:
         handle = pynvml.nvmlDeviceGetHandleByUUID(device_id)

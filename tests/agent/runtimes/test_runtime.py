@@ -18,6 +18,7 @@ async def test_a_container_is_created_then_started_then_removed(bench: Any) -> N
     created = await bench.runtime.inspect(ref)
     assert created is not None
     assert (created.running, created.started_at) == (False, None)
+    assert await bench.runtime.main_pid(ref) is None
 
     await bench.runtime.start(ref)
     running = await bench.runtime.inspect(ref)
@@ -25,8 +26,12 @@ async def test_a_container_is_created_then_started_then_removed(bench: Any) -> N
     assert running.running
     assert running.started_at is not None
     assert not await bench.runtime.is_ending(ref)
+    pid = await bench.runtime.main_pid(ref)
+    assert pid is not None
+    assert os.path.exists(f"/proc/{pid}")
 
     await bench.runtime.stop(ref)
+    assert await bench.runtime.main_pid(ref) is None
     stopped = await bench.runtime.inspect(ref)
     assert stopped is not None
     assert not stopped.running

@@ -58,7 +58,7 @@ def cuda_image(minimal_image: str, cuda_folder: Path, docker_client: Any, test_r
     try:
         docker_client.api.put_archive(container["Id"], "/", out.getvalue())
         repository, tag = name.rsplit(":", 1)
-        docker_client.api.commit(container["Id"], repository, tag)
+        docker_client.api.commit(container["Id"], repository, tag, changes=["ENV CUDA_VERSION=12.4.1"])
     finally:
         docker_client.api.remove_container(container["Id"], force=True)
     yield name

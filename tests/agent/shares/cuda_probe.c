@@ -9,12 +9,16 @@
  * reset                           the device's context goes, with all in it
  * bytes N                         as alloc, in bytes
  * fork                            a child goes on with the rest; we wait for it
+ * closeall                        closes every file but the usual three, and opens others; "closeall INTACT": they stay
  * exec                            the rest is done by this program started anew
  * hold                            prints "holding" and waits for a signal
+ * alone N M                       takes N MiB M times, for a moment; "alone TIMES OTHERS": how often it got it, and how
+ *                                 often somebody else had it at that moment (a file "taken" is there)
  * churn N                         allocates and frees 1 MiB N times; "churn NANOSECONDS" for one pair
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,9 +134,29 @@ int main(int count, char **words) {
             words[i] = words[0];
             fflush(stdout);
             execv("/proc/self/exe", words + i);
+        } else if (!strcmp(word, "closeall")) {
+            for (int fd = 3; fd < 256; fd++) close(fd);
+            int first = open("/dev/null", O_RDONLY), intact = 1;
+            for (int fd = first; fd < 32; fd++) open("/dev/null", O_RDONLY);
+            u64 at;
+            if (cuMemAlloc_v2(&at, 1 << 20) == 0) cuMemFree_v2(at);
+            for (int fd = first; fd < 32; fd++) intact &= fcntl(fd, F_GETFD) >= 0;
+            printf("closeall %d\n", intact);
         } else if (!strcmp(word, "hold")) {
             printf("holding\n");
             pause();
+        } else if (!strcmp(word, "alone")) {
+            size_t size = (size_t)atoll(words[++i]) << 20;
+            int rounds = atoi(words[++i]), times = 0, others = 0;
+            for (int n = 0; n < rounds; n++) {
+                u64 at;
+                if (cuMemAlloc_v2(&at, size)) continue;
+                int file = open("taken", O_CREAT | O_EXCL, 0600);
+                times++, others += file < 0;
+                if (file >= 0) close(file), unlink("taken");
+                cuMemFree_v2(at);
+            }
+            printf("alone %d %d\n", times, others);
         } else if (!strcmp(word, "churn")) {
             int rounds = atoi(words[++i]);
             u64 at, from = now();

@@ -104,6 +104,8 @@ async def test_its_user_cannot_take_the_limits_away(session: Session) -> None:
 
 
 async def test_it_is_told_what_it_has_and_the_gate_stays_shut_where_something_else_is_mounted(session: Session) -> None:
+    image = await session.bench.runtime.inspect_image(session.bench.image)
+    assert image.labels["bai.environ.CUDA_VERSION"] == "12.4.1"
     told = dict(line.split("=", 1) for line in await session.run(f"cat {RESOURCES}"))
     assert told == {
         "CUDA_GLOBAL_DEVICE_IDS": f"0:{GPU}",
@@ -113,8 +115,9 @@ async def test_it_is_told_what_it_has_and_the_gate_stays_shut_where_something_el
     }
     pid = await session.bench.runtime.main_pid(session.ref)
     session.shares.hold(session.place, HELD, pid)  # again, as after a start of the agent
-    limits = session.place / "gpu" / "ld.so.preload"
-    limits.unlink()
-    limits.write_text("/opt/other.so\n")
+    preload = session.place / "gpu" / "ld.so.preload"
+    preload.unlink()
+    session.shares.hold(session.place, HELD, pid)  # as one that was made before there was a library
+    preload.write_text("/opt/other.so\n")
     with pytest.raises(NotHeld, match=r"ld\.so\.preload is not what was to be mounted there"):
         session.shares.hold(session.place, HELD, pid)

@@ -9,7 +9,7 @@
  * driver takes without asking us). It is reached however it looks functions up: linked, dlsym, cuGetProcAddress.
  * It does not stop who makes system calls of its own or carries another loader: the agent's watchdog does.
  *
- * Uses nothing newer than glibc 2.17, so that it loads in images older than the host: no stat, no strto*, no scanf.
+ * Uses nothing newer than glibc 2.17, so that it loads in images older than the host: no fstat, no strto*, no scanf.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,6 +22,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef FOLDER
@@ -153,6 +155,8 @@ struct usage { uint64_t top, unused; struct row rows[ROWS]; }; /* no row from ``
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pid_t owner;             /* the process that all of the following belongs to: a fork is another */
 static int usage_file = -1;
+static dev_t usage_device;
+static ino_t usage_inode;
 static struct usage *usage;
 static struct row *mine;
 static uint64_t held[MAX_GPUS]; /* by this process */
@@ -162,7 +166,7 @@ struct entry { struct entry *next; handle_t key; uint64_t size; CUcontext contex
 enum { MEMORY, ARRAY, PHYSICAL, MAPPING };
 static struct entry *entries[BUCKETS];
 
-/* Field 22 of /proc/<pid>/stat; 0 if it is gone. */
+/* Field 22 of /proc/<pid>/stat; 0 if it is gone, as is a zombie: the driver has let go of its memory. */
 static uint64_t start_time(pid_t pid) {
     char path[32] = "/proc/", digits[12], text[512];
     int n = 0;
@@ -176,6 +180,7 @@ static uint64_t start_time(pid_t pid) {
     close(file);
     text[size > 0 ? size : 0] = 0;
     char *at = strrchr(text, ')'); /* the program's name may hold anything */
+    if (at && (at[2] == 'Z' || at[2] == 'X')) return 0;
     for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
     uint64_t started = 0;
     if (at) number(at, &started);
@@ -215,20 +220,34 @@ static void forget_everything(void) {
     memset(held, 0, sizeof held);
 }
 
+/* Programs that become daemons close every file they have, and then the number may be somebody else's. Not by fstat():
+ * that has a version of its own in newer C libraries. */
+static int is_usage_file(void) {
+    struct stat found;
+    return usage_file >= 0 && syscall(SYS_fstat, usage_file, &found) == 0 && found.st_dev == usage_device &&
+           found.st_ino == usage_inode;
+}
+
+static void open_usage(void) {
+    struct stat found;
+    usage_file = open(FOLDER "/usage", O_RDWR | O_CLOEXEC);
+    if (usage_file < 0 || syscall(SYS_fstat, usage_file, &found)) return;
+    usage_device = found.st_dev, usage_inode = found.st_ino;
+    if (usage) return;
+    void *at = mmap(NULL, sizeof *usage, PROT_READ | PROT_WRITE, MAP_SHARED, usage_file, 0);
+    usage = at == MAP_FAILED ? NULL : at;
+}
+
 /* A fork is another process: what the parent holds is the parent's, and so are its locks. */
 static void begin_process(pid_t now) {
     static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
     if (owner) mutex = fresh;
     pthread_mutex_lock(&mutex);
     if (owner != now) {
-        if (usage_file >= 0) close(usage_file);
+        if (is_usage_file()) close(usage_file);
         if (owner) forget_everything();
         read_limits();
-        usage_file = open(FOLDER "/usage", O_RDWR | O_CLOEXEC);
-        if (!usage && usage_file >= 0) {
-            void *at = mmap(NULL, sizeof *usage, PROT_READ | PROT_WRITE, MAP_SHARED, usage_file, 0);
-            usage = at == MAP_FAILED ? NULL : at;
-        }
+        open_usage();
         mine = NULL;
         owner = now;
     }
@@ -246,6 +265,7 @@ static void unlock(void) { pthread_mutex_unlock(&mutex); }
 /* Against other processes as well. Taking needs it; giving back does not: it only writes a smaller figure in our row. */
 static void lock_all(void) {
     lock();
+    if (!is_usage_file()) open_usage();
     while (usage_file >= 0 && flock(usage_file, LOCK_EX) && errno == EINTR) {}
 }
 
