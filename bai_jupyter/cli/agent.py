@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
+from decimal import Decimal
 from typing import NoReturn
 
 from bai_jupyter.cli.login import find_config, with_manager
 from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, ago, plural
 from bai_jupyter.client import Json
-from bai_jupyter.common.slots import ResourceSlots, format_size
+from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size
 
 
 def run(options: argparse.Namespace, _terminal: Terminal) -> NoReturn:
@@ -36,6 +37,8 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.table(
             ["NAME", "STATUS", "GROUP", "CPU", "MEMORY", "GPU", "RUNTIME", "HEARD"], [_row(a) for a in agents]
         )
+        for line in (line for agent in agents for line in _unusable(agent)):
+            terminal.line(line)
         ready = sum(agent["status"] == "ALIVE" for agent in agents)
         terminal.line(f"{plural(len(agents), 'agent')}, {ready} ready." if agents else _NONE)
     return Exit.DONE
@@ -48,14 +51,29 @@ _WORDS = {"ALIVE": "Ready", "LOST": "Unreachable", "TERMINATED": "Left"}
 def _row(agent: Json) -> list[str]:
     slots, used = ResourceSlots.parse(agent["slots"]), ResourceSlots.parse(agent.get("used") or {})
     memory = f"{format_size(used['mem'])}/{format_size(slots['mem'])}"
-    gpus = [name for name in slots if name.startswith(("cuda.", "mock."))]
-    gpu = " ".join(f"{used[name]:f}/{slots[name]:f}" for name in gpus) or NOTHING
+    accelerators = [name for name in slots if name not in ("cpu", "mem")]
+    gpu = ", ".join(_in_use(name, used[name], slots[name]) for name in accelerators) or NOTHING
     runtime = agent["runtime"] + ("" if agent.get("isolated", True) else " (not isolated)")
     status = str(_WORDS.get(agent["status"], agent["status"]))
     status += "" if agent.get("schedulable", True) else ", draining"
     group = agent.get("resource_group") or NOTHING
     cpu = f"{used['cpu']:f}/{slots['cpu']:f}"
     return [agent["name"], status, group, cpu, memory, gpu, runtime, ago(agent.get("heard_at"))]
+
+
+def _in_use(slot: str, used: Decimal, total: Decimal) -> str:
+    """``1/8`` of GPUs, ``0/2 RNGD`` of others."""
+    amount, _, unit = describe_amount(slot, total).partition(" ")
+    return f"{used:f}/{amount}" if unit in ("GPU", "mock GPU") else f"{used:f}/{amount} {unit}"
+
+
+def _unusable(agent: Json) -> list[str]:
+    """A sentence for each device that is there and is not handed out."""
+    amiss = [device for device in agent.get("devices") or [] if device.get("health", "ok") != "ok"]
+    return [
+        f"{agent['name']} does not hand out {device['device_id']} ({device['model']}): {device['health'].rstrip('.')}."
+        for device in amiss
+    ]
 
 
 def schedule(options: argparse.Namespace, terminal: Terminal) -> int:
