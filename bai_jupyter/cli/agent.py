@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from decimal import Decimal
 from typing import NoReturn
 
 from bai_jupyter.cli.login import find_config, with_manager
@@ -51,20 +50,30 @@ _WORDS = {"ALIVE": "Ready", "LOST": "Unreachable", "TERMINATED": "Left"}
 def _row(agent: Json) -> list[str]:
     slots, used = ResourceSlots.parse(agent["slots"]), ResourceSlots.parse(agent.get("used") or {})
     memory = f"{format_size(used['mem'])}/{format_size(slots['mem'])}"
-    accelerators = [name for name in slots if name not in ("cpu", "mem")]
-    gpu = ", ".join(_in_use(name, used[name], slots[name]) for name in accelerators) or NOTHING
+    gpus = [name for name in slots if name.startswith(("cuda.", "mock."))]
+    gpu = " ".join(f"{used[name]:f}/{slots[name]:f}" for name in gpus) or NOTHING
     runtime = agent["runtime"] + ("" if agent.get("isolated", True) else " (not isolated)")
     status = str(_WORDS.get(agent["status"], agent["status"]))
     status += "" if agent.get("schedulable", True) else ", draining"
     group = agent.get("resource_group") or NOTHING
     cpu = f"{used['cpu']:f}/{slots['cpu']:f}"
-    return [agent["name"], status, group, cpu, memory, gpu, runtime, ago(agent.get("heard_at"))]
+    return [
+        agent["name"],
+        status,
+        group,
+        cpu,
+        memory,
+        _with_others(gpu, used, slots),
+        runtime,
+        ago(agent.get("heard_at")),
+    ]
 
 
-def _in_use(slot: str, used: Decimal, total: Decimal) -> str:
-    """``1/8`` of GPUs, ``0/2 RNGD`` of others."""
-    amount, _, unit = describe_amount(slot, total).partition(" ")
-    return f"{used:f}/{amount}" if unit in ("GPU", "mock GPU") else f"{used:f}/{amount} {unit}"
+def _with_others(gpu: str, used: ResourceSlots, slots: ResourceSlots) -> str:
+    """What there is of GPUs, and of other accelerators by their names: ``1/8, 0/2 RNGD``."""
+    names = [name for name in slots if name not in ("cpu", "mem") and not name.startswith(("cuda.", "mock."))]
+    others = [f"{used[name]:f}/{describe_amount(name, slots[name])}" for name in names]
+    return ", ".join([gpu, *others] if gpu != NOTHING else others) or NOTHING
 
 
 def _unusable(agent: Json) -> list[str]:

@@ -76,20 +76,28 @@ def test_agents(bai, logged_in) -> None:
         "used": {"cpu": "24", "cuda.shares": "0.5"},
         "heard_at": "2026-01-01T00:00:00+00:00",
     }
+    logged_in.answers["GET /agents"] = {"agents": [agent, {**agent, "name": "lab-2", "status": "LOST"}]}
+    ran = bai("agent", "list")
+    assert "24/32  0 B/256 GiB  0.5/4  process (not isolated)" in ran.lines[1]
+    assert ran.lines[1].endswith(" ago")
+    assert "Unreachable" in ran.lines[2]
+    assert ran.lines[3] == "2 agents, 1 ready."
+    assert bai("agent", "list", "--json").json["agents"][0] == agent
+
+
+def test_other_accelerators_go_by_name_and_what_is_not_handed_out_is_said(bai, logged_in) -> None:
     devices = [
         {"device_id": "0c", "model": "AMD MI300X", "health": "ok"},
         {"device_id": "2b", "model": "AMD MI300X", "health": "fell off the bus"},
     ]
-    other = {"name": "lab-2", "status": "LOST", "slots": {"cpu": "8", "rocm.device": "1"}, "devices": devices}
-    logged_in.answers["GET /agents"] = {"agents": [agent, {**agent, **other}]}
+    agent = {"name": "lab-1", "status": "ALIVE", "runtime": "docker", "devices": devices, "used": {"rocm.device": "1"}}
+    amd = {**agent, "slots": {"cpu": "8", "rocm.device": "1"}}
+    mixed = {**agent, "name": "lab-2", "slots": {"cuda.device": "8", "rngd.device": "2"}, "devices": []}
+    logged_in.answers["GET /agents"] = {"agents": [amd, mixed]}
     ran = bai("agent", "list")
-    assert "24/32 0 B/256 GiB 0.5/4 process (not isolated)" in " ".join(ran.lines[1].split())
-    assert ran.lines[1].endswith(" ago")
-    assert "Unreachable" in ran.lines[2]
-    assert "0/1 AMD GPU" in ran.lines[2]
-    assert ran.lines[3] == "lab-2 does not hand out 2b (AMD MI300X): fell off the bus."
-    assert ran.lines[4] == "2 agents, 1 ready."
-    assert bai("agent", "list", "--json").json["agents"][0] == agent
+    assert "1/1 AMD GPU  docker" in ran.lines[1]
+    assert "0/8, 0/2 RNGD  docker" in ran.lines[2]
+    assert ran.lines[3:] == ["lab-1 does not hand out 2b (AMD MI300X): fell off the bus.", "2 agents, 2 ready."]
 
 
 def test_a_join_token(bai, logged_in) -> None:
