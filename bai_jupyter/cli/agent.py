@@ -8,7 +8,7 @@ from typing import NoReturn
 from bai_jupyter.cli.login import find_config, with_manager
 from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, ago, plural
 from bai_jupyter.client import Json
-from bai_jupyter.common.slots import ResourceSlots, format_size
+from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size
 
 
 def run(options: argparse.Namespace, _terminal: Terminal) -> NoReturn:
@@ -36,6 +36,8 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.table(
             ["NAME", "STATUS", "GROUP", "CPU", "MEMORY", "GPU", "RUNTIME", "HEARD"], [_row(a) for a in agents]
         )
+        for line in (line for agent in agents for line in _unusable(agent)):
+            terminal.line(line)
         ready = sum(agent["status"] == "ALIVE" for agent in agents)
         terminal.line(f"{plural(len(agents), 'agent')}, {ready} ready." if agents else _NONE)
     return Exit.DONE
@@ -57,7 +59,32 @@ def _row(agent: Json) -> list[str]:
     status += "" if agent.get("schedulable", True) else ", draining"
     group = agent.get("resource_group") or NOTHING
     cpu = f"{used['cpu']:f}/{slots['cpu']:f}"
-    return [agent["name"], status, group, cpu, memory, gpu, runtime, ago(agent.get("heard_at"))]
+    return [
+        agent["name"],
+        status,
+        group,
+        cpu,
+        memory,
+        _with_others(gpu, used, slots),
+        runtime,
+        ago(agent.get("heard_at")),
+    ]
+
+
+def _with_others(gpu: str, used: ResourceSlots, slots: ResourceSlots) -> str:
+    """What there is of GPUs, and of other accelerators by their names: ``1/8, 0/2 RNGD``."""
+    names = [name for name in slots if name not in ("cpu", "mem") and not name.startswith(("cuda.", "mock."))]
+    others = [f"{used[name]:f}/{describe_amount(name, slots[name])}" for name in names]
+    return ", ".join([gpu, *others] if gpu != NOTHING else others) or NOTHING
+
+
+def _unusable(agent: Json) -> list[str]:
+    """A sentence for each device that is there and is not handed out."""
+    amiss = [device for device in agent.get("devices") or [] if device.get("health", "ok") != "ok"]
+    return [
+        f"{agent['name']} does not hand out {device['device_id']} ({device['model']}): {device['health'].rstrip('.')}."
+        for device in amiss
+    ]
 
 
 def schedule(options: argparse.Namespace, terminal: Terminal) -> int:

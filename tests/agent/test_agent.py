@@ -247,6 +247,42 @@ def npus() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+_ACME = """
+from bai_agent.devices.accelerator import AcceleratorPlugin, Card
+class Acme(AcceleratorPlugin):
+    key, metrics = "acme", {"acme.device": "acme_one"}
+    def candidates(self):
+        return ["a-1"]
+    def read(self, candidate):
+        return Card(candidate, "Acme One", 0, (), "acme.device")
+    def figures(self, card):
+        return {"util_pct": 50.0}
+"""
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package with a plugin, for agents that are started from now on."""
+    info = tmp_path / "site" / "acme-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bai_jupyter.accelerators]\nacme = acme_plugin:Acme\n")
+    (tmp_path / "site" / "acme_plugin.py").write_text(_ACME)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+
+async def test_accelerators_of_a_package_are_offered_and_measured(
+    agent: Agent, manager: PlainManager, acme: None
+) -> None:
+    await agent.restart()
+    assert manager.hellos[-1].slots["acme.device"] == 1
+    want = agent.bench.want(slots=ResourceSlots.parse({"mem": "64m", "acme.device": 1}))
+    await manager.want(want)
+    await manager.status(want.kernel_id, KernelStatus.RUNNING)
+    await manager.until(lambda: manager.beats[-1].stats.get(want.kernel_id, {}).get("acme_one_util_pct") == 50.0)
+    assert manager.beats[-1].devices == {"a-1": {"util_pct": 50.0}}
+
+
 async def test_accelerators_of_a_table_are_offered_and_given(agent: Agent, manager: PlainManager, npus: Path) -> None:
     table = agent.bench.state_dir.parent / "npu.toml"
     table.write_text(f"""

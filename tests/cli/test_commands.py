@@ -86,6 +86,21 @@ def test_agents(bai, logged_in) -> None:
     assert bai("agent", "list", "--json").json["agents"][0] == agent
 
 
+def test_other_accelerators_go_by_name_and_what_is_not_handed_out_is_said(bai, logged_in) -> None:
+    devices = [
+        {"device_id": "0c", "model": "AMD MI300X", "health": "ok"},
+        {"device_id": "2b", "model": "AMD MI300X", "health": "fell off the bus"},
+    ]
+    agent = {"name": "lab-1", "status": "ALIVE", "runtime": "docker", "devices": devices, "used": {"rocm.device": "1"}}
+    amd = {**agent, "slots": {"cpu": "8", "rocm.device": "1"}}
+    mixed = {**agent, "name": "lab-2", "slots": {"cuda.device": "8", "rngd.device": "2"}, "devices": []}
+    logged_in.answers["GET /agents"] = {"agents": [amd, mixed]}
+    ran = bai("agent", "list")
+    assert "1/1 AMD GPU docker" in " ".join(ran.lines[1].split())
+    assert "0/8, 0/2 RNGD docker" in " ".join(ran.lines[2].split())
+    assert ran.lines[3:] == ["lab-1 does not hand out 2b (AMD MI300X): fell off the bus.", "2 agents, 2 ready."]
+
+
 def test_a_join_token(bai, logged_in) -> None:
     logged_in.answers["POST /agents/join-tokens"] = {"token": "t0k"}
     ran = bai("agent", "join-token", "--group", "gpu", "--uses", "3", "--expires", "2h")

@@ -105,7 +105,7 @@ class AcceleratorPlugin(DevicePlugin):
         except FAULTS as error:
             log.warning("%s: devices cannot be listed: %s", self.key, error)
             candidates = []
-        cards = [card for one in candidates if (card := self._read(one)) is not None]
+        cards = [card for n, one in enumerate(candidates) if (card := self._read(n, one)) is not None]
         self.cards = {card.device_id: card for card in _told_apart(cards)}
         return [self._facts(card) for card in self.cards.values()]
 
@@ -224,11 +224,11 @@ class AcceleratorPlugin(DevicePlugin):
                 return {"power_w": int(file.read_text()) / 1e6}
         return {}
 
-    def _read(self, candidate: Any) -> Card | None:
+    def _read(self, n: int, candidate: Any) -> Card | None:
         try:
             return self.read(candidate)
         except FAULTS as error:
-            name = candidate if isinstance(candidate, str) else getattr(candidate, "name", repr(candidate))
+            name = candidate if isinstance(candidate, str) else n
             log.warning("%s: %s cannot be read: %s", self.key, name, error)
             return Card(f"{self.key}-broken-{name}", self.key, 0, health=f"cannot be read: {error}")
 

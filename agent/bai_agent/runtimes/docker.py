@@ -137,7 +137,7 @@ class DockerRuntime:
         info = await self._call("engine-down", self._api_info)
         self._has_nvidia = "nvidia" in (info.get("Runtimes") or {})
         self._abilities = engine_devices.abilities_of(info)
-        said = list(info.get("Warnings") or [])
+        said = [*(info.get("Warnings") or []), *engine_devices.runtime_trouble(info)]
         if self._lifts_memlock is False:
             said.append(engine_devices.NO_MEMLOCK)
         await self._call("engine-down", self._ensure_network)

@@ -21,6 +21,8 @@ NO_MEMLOCK = (
     "that lock memory get the capability IPC_LOCK instead, which helps processes of root only."
 )
 
+_RUNTIMES_BY_VARIABLE = ("amd", "habana")  # NVIDIA's is told by a variable that there are none
+
 
 @dataclass(frozen=True)
 class Abilities:
@@ -36,6 +38,16 @@ def abilities_of(info: Mapping[str, Any]) -> Abilities:
     security = [str(one) for one in info.get("SecurityOptions") or []]
     profiles = ("name=seccomp,profile=default", "name=seccomp,profile=builtin")
     return Abilities(cdi=bool(info.get("CDISpecDirs")), own_seccomp=any(one in profiles for one in security))
+
+
+def runtime_trouble(info: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence if the engine starts containers with a runtime that gives devices to whoever names them."""
+    runtime = info.get("DefaultRuntime")
+    if runtime in _RUNTIMES_BY_VARIABLE:
+        yield (
+            f"The engine's default runtime is {runtime}, which gives containers the devices that a variable of their "
+            "image names, held by others or not. Make runc the default."
+        )
 
 
 def missing(options: ContainerOptions) -> Iterator[str]:

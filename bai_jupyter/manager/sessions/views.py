@@ -146,7 +146,28 @@ def _final_stats(figures: Mapping[str, float], record: SessionRecord) -> dict[st
             "pct": f"{100 * used_bytes / limit_bytes:.2f}",
             "unit_hint": "bytes",
         }
-    return stats
+    return {**stats, **accelerator_stat(figures)}
+
+
+def accelerator_stat(figures: Mapping[str, float | None]) -> dict[str, Any]:
+    """Figures of accelerators as Backend.AI tells them: ``rocm_util_pct`` as ``rocm_util``, and
+    ``rocm_mem_used_bytes`` with its total as ``rocm_mem``."""
+    stat: dict[str, Any] = {}
+    for figure, value in figures.items():
+        if value is None:
+            continue
+        if name := _before(figure, "_util_pct"):
+            pct = f"{value:.2f}"
+            stat[f"{name}_util"] = {"current": pct, "capacity": "100", "pct": pct, "unit_hint": "percent"}
+        total = figures.get(f"{name}_mem_total_bytes") if (name := _before(figure, "_mem_used_bytes")) else None
+        if total:
+            pct, capacity = f"{100 * value / total:.2f}", str(int(total))
+            stat[f"{name}_mem"] = {"current": str(int(value)), "capacity": capacity, "pct": pct, "unit_hint": "bytes"}
+    return stat
+
+
+def _before(text: str, ending: str) -> str:
+    return text.removesuffix(ending) if text.endswith(ending) else ""
 
 
 def jupyter_kernel_view(record: JupyterKernelRecord) -> dict[str, Any]:

@@ -26,11 +26,11 @@ class HandMadeHost:
         """The null device behind other names, if we may make that; else files, which only look like it."""
         for path in paths:
             place = self._place(path)
-            if os.geteuid() == 0:
-                os.mknod(place, 0o660 | stat.S_IFCHR, os.makedev(1, 3))
+            try:
+                os.mknod(place, stat.S_IFCHR, os.makedev(1, 3))
                 place.chmod(0o660)
                 os.chown(place, 0, gid)
-            else:
+            except PermissionError:
                 place.touch()
 
     def pci(self, address: str, vendor: str, device: str, numa_node: int = 0) -> str:

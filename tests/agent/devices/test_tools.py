@@ -149,6 +149,19 @@ def test_an_atom_max_is_all_npus_of_its_card(rebellions: Any, host: Any, tmp_pat
     assert placed(options) == {"/dev/rbln0": "rbln2", "/dev/rbln1": "rbln3", "/dev/rsd0": "rsd1"}
 
 
+def test_npus_of_which_nobody_knows_the_card_are_not_taken_for_one(rebellions: Any, host: Any) -> None:
+    rebellions([npu(n, "RBLN-CA25", n + 1, f"u-{n}") for n in range(2)])
+    found = AtomMaxPlugin(sysroot=host.root).discover()
+    assert [(item.device_id, bool(item.slots)) for item in found] == [("u-0", False), ("u-1", False)]
+    assert found[0].health == "its tool does not tell which card it is on"
+
+
+def test_an_npu_that_is_told_badly_is_broken_beside_the_others(rebellions: Any, host: Any) -> None:
+    rebellions([npu(0, "RBLN-CA02", 1, "u-0"), {**npu(1, "RBLN-CA02", 2, "u-1"), "memory": {"total": "N/A"}}])
+    found = AtomPlugin(sysroot=host.root).discover()
+    assert [(item.device_id, bool(item.slots)) for item in found] == [("u-0", True), ("atom-broken-1", False)]
+
+
 def test_a_tool_that_refuses_is_told(rebellions: Any, host: Any, tmp_path: Path, tool: Any) -> None:
     rebellions([npu(0, "RBLN-CA12", 1, "u-0")])
     plugin = AtomPlusPlugin(sysroot=host.root)

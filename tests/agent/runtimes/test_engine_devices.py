@@ -39,6 +39,12 @@ def test_what_an_engine_can_do_it_says_itself(info: dict[str, Any], abilities: A
     assert engine_devices.abilities_of(info) == abilities
 
 
+def test_a_runtime_that_gives_devices_by_variables_is_told_of() -> None:
+    assert list(engine_devices.runtime_trouble({"DefaultRuntime": "runc"})) == []
+    (told,) = engine_devices.runtime_trouble({"DefaultRuntime": "habana"})
+    assert told.startswith("The engine's default runtime is habana, which gives containers")
+
+
 def test_without_devices_a_container_is_as_closed_as_ever() -> None:
     found = engine_devices.host_config(ContainerOptions(), NO_CDI, memlock=False, shm_bytes=5)
     assert found == {

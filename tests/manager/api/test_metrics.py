@@ -1,5 +1,6 @@
 """Figures of devices: in metrics, in agents' views, in sessions' live figures; and who sees them."""
 
+import json
 import re
 from decimal import Decimal
 
@@ -110,7 +111,7 @@ async def test_an_owner_sees_their_session_s_figures_and_only_superadmins_those_
 ):
     agent = await make_measuring_agent()
     alice = await make_user("alice")
-    await alice.create("her-work", resources={"cpu": "1", "mem": "1g", "rocm.device": "1"})
+    made = await alice.create("her-work", resources={"cpu": "1", "mem": "1g", "rocm.device": "1"})
     await alice.until_status("her-work", "RUNNING")
     await beat(agent, admin, helpers)
     live = (await alice.session("her-work"))["liveStat"]
@@ -121,13 +122,14 @@ async def test_an_owner_sees_their_session_s_figures_and_only_superadmins_those_
     assert [one["figures"] for one in ours["devices"]] == [FIGURES, None]
     query = "query {compute_session_list(limit: 1, offset: 0) {items {containers {live_stat}}}}"
     stat = (await gql(alice, query))["compute_session_list"]["items"][0]["containers"][0]["live_stat"]
-    import json
-
     found = json.loads(stat)
     assert found["rocm_util"] == {"current": "42.00", "capacity": "100", "pct": "42.00", "unit_hint": "percent"}
     mem = {"current": str(2**30), "capacity": str(2**32), "pct": "25.00", "unit_hint": "bytes"}
     assert found["rocm_mem"] == mem
     assert Decimal(found["cpu_used"]["current"]) == 1000
+    await alice.call("DELETE", "/session/her-work")
+    last = (await alice.until_status(made["sessionId"], "TERMINATED"))["lastStat"]
+    assert (last["rocm_util"], last["rocm_mem"]) == (found["rocm_util"], mem)
 
 
 async def test_an_agent_that_is_away_tells_nothing_of_its_devices(make_measuring_agent, manager, admin, helpers):

@@ -43,7 +43,11 @@ class _RebellionsPlugin(AcceleratorPlugin):
             slot=f"{self.key}.device",
             pci=str(first["pci"]["bus_id"]).lower(),
             mem_bytes=sum(int(npu["memory"]["total"]) for npu in candidate),
+            health=self.health(first),
         )
+
+    def health(self, npu: Npu) -> str:  # noqa: ARG002 - for those of which something may be amiss
+        return "ok"
 
     def measure(self) -> Mapping[str, Figures]:
         if not self.cards:
@@ -135,11 +139,14 @@ class AtomMaxPlugin(_RebellionsPlugin):
         cards: dict[str, list[Npu]] = {}
         for npu in self._npus():
             if npu["name"] in self.products:
-                cards.setdefault(str(npu["sid"]), []).append(npu)
+                cards.setdefault(self._id([npu]), []).append(npu)
         return [sorted(npus, key=lambda npu: int(npu["npu"])) for npus in cards.values()]
 
+    def health(self, npu: Npu) -> str:
+        return "ok" if npu["sid"] else "its tool does not tell which card it is on"
+
     def _id(self, npus: Sequence[Npu]) -> str:
-        return str(npus[0]["sid"])
+        return str(npus[0]["sid"] or super()._id(npus))
 
 
 def _group_of(npu: Npu) -> int:

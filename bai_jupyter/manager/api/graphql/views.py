@@ -17,6 +17,7 @@ from bai_jupyter.manager.db.records import (
     SessionRecord,
     UserStatus,
 )
+from bai_jupyter.manager.sessions.views import accelerator_stat
 
 Row = sa.Row[Any]
 View = dict[str, Any]
@@ -273,27 +274,7 @@ def _stat(figures: Mapping[str, float | None] | None) -> str | None:
         stat["mem"] = {"current": str(int(mem)), "capacity": capacity, "pct": pct, "unit_hint": "bytes"}
     if cpu_s is not None:
         stat["cpu_used"] = {"current": str(int(1000 * cpu_s)), "capacity": None, "pct": None, "unit_hint": "msec"}
-    return _text({**stat, **_accelerator_stat(figures)})
-
-
-def _accelerator_stat(figures: Mapping[str, float | None]) -> View:
-    """``rocm_util_pct`` as ``rocm_util``, and ``rocm_mem_used_bytes`` with its total as ``rocm_mem``."""
-    stat: View = {}
-    for figure, value in figures.items():
-        if value is None:
-            continue
-        if name := _before(figure, "_util_pct"):
-            pct = f"{value:.2f}"
-            stat[f"{name}_util"] = {"current": pct, "capacity": "100", "pct": pct, "unit_hint": "percent"}
-        total = figures.get(f"{name}_mem_total_bytes") if (name := _before(figure, "_mem_used_bytes")) else None
-        if total:
-            pct, capacity = f"{100 * value / total:.2f}", str(int(total))
-            stat[f"{name}_mem"] = {"current": str(int(value)), "capacity": capacity, "pct": pct, "unit_hint": "bytes"}
-    return stat
-
-
-def _before(text: str, ending: str) -> str:
-    return text.removesuffix(ending) if text.endswith(ending) else ""
+    return _text({**stat, **accelerator_stat(figures)})
 
 
 def split_image(name: str) -> tuple[str, str, str]:
