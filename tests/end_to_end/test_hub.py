@@ -83,9 +83,11 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     assert not heard.is_done
 
     await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))  # its Hub starts it again
+    await kim.ask("PUT", KIM, "api/contents/work/go", {"type": "file", "format": "text", "content": ""})
     rest = await kim.open_rest(KIM, kernel_id, heard)
     await rest.listen(heard)
-    assert heard.text == "".join(f"{n}\n" for n in range(400))
+    printed = int(await kim.run(KIM, kernel_id, "print(n)"))
+    assert heard.text == "".join(f"{n}\n" for n in range(printed))
     for one in (page, rest):
         await one.close()
 
@@ -104,9 +106,17 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     assert await kim.run(KIM, kernel_id, "print(kept)") == f"{where[0]}\n"
 
 
-PRINTING = "import time\nfor n in range(400):\n    print(n, flush=True)\n    time.sleep(0.01)"
+PRINTING = """
+import os, time
+n = 0
+while not os.path.exists("go"):
+    print(n, flush=True)
+    n += 1
+    time.sleep(0.01)
+"""
 
 ENDS_AT_ONCE = """
+c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went
 def _break(spawner):
     if spawner.name == "broken":
         spawner.cmd = ["sh", "-c", "echo there is no server here; exit 3"]
