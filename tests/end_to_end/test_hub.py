@@ -174,14 +174,14 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
     kim = await visit("kim")
     await kim.get("/hub/spawn")  # makes her a user of the manager
     await let_agents_take(cluster, new_sessions=False)
-    for server in ("lab", "other"):
+    for server in ("lab", "other", "renamed"):
         assert (await kim.call("POST", f"/users/kim/servers/{server}", {}))[0] == 202
         async with aclosing(kim.progress("kim", server)) as events:
             async for event in events:
                 if "takes new sessions now" in event["message"]:
                     break
     waiting = {one["name"]: one for one in await sessions(cluster)}
-    assert waiting.keys() == {"jupyterhub-lab", "jupyterhub-other"}
+    assert waiting.keys() == {"jupyterhub-lab", "jupyterhub-other", "jupyterhub-renamed"}
     for one in waiting.values():
         assert one["groupId"] == projects["vision"]
         assert (one["status"], one["slots"]["mem"]) == ("PENDING", str(768 * 1024**2))
@@ -190,6 +190,9 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
     await hub.start()
     kim = await visit("kim")
     assert {one["id"] for one in await sessions(cluster)} == {one["id"] for one in waiting.values()}
+    assert (await kim.call("PATCH", "/users/kim/servers/renamed", {"name": "second"}))[0] == 200
+    del waiting["jupyterhub-renamed"]
+    await cluster.until(lambda: are_asked_for(2))
     for server in ("lab", "other", "third"):
         assert (await kim.call("POST", f"/users/kim/servers/{server}", {}))[0] == 202
     await cluster.until(lambda: are_asked_for(3))
