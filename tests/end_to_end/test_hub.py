@@ -83,9 +83,11 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     assert not heard.is_done
 
     await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))  # its Hub starts it again
+    await kim.ask("PUT", KIM, "api/contents/work/go", {"type": "file", "format": "text", "content": ""})
     rest = await kim.open_rest(KIM, kernel_id, heard)
     await rest.listen(heard)
-    assert heard.text == "".join(f"{n}\n" for n in range(400))
+    printed = int(await kim.run(KIM, kernel_id, "print(n)"))
+    assert heard.text == "".join(f"{n}\n" for n in range(printed))
     for one in (page, rest):
         await one.close()
 
@@ -104,9 +106,17 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     assert await kim.run(KIM, kernel_id, "print(kept)") == f"{where[0]}\n"
 
 
-PRINTING = "import time\nfor n in range(400):\n    print(n, flush=True)\n    time.sleep(0.01)"
+PRINTING = """
+import os, time
+n = 0
+while not os.path.exists("go"):
+    print(n, flush=True)
+    n += 1
+    time.sleep(0.01)
+"""
 
 ENDS_AT_ONCE = """
+c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went
 def _break(spawner):
     if spawner.name == "broken":
         spawner.cmd = ["sh", "-c", "echo there is no server here; exit 3"]
@@ -164,14 +174,14 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
     kim = await visit("kim")
     await kim.get("/hub/spawn")  # makes her a user of the manager
     await let_agents_take(cluster, new_sessions=False)
-    for server in ("lab", "other"):
+    for server in ("lab", "other", "renamed"):
         assert (await kim.call("POST", f"/users/kim/servers/{server}", {}))[0] == 202
         async with aclosing(kim.progress("kim", server)) as events:
             async for event in events:
                 if "takes new sessions now" in event["message"]:
                     break
     waiting = {one["name"]: one for one in await sessions(cluster)}
-    assert waiting.keys() == {"jupyterhub-lab", "jupyterhub-other"}
+    assert waiting.keys() == {"jupyterhub-lab", "jupyterhub-other", "jupyterhub-renamed"}
     for one in waiting.values():
         assert one["groupId"] == projects["vision"]
         assert (one["status"], one["slots"]["mem"]) == ("PENDING", str(768 * 1024**2))
@@ -180,6 +190,9 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
     await hub.start()
     kim = await visit("kim")
     assert {one["id"] for one in await sessions(cluster)} == {one["id"] for one in waiting.values()}
+    assert (await kim.call("PATCH", "/users/kim/servers/renamed", {"name": "second"}))[0] == 200
+    del waiting["jupyterhub-renamed"]
+    await cluster.until(lambda: are_asked_for(2))
     for server in ("lab", "other", "third"):
         assert (await kim.call("POST", f"/users/kim/servers/{server}", {}))[0] == 202
     await cluster.until(lambda: are_asked_for(3))

@@ -10,7 +10,10 @@ from bai_jupyter.client import ManagerClient
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
 RIGHT = "right-password"
-OURS = 'c.JupyterHub.authenticator_class = "backendai"'
+OURS = """
+c.JupyterHub.authenticator_class = "backendai"
+c.Authenticator.auth_refresh_age = 1
+"""
 MAKE = "mutation($email: String!, $props: UserInput!) {create_user(email: $email, props: $props) {ok msg}}"
 MODIFY = "mutation($email: String!, $props: ModifyUserInput!) {modify_user(email: $email, props: $props) {ok msg}}"
 PROJECT = 'mutation($name: String!) {create_group(name: $name, props: {domain_name: "default"}) {ok group {id}}}'
@@ -71,6 +74,20 @@ async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
         status, answer = await root.call("POST", "/users/root/server", {})
         assert status >= 400, answer
         assert [one["name"] for one in await sessions(cluster)] == ["jupyterhub"]
+
+        await add_project(cluster, "nlp", "kim@example.org")
+
+        async def is_in_both() -> bool:
+            found = (await kim.call("GET", "/users/Kim"))[1]
+            return set(found["groups"]) - {"default"} == {"vision", "nlp"}
+
+        await cluster.until(is_in_both)
+        await ask(cluster, MODIFY, email="kim@example.org", props={"status": "inactive"})
+
+        async def is_shut_out() -> bool:
+            return (await kim.get("/hub/home"))[1] == "/hub/login"
+
+        await cluster.until(is_shut_out)
     finally:
         await kim.close()
         await root.close()
