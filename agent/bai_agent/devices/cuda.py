@@ -49,6 +49,7 @@ class CudaPlugin(DevicePlugin):
     """``by_request``: the engine hands GPUs out itself (NVIDIA's toolkit is there); else device nodes are given."""
 
     key = "cuda"
+    metrics = {DEVICE: "cuda", SHARES: "cuda"}  # noqa: RUF012 - as the contract has it
 
     def __init__(
         self, by_request: bool, dev: Path = Path("/dev"), options: CudaOptions | None = None, proc: Path = Path("/proc")
