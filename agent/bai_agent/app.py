@@ -23,6 +23,7 @@ import traitlets
 from traitlets.config import Application
 
 from bai_agent.attachments import Attachments
+from bai_agent.containers import Site
 from bai_agent.devices import plugins
 from bai_agent.devices.base import DevicePlugin
 from bai_agent.devices.cpu import CpuPlugin
@@ -36,7 +37,7 @@ from bai_agent.firewall import PRIVATE_NETWORKS, Policy
 from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.link import ManagerLink, websocket_url
 from bai_agent.manager_access import DOOR, ManagerAccess, address_of
-from bai_agent.reconciler import Reconciler, Site
+from bai_agent.reconciler import Reconciler
 from bai_agent.runtimes.base import Identity, Runtime, RuntimeFault
 from bai_agent.runtimes.process import ProcessRuntime
 from bai_agent.service import AgentService

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
+from bai_agent.containers import Site
 from bai_agent.devices.base import DeviceFault
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.mock import MockPlugin
 from bai_agent.doors import Doors
 from bai_agent.manager_access import DOOR, ManagerAccess
-from bai_agent.reconciler import Reconciler, Site, Step, next_step
+from bai_agent.reconciler import Reconciler, Step, next_step
 from bai_agent.runtimes.base import INSIDE_RUN, UNKNOWN_EXIT, ContainerState, Progress, RuntimeFault, describe_exit
 from bai_agent.runtimes.process import ProcessRuntime
 from bai_agent.shares.holding import Holding, NotHeld
@@ -366,7 +367,7 @@ async def test_on_a_full_disk_all_is_told_and_the_next_agent_goes_on_from_there(
     first.wanted(Wanted([wanted], complete=True))
     await world.status(wanted.kernel_id, KernelStatus.RUNNING)
     with monkeypatch.context() as patched:
-        patched.setattr(first._store, "save", _no_room)
+        patched.setattr(first.book.store, "save", _no_room)
         first.wanted(Wanted([replace(wanted, target=Target.TERMINATED)], complete=False))
         told = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
         await world.end_agent()
@@ -566,7 +567,7 @@ async def test_a_batch_session_ends_with_its_command_and_its_log_is_told(world: 
 async def test_logs_of_many_ended_sessions_do_not_make_a_message_too_long(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bai_agent.reconciler.HELLO_LOG_BYTES", len(json.dumps("printed\n")) + 1)
+    monkeypatch.setattr("bai_agent.book.HELLO_LOG_BYTES", len(json.dumps("printed\n")) + 1)
     agent = await world.agent()
     wanted = [want(world, command="echo printed") for _ in range(2)]
     agent.wanted(Wanted(wanted, complete=True))
@@ -594,7 +595,7 @@ async def test_a_command_is_not_run_again_by_the_next_agent(world: World) -> Non
     first.wanted(Wanted([wanted], complete=True))
     await world.status(wanted.kernel_id, KernelStatus.RUNNING)
     scratch = world.bench.folder(wanted.kernel_id) / "scratch"
-    await _until(lambda: (scratch / "begun").exists() and "command" in first._states[wanted.kernel_id].programs)
+    await _until(lambda: (scratch / "begun").exists() and "command" in first.book.states[wanted.kernel_id].programs)
     await world.end_agent()
 
     second = await world.agent()
@@ -612,7 +613,7 @@ async def test_killed_while_ending_with_its_command_the_next_agent_tells_its_cod
     wanted = want(world, command="exit 7")
     first.wanted(Wanted([wanted], complete=True))
     await world.status(wanted.kernel_id, KernelStatus.RUNNING)
-    await _until(lambda: first._states[wanted.kernel_id].command_code == 7 and not first._workers)
+    await _until(lambda: first.book.states[wanted.kernel_id].command_code == 7 and not first._workers)
     await world.end_agent()
 
     await world.agent()

@@ -1,0 +1,210 @@
+"""A kernel's container: what it is made from, the devices that it holds meanwhile, and its size while it runs."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+from bai_agent import folders
+from bai_agent.allocation import Allocation, NoRoom, allocate
+from bai_agent.book import Book, Held, amounts_of, boot_id, written
+from bai_agent.devices.base import DeviceFault, OptionConflict
+from bai_agent.devices.inventory import Inventory
+from bai_agent.runtimes.base import CreateRequest, Identity, Runtime, RuntimeFault, Size
+from bai_agent.shares.holding import Holding, NotHeld
+from bai_jupyter.common.ids import KernelId
+from bai_jupyter.common.messages import FileWant, KernelWant
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots, format_size
+from bai_jupyter.common.statuses import KernelStatus
+
+log = logging.getLogger(__name__)
+
+POOLED = ("cpu", "mem")  # slots whose amount can be changed while a container runs
+_MIN_REPORT_STEP = 5  # percent of a pull between two reports
+
+FAULTS = (RuntimeFault, DeviceFault, NoRoom, OptionConflict, NotHeld)
+"""Why a container cannot be made."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where kernels run here: the agent's name for users, its volumes, and who processes are, if an admin says so.
+    ``evenly``: of several devices the emptiest is given, else the fullest."""
+
+    agent: str
+    volumes: Mapping[str, Path]
+    identity: Identity | None = None
+    evenly: bool = False
+
+    def why_not_made(self, fault: Exception) -> Reason:
+        """What a user reads of one of ``FAULTS``."""
+        match fault:
+            case RuntimeFault():
+                return fault.reason
+            case DeviceFault():
+                return Reason.of("device-not-ready", agent=self.agent, device=fault.device, cause=fault.cause)
+            case NoRoom():
+                figures = {"slot": fault.slot, "asked": fault.asked, "free": fault.free, "total": fault.total}
+                return Reason.of("devices-taken", agent=self.agent, **figures)
+            case NotHeld():
+                return Reason.of("gpu-share-unheld", agent=self.agent, cause=str(fault))
+            case _:
+                return Reason.of("create-failed", agent=self.agent, cause=str(fault))
+
+
+class Containers:
+    """Guarantee: devices are held from before the container exists until ``release``."""
+
+    def __init__(self, runtime: Runtime, inventory: Inventory, shares: Holding, site: Site, book: Book) -> None:
+        self._runtime, self._inventory, self._shares = runtime, inventory, shares
+        self._site, self._book = site, book
+        self._pulls: dict[KernelId, asyncio.Task[None]] = {}
+
+    # Making one
+
+    async def make(self, kernel_id: KernelId) -> str:
+        """Everything up to a container that can be started; its ref. Each part may have been done before.
+
+        Raises one of ``FAULTS``, or ``CancelledError`` after ``cancel_pull``.
+        """
+        want = self._book.states[kernel_id].want
+        devices = self._hold(kernel_id, want)
+        place = self._book.store.kernel_folder(kernel_id)
+        identity = folders.identity_for(want.mounts, self._site.volumes, self._site.identity, self._site.agent)
+        prepared = await asyncio.to_thread(
+            folders.prepare, place, want.mounts, self._site.volumes, identity, self._site.agent
+        )
+        await asyncio.to_thread(_put_files, kernel_id, prepared.scratch, want.files)
+        await self._pull(kernel_id, want)
+        image = await self._runtime.inspect_image(want.image_digest or want.image)
+        self._book.change(kernel_id, kernelspecs=image.kernelspecs, boot_id=boot_id())
+        reason = Reason.of("creating", agent=self._site.agent)
+        self._book.tell(kernel_id, status=KernelStatus.CREATING, reason=reason)
+        held = amounts_of(devices)
+        options = await asyncio.to_thread(self._inventory.prepare, held, place / folders.DEVICES)
+        limited = await asyncio.to_thread(self._shares.prepare, place, held)
+        ref = await self._runtime.create(CreateRequest(want, prepared, options.merge(limited), devices))
+        self._book.change(kernel_id, want=as_kept(self._book.states[kernel_id].want, ref))
+        self._book.tell(kernel_id, runtime_ref=ref)
+        return ref
+
+    def _hold(self, kernel_id: KernelId, want: KernelWant) -> Held:
+        """No await between reading what is held and writing what we take."""
+        held = self._book.states[kernel_id].report.devices
+        if held:
+            return held
+        others = self._book.held_by_others(kernel_id)
+        devices = written(allocate(want.slots, self._inventory.devices, others, evenly=self._site.evenly))
+        self._book.tell(kernel_id, devices=devices, reason=Reason.of("preparing", agent=self._site.agent))
+        return devices
+
+    async def _pull(self, kernel_id: KernelId, want: KernelWant) -> None:
+        last = -_MIN_REPORT_STEP
+
+        def progress(percent: float, done: int, total: int) -> None:
+            nonlocal last
+            if percent >= last + _MIN_REPORT_STEP and kernel_id in self._pulls:
+                last = int(percent)
+                figures = {"pct": f"{percent:.0f}", "done": format_size(done), "total": format_size(total)}
+                reason = Reason.of("pulling", image=want.image, agent=self._site.agent, **figures)
+                self._book.tell(kernel_id, status=KernelStatus.PULLING, reason=reason)
+
+        pull = asyncio.create_task(self._runtime.ensure_image(want.image, want.image_digest, progress))
+        self._pulls[kernel_id] = pull
+        try:
+            await pull
+        finally:
+            pull.cancel()
+            del self._pulls[kernel_id]
+
+    def cancel_pull(self, kernel_id: KernelId) -> None:
+        """Nobody wants it any more."""
+        pull = self._pulls.get(kernel_id)
+        if pull is not None:
+            pull.cancel()
+
+    async def release(self, kernel_id: KernelId) -> None:
+        """Undo what was done to its devices; the container is gone.
+
+        What cannot be undone now is when the devices are made ready for another kernel: no end waits for it.
+        """
+        held = self._book.held_by(kernel_id)
+        try:
+            await asyncio.to_thread(self._inventory.release, held)
+        except Exception as error:  # noqa: BLE001 - an installed plugin's fault, or its tool's
+            log.warning("kernel %s: its devices were not released: %s", kernel_id, error)
+
+    # Its size
+
+    async def fit(self, kernel_id: KernelId, has: Size | None) -> None:
+        """Give the container the CPU and memory that are wanted since they were changed, or say why it keeps its own.
+
+        Killed in between, the next agent begins this again. What was refused is not tried again.
+        """
+        state = self._book.states[kernel_id]
+        want, report = state.want, state.report
+        if want.resizes == 0 or (report.resizes == want.resizes and (report.refused or report.slots == want.slots)):
+            return
+        before, refused = report.devices, None
+        try:
+            has = await self._resize(kernel_id, has)
+        except (RuntimeFault, NoRoom) as error:
+            self._book.tell(kernel_id, devices=before)
+            refused = self._why_not_resized(error)
+        amounts = {"cpu": has.cpu, "mem": Decimal(has.mem_bytes)} if has else _pooled(amounts_of(before))
+        slots = ResourceSlots({**want.slots, **amounts})
+        log.info("kernel %s: %s", kernel_id, refused.text if refused else f"has {slots.describe()} now")
+        self._book.tell(kernel_id, resizes=want.resizes, slots=slots, refused=refused)
+
+    async def _resize(self, kernel_id: KernelId, has: Size | None) -> Size:
+        """The size that it has then. Its devices are held before it may use them."""
+        state = self._book.states[kernel_id]
+        want, ref = state.want, state.report.runtime_ref
+        if has is None or ref is None:
+            raise RuntimeFault(Reason.of("resize-runtime", agent=self._site.agent))
+        devices = self._hold_pooled(kernel_id, want)
+        size = Size(want.slots["cpu"], int(want.slots["mem"]), self._inventory.options(amounts_of(devices)).cpus)
+        if size != has:
+            used = int((await self._runtime.stats(ref)).get("mem_used_bytes", 0))
+            if size.mem_bytes < min(used, has.mem_bytes):
+                asked = format_size(size.mem_bytes)
+                raise RuntimeFault(Reason.of("resize-in-use", used=format_size(used), asked=asked))
+            await self._runtime.resize(ref, size)
+        return size
+
+    def _hold_pooled(self, kernel_id: KernelId, want: KernelWant) -> Held:
+        """Hold CPU and memory anew; other devices stay. No await between reading what is held and writing."""
+        kept = {slot: of for slot, of in self._book.states[kernel_id].report.devices.items() if slot not in POOLED}
+        others = [*self._book.held_by_others(kernel_id), amounts_of(kept)]
+        asked = ResourceSlots({slot: want.slots[slot] for slot in POOLED})
+        devices = {**kept, **written(allocate(asked, self._inventory.devices, others))}
+        self._book.tell(kernel_id, devices=devices)
+        return devices
+
+    def _why_not_resized(self, error: RuntimeFault | NoRoom) -> Reason:
+        if isinstance(error, NoRoom):
+            return Reason.of("resize-failed", agent=self._site.agent, cause=str(error))
+        if error.reason.code == "engine-down":
+            raise error  # it may come back
+        return error.reason
+
+
+def as_kept(want: KernelWant, ref: str | None) -> KernelWant:
+    """Once there is a container it has its files. They may be secret, and are not kept any longer."""
+    return want if ref is None else replace(want, files=[])
+
+
+def _put_files(kernel_id: KernelId, home: Path, files: Iterable[FileWant]) -> None:
+    """One that something is in the way of is left out: a folder mounted there, or another file's folder."""
+    for want in files:
+        try:
+            folders.put_file(home, want)
+        except (OSError, ValueError) as error:
+            log.warning("kernel %s: %s could not be put into its home: %s", kernel_id, want.path, error)
+
+
+def _pooled(held: Allocation) -> dict[str, Decimal]:
+    return {slot: sum(held.get(slot, {}).values(), Decimal(0)) for slot in POOLED}
