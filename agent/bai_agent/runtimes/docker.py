@@ -1,15 +1,13 @@
 """The runtime on a Docker engine: isolated containers that keep running when the agent does not.
 
 Owns container defaults (unprivileged, limited, without a way to each other), the agent's own bridge network, and how
-processes inside are started and signalled. docker-py blocks, so each call runs in this runtime's thread pool.
+processes inside are started and signalled.
 
 Containers carry ``bai.agent-id``; what does not carry ours is never looked at, let alone touched.
 """
 
 import asyncio
 import contextlib
-import functools
-import io
 import json
 import logging
 import os
@@ -17,19 +15,14 @@ import re
 import signal
 import socket
 import ssl
-import tarfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
-import docker
-import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig
 from docker.types import Mount as DockerMount
 
@@ -59,27 +52,21 @@ from bai_agent.runtimes.base import (
     redirected,
     sized,
 )
-from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
+from bai_agent.runtimes.engine import Engine, unless_gone
+from bai_agent.runtimes.engine_events import EngineEvents
+from bai_agent.runtimes.engine_images import INSPECTS, EngineImages
 from bai_agent.runtimes.ports import connect_to, socket_in
 from bai_jupyter.common.ids import KernelId, SessionId
-from bai_jupyter.common.messages import ENVIRON_LABEL, ImageFacts, KernelSpecFacts, KernelWant, from_json, to_json
+from bai_jupyter.common.messages import ImageFacts, KernelWant
 from bai_jupyter.common.reasons import Reason
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _NANO = 10**9
-_CALL_TIMEOUT_S = 60
-_THREADS = 8
-_COMMIT_TIMEOUT_S = 1800
 _STOP_GRACE_S = 3
-_MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 _EXIT_CODE_PATIENCE_S = 5.0
 _START_PATIENCE_S = 10.0
 _SUPERVISED = "supervised:"  # begins the ref of a process that the container's supervisor has started
-_CUDA_VARIABLES = ("NVIDIA_REQUIRE_CUDA", "CUDA_VERSION")
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 class DockerRuntime:
@@ -110,10 +97,10 @@ class DockerRuntime:
         self._network_policy = network_policy or firewall.Policy()
         self._pids_limit = pids_limit
         self._labels = dict(labels or {})
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
-        self._client: docker.APIClient | None = None
-        self._event_source: _EventSource | None = None
-        self._specs = _SpecCache(self._state_dir / "images.json")
+        self._engine = Engine(agent)
+        self._call, self._reason = self._engine.call, self._engine.reason
+        self._images = EngineImages(self._engine, agent_id, self._labels, self._state_dir / "images.json")
+        self._events: EngineEvents | None = None
         self._pids: dict[str, int] = {}
 
     @property
@@ -168,10 +155,7 @@ class DockerRuntime:
 
     @property
     def _api(self) -> Any:
-        """Made in a worker thread: the first call asks the engine for its version."""
-        if self._client is None:
-            self._client = docker.APIClient(timeout=_CALL_TIMEOUT_S, version="auto", **_engine_address())
-        return self._client
+        return self._engine.api
 
     def _ensure_network(self) -> None:
         if any(network["Name"] == self.bridge for network in self._api.networks(names=[self.bridge])):
@@ -188,136 +172,25 @@ class DockerRuntime:
         )
 
     def _remove_inspection_leftovers(self) -> None:
-        for container in self._api.containers(all=True, filters={"label": [f"bai.inspects={self._agent_id}"]}):
+        for container in self._api.containers(all=True, filters={"label": [f"{INSPECTS}={self._agent_id}"]}):
             self._api.remove_container(container["Id"], force=True, v=True)
 
     # Images
 
     async def images(self) -> list[ImageFacts]:
-        names = await self._call("engine-down", self._image_names)
-        facts = []
-        for name in names:
-            with contextlib.suppress(RuntimeFault):  # removed meanwhile, or nothing we can look into
-                facts.append(await self._facts(name))
-        return facts
+        return await self._images.present()
 
     async def inspect_image(self, name: str) -> ImageFacts:
-        await self.ensure_image(name, "", lambda *_: None)
-        return await self._facts(name)
+        return await self._images.inspect(name)
 
     async def ensure_image(self, name: str, digest: str, progress: Progress) -> None:
-        if await self._call("engine-down", lambda: self._has_image(digest or name)):
-            return
-        loop = asyncio.get_running_loop()
-
-        def tell(*figures: Any) -> None:
-            loop.call_soon_threadsafe(progress, *figures)
-
-        await self._call("pull-failed", lambda: self._pull(name, tell), image=name)
-        if digest and not await self._call("engine-down", lambda: self._has_image(digest)):
-            cause = "the registry has another image under this name now; ask an admin to add it again"
-            raise RuntimeFault(Reason.of("pull-failed", agent=self._agent, image=name, cause=cause))
-
-    def _image_names(self) -> list[str]:
-        return sorted({tag for image in self._api.images() for tag in image["RepoTags"] or [] if "<none>" not in tag})
-
-    def _has_image(self, name: str) -> bool:
-        try:
-            self._api.inspect_image(name)
-        except ImageNotFound:
-            return False
-        return True
-
-    def _pull(self, name: str, tell: Callable[[float, int, int], None]) -> None:
-        layers: dict[str, tuple[int, int]] = {}
-        last = -1
-        tag = None if re.search(r"@|:[^/]+$", name) else "latest"
-        for line in self._api.pull(name, tag=tag, stream=True, decode=True):
-            if "error" in line:
-                raise DockerException(line["error"])
-            detail = line.get("progressDetail") or {}
-            if line.get("status") == "Downloading" and detail.get("total"):
-                layers[line["id"]] = (detail.get("current", 0), detail["total"])
-            done, total = (sum(figures) for figures in zip(*layers.values(), strict=True)) if layers else (0, 0)
-            percent = 100 * done // total if total else 0
-            if percent != last:
-                last = percent
-                tell(percent, done, total)
-
-    async def _facts(self, name: str) -> ImageFacts:
-        return await self._call("create-failed", lambda: self._look_inside(name))
-
-    def _look_inside(self, name: str) -> ImageFacts:
-        image = self._api.inspect_image(name)
-        config = image.get("Config") or {}
-        specs = self._specs.get(image["Id"])
-        if specs is None:
-            specs = self._read_kernelspecs(image["Id"], _environ_of(config))
-            self._specs.put(image["Id"], specs)
-        return ImageFacts(
-            name=name,
-            digest=image["Id"],
-            architecture=_MACHINES.get(image["Architecture"], image["Architecture"]),
-            size_bytes=image["Size"],
-            labels={**(config.get("Labels") or {}), **_told_by_environ(config)},
-            kernelspecs=specs,
-        )
-
-    def _read_kernelspecs(self, digest: str, environ: dict[str, str]) -> list[KernelSpecFacts]:
-        """From a container that is created, never started, and removed: nothing of the image runs."""
-        created = self._api.create_container(
-            digest, ["/"], labels={"bai.inspects": self._agent_id, **self._labels}, network_disabled=True
-        )
-        try:
-            found: dict[str, KernelSpecFacts] = {}
-            for folder in folders_to_search(environ):
-                for spec in self._specs_in(created["Id"], folder):
-                    found.setdefault(spec.name, spec)
-            return [found[name] for name in sorted(found)]
-        finally:
-            self._api.remove_container(created["Id"], force=True, v=True)
-
-    def _specs_in(self, container: str, folder: str) -> Iterator[KernelSpecFacts]:
-        try:
-            stream, _ = self._api.get_archive(container, folder)
-        except NotFound:
-            return
-        archive = bytearray()
-        for piece in stream:
-            archive += piece
-            if len(archive) > _MAX_ARCHIVE_BYTES:
-                raise DockerException(f"{folder} is larger than {_MAX_ARCHIVE_BYTES} bytes")
-        with tarfile.open(fileobj=io.BytesIO(bytes(archive))) as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                if not (member.isfile() and path.name == "kernel.json" and len(path.parts) == 3):
-                    continue
-                file = tar.extractfile(member)
-                name = path.parent.name
-                spec = spec_from_json(name, f"{folder}/{name}", file.read()) if file else None
-                if spec is not None:
-                    yield spec
+        await self._images.ensure(name, digest, progress)
 
     async def commit(self, ref: str, name: str) -> ImageFacts:
-        await self._call("commit-failed", lambda: self._commit(ref, name))
-        return await self._facts(name)
-
-    def _commit(self, ref: str, name: str) -> None:
-        container = self._api.inspect_container(ref)
-        image = self._api.inspect_image(container["Image"])
-        repository, _, tag = name.rpartition(":")
-        changes = _as_in_image(container["Config"], image.get("Config") or {})
-        with contextlib.closing(
-            docker.APIClient(timeout=_COMMIT_TIMEOUT_S, version="auto", **_engine_address())
-        ) as client:
-            client.commit(ref, repository, tag, changes=changes)
+        return await self._images.commit(ref, name)
 
     async def remove_image(self, name: str) -> None:
-        def remove() -> None:
-            with contextlib.suppress(ImageNotFound):
-                self._api.remove_image(name)
-
-        await self._call("other", remove)
+        await self._images.remove(name)
 
     # Containers
 
@@ -358,7 +231,7 @@ class DockerRuntime:
                 entrypoint=["/bin/sh", "-c", ":"],
                 command=[],
                 user="65534:65534",
-                labels={"bai.inspects": self._agent_id, **self._labels},
+                labels={INSPECTS: self._agent_id, **self._labels},
                 network_disabled=True,
                 host_config=self._api.create_host_config(cap_drop=["ALL"], ulimits=[engine_devices.MEMLOCK]),
             )
@@ -496,7 +369,7 @@ class DockerRuntime:
         return not pid or not _is_in(pid, ref) or pids.is_ending(pid)
 
     async def stop(self, ref: str) -> None:
-        await self._call("other", _unless_gone(lambda: self._api.stop(ref, timeout=_STOP_GRACE_S)))
+        await self._call("other", unless_gone(lambda: self._api.stop(ref, timeout=_STOP_GRACE_S)))
 
     async def resize(self, ref: str, size: Size) -> None:
         await self._call("resize-failed", lambda: self._resize(ref, size))
@@ -527,7 +400,7 @@ class DockerRuntime:
                 raise
 
     async def remove(self, ref: str) -> None:
-        await self._call("other", _unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
+        await self._call("other", unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
         self._pids.pop(ref, None)
 
     async def list_ours(self) -> list[FoundContainer]:
@@ -566,8 +439,8 @@ class DockerRuntime:
         return pid if pid and _is_in(pid, ref) else None
 
     def events(self) -> AsyncIterator[ContainerEvent]:
-        self._event_source = _EventSource(self._agent_id)
-        return self._event_source.events()
+        self._events = EngineEvents(self._agent_id)
+        return self._events.events()
 
     # Processes inside
 
@@ -728,123 +601,9 @@ class DockerRuntime:
         return self._state_dir / "kernels" / kernel_id / "run"
 
     async def close(self) -> None:
-        if self._event_source is not None:
-            await self._event_source.close()
-        await asyncio.to_thread(self._threads.shutdown, wait=True)
-        if self._client is not None:
-            self._client.close()
-
-    # Calls
-
-    async def _call(self, code: str, work: Callable[[], T], **params: str) -> T:
-        """Run ``work`` in a thread; what fails becomes a ``RuntimeFault`` with reason ``code``, or ``engine-down`` if
-        the engine did not answer: that is nothing against what was asked."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except (DockerException, OSError) as error:
-            if _is_away(error):
-                raise RuntimeFault(self._reason("engine-down", _explain_away(error))) from error
-            raise RuntimeFault(self._reason(code, _explain(error), **params)) from error
-
-    def _reason(self, code: str, cause: str, **params: str) -> Reason:
-        if code == "other":
-            return Reason.of("other", text=f"The container engine on {self._agent} says: {cause}")
-        return Reason.of(code, agent=self._agent, cause=cause, **params)
-
-
-class _EventSource:
-    """The engine's events, read by a thread of its own: docker-py offers only a blocking iterator."""
-
-    def __init__(self, agent_id: str) -> None:
-        self._agent_id = agent_id
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[ContainerEvent] = asyncio.Queue()
-        self._closing = threading.Event()
-        self._stream: Any = None
-        self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
-
-    async def events(self) -> AsyncIterator[ContainerEvent]:
-        self._thread.start()
-        while True:
-            yield await self._queue.get()
-
-    async def close(self) -> None:
-        self._closing.set()
-        if self._stream is not None:
-            with contextlib.suppress(Exception):  # docker-py: a stream that has just ended cannot be closed
-                self._stream.close()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 5)
-
-    def _run(self) -> None:
-        pause_s = 0.2
-        while not self._closing.is_set():
-            try:
-                self._read()
-                pause_s = 0.2
-            except (DockerException, OSError, ValueError) as error:
-                if not self._closing.is_set():
-                    explained = _explain_away(error) if _is_away(error) else _explain(error)
-                    log.warning("events of the engine: %s; trying again", explained)
-            self._closing.wait(pause_s)
-            pause_s = min(2 * pause_s, 10.0)
-
-    def _read(self) -> None:
-        with contextlib.closing(docker.APIClient(timeout=None, version="auto", **_engine_address())) as client:
-            self._stream = client.events(
-                decode=True, filters={"label": [f"bai.agent-id={self._agent_id}"], "event": ["die", "oom"]}
-            )
-            self._tell(ContainerEvent("sync", None))
-            for event in self._stream:
-                attributes = event["Actor"]["Attributes"]
-                code = attributes.get("exitCode")
-                kernel_id = KernelId(attributes.get("bai.kernel-id", ""))
-                self._tell(ContainerEvent(event["Action"], kernel_id, int(code) if code else None))
-
-    def _tell(self, event: ContainerEvent) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
-
-
-class _SpecCache:
-    """``{image digest: kernelspecs}`` in a file: an image never changes, so each is looked into once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-
-    @functools.cached_property
-    def _known(self) -> dict[str, list[Any]]:
-        try:
-            known = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
-
-    def get(self, digest: str) -> list[KernelSpecFacts] | None:
-        with self._lock:
-            raw = self._known.get(digest)
-        return None if raw is None else [from_json(KernelSpecFacts, item) for item in raw]
-
-    def put(self, digest: str, specs: list[KernelSpecFacts]) -> None:
-        with self._lock:
-            self._known[digest] = to_json(specs)
-            scratch = self._path.with_suffix(".tmp")
-            scratch.write_text(json.dumps(self._known))
-            scratch.replace(self._path)
-
-
-def _engine_address() -> dict[str, Any]:
-    """``DOCKER_HOST`` and friends, as the docker command reads them."""
-    return dict(docker.utils.kwargs_from_env())
-
-
-def _unless_gone(work: Callable[[], object]) -> Callable[[], None]:
-    def run() -> None:
-        with contextlib.suppress(NotFound):
-            work()
-
-    return run
+        if self._events is not None:
+            await self._events.close()
+        await self._engine.close()
 
 
 def _process_of(container: str, exec_ref: str, pid: int) -> Process:
@@ -858,38 +617,6 @@ def _is_in(pid: int, container: str) -> bool:
         return container in Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:
         return False
-
-
-def _environ_of(config: Mapping[str, Any]) -> dict[str, str]:
-    return dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item)
-
-
-def _told_by_environ(config: Mapping[str, Any]) -> dict[str, str]:
-    """What an image says of the CUDA that it needs."""
-    environ = _environ_of(config)
-    return {f"{ENVIRON_LABEL}{name}": environ[name] for name in _CUDA_VARIABLES if name in environ}
-
-
-def _as_in_image(container: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
-    """Instructions that give an image made of our container the settings of the image that it was made of.
-
-    Variables and labels cannot be taken away, so those that we had set become empty: some of them are secrets.
-    """
-    before, labels = _environ_of(image), image.get("Labels") or {}
-    given = {name: before.get(name, "") for name, value in _environ_of(container).items() if before.get(name) != value}
-    ours = {name: "" for name in container.get("Labels") or {} if name not in labels}
-    starts = {"ENTRYPOINT": image.get("Entrypoint"), "CMD": image.get("Cmd")}
-    return [
-        *(f"ENV {name}={_quoted(value)}" for name, value in given.items()),
-        *(f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in ours.items()),
-        *(f"{word} {json.dumps(words)}" for word, words in starts.items() if words),  # an engine takes no empty ones
-        f"WORKDIR {image.get('WorkingDir') or '/'}",
-        f"USER {image.get('User') or '0'}",
-    ]
-
-
-def _quoted(text: str) -> str:
-    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _image_of(want: KernelWant) -> str:
@@ -914,30 +641,3 @@ def _moment(text: str) -> datetime | None:
     if text.startswith("0001-"):
         return None
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00"))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what led to it, the first cause last."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def _is_away(error: Exception) -> bool:
-    """The engine did not answer, or fell silent: docker-py wraps that in several ways, an answer only in one."""
-    if isinstance(error, APIError):
-        return False
-    return any(isinstance(link, requests.exceptions.RequestException) for link in _chain(error))
-
-
-def _explain_away(error: Exception) -> str:
-    """The first cause alone, such as ``Connection refused``: what wraps it names Python objects."""
-    *_, first = _chain(error)
-    return str(getattr(first, "strerror", None) or first)
-
-
-def _explain(error: Exception) -> str:
-    """What an admin can use of an engine's error, in one line."""
-    text = error.explanation if isinstance(error, APIError) and error.explanation else str(error)
-    return " ".join(str(text).split())[:300]

@@ -1,0 +1,223 @@
+"""Images on a Docker engine: which there are, what is in them, pulling them, and making one of a container.
+
+To look into one nothing of it is run: a container is created from it, read, and removed.
+"""
+
+import asyncio
+import contextlib
+import functools
+import io
+import json
+import re
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from docker.errors import DockerException, ImageNotFound, NotFound
+
+from bai_agent.runtimes.base import Progress, RuntimeFault
+from bai_agent.runtimes.engine import Engine, new_client
+from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
+from bai_jupyter.common.messages import ENVIRON_LABEL, ImageFacts, KernelSpecFacts, from_json, to_json
+from bai_jupyter.common.reasons import Reason
+
+INSPECTS = "bai.inspects"  # label of containers that only exist to look into an image
+_COMMIT_TIMEOUT_S = 1800
+_MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
+_CUDA_VARIABLES = ("NVIDIA_REQUIRE_CUDA", "CUDA_VERSION")
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+class EngineImages:
+    """``labels`` are put on all that is made. ``cache`` is a file that remembers what images hold."""
+
+    def __init__(self, engine: Engine, agent_id: str, labels: Mapping[str, str], cache: Path) -> None:
+        self._engine = engine
+        self._labels = {INSPECTS: agent_id, **labels}
+        self._specs = _SpecCache(cache)
+
+    async def present(self) -> list[ImageFacts]:
+        names = await self._engine.call("engine-down", self._image_names)
+        facts = []
+        for name in names:
+            with contextlib.suppress(RuntimeFault):  # removed meanwhile, or nothing we can look into
+                facts.append(await self._facts(name))
+        return facts
+
+    async def inspect(self, name: str) -> ImageFacts:
+        await self.ensure(name, "", lambda *_: None)
+        return await self._facts(name)
+
+    async def ensure(self, name: str, digest: str, progress: Progress) -> None:
+        if await self._engine.call("engine-down", lambda: self._has_image(digest or name)):
+            return
+        loop = asyncio.get_running_loop()
+
+        def tell(*figures: Any) -> None:
+            loop.call_soon_threadsafe(progress, *figures)
+
+        await self._engine.call("pull-failed", lambda: self._pull(name, tell), image=name)
+        if digest and not await self._engine.call("engine-down", lambda: self._has_image(digest)):
+            cause = "the registry has another image under this name now; ask an admin to add it again"
+            raise RuntimeFault(Reason.of("pull-failed", agent=self._engine.agent, image=name, cause=cause))
+
+    def _image_names(self) -> list[str]:
+        return sorted(
+            {tag for image in self._engine.api.images() for tag in image["RepoTags"] or [] if "<none>" not in tag}
+        )
+
+    def _has_image(self, name: str) -> bool:
+        try:
+            self._engine.api.inspect_image(name)
+        except ImageNotFound:
+            return False
+        return True
+
+    def _pull(self, name: str, tell: Callable[[float, int, int], None]) -> None:
+        layers: dict[str, tuple[int, int]] = {}
+        last = -1
+        tag = None if re.search(r"@|:[^/]+$", name) else "latest"
+        for line in self._engine.api.pull(name, tag=tag, stream=True, decode=True):
+            if "error" in line:
+                raise DockerException(line["error"])
+            detail = line.get("progressDetail") or {}
+            if line.get("status") == "Downloading" and detail.get("total"):
+                layers[line["id"]] = (detail.get("current", 0), detail["total"])
+            done, total = (sum(figures) for figures in zip(*layers.values(), strict=True)) if layers else (0, 0)
+            percent = 100 * done // total if total else 0
+            if percent != last:
+                last = percent
+                tell(percent, done, total)
+
+    async def _facts(self, name: str) -> ImageFacts:
+        return await self._engine.call("create-failed", lambda: self._look_inside(name))
+
+    def _look_inside(self, name: str) -> ImageFacts:
+        image = self._engine.api.inspect_image(name)
+        config = image.get("Config") or {}
+        specs = self._specs.get(image["Id"])
+        if specs is None:
+            specs = self._read_kernelspecs(image["Id"], _environ_of(config))
+            self._specs.put(image["Id"], specs)
+        return ImageFacts(
+            name=name,
+            digest=image["Id"],
+            architecture=_MACHINES.get(image["Architecture"], image["Architecture"]),
+            size_bytes=image["Size"],
+            labels={**(config.get("Labels") or {}), **_told_by_environ(config)},
+            kernelspecs=specs,
+        )
+
+    def _read_kernelspecs(self, digest: str, environ: dict[str, str]) -> list[KernelSpecFacts]:
+        """From a container that is created, never started, and removed: nothing of the image runs."""
+        created = self._engine.api.create_container(digest, ["/"], labels=self._labels, network_disabled=True)
+        try:
+            found: dict[str, KernelSpecFacts] = {}
+            for folder in folders_to_search(environ):
+                for spec in self._specs_in(created["Id"], folder):
+                    found.setdefault(spec.name, spec)
+            return [found[name] for name in sorted(found)]
+        finally:
+            self._engine.api.remove_container(created["Id"], force=True, v=True)
+
+    def _specs_in(self, container: str, folder: str) -> Iterator[KernelSpecFacts]:
+        try:
+            stream, _ = self._engine.api.get_archive(container, folder)
+        except NotFound:
+            return
+        archive = bytearray()
+        for piece in stream:
+            archive += piece
+            if len(archive) > _MAX_ARCHIVE_BYTES:
+                raise DockerException(f"{folder} is larger than {_MAX_ARCHIVE_BYTES} bytes")
+        with tarfile.open(fileobj=io.BytesIO(bytes(archive))) as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if not (member.isfile() and path.name == "kernel.json" and len(path.parts) == 3):
+                    continue
+                file = tar.extractfile(member)
+                name = path.parent.name
+                spec = spec_from_json(name, f"{folder}/{name}", file.read()) if file else None
+                if spec is not None:
+                    yield spec
+
+    async def commit(self, ref: str, name: str) -> ImageFacts:
+        await self._engine.call("commit-failed", lambda: self._commit(ref, name))
+        return await self._facts(name)
+
+    def _commit(self, ref: str, name: str) -> None:
+        container = self._engine.api.inspect_container(ref)
+        image = self._engine.api.inspect_image(container["Image"])
+        repository, _, tag = name.rpartition(":")
+        changes = _as_in_image(container["Config"], image.get("Config") or {})
+        with contextlib.closing(new_client(_COMMIT_TIMEOUT_S)) as client:
+            client.commit(ref, repository, tag, changes=changes)
+
+    async def remove(self, name: str) -> None:
+        def remove() -> None:
+            with contextlib.suppress(ImageNotFound):
+                self._engine.api.remove_image(name)
+
+        await self._engine.call("other", remove)
+
+
+class _SpecCache:
+    """``{image digest: kernelspecs}`` in a file: an image never changes, so each is looked into once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def _known(self) -> dict[str, list[Any]]:
+        try:
+            known = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def get(self, digest: str) -> list[KernelSpecFacts] | None:
+        with self._lock:
+            raw = self._known.get(digest)
+        return None if raw is None else [from_json(KernelSpecFacts, item) for item in raw]
+
+    def put(self, digest: str, specs: list[KernelSpecFacts]) -> None:
+        with self._lock:
+            self._known[digest] = to_json(specs)
+            scratch = self._path.with_suffix(".tmp")
+            scratch.write_text(json.dumps(self._known))
+            scratch.replace(self._path)
+
+
+def _environ_of(config: Mapping[str, Any]) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item)
+
+
+def _told_by_environ(config: Mapping[str, Any]) -> dict[str, str]:
+    """What an image says of the CUDA that it needs."""
+    environ = _environ_of(config)
+    return {f"{ENVIRON_LABEL}{name}": environ[name] for name in _CUDA_VARIABLES if name in environ}
+
+
+def _as_in_image(container: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+    """Instructions that give an image made of our container the settings of the image that it was made of.
+
+    Variables and labels cannot be taken away, so those that we had set become empty: some of them are secrets.
+    """
+    before, labels = _environ_of(image), image.get("Labels") or {}
+    given = {name: before.get(name, "") for name, value in _environ_of(container).items() if before.get(name) != value}
+    ours = {name: "" for name in container.get("Labels") or {} if name not in labels}
+    starts = {"ENTRYPOINT": image.get("Entrypoint"), "CMD": image.get("Cmd")}
+    return [
+        *(f"ENV {name}={_quoted(value)}" for name, value in given.items()),
+        *(f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in ours.items()),
+        *(f"{word} {json.dumps(words)}" for word, words in starts.items() if words),  # an engine takes no empty ones
+        f"WORKDIR {image.get('WorkingDir') or '/'}",
+        f"USER {image.get('User') or '0'}",
+    ]
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
