@@ -522,7 +522,7 @@ async def _fractional(bench: Any, manager: PlainManager, test_run: dict[str, str
     made.options |= {"allocation_mode": "fractional", "share_excess": "terminate", "share_tolerance": "1g"}
     made.environ = environ
     await made.start()
-    await manager.until(lambda: bool(manager.hellos))
+    await manager.until(lambda: bool(manager.hellos), 60)  # it may build the library first
     return made
 
 

@@ -132,16 +132,18 @@ def _hosts(draw: st.DrawFn) -> list[DeviceFacts]:
     return host
 
 
-@given(_hosts(), st.lists(st.tuples(_requests(), st.booleans()), max_size=12))
-def test_nothing_is_promised_twice(host: list[DeviceFacts], steps: list[tuple[ResourceSlots, bool]]) -> None:
+@given(_hosts(), st.lists(st.tuples(_requests(), st.booleans()), max_size=12), st.booleans())
+def test_nothing_is_promised_twice(
+    host: list[DeviceFacts], steps: list[tuple[ResourceSlots, bool]], evenly: bool
+) -> None:
     devices = {item.device_id: item for item in host}
     held: list[dict[str, dict[str, Decimal]]] = []
     for request, then_release in steps:
         try:
-            given_ = allocate(request, host, held)
+            given_ = allocate(request, host, held, evenly=evenly)
         except NoRoom:
             continue
-        assert given_ == allocate(request, host, held)  # equal input, equal answer
+        assert given_ == allocate(request, host, held, evenly=evenly)  # equal input, equal answer
         for slot, amount in request.items():
             assert amount <= sum(given_[slot].values()) < amount + 1
         held.append(given_)

@@ -707,7 +707,7 @@ async def test_limits_are_put_in_force_for_each_main_process_before_anything_run
     assert HeldPids.events == [("hold", first)]
 
     reconciler.wanted(Wanted([replace(wanted, restarts=1)], complete=False))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while (last := world.last(wanted.kernel_id)) is None or (last.restarts, last.status) != (1, "RUNNING"):
             world.arrived.clear()
             await world.arrived.wait()
@@ -718,7 +718,7 @@ async def test_limits_are_put_in_force_for_each_main_process_before_anything_run
     await world.end_agent()  # the next one cannot know that they were
     again = await world.agent(holding_class=HeldPids)
     again.wanted(Wanted([replace(wanted, restarts=1)], complete=True))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while HeldPids.events[3:] != [("hold", second)]:
             await asyncio.sleep(0.02)
 

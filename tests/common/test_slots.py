@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size, parse_size
+from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size, parse_size, rounded_up
 
 AMOUNTS = st.decimals(min_value=0, max_value=10**12, places=3)
 SLOTS = st.fixed_dictionaries(
@@ -153,3 +153,20 @@ def test_describe():
 )
 def test_describe_amount(name, amount, text):
     assert describe_amount(name, Decimal(amount)) == text
+
+
+@pytest.mark.parametrize(
+    ("slot", "asked", "rounded"),
+    [
+        ("cuda.shares", "0.333", "0.34"),
+        ("cuda.shares", "0.5", "0.5"),
+        ("cpu", "1.001", "1.01"),
+        ("cpu", "2", "2"),
+        ("cuda.device", "0.5", "1"),
+        ("cuda.mig-1g.10gb", "1", "1"),
+        ("mem", "1000000000.5", "1000000001"),
+        ("cuda.shares", "0", "0"),
+    ],
+)
+def test_amounts_are_rounded_up_to_what_agents_give(slot: str, asked: str, rounded: str) -> None:
+    assert str(rounded_up(slot, Decimal(asked))) == rounded

@@ -14,11 +14,14 @@
  * hold                            prints "holding" and waits for a signal
  * alone N M                       takes N MiB M times, for a moment; "alone TIMES OTHERS": how often it got it, and how
  *                                 often somebody else had it at that moment (a file "taken" is there)
+ * threads N                       two threads allocate and free 1 MiB N times each; "threads WRONG": how often one of
+ *                                 them was told that nothing is taken while it held its own
  * churn N                         allocates and frees 1 MiB N times; "churn NANOSECONDS" for one pair
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +93,24 @@ static int give_back(void) {
     return CALL("cuMemFree", "cuMemFree_v2", u64)(last);
 }
 
+static size_t untaken;
+static int wrong;
+
+static void *churn(void *rounds) {
+    size_t free_bytes, total;
+    use(0);
+    for (int n = 0; n < *(int *)rounds; n++) {
+        u64 at;
+        if (cuMemAlloc_v2(&at, 1 << 20)) continue;
+        usleep(20); /* time for whoever had this address to return from its free */
+        cuMemGetInfo_v2(&free_bytes, &total);
+        if (free_bytes >= untaken) __atomic_fetch_add(&wrong, 1, __ATOMIC_SEQ_CST);
+        cuMemFree_v2(at);
+        usleep(100); /* and then to hold nothing */
+    }
+    return NULL;
+}
+
 static u64 now(void) {
     struct timespec at;
     clock_gettime(CLOCK_MONOTONIC, &at);
@@ -145,6 +166,13 @@ int main(int count, char **words) {
         } else if (!strcmp(word, "hold")) {
             printf("holding\n");
             pause();
+        } else if (!strcmp(word, "threads")) {
+            int rounds = atoi(words[++i]);
+            pthread_t threads[2];
+            cuMemGetInfo_v2(&untaken, &total);
+            for (int n = 0; n < 2; n++) pthread_create(&threads[n], NULL, churn, &rounds);
+            for (int n = 0; n < 2; n++) pthread_join(threads[n], NULL);
+            printf("threads %d\n", wrong);
         } else if (!strcmp(word, "alone")) {
             size_t size = (size_t)atoll(words[++i]) << 20;
             int rounds = atoi(words[++i]), times = 0, others = 0;

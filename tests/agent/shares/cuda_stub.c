@@ -2,6 +2,7 @@
  *
  * It refuses nothing (only cuMemAlloc_v2 of 13 bytes fails by itself), so every refusal is that of who stands before it.
  */
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,15 +27,23 @@ int cuCtxGetCurrent(void **out) { *out = context; return 0; }
 int cuCtxGetDevice(int *out) { *out = device; return context ? 0 : 201; }
 int cuCtxDestroy_v2(void *which) { (void)which; return 0; }
 
+static u64 last_freed; /* given again at once, as a driver does */
+
 static int give(u64 *out, u64 size) {
     if (!context) return 201; /* invalid context */
     if (size == 13) return 2;
-    *out = __atomic_fetch_add(&next, size + 512, __ATOMIC_SEQ_CST);
+    *out = __atomic_exchange_n(&last_freed, 0, __ATOMIC_SEQ_CST);
+    if (!*out) *out = __atomic_fetch_add(&next, size + 512, __ATOMIC_SEQ_CST);
     return 0;
 }
 
 int cuMemAlloc_v2(u64 *out, size_t size) { return give(out, size); }
-int cuMemFree_v2(u64 at) { return at ? 0 : 1; }
+int cuMemFree_v2(u64 at) {
+    if (!at) return 1;
+    __atomic_store_n(&last_freed, at, __ATOMIC_SEQ_CST);
+    sched_yield(); /* whoever gets it may be faster than we return */
+    return 0;
+}
 int cuMemAllocManaged(u64 *out, size_t size, unsigned flags) { (void)flags; return give(out, size); }
 int cuMemAllocPitch_v2(u64 *out, size_t *pitch, size_t width, size_t height, unsigned element) {
     (void)element;

@@ -320,9 +320,12 @@ static void give_back(int gpu, uint64_t size) {
     unlock();
 }
 
+static unsigned bucket_of(handle_t key, int kind) {
+    return (unsigned)(((key ^ (uint64_t)kind) * 0x9E3779B97F4A7C15ull) >> 48);
+}
+
 static struct entry **place_of(handle_t key, int kind) {
-    uint64_t mixed = (key ^ (uint64_t)kind) * 0x9E3779B97F4A7C15ull;
-    struct entry **at = &entries[mixed >> 48];
+    struct entry **at = &entries[bucket_of(key, kind)];
     while (*at && ((*at)->key != key || (*at)->kind != kind)) at = &(*at)->next;
     return at;
 }
@@ -354,10 +357,28 @@ static void release(handle_t key, int kind) {
     if (*at && --(*at)->references == 0) drop(at);
 }
 
-static void forget(handle_t key, int kind) {
+/* Freed memory's address may be given again before its free has returned, so it is taken out of the table before. */
+static struct entry *detach(handle_t key, int kind) {
     lock();
-    release(key, kind);
+    struct entry **at = place_of(key, kind), *entry = *at;
+    if (entry) *at = entry->next;
     unlock();
+    return entry;
+}
+
+static CUresult settle(struct entry *entry, CUresult result) {
+    if (!entry) return result;
+    lock();
+    if (result == OK) {
+        subtract(entry->gpu, entry->size);
+        free(entry);
+    } else {
+        struct entry **at = &entries[bucket_of(entry->key, entry->kind)];
+        entry->next = *at;
+        *at = entry;
+    }
+    unlock();
+    return result;
 }
 
 static void forget_context(CUcontext context) {
@@ -416,7 +437,7 @@ PUBLIC CUresult cuMemAllocPitch_v2(CUdeviceptr *out, size_t *pitch, size_t width
                                                                                              element));
 }
 
-#define ASYNC(alloc, from_pool, free) \
+#define ASYNC(alloc, from_pool, free_async) \
     PUBLIC CUresult alloc(CUdeviceptr *out, size_t size, CUstream stream) { \
         return WITHIN(size, *out, MEMORY, REAL(alloc, CUdeviceptr *, size_t, CUstream)(out, size, stream)); \
     } \
@@ -424,18 +445,16 @@ PUBLIC CUresult cuMemAllocPitch_v2(CUdeviceptr *out, size_t *pitch, size_t width
         return WITHIN(size, *out, MEMORY, \
                       REAL(from_pool, CUdeviceptr *, size_t, CUmemoryPool, CUstream)(out, size, pool, stream)); \
     } \
-    PUBLIC CUresult free(CUdeviceptr at, CUstream stream) { \
-        CUresult result = REAL(free, CUdeviceptr, CUstream)(at, stream); \
-        if (result == OK) forget(at, MEMORY); \
-        return result; \
+    PUBLIC CUresult free_async(CUdeviceptr at, CUstream stream) { \
+        struct entry *entry = detach(at, MEMORY); \
+        return settle(entry, REAL(free_async, CUdeviceptr, CUstream)(at, stream)); \
     }
 ASYNC(cuMemAllocAsync, cuMemAllocFromPoolAsync, cuMemFreeAsync)
 ASYNC(cuMemAllocAsync_ptsz, cuMemAllocFromPoolAsync_ptsz, cuMemFreeAsync_ptsz)
 
 PUBLIC CUresult cuMemFree_v2(CUdeviceptr at) {
-    CUresult result = REAL(cuMemFree_v2, CUdeviceptr)(at);
-    if (result == OK) forget(at, MEMORY);
-    return result;
+    struct entry *entry = detach(at, MEMORY);
+    return settle(entry, REAL(cuMemFree_v2, CUdeviceptr)(at));
 }
 
 static uint64_t times(uint64_t a, uint64_t b) { return a && b > (UINT64_MAX / 2) / a ? UINT64_MAX / 2 : a * b; }
@@ -465,14 +484,14 @@ PUBLIC CUresult cuMipmappedArrayCreate(CUarray *out, const array3d_t *a, unsigne
 
 #define DESTROY(name) \
     PUBLIC CUresult name(CUarray array) { \
-        CUresult result = REAL(name, CUarray)(array); \
-        if (result == OK) forget((uintptr_t)array, ARRAY); \
-        return result; \
+        struct entry *entry = detach((uintptr_t)array, ARRAY); \
+        return settle(entry, REAL(name, CUarray)(array)); \
     }
 DESTROY(cuArrayDestroy)
 DESTROY(cuMipmappedArrayDestroy)
 
-/* Physical memory lives as long as its handle or one of its mappings. */
+/* Physical memory lives as long as its handle or one of its mappings. These calls wait for nothing, so what they undo
+ * is taken out of the table under the lock that a handle which is given again has to wait for. */
 
 PUBLIC CUresult cuMemCreate(handle_t *out, size_t size, const memprop_t *prop, unsigned long long flags) {
     CUresult (*create)(handle_t *, size_t, const memprop_t *, unsigned long long) =
@@ -489,8 +508,10 @@ PUBLIC CUresult cuMemCreate(handle_t *out, size_t size, const memprop_t *prop, u
 }
 
 PUBLIC CUresult cuMemRelease(handle_t handle) {
+    lock();
     CUresult result = REAL(cuMemRelease, handle_t)(handle);
-    if (result == OK) forget(handle, PHYSICAL);
+    if (result == OK) release(handle, PHYSICAL);
+    unlock();
     return result;
 }
 
@@ -518,10 +539,10 @@ PUBLIC CUresult cuMemMap(CUdeviceptr at, size_t size, size_t offset, handle_t ha
 }
 
 PUBLIC CUresult cuMemUnmap(CUdeviceptr at, size_t size) {
-    CUresult result = REAL(cuMemUnmap, CUdeviceptr, size_t)(at, size);
-    if (result != OK) return result;
     lock();
-    for (struct entry **place; *(place = place_of(at, MAPPING));) { /* one call may undo several that lie in a row */
+    CUresult result = REAL(cuMemUnmap, CUdeviceptr, size_t)(at, size);
+    /* One call may undo several that lie in a row. */
+    for (struct entry **place; result == OK && *(place = place_of(at, MAPPING));) {
         handle_t handle = (uintptr_t)(*place)->context;
         size_t step = (*place)->size;
         drop(place);
