@@ -128,6 +128,18 @@ async def test_the_example_for_an_organisation(hub: JupyterHub, cluster: Any, vi
     await hub.start()
     assert await kim.is_ready("kim")
 
+    assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
+
+    async def has_stopped() -> bool:
+        return not await sessions(cluster)
+
+    await cluster.until(has_stopped)
+    page = (await kim.get("/hub/spawn"))[2]
+    assert '<option value="nlp">nlp</option>' in page
+    assert await kim.post("/hub/spawn", {"image": "local", "project": "nlp"}) == 302
+    await cluster.until(lambda: kim.is_ready("kim"))
+    assert [one["groupId"] for one in await sessions(cluster)] == [projects[1]]
+
 
 async def sessions(cluster: Any) -> list[dict[str, Any]]:
     async with ManagerClient(cluster.config) as admin:
