@@ -686,6 +686,11 @@ class ManagerClient:
         keypair = (await self.request("POST", "/auth/authorize", body))["data"]
         return ClientConfig(self.config.endpoint, keypair["access_key"], keypair["secret_key"])
 
+    async def replace_password(self, email: str, old: str, new: str, domain: str = "default") -> None:
+        """A new password for whom ``log_in`` said that it must be changed first."""
+        body = {"domain": domain, "username": email, "current_password": old, "new_password": new}
+        await self.request("POST", "/auth/update-password-no-auth", body)
+
     async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] | None = None) -> Json:
         """For a service: the user of that name for whom it may act, made if there is none.
 

@@ -10,12 +10,14 @@ from http import HTTPStatus
 from typing import Any
 
 from jupyterhub.auth import Authenticator
-from tornado.web import HTTPError
+from jupyterhub.handlers.login import LoginHandler
+from tornado.web import Finish, HTTPError
 from traitlets import Enum, Set, Unicode, default
 
 from bai_jupyter.client import ConfigError, ManagerClient
 from bai_jupyter.common.errors import AuthFailed, PublicError
 from bai_jupyter.spawner.credentials import service_config
+from bai_jupyter.spawner.login_pages import CHANGE_PATH, LOGIN_FORM, PasswordHandler, password_url
 
 _USER = "user"
 _WHO = "{user {username role groups {name}}}"
@@ -38,14 +40,22 @@ class BackendAIAuthenticator(Authenticator):
     def _default_manage_groups(self) -> bool:
         return True
 
+    @default("custom_html")
+    def _default_custom_html(self) -> str:
+        return LOGIN_FORM
+
+    def get_handlers(self, app: Any) -> list[Any]:
+        return [*super().get_handlers(app), (CHANGE_PATH, PasswordHandler, {"domain": self.domain})]
+
     def normalize_username(self, username: str) -> str:
         """As the manager spells it: the spawner acts for the user of that very name."""
         return username
 
-    async def authenticate(self, handler: Any, data: Mapping[str, str]) -> dict[str, Any] | None:  # noqa: ARG002
+    async def authenticate(self, handler: Any, data: Mapping[str, str]) -> dict[str, Any] | None:
         """``data`` are ``username``, an e-mail address, and ``password``. None if they are not right.
 
-        Raises ``HTTPError``, whose sentence the login page shows, for all else that the user should know.
+        Who must change the password first is sent to the page for that. Raises ``HTTPError``, whose sentence the login
+        page shows, for all else that the user should know.
         """
         try:
             service = service_config()
@@ -58,7 +68,10 @@ class BackendAIAuthenticator(Authenticator):
         except AuthFailed as error:
             if error.code != "password-expired":
                 return None
-            raise HTTPError(HTTPStatus.FORBIDDEN, str(error)) from error
+            if not isinstance(handler, LoginHandler):  # a program that asks for a token
+                raise HTTPError(HTTPStatus.FORBIDDEN, str(error)) from error
+            handler.redirect(password_url(handler.hub.base_url, data["username"]))
+            raise Finish from error
         except (PublicError, ConfigError) as error:
             self.log.warning("login of %s: %s", data["username"], error)
             status = error.status if isinstance(error, PublicError) else HTTPStatus.INTERNAL_SERVER_ERROR

@@ -24,11 +24,14 @@ class Offer:
     verdicts: Mapping[str, Mapping[str, Any]]
     folders: Mapping[str, str]  # {name: "ro" or "rw"}: the most that its user may
     amounts: Mapping[str, str] = field(default_factory=dict)
+    projects: Sequence[str] = ()  # that the server may count for
 
 
 def form_of(offer: Offer, chosen: Options) -> str:
     """``chosen`` is what was chosen last, or what the Hub's admin has."""
     parts = [_images(offer.images, chosen.image), _presets(offer, chosen.preset)]
+    if len(offer.projects) > 1:
+        parts.append(_projects(offer.projects, chosen.project))
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))
     return "\n".join(parts)
@@ -66,6 +69,11 @@ def _preset(number: int, name: str, amounts: str, verdict: str, is_chosen: bool)
         f'<label class="form-check-label" for="{identity}">{escape(name or "As your policy says")}</label> '
         f'<span class="text-body-secondary ms-3" id="{identity}-verdict">{escape(about)}</span></div>'
     )
+
+
+def _projects(names: Sequence[str], chosen: str) -> str:
+    options = {"": "as usual", **{name: name for name in names}}
+    return _fieldset("Project", _select("project", "Whose limits count", options, chosen))
 
 
 def _folders(folders: Mapping[str, str], chosen: Mapping[str, str]) -> str:

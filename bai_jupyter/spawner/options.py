@@ -2,7 +2,7 @@
 
 ::
 
-    {"image": "bai/hub:1", "preset": "small", "folders": {"datasets": "ro"}}
+    {"image": "bai/hub:1", "preset": "small", "folders": {"datasets": "ro"}, "project": "vision"}
 
 All of it may be left out. Whether it can be had is the manager's to say; what is no option at all is refused here.
 """
@@ -23,20 +23,21 @@ class Options:
     image: str = ""
     preset: str = ""
     folders: Mapping[str, str] = field(default_factory=dict)  # {name: "ro" or "rw"}
+    project: str = ""
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
     """Raises ``BadRequest`` naming the option, what was given and what is expected."""
-    unknown = ", ".join(sorted(given.keys() - {"image", "preset", "folders"}))
+    unknown = ", ".join(sorted(given.keys() - {"image", "preset", "folders", "project"}))
     if unknown:
-        raise _bad_value("user_options", unknown, "image, preset or folders")
+        raise _bad_value("user_options", unknown, "image, preset, folders or project")
     folders = given.get("folders") or {}
     if not isinstance(folders, Mapping):
         raise _bad_value("folders", folders, '{"name": "ro" or "rw"}')
     for permission in folders.values():
         if permission not in _PERMISSIONS:
             raise _bad_value("folders", permission, " or ".join(_PERMISSIONS))
-    return Options(_text(given, "image"), _text(given, "preset"), dict(folders))
+    return Options(_text(given, "image"), _text(given, "preset"), dict(folders), _text(given, "project"))
 
 
 def options_of_form(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -46,7 +47,9 @@ def options_of_form(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         for name, values in fields.items()
         if name.startswith(FOLDER_FIELD) and values[0]
     }
-    chosen: dict[str, Any] = {name: fields[name][0] for name in ("image", "preset") if any(fields.get(name, ()))}
+    chosen: dict[str, Any] = {
+        name: fields[name][0] for name in ("image", "preset", "project") if any(fields.get(name, ()))
+    }
     return {**chosen, "folders": folders} if folders else chosen
 
 

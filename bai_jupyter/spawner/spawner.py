@@ -63,6 +63,7 @@ class BackendAISpawner(Spawner):
         value_trait=Unicode(),
         help='Projects of those who are in a group of the Hub, {"vision-lab": "vision"}; they go before `projects`.',
     ).tag(config=True)
+    project = Unicode(help="The project that a server counts for. Default: the first of the user's.").tag(config=True)
     manager_access = Enum(
         ("", "self", "user"),
         "user",
@@ -222,6 +223,7 @@ class BackendAISpawner(Spawner):
                 slots = {one["name"]: one["resource_slots"] for one in await client.list_presets()}
                 presets = ["", *slots]
                 trial = replace(self._trial(chosen), image=chosen.image if chosen.image in images else images[0])
+                projects = (await client.graphql("{user {groups {name}}}"))["user"]["groups"]
                 answers = await asyncio.gather(*(client.dry_run(replace(trial, preset=name)) for name in presets))
                 folders = {
                     one["name"]: "ro" if one["permission"] == "ro" else "rw"
@@ -236,7 +238,7 @@ class BackendAISpawner(Spawner):
             del verdicts[""]
         amounts = {name: ResourceSlots.parse({**of_preset, **self._resources()}) for name, of_preset in slots.items()}
         shown = {name: amount.describe() for name, amount in amounts.items()}
-        return form_of(Offer(images, verdicts, folders, shown), chosen)
+        return form_of(Offer(images, verdicts, folders, shown, [one["name"] for one in projects]), chosen)
 
     def choose(self, user_options: Mapping[str, Any]) -> None:
         """Make the user's options this server's (``apply_user_options``). Raises ``SpawnException``."""
@@ -245,6 +247,7 @@ class BackendAISpawner(Spawner):
         except BadRequest as error:
             raise _refusal(error) from error
         self.image, self.preset, self.folders = chosen.image, chosen.preset, dict(chosen.folders)
+        self.project = chosen.project
 
     def _chosen_last(self) -> Options:
         try:
@@ -260,7 +263,8 @@ class BackendAISpawner(Spawner):
                 Reason.of("bad-value", field="image", given=options.image, expected=f"one of {', '.join(self.images)}")
             )
         folders = {**options.folders, **self.folders}
-        return Options(options.image or self.image, options.preset or self.preset, folders)
+        project = options.project or self.project
+        return Options(options.image or self.image, options.preset or self.preset, folders, project)
 
     # Inside
 
@@ -293,7 +297,7 @@ class BackendAISpawner(Spawner):
 
     @property
     def _wish(self) -> SessionRequest:
-        return self._trial(Options(self.image, self.preset, self.folders))
+        return self._trial(Options(self.image, self.preset, self.folders, self.project))
 
     def get_env(self) -> dict[str, str]:
         return {**_PLACES, **super().get_env()}
@@ -308,7 +312,7 @@ class BackendAISpawner(Spawner):
             mounts=list(chosen.folders),
             read_only=[name for name, permission in chosen.folders.items() if permission == "ro"],
             resource_group=self.resource_group,
-            project=next(iter(self._projects), None),
+            project=chosen.project or next(iter(self._projects), None),
         )
 
     def _resources(self) -> dict[str, str]:

@@ -141,6 +141,7 @@ class Visitor:
     def __init__(self, hub: JupyterHub) -> None:
         self._hub = hub
         self._http = http_session()
+        self.page, self.location = "", ""  # what the last form was answered
 
     async def log_in(self, name: str, password: str = "any") -> int:  # noqa: S107 - the dummy authenticator takes any
         """The answer's status: 302 if this may come in."""
@@ -155,7 +156,7 @@ class Visitor:
     async def post(self, path: str, form: dict[str, str]) -> int:
         data = {**form, "_xsrf": self._token()}
         async with self._http.post(f"{self._hub.url}{path}", data=data, allow_redirects=False) as answer:
-            self.page = await answer.text()
+            self.page, self.location = await answer.text(), answer.headers.get("Location", "")
             return answer.status
 
     async def get(self, path: str) -> tuple[int, str, str]:

@@ -134,7 +134,8 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         assert part in page
 
     for server, options, sentence in (
-        ("", {"cmd": ["sh"]}, "user_options: 'cmd' is not image, preset or folders."),
+        ("", {"cmd": ["sh"]}, "user_options: 'cmd' is not image, preset, folders or project."),
+        ("", {"project": "secret"}, "There is no project secret for you."),
         ("", {"image": "no/such:image"}, "There is no environment no/such:image for you."),
         ("", {"preset": "huge"}, "preset huge"),
         ("", {"folders": {"secrets": "ro"}}, "Folder secrets does not exist or is not shared with you."),

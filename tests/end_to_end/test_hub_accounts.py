@@ -9,7 +9,7 @@ from bai_jupyter.client import ManagerClient
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
-RIGHT = "right-password"
+RIGHT, BETTER = "right-password", "better-password"
 OURS = """
 c.JupyterHub.authenticator_class = "backendai"
 c.Authenticator.auth_refresh_age = 1
@@ -57,12 +57,26 @@ async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
     try:
         assert await kim.log_in("kim@example.org", "wrong-password") == 403
         assert "Invalid username or password" in kim.page
-        assert await kim.log_in("kim@example.org", RIGHT) == 403
-        assert "backend.ai update-expired-password" in kim.page
-        for email in ("kim@example.org", "root@example.org"):
-            await ask(cluster, MODIFY, email=email, props={"need_password_change": False})
-
+        for path in ("/hub/login", "/hub/change-password"):
+            assert await kim.post(path, {"username": "<i>", "password": "x", "old": "x", "new": "", "again": ""}) >= 400
+            assert ("<i>" in kim.page, "&lt;i&gt;" in kim.page) == (False, True)
         assert await kim.log_in("kim@example.org", RIGHT) == 302
+        page = "/hub/change-password?username=kim%40example.org"
+        assert kim.location == page
+        assert "Your password must be changed" in (await kim.get(page))[2]
+        for old, new, again, sentence in (
+            (RIGHT, BETTER, BETTER + "!", "The two new passwords are not the same."),
+            ("wrong-password", BETTER, BETTER, "E-mail or password are not right"),
+            (RIGHT, "short", "short", "A password has 8 to 1024 characters"),
+        ):
+            form = {"username": "kim@example.org", "old": old, "new": new, "again": again}
+            assert await kim.post("/hub/change-password", form) == 400
+            assert sentence in kim.page
+        form = {"username": "kim@example.org", "old": RIGHT, "new": BETTER, "again": BETTER}
+        assert await kim.post("/hub/change-password", form) == 302
+        await ask(cluster, MODIFY, email="root@example.org", props={"need_password_change": False})
+
+        assert await kim.log_in("kim@example.org", BETTER) == 302
         status, found = await kim.call("GET", "/users/Kim")
         assert (status, found["admin"], set(found["groups"]) - {"default"}) == (200, False, {"vision"})
         assert (await kim.call("POST", "/users/Kim/server", {}))[0] in (201, 202)  # logging in has let the Hub act
@@ -113,6 +127,18 @@ async def test_the_example_for_an_organisation(hub: JupyterHub, cluster: Any, vi
     hub.kill()
     await hub.start()
     assert await kim.is_ready("kim")
+
+    assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
+
+    async def has_stopped() -> bool:
+        return not await sessions(cluster)
+
+    await cluster.until(has_stopped)
+    page = (await kim.get("/hub/spawn"))[2]
+    assert '<option value="nlp">nlp</option>' in page
+    assert await kim.post("/hub/spawn", {"image": "local", "project": "nlp"}) == 302
+    await cluster.until(lambda: kim.is_ready("kim"))
+    assert [one["groupId"] for one in await sessions(cluster)] == [projects[1]]
 
 
 async def sessions(cluster: Any) -> list[dict[str, Any]]:

@@ -62,6 +62,12 @@ def test_what_was_chosen_and_is_not_there_any_more_gives_way_to_the_first():
     assert Form(form_of(Offer(["a"], {"": NOW, "small": NOW}, {}), Options("gone", "gone"))).chosen == {"preset": ""}
 
 
+def test_of_several_projects_one_can_be_chosen():
+    assert "project" not in Form(form_of(Offer(["a"], {"": NOW}, {}, {}, ["vision"]), Options())).values
+    form = Form(form_of(Offer(["a"], {"": NOW}, {}, {}, ["nlp", "vision"]), Options(project="vision")))
+    assert (form.values["project"], form.chosen["project"]) == (["", "nlp", "vision"], "vision")
+
+
 def test_names_are_escaped():
     text = form_of(Offer(["<b>&"], {'"x': {**REFUSED, "reason": {"text": "<script>"}}}, {"<i>": "rw"}), Options())
     assert not [raw for raw in ("<b>", "<i>", "<script>", 'value=""x') if raw in text]

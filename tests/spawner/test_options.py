@@ -6,14 +6,14 @@ from bai_jupyter.spawner.options import Options, options_of_form, read_options
 
 def test_what_was_chosen():
     assert read_options({}) == Options()
-    given = {"image": "bai/hub:1", "preset": "small", "folders": {"data": "ro"}}
-    assert read_options(given) == Options("bai/hub:1", "small", {"data": "ro"})
+    given = {"image": "bai/hub:1", "preset": "small", "folders": {"data": "ro"}, "project": "vision"}
+    assert read_options(given) == Options("bai/hub:1", "small", {"data": "ro"}, "vision")
 
 
 @pytest.mark.parametrize(
     ("forged", "sentence"),
     [
-        ({"cmd": "sh"}, "user_options: 'cmd' is not image, preset or folders."),
+        ({"cmd": "sh"}, "user_options: 'cmd' is not image, preset, folders or project."),
         ({"image": ["a"]}, "image: ['a'] is not a text."),
         ({"folders": ["data"]}, "folders: ['data'] is not"),
         ({"folders": {"data": "wd"}}, "folders: 'wd' is not ro or rw."),
@@ -26,6 +26,13 @@ def test_what_is_no_option_is_refused(forged, sentence):
 
 
 def test_a_form_is_read_as_options():
-    fields = {"image": ["bai/hub:1"], "preset": [""], "folder:data": ["ro"], "folder:old": [""], "_xsrf": ["x"]}
+    fields = {
+        "image": ["bai/hub:1"],
+        "preset": [""],
+        "project": [""],
+        "folder:data": ["ro"],
+        "folder:old": [""],
+        "_xsrf": ["x"],
+    }
     assert options_of_form(fields) == {"image": "bai/hub:1", "folders": {"data": "ro"}}
     assert options_of_form({}) == {}
