@@ -104,6 +104,8 @@ async def test_a_running_session_is_resized_suspended_and_woken(cluster, docker_
 
         kernel.client.execute("input('wait for me ')", allow_stdin=True)
         await kernel.client.get_stdin_msg(timeout=WAIT_S)
+        while (await kernel.client.get_iopub_msg(timeout=WAIT_S))["content"].get("execution_state") != "busy":
+            pass  # what has come to us is on the tape
         with pytest.raises(BaiError, match="what runs is not suspended"):
             await client.suspend(view["id"])
         assert not is_frozen()
