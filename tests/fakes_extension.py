@@ -113,6 +113,12 @@ class _Everything(RequestHandler):
         else:
             self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
 
+    def post(self, path: str) -> None:
+        if path.endswith("/extend"):
+            self.finish({"idleChecks": {}})
+        else:
+            self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
+
     def delete(self, path: str) -> None:
         name = path.removeprefix("session/")
         found = [view for view in self.stub.sessions if name in (view["id"], view["name"])]

@@ -101,6 +101,16 @@ class SessionHandler(BaiHandler):
         self.finish()
 
 
+class ExtendHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, session: str) -> None:
+        """Keep it for a while, if it would be stopped for being idle."""
+        await self.client.extend(session)
+        self.set_status(204)
+        self.finish()
+
+
 class AppsHandler(BaiHandler):
     @web.authenticated
     @authorized
@@ -219,6 +229,7 @@ HANDLERS = [
     (r"/bai/api/status", StatusHandler),
     (r"/bai/api/sessions", SessionsHandler),
     (r"/bai/api/sessions/([\w.-]+)", SessionHandler),
+    (r"/bai/api/sessions/([\w.-]+)/extend", ExtendHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps", AppsHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps/([\w.-]+)", AppHandler),
     (r"/bai/api/images", ImagesHandler),

@@ -158,6 +158,11 @@ export async function endSession(settings: Settings, id: string): Promise<void> 
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}`, { method: 'DELETE' });
 }
 
+/** Keep a session that would be stopped for being idle. */
+export async function extendSession(settings: Settings, id: string): Promise<void> {
+  await requestAPI(settings, `sessions/${encodeURIComponent(id)}/extend`, { method: 'POST' });
+}
+
 /** `null` while the manager does not answer. */
 export async function getUserId(settings: Settings): Promise<string | null> {
   return (await requestAPI<{ user: { id: string } | null }>(settings, 'status')).user?.id ?? null;

@@ -24,6 +24,9 @@ interface IState {
   reason: IReason | null;
 }
 
+/** A policy stops it before long; of these reasons `lifetime-soon` is the one that using or keeping it does not put off. */
+const ENDS_SOON = ['idle-soon', 'low-use-soon', 'lifetime-soon'];
+
 export function lookOf(state: IState, trans: TranslationBundle): ILook {
   if (state.unreachable || state.reason?.code === 'unreachable') {
     return { word: trans.__('Unreachable'), icon: warningIcon, role: 'attention' };
@@ -42,6 +45,12 @@ export function lookOf(state: IState, trans: TranslationBundle): ILook {
   }
   if (state.is_dead) {
     return { word: trans.__('Ended'), icon: crossIcon, role: 'failed' };
+  }
+  if (state.status === 'RUNNING' && ENDS_SOON.includes(state.reason?.code ?? '')) {
+    return { word: trans.__('Stops soon'), icon: warningIcon, role: 'attention' };
+  }
+  if (state.status === 'RUNNING' && state.reason?.code === 'suspended') {
+    return { word: trans.__('Suspended'), icon: ringIcon, role: 'running' };
   }
   if (state.status === 'RUNNING') {
     return { word: trans.__('Running'), icon: dotIcon, role: 'running' };
@@ -113,7 +122,9 @@ export function describeAge(milliseconds: number, trans: TranslationBundle): str
 
 /** The second line of a session: its sentence, unless it is well; then only what it has and for how long. */
 export function sentenceOf(session: ISession): string | null {
-  return session.status === 'RUNNING' && !session.unreachable ? null : keepUnits(session.reason?.text ?? '');
+  const code = session.reason?.code ?? '';
+  const isWell = session.status === 'RUNNING' && !session.unreachable && code !== 'suspended' && !ENDS_SOON.includes(code);
+  return isWell ? null : keepUnits(session.reason?.text ?? '');
 }
 
 /** What the strip in a notebook says, or `null` while there is nothing to say. */
@@ -121,7 +132,7 @@ export interface INotice {
   look: ILook;
   text: string;
   /** What the user can do about it. */
-  action: 'cancel' | 'restart' | 'dismiss' | null;
+  action: 'cancel' | 'restart' | 'keep' | 'dismiss' | null;
   progress: number | null;
 }
 
@@ -135,7 +146,7 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
     case 'running':
       return status.notice ? { look, text: status.notice, action: 'dismiss', progress: null } : null;
     case 'attention':
-      return { look, text, action: null, progress: null };
+      return { look, text, action: actionOfWarning(status.reason.code), progress: null };
     case 'ended':
     case 'failed':
       return { look, text, action: 'restart', progress: null };
@@ -147,6 +158,13 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
         progress: status.status === 'PULLING' ? status.progress : null
       };
   }
+}
+
+function actionOfWarning(code: string): INotice['action'] {
+  if (!ENDS_SOON.includes(code)) {
+    return null;
+  }
+  return code === 'lifetime-soon' ? 'dismiss' : 'keep';
 }
 
 /** A port that was asked for has no other name than its number. */

@@ -2,7 +2,7 @@
 
 Installed for tests as entry point ``survivor``. While the file named by ``gate`` exists, a start waits in a queue, as
 it would at a busy manager. A file ``no-image`` beside it makes a start fail, a file ``ended`` says of a kernel that
-dies that its session was ended, a file ``elsewhere`` gives its view a notice. ``log_file`` gets a line for each thing
+dies that its session was ended, a file ``elsewhere`` gives its view a notice, a file ``idle`` says that it stops soon. ``log_file`` gets a line for each thing
 that was done to a kernel, ``options-ID.json`` beside it what the kernel was started with.
 """
 
@@ -53,7 +53,10 @@ class Survivor(KernelProvisionerBase):
         )
         self.pid, self._exit_code = process.pid, None
         self._note("launched")
-        self._show("RUNNING", "running", "Running on lab-3.", None)
+        if Path(self.gate).with_name("idle").exists():
+            self._show("RUNNING", "idle-soon", "Idle since 12:00; stops at 13:00.", None)
+        else:
+            self._show("RUNNING", "running", "Running on lab-3.", None)
         self.connection_info = kernel.get_connection_info()
         return self.connection_info
 

@@ -89,6 +89,7 @@ async def test_a_folder_is_made_renamed_trashed_and_restored(bai: Callable[..., 
         ("POST", "invitations/nothing", None, 404, "nothing"),
         ("GET", "sessions/nothing/apps", None, 404, "nothing"),
         ("POST", "sessions/nothing/apps/8080", None, 404, "nothing"),
+        ("POST", "sessions/nothing/extend", None, 404, "nothing"),
     ],
 )
 async def test_refusals(bai: Callable[..., Any], method: str, path: str, body: Any, status: int, sentence: str) -> None:
@@ -190,6 +191,7 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("PATCH", "uploads"),
         ("GET", "invitations"),
         ("POST", "sessions/served/apps/8080"),
+        ("POST", "sessions/served/extend"),
         ("GET", "capacity"),
     ],
 )

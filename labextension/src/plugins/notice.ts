@@ -1,9 +1,11 @@
 /** The strip under a notebook's toolbar while its kernel waits, starts or has failed. Absent when all is well. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { showErrorMessage } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { extendSession } from '../api';
 import { KernelStatuses } from '../model';
 import { IKernelStatuses, NAME } from '../tokens';
 import { Notice } from '../widgets/notice';
@@ -15,7 +17,7 @@ export const notice: JupyterFrontEndPlugin<void> = {
   requires: [IKernelStatuses, INotebookTracker],
   optional: [ITranslator],
   activate: (
-    _: JupyterFrontEnd,
+    app: JupyterFrontEnd,
     statuses: KernelStatuses,
     notebooks: INotebookTracker,
     translator: ITranslator | null
@@ -25,7 +27,11 @@ export const notice: JupyterFrontEndPlugin<void> = {
       const context = panel.sessionContext;
       const strip = new Notice(statuses, trans, {
         cancel: () => context.shutdown(),
-        restart: () => context.restartKernel()
+        restart: () => context.restartKernel(),
+        keep: sessionId =>
+          extendSession(app.serviceManager.serverSettings, sessionId).catch(error =>
+            showErrorMessage(trans.__('The session is not kept'), error as Error)
+          )
       });
       const follow = () => {
         const kernelId = context.session?.kernel?.id;

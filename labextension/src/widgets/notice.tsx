@@ -16,6 +16,7 @@ const DELAY_MS = 1000;
 interface IActions {
   cancel: () => Promise<unknown>;
   restart: () => Promise<unknown>;
+  keep: (sessionId: string) => Promise<unknown>;
 }
 
 export class Notice extends ReactWidget {
@@ -68,7 +69,11 @@ export class Notice extends ReactWidget {
         <Action
           notice={notice}
           trans={this.trans}
-          actions={{ ...this.actions, dismiss: async () => this._dismiss(notice) }}
+          actions={{
+            ...this.actions,
+            keep: () => this._keep(),
+            dismiss: async () => this._dismiss(notice)
+          }}
         />
       </div>
     );
@@ -93,6 +98,13 @@ export class Notice extends ReactWidget {
   private _dismiss(notice: INotice): void {
     this._dismissed = notice.text;
     this._show(null);
+  }
+
+  private async _keep(): Promise<void> {
+    const sessionId = this.statuses.get(this._kernelId)?.session_id;
+    if (sessionId) {
+      await this.actions.keep(sessionId);
+    }
   }
 
   private _show(notice: INotice | null): void {
@@ -126,7 +138,7 @@ export class Notice extends ReactWidget {
 interface IActionProps {
   notice: INotice;
   trans: TranslationBundle;
-  actions: IActions & { dismiss: () => Promise<unknown> };
+  actions: Record<NonNullable<INotice['action']>, () => Promise<unknown>>;
 }
 
 function Action({ notice, trans, actions }: IActionProps): JSX.Element | null {
@@ -135,7 +147,12 @@ function Action({ notice, trans, actions }: IActionProps): JSX.Element | null {
   if (action === null) {
     return null;
   }
-  const words = { cancel: trans.__('Cancel'), restart: trans.__('Start again'), dismiss: trans.__('Dismiss') };
+  const words = {
+    cancel: trans.__('Cancel'),
+    restart: trans.__('Start again'),
+    keep: trans.__('Keep'),
+    dismiss: trans.__('Dismiss')
+  };
   const act = async () => {
     setBusy(true);
     try {

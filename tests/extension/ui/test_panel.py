@@ -56,6 +56,7 @@ def sessions(ui_manager: Any, make_session: Callable[..., dict[str, Any]]) -> It
     room = {"asked": "1 GPU", "group": "gpu", "free": "0", "total": "4 GPU", "estimate": "About 12 min."}
     pull = {"image": "pytorch:2.3", "agent": "lab-3", "pct": "43", "done": "1.2 GiB", "total": "2.8 GiB"}
     silent = {"agent": "lab-3", "time": "14:05"}
+    idle = {"since": "12:00", "stop": "13:00", "limit": "1 h", "level": "user", "name": "kim"}
     oom = {"process": "python", "used": "8 GiB", "limit": "8 GiB"}
     ui_manager.sessions = [
         make_session("demo"),
@@ -63,6 +64,8 @@ def sessions(ui_manager: Any, make_session: Callable[..., dict[str, Any]]) -> It
         make_session("evaluate", "PULLING", "pulling", params=pull, progress=43, age=50_000),
         make_session("explore", "RUNNING", "unreachable", params=silent, unreachable=True, age=7_200_000),
         make_session("a-session-with-a-name-that-is-as-long-as-names-may-ever-be-here", age=90_000_000),
+        make_session("idle", code="idle-soon", params=idle),
+        make_session("frozen", code="suspended"),
         make_session("oops", "ERROR", "oom-killed", params=oom, slots={"cpu": "1", "mem": "8589934592"}),
     ]
     yield ui_manager
@@ -75,14 +78,17 @@ def test_sessions(page: Page, sessions: Any, shots: Path, quiet: None, theme: st
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
     rows = panel.get_by_role("listitem")
-    expect(rows).to_have_count(6)
+    expect(rows).to_have_count(8)
     expect(rows.nth(0)).to_have_attribute("aria-label", "demo, Running, 2 CPU · 8 GiB · 0.5 GPU")
     expect(rows.nth(1)).to_contain_text("Queued, 3rd")
     expect(rows.nth(1)).to_contain_text("Waits for 1 GPU in group gpu: 0 of 4 GPU free. About 12 min.")
     expect(rows.nth(2)).to_contain_text("Pulling 43 %")
     expect(rows.nth(2).get_by_role("progressbar")).to_have_attribute("aria-valuenow", "43")
     expect(rows.nth(3)).to_contain_text("Unreachable")
-    expect(rows.nth(5)).to_contain_text("Failed")
+    expect(rows.nth(5)).to_contain_text("Stops soon")
+    expect(rows.nth(5)).to_contain_text("Idle since 12:00; stops at 13:00 unless it is used or kept")
+    expect(rows.nth(6)).to_contain_text("Suspended on lab-3: it keeps what it holds")
+    expect(rows.nth(7)).to_contain_text("Failed")
     assert page.evaluate(FAULTS, "#jp-bai-panel") == []
     rows.nth(0).focus()
     page.screenshot(path=shots / f"sessions-{theme}.png")
@@ -91,7 +97,7 @@ def test_sessions(page: Page, sessions: Any, shots: Path, quiet: None, theme: st
 
 def test_nothing_is_cut_at_the_smallest_width(page: Page, sessions: Any, quiet: None) -> None:
     panel = show_panel(page)
-    expect(panel.get_by_role("listitem")).to_have_count(6)
+    expect(panel.get_by_role("listitem")).to_have_count(8)
     too_wide = panel.evaluate(
         "node => [...node.querySelectorAll('*')].filter(e => e.scrollWidth > 250 && e.matches('.jp-bai-Row')).length"
     )
@@ -102,13 +108,13 @@ def test_nothing_is_cut_at_the_smallest_width(page: Page, sessions: Any, quiet: 
 def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -> None:
     page.evaluate("window.jupyterapp.restored.then(() => undefined)")  # until then Lab may take the focus away
     rows = show_panel(page).get_by_role("listitem")
-    expect(rows).to_have_count(6)
+    expect(rows).to_have_count(8)
     rows.nth(0).focus()
     expect(rows.nth(0)).to_be_focused()
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1)).to_be_focused()
     page.keyboard.press("End")
-    expect(rows.nth(5)).to_be_focused()
+    expect(rows.nth(7)).to_be_focused()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1)).to_be_focused()
@@ -117,11 +123,11 @@ def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -
     expect(dialog).to_contain_text("End train-7?")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    assert len(sessions.sessions) == 6
+    assert len(sessions.sessions) == 8
 
     rows.nth(1).get_by_role("button", name="End train-7").click()
     page.get_by_role("dialog").get_by_role("button", name="End session").click()
-    expect(rows).to_have_count(5)
+    expect(rows).to_have_count(7)
     assert "train-7" not in [view["name"] for view in sessions.sessions]
 
 
@@ -135,12 +141,12 @@ def test_empty(page: Page, ui_manager: Any, shots: Path, quiet: None) -> None:
 def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path) -> None:
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
-    expect(panel.get_by_role("listitem")).to_have_count(6)
+    expect(panel.get_by_role("listitem")).to_have_count(8)
     sessions.is_away = True
     try:
         panel.get_by_role("button", name="Refresh").click()
         expect(panel).to_contain_text("does not answer. Running kernels go on.")
-        expect(panel.get_by_role("listitem")).to_have_count(6)
+        expect(panel.get_by_role("listitem")).to_have_count(8)
         assert page.evaluate(FAULTS, "#jp-bai-panel") == []
         panel.screenshot(path=shots / "away.png")
     finally:
@@ -184,6 +190,23 @@ def test_what_was_not_done_as_asked_is_said_until_dismissed(page: Page, lab: Any
         expect(notice).to_be_hidden(timeout=10_000)
     finally:
         elsewhere.unlink()
+
+
+def test_a_session_that_stops_soon_is_kept_with_one_click(page: Page, lab: Any, sessions: Any, shots: Path) -> None:
+    idle = lab.home / "idle"
+    idle.touch()
+    try:
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+        notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
+        expect(notice.get_by_role("status")).to_have_text("Idle since 12:00; stops at 13:00.", timeout=15_000)
+        assert page.evaluate(FAULTS, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
+        page.screenshot(path=shots / "idle.png")
+        with page.expect_response(lambda answer: "/extend" in answer.url) as answered:
+            notice.get_by_role("button", name="Keep").click()
+        assert answered.value.status == 204
+        assert any(method == "POST" and path.endswith("/extend") for method, path in sessions.calls)
+    finally:
+        idle.unlink()
 
 
 def test_cancel_in_the_notice(page: Page, lab: Any, sessions: Any) -> None:
