@@ -1,7 +1,6 @@
 """Clusters for the tests of this folder, and a kernel in one of them."""
 
 import importlib.util
-import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -83,8 +82,12 @@ def hub_image(docker_client: Any) -> str:
 
 
 @pytest.fixture
-def ports() -> dict[str, int]:
-    return {name: cluster_module.free_port() for name in ("port", "proxy_port", "hub_port")}
+def ports(free_port: int) -> dict[str, int]:
+    """All different, also from the manager's."""
+    names, found = ("port", "proxy_port", "hub_port"), {free_port}
+    while len(found) <= len(names):
+        found.add(cluster_module.free_port())
+    return dict(zip(names, found - {free_port}, strict=True))
 
 
 @pytest_asyncio.fixture
@@ -101,7 +104,7 @@ async def hub(
     one.configure()
     await one.make_service()
     yield one
-    one.kill(signal.SIGTERM)
+    one.stop()
 
 
 @pytest_asyncio.fixture

@@ -120,6 +120,13 @@ class JupyterHub:
             self._process.wait(WAIT_S)
             self._process = None
 
+    def stop(self) -> None:
+        """The proxy too, which a Hub that was killed or did not come up has left."""
+        self.kill(signal.SIGTERM)
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"configurable-http-proxy" in Path(f"/proc/{self.proxy_pid}/cmdline").read_bytes():
+                os.kill(self.proxy_pid, signal.SIGTERM)
+
     @property
     def proxy_pid(self) -> int:
         return int((self.folder / "jupyterhub-proxy.pid").read_text())
