@@ -2,8 +2,9 @@
 
 Installed for tests as entry point ``survivor``. While the file named by ``gate`` exists, a start waits in a queue, as
 it would at a busy manager. A file ``no-image`` beside it makes a start fail, a file ``ended`` says of a kernel that
-dies that its session was ended, a file ``elsewhere`` gives its view a notice, a file ``idle`` says that it stops soon. ``log_file`` gets a line for each thing
-that was done to a kernel, ``options-ID.json`` beside it what the kernel was started with.
+dies that its session was ended, a file ``elsewhere`` gives its view a notice, a file ``idle`` says that it stops soon.
+``log_file`` gets a line for each thing that was done to a kernel, ``options-ID.json`` beside it what the kernel was
+started with.
 """
 
 import asyncio
