@@ -825,9 +825,10 @@ class ManagerClient:
             raise error_of(error.code, content_type, error.response.body or b"", self.config.endpoint) from error
         except (OSError, WebSocketError) as error:
             raise ManagerAway(self.config.endpoint) from error
-        if connection.protocol is not None and connection.protocol.stream is not None:
-            connection.protocol.set_nodelay(True)
-            connection.protocol.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        stream = connection.protocol.stream if connection.protocol is not None else None
+        if stream is not None and stream.socket is not None:  # the manager may have closed it at once
+            stream.set_nodelay(True)
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
 
     # Below: one HTTP exchange on a socket of its own, so that leaving it always closes it
