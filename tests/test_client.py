@@ -160,6 +160,9 @@ class Stream(Signed, WebSocketHandler):
         return False  # ours is not a browser and sends none
 
     def open(self, session: str, jupyter_kernel_id: str) -> None:
+        if session == "away":
+            self.close(4503, "agent away")
+            return
         self.write_message(json.dumps([session, jupyter_kernel_id, self.get_query_argument("generation")]))
 
     def on_message(self, message: str | bytes) -> None:
@@ -388,6 +391,14 @@ async def test_wait_for_stops_when_time_is_up(client: ManagerClient) -> None:
 
 
 # Streams
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_is_closed_at_once_is_told_as_closed(client: ManagerClient) -> None:
+    for _ in range(30):  # the close may come before or after the dialling has ended
+        connection = await client.open_stream("away", "k-1", 3)
+        assert await connection.read_message() is None
+        assert connection.close_code == 4503
 
 
 @pytest.mark.asyncio
