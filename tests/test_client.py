@@ -399,6 +399,7 @@ async def test_a_stream_that_is_closed_at_once_is_told_as_closed(client: Manager
         connection = await client.open_stream("away", "k-1", 3)
         assert await connection.read_message() is None
         assert connection.close_code == 4503
+        connection.close()
 
 
 @pytest.mark.asyncio
