@@ -208,7 +208,7 @@ async def test_a_kernel_that_ends_while_the_engine_is_away_has_ended_by_itself(e
         with engine.away():
             kernel.client.execute("import os; os._exit(7)")
             reason = await end_of(cluster, kernel)
-            assert reason["text"].startswith("The kernel ended by itself (code unknown).")
+            assert reason["text"].startswith("The kernel ended by itself (code 7).")
 
 
 # Images with something wrong

@@ -250,7 +250,8 @@ class DockerRuntime:
     def _create_with(self, request: CreateRequest, options: ContainerOptions) -> str:
         want, folders = request.want, request.folders
         name = f"bai-{want.kernel_id}"
-        supervisor.prepare(folders.run)
+        with contextlib.suppress(OSError):  # a full disk, which others tell; then the engine is asked for each process
+            supervisor.prepare(folders.run)
         try:
             created = self._api.create_container(
                 image=_image_of(want),

@@ -52,7 +52,7 @@ def start(run: Path, container: str, argv: Sequence[str], env: Mapping[str, str]
     Raises ``NotSupervised``, or ``OSError`` if it is not known whether it was started.
     """
     name = uuid4().hex
-    with closing(_dial(run, container)) as sock:
+    with closing(_dial(run, container, _START_PATIENCE_S)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         _say(sock, {"id": name, "argv": list(argv), "env": dict(env)})
         _, ancillary, _, _ = sock.recvmsg(_MAX_ANSWER_BYTES, socket.CMSG_SPACE(UCRED.size))
@@ -64,15 +64,16 @@ def start(run: Path, container: str, argv: Sequence[str], env: Mapping[str, str]
 
 def exit_code(run: Path, container: str, name: str) -> int | None:
     """``None`` while it runs. Raises ``NotSupervised`` or ``OSError`` if nobody can tell."""
-    with closing(_dial(run, container)) as sock:
+    with closing(_dial(run, container, 0)) as sock:
         _say(sock, {"id": name})
         answer: Any = json.loads(sock.makefile("rb").readline(_MAX_ANSWER_BYTES) or b"{}")
     code = answer.get("code", -1) if isinstance(answer, dict) else -1
     return code if code is None or isinstance(code, int) else -1
 
 
-def _dial(run: Path, container: str) -> socket.socket:
-    deadline = time.monotonic() + _START_PATIENCE_S
+def _dial(run: Path, container: str, patience_s: float) -> socket.socket:
+    """``patience_s``: how long one that has not begun to listen is waited for."""
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return connect_to(run / _SOCKET, Peer(cgroup=container), _CALL_TIMEOUT_S)
