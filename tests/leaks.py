@@ -20,7 +20,7 @@ import pytest
 
 RUN_VARIABLE = "BAI_TEST_RUN"
 LABEL = "bai.test"
-PATIENCE_S = 5
+PATIENCE_S = 20
 
 KNOWN_THREADS = (
     "asyncio_",  # a loop's default executor: ends with its loop, or idles
