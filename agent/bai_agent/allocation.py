@@ -54,16 +54,6 @@ def allocate(
     return chosen
 
 
-def free_slots(devices: Sequence[DeviceFacts], held: Iterable[Allocation]) -> ResourceSlots:
-    """What is left over all healthy devices; negative nowhere."""
-    use = _Use(held)
-    free: dict[str, Decimal] = {}
-    for device in devices:
-        for slot in device.slots if device.health == "ok" else ():
-            free[slot] = free.get(slot, _ZERO) + use.room(device, slot)
-    return ResourceSlots(free)
-
-
 class _Use:
     """Sum of what is held: ``{device id: {slot: amount}}``."""
 

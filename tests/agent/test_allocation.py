@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from bai_agent.allocation import NoRoom, allocate, free_slots
+from bai_agent.allocation import NoRoom, allocate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,10 @@ GPUS = [device(f"gpu-{index}", numa=index // 2, cuda_device="1") for index in ra
 def test_pools_are_shared() -> None:
     first = allocate(ask(cpu="2.5", mem="300"), HOST, [])
     assert first == {"cpu": {"cpu": Decimal("2.5")}, "mem": {"mem": Decimal(300)}}
-    assert free_slots(HOST, [first]) == ask(cpu="5.5", mem="700")
+    rest = allocate(ask(cpu="5.5", mem="700"), HOST, [first])
+    for more in (ask(cpu="0.01"), ask(mem="1")):
+        with pytest.raises(NoRoom):
+            allocate(more, HOST, [first, rest])
 
 
 def test_whole_devices_are_given_once() -> None:
