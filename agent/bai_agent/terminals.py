@@ -25,7 +25,7 @@ KEPT_BYTES = 64 * 1024
 _SHELL = ["/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; else exec sh -l; fi"]
 _QUEUED_PIECES = 16
 _PATIENCE_S = 5.0
-"""Who does not take what is shown holds everybody up; after this long they are dropped."""
+"""Who does not take what is shown holds everybody up; after this long they are dropped. So long has a shell to end."""
 
 
 class Terminal:
@@ -39,6 +39,8 @@ class Terminal:
         self._lookers: set[asyncio.Queue[bytes]] = set()
         self._attached: Attached | None = None
         self._restarts = False
+        self._fresh = asyncio.Event()
+        """Not while a restart is under way."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -68,7 +70,7 @@ class Terminal:
         self._lookers.discard(queue)
 
     async def take(self, kind: Kind, payload: bytes) -> None:
-        """What somebody typed or did."""
+        """What somebody typed or did. A restart returns with the new shell, so that what is typed next reaches it."""
         assert self._attached is not None
         match kind:
             case Kind.INPUT:
@@ -77,22 +79,33 @@ class Terminal:
             case Kind.RESIZE:
                 self._size = stdio.read_size(payload)
                 await self._attached.resize(*self._size)
-            case Kind.RESTART:
-                self._restarts = True
-                await self._end()
+            case Kind.RESTART if not self.is_over:
+                await self._restart()
 
     async def close(self) -> None:
         self._restarts = False
         if not self.is_over:
-            await self._end()
+            await self._end(signal.SIGHUP)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _restart(self) -> None:
+        self._restarts = True
+        self._fresh.clear()
+        await self._end(signal.SIGHUP)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._fresh.wait()
+                return
+        await self._end(signal.SIGKILL)  # it took no notice
+        await self._fresh.wait()
 
     async def _begin(self) -> None:
         self._attached = await self._attachments.start(
             self._ref, _SHELL, env={"TERM": "xterm-256color"}, cwd=INSIDE_HOME, terminal=self._size
         )
+        self._fresh.set()
 
     async def _show(self) -> None:
         code = UNKNOWN_EXIT
@@ -104,6 +117,8 @@ class Terminal:
                 code = await self._show_one()
         except RuntimeFault as fault:
             log.warning("terminal of %s: %s", self._ref, fault)
+        finally:
+            self._fresh.set()
         await self._tell(stdio.pack_ended(code))
 
     async def _show_one(self) -> int:
@@ -125,10 +140,10 @@ class Terminal:
             except TimeoutError:
                 self._lookers.discard(queue)
 
-    async def _end(self) -> None:
-        """As when a terminal's window is closed."""
+    async def _end(self, signum: signal.Signals) -> None:
+        """``SIGHUP`` is what a shell gets when its terminal's window is closed."""
         assert self._attached is not None
-        await self._runtime.signal(self._attached.process, signal.SIGHUP)
+        await self._runtime.signal(self._attached.process, signum)
 
 
 class TerminalEnd:

@@ -50,6 +50,7 @@ async with session.stream_pty() as socket:
     result["shown again"] = await look.until(r"before-going\\r\\n")
     await look.type("echo var-$kept pid $((0 + $$))\\n")
     result["kept"] = await look.until(r"var-still\\w* pid \\d+\\r\\n")
+    await look.until(r"var-still\\w* pid \\d+\\r\\n[^\\n]*[$#] ")  # so the next prompt is the new shell's
     await look.socket.send_json({{"type": "restart"}})
     look.seen = ""
     await look.until(r"[$#] ")
