@@ -5,6 +5,7 @@ from pathlib import Path
 from bai_agent.runtimes.base import Memory
 
 _ROOT = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
 
 
 def usage(pid: int) -> dict[str, float]:
@@ -54,7 +55,7 @@ def _in_use(pid: int) -> float:
 def _folder(pid: int, controller: str) -> tuple[Path, bool]:
     """The folder of that controller and whether it is of cgroup version 1. Raises ``OSError`` if there is none."""
     unified = None
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+    for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             return _ROOT / controller / path.lstrip("/"), True
