@@ -34,6 +34,7 @@ from bai_agent.devices.meter import Meter
 from bai_agent.devices.mock import MockPlugin
 from bai_agent.doors import Address, Doors
 from bai_agent.firewall import PRIVATE_NETWORKS, Policy
+from bai_agent.hold import Patience
 from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.link import ManagerLink, websocket_url
 from bai_agent.manager_access import DOOR, ManagerAccess, address_of
@@ -177,6 +178,17 @@ class AgentApp(Application):
         'own: {"hub": "127.0.0.1:8081"}.',
     ).tag(config=True)
     pids_limit = traitlets.Integer(4096, min=64, help="Processes in one container.").tag(config=True)
+    hold_s = traitlets.Float(
+        600.0,
+        min=0,
+        help="A process that wants more memory than its session has waits so long, in seconds, for its user to give it "
+        "more or to interrupt it, before it is killed; 0: it is killed at once, as always on hosts with cgroup "
+        "version 2.",
+    ).tag(config=True)
+    hold_margin = traitlets.Unicode(
+        "64m",
+        help="So much of a session's memory (an eighth of it at most) is kept for interrupting what waits for memory.",
+    ).tag(config=True)
     orphan_grace_s = traitlets.Float(
         60.0, min=0, help="How long a container that nobody wants is kept, in seconds."
     ).tag(config=True)
@@ -228,7 +240,7 @@ class AgentApp(Application):
                 f"{proposal.trait.name}: {error}. Give IPv4 networks such as 192.168.0.0/16."
             ) from error
 
-    @traitlets.validate("share_unit_mem", "reserved_gpu_mem", "share_tolerance")
+    @traitlets.validate("share_unit_mem", "reserved_gpu_mem", "share_tolerance", "hold_margin")
     def _check_size(self, proposal: Any) -> str:
         try:
             parse_size(proposal.value)
@@ -350,6 +362,7 @@ class AgentApp(Application):
             ManagerAccess(self.manager_url, doors),
             lambda report: link.report(report),
             shares=shares,
+            patience=Patience(self.hold_s, parse_size(self.hold_margin)),
             orphan_grace_s=self.orphan_grace_s,
         )
 

@@ -30,7 +30,8 @@ class KernelState:
     ``boot_id`` names the run of this host in which its container was started. Since the container's last start:
     ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
     more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
-    suspended, a digest of what was wanted when that began."""
+    suspended, a digest of what was wanted when that began. ``held_since`` is when it came to its memory limit, if it
+    waits there (seconds since the epoch)."""
 
     want: KernelWant
     report: KernelReport
@@ -40,6 +41,7 @@ class KernelState:
     bootstrapped: bool = False
     command_code: int | None = None
     asleep: str | None = None
+    held_since: float | None = None
 
 
 class StateFolder:

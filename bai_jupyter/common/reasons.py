@@ -43,12 +43,13 @@ _PROGRESS = {
     "session-restarting": "Restarting the container. Files and packages stay; what runs in it is started again.",
 }
 
-# Running, and about to be stopped.
+# Running, and about to be stopped, or to be killed.
 _SOON = {
     "idle-soon": "Idle since {since}; stops at {stop} unless it is used or kept: {limit} is the longest that your "
     "{level} {name} may leave a session idle.",
     "low-use-soon": "{use} since {since}; stops at {stop} unless it is used more or kept: {limit} is the longest that "
     "your {level} {name} may leave it so.",
+    "held": "Held at its memory limit: {used} of {limit}. Grow it, interrupt, or end it before {time}.",
     "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
 }
 
