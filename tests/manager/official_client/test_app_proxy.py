@@ -80,9 +80,7 @@ def serve(client_of_cluster, cluster, signed, make_free_port) -> Any:
     async def start() -> str:
         port = make_free_port()
         await client_of_cluster.sdk(CREATE.format(image=cluster.image, port=port))
-        code = APP.replace("PORT", str(port))
-        ran = await signed.post("/session/web-here", {"mode": "query", "code": code}, 200)
-        assert (ran["result"]["status"], ran["result"]["console"]) == ("finished", [])
+        assert await signed.run("web-here", APP.replace("PORT", str(port))) == ""
         return f"/apps/web-here/{port}"
 
     return start

@@ -166,15 +166,6 @@ def text_of(results) -> str:
     return "".join(text for one in results for _, text in one["console"])
 
 
-async def output_of(signed, code, **options) -> str:
-    """All that is printed to the end of the run, however many answers that takes."""
-    results, body = [], {"mode": "query", "code": code, **options}
-    while not results or results[-1]["status"] != "finished":
-        results.append((await signed.post("/session/code-here", body, 200))["result"])
-        body = {"mode": "continue", "code": "", "runId": results[-1]["runId"]}
-    return text_of(results)
-
-
 DEFECTS = """
 first = run("print('once')")
 polls = [session.execute(first["runId"], "", mode="continue") for _ in range(3)]
@@ -227,7 +218,7 @@ async def test_hundreds_of_runs_leave_the_manager_as_large_as_it_was(client_of_c
 
     async def rounds(count: int) -> None:
         for n in range(count):
-            assert await output_of(signed, f"print({n})") == f"{n}\n"
+            assert await signed.run("code-here", f"print({n})") == f"{n}\n"
 
     await rounds(200)
     before = resident_bytes(cluster.pid("manager"))
@@ -239,14 +230,14 @@ async def test_hundreds_of_runs_leave_the_manager_as_large_as_it_was(client_of_c
 async def test_a_manager_that_was_killed_finds_the_kernel_again(client_of_cluster, cluster, helpers):
     await created(client_of_cluster, cluster)
     signed = helpers.client(**helpers.of_cluster(cluster))
-    await output_of(signed, "x = 5", runId="before")
+    await signed.run("code-here", "x = 5", runId="before")
     links = cluster.log("agent").count("linked to")
     cluster.kill("manager")
     cluster.start("manager")
     await cluster.until(partial(cluster.is_linked_after, links))
     forgotten = await signed.call("POST", "/session/code-here", {"mode": "continue", "code": "", "runId": "before"})
     assert (forgotten.status, forgotten.json["title"]) == (404, "No such run.")
-    assert await output_of(signed, "print(x)") == "5\n"
+    assert await signed.run("code-here", "print(x)") == "5\n"
     signed.close()
 
 
