@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from bai_agent.doors import Doors
 from bai_agent.manager_access import DOOR, ManagerAccess, address_of
+from bai_agent.manager_place import ManagerPlace
 
 from bai_jupyter.common.ids import KernelId
 
@@ -39,7 +40,7 @@ async def doors() -> AsyncIterator[Doors]:
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    address = address_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    address = address_of(ManagerPlace(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), None)
     made = Doors({DOOR: address, "hub": address})
     yield made
     await made.close()
