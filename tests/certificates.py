@@ -37,10 +37,10 @@ class Authority:
         self.ca_file = self.folder / "ca.pem"
         self.ca_file.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
 
-    def sign(self, host: str) -> Path:
+    def sign(self, host: str, days: int = 1) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
         own_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = _builder(_name(host), self._name, key.public_key()).add_extension(own_id, critical=False)
+        builder = _builder(_name(host), self._name, key.public_key(), days).add_extension(own_id, critical=False)
         made = builder.add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -50,10 +50,12 @@ class Authority:
         return path
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=days, hours=1))
     return builder.serial_number(x509.random_serial_number())
 
 

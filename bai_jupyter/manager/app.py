@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -94,6 +95,7 @@ from bai_jupyter.manager.vfolders.transfers import Transfers
 from bai_jupyter.manager.vfolders.volumes import Volumes
 
 JOIN_TOKEN_EXPIRES_S = 3600
+TYPED_TOKEN_USES = 16  # of the token that is shown to who starts a manager by hand
 BODY_PIECE_BYTES = 512 * 1024  # of an upload, from the client's socket to the agent's
 BACKLOG = 4096  # all agents dial at once after a restart
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - and where this machine reaches it
@@ -242,6 +244,8 @@ class ManagerApp(Application):
             loop.add_signal_handler(number, stop.set)
         await self.start_services()
         try:
+            if not self.is_local and sys.stdout.isatty():
+                await self._show_join_command()
             await stop.wait()
             self.log.info("stopping")
         finally:
@@ -444,6 +448,13 @@ class ManagerApp(Application):
             self.registry.detach(link)
             link.close()
         await server.close_all_connections()
+
+    async def _show_join_command(self) -> None:
+        """To a person at a terminal; a log must not have it."""
+        token = await self.services.agents.new_join_token(
+            DEFAULT, TYPED_TOKEN_USES, JOIN_TOKEN_EXPIRES_S, None, self.endpoint
+        )
+        print(f"\nOn each host that shall run sessions, within an hour:\n\n    bai agent join {token}\n", flush=True)
 
     # First start
 

@@ -1,10 +1,13 @@
 """A manager that speaks TLS, and its clients: who is trusted, and that nothing is told to anybody else."""
 
+import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import pytest_asyncio
@@ -186,6 +189,28 @@ async def test_programs_of_this_machine_may_have_a_port_without_tls(start, free_
     assert (config.endpoint, config.trust) == (f"http://127.0.0.1:{free_port}", BY_SYSTEM)
     assert await whoami(config) == "admin"
     assert app.place_of(config.endpoint)[0].endswith(f":{app.bound_port}")
+
+
+async def test_who_starts_it_at_a_terminal_is_told_how_to_join(tmp_path) -> None:
+    ours, its = os.openpty()
+    options = {"data_dir": tmp_path / "data" / "manager", "port": 0, "ip": EVERYWHERE}
+    command = [sys.executable, "-m", "bai_jupyter.manager", *(f"--ManagerApp.{k}={v}" for k, v in options.items())]
+    with os.fdopen(ours) as terminal:
+        process = await asyncio.create_subprocess_exec(*command, stdout=its, stderr=asyncio.subprocess.DEVNULL)
+        os.close(its)
+        try:
+            shown = await asyncio.wait_for(asyncio.to_thread(_line_with, terminal, "bai agent join"), 60)
+        finally:
+            process.terminate()
+            await process.wait()
+    token = JoinToken.parse(shown.split()[-1])
+    certificate = load(tmp_path / "data" / "manager" / "certificate.pem", tmp_path / "data/manager/certificate-key.pem")
+    assert token.url.startswith("https://")
+    assert token.fingerprint == certificate.fingerprint
+
+
+def _line_with(terminal: TextIO, words: str) -> str:
+    return next(line for line in terminal if words in line)
 
 
 @pytest.mark.parametrize(

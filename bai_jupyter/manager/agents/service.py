@@ -52,15 +52,16 @@ class AgentService:
         return self._registry.mem_used_bytes(agent_id)
 
     async def make_join_token(self, caller: Caller, body: Mapping[str, Any], called: str) -> str:
-        """A token with which ``uses`` agents may join a group; it is stored as a hash and cannot be shown again.
-
-        ``called``: the address at which it was asked for.
-        """
+        """As a person asked for it. ``called``: the address at which they did."""
         group = str(body.get("resource_group") or "default")
         uses = _number("uses", body.get("uses", 1), MAX_USES)
         expires_s = _number("expires_s", body.get("expires_s", 3600), MAX_EXPIRES_S)
+        return await self.new_join_token(group, uses, expires_s, caller.user_id, called)
+
+    async def new_join_token(self, group: str, uses: int, expires_s: int, user_id: str | None, called: str) -> str:
+        """A token with which ``uses`` agents may join a group; it is stored as a hash and cannot be shown again."""
         secret = new_token()
-        if not await self.add_join_token(secret, group, uses, expires_s, caller.user_id):
+        if not await self.add_join_token(secret, group, uses, expires_s, user_id):
             names = ", ".join(one.name for one in await self._store.read(groups.list_groups))
             raise NotFound(Reason.of("group-unknown", group=group, groups=names))
         return JoinToken(secret, *self._place_of(called)).format()
