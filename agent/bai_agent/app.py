@@ -54,7 +54,7 @@ from bai_agent.streams import Streams
 from bai_agent.terminals import Terminals
 from bai_agent.volumes import Volumes
 from bai_jupyter._version import __version__
-from bai_jupyter.common.join_tokens import JoinToken
+from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
 from bai_jupyter.common.parts import EVENLY, STRATEGY
 from bai_jupyter.common.slots import parse_size
@@ -243,14 +243,6 @@ class AgentApp(Application):
             raise traitlets.TraitError(f"manager_ca: {path} holds no CAs that can be used ({error})") from error
         return path
 
-    @traitlets.validate("join_token")
-    def _check_join_token(self, proposal: Any) -> str:
-        try:
-            JoinToken.parse(proposal.value)
-        except ValueError as error:
-            raise traitlets.TraitError(str(error)) from error
-        return str(proposal.value)
-
     @traitlets.default("blocked_networks")
     def _default_blocked_networks(self) -> list[str]:
         return list(PRIVATE_NETWORKS)
@@ -313,7 +305,7 @@ class AgentApp(Application):
         try:
             self._accelerators = self._load_accelerators()
             asyncio.run(self._main())
-        except (AlreadyRunning, RuntimeFault, plugins.NotUnderstood) as error:
+        except (AlreadyRunning, BadJoinToken, RuntimeFault, plugins.NotUnderstood) as error:
             self.log.error("%s", error)
             self.exit(1)
 

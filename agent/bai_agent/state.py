@@ -88,9 +88,13 @@ class StateFolder:
         self._write_text("credential", credential)
 
     def manager(self) -> ManagerPlace | None:
-        """The one that took this agent last."""
-        text = self._read_text("manager")
-        return None if text is None else from_json(ManagerPlace, json.loads(text))
+        """The one that took this agent last. One that cannot be read is told in the log."""
+        try:
+            text = self._read_text("manager")
+            return None if text is None else from_json(ManagerPlace, json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("%s cannot be read: %r", self.path / "manager", error)
+            return None
 
     def keep_manager(self, place: ManagerPlace) -> None:
         self._write_text("manager", json.dumps(to_json(place)))

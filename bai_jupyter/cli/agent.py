@@ -9,7 +9,7 @@ from typing import NoReturn
 from bai_jupyter.cli.login import find_config, with_manager
 from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, ago, plural
 from bai_jupyter.client import Json
-from bai_jupyter.common.join_tokens import JoinToken
+from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size
 
 DEFAULT_STATE = ".bai/agent"  # AgentApp's
@@ -47,8 +47,8 @@ def _manager(options: argparse.Namespace, token: JoinToken) -> dict[str, str]:
 def _parse(token: str) -> JoinToken:
     try:
         return JoinToken.parse(token)
-    except ValueError as error:
-        raise CommandFailed(f"{str(error).capitalize()}: bai agent join-token", Exit.USAGE) from error
+    except BadJoinToken as error:
+        raise CommandFailed(str(error), Exit.USAGE) from error
 
 
 def list_(_options: argparse.Namespace, terminal: Terminal) -> int:

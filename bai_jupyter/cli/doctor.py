@@ -152,9 +152,13 @@ def certificate_of(config: ClientConfig) -> Finding:
     """Of the manager at an ``https`` address: whether it is trusted, and for how long."""
     url = urlsplit(config.endpoint)
     try:
+        context = config.trust.context()
+    except OSError as error:
+        return Finding("failed", "CA file", f"{config.trust.ca_file} cannot be used: {error}.")
+    try:
         with (
             create_connection((url.hostname or "", url.port or HTTPS_PORT), CONNECT_TIMEOUT_S) as plain,
-            config.trust.context().wrap_socket(plain, server_hostname=url.hostname) as tls,
+            context.wrap_socket(plain, server_hostname=url.hostname) as tls,
         ):
             facts = tls.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:

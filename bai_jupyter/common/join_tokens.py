@@ -4,9 +4,14 @@ import base64
 import json
 from dataclasses import asdict, dataclass, field
 
+from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.trust import Trust
 
 _MARK = "bai1."
+
+
+class BadJoinToken(BaiError, ValueError):
+    """It was cut or changed. What is left of it is not shown."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class JoinToken:
 
     @classmethod
     def parse(cls, text: str) -> "JoinToken":
-        """Raises ``ValueError``, which shows nothing of it, for one that was cut or changed."""
+        """Raises ``BadJoinToken``."""
         if not text.startswith(_MARK):
             return cls(text)
         word = text.removeprefix(_MARK)
@@ -34,4 +39,6 @@ class JoinToken:
             raw = json.loads(base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)))
             return cls(str(raw["secret"]), str(raw["url"]), Trust(str(raw["fingerprint"])).fingerprint)
         except (ValueError, KeyError, TypeError):
-            raise ValueError("the join token is not complete: copy it as a whole, or make a new one") from None
+            raise BadJoinToken(
+                "The join token is not complete. Copy it as a whole, or make a new one: bai agent join-token"
+            ) from None

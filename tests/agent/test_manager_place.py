@@ -46,3 +46,6 @@ def test_it_is_kept_in_the_state_folder(tmp_path) -> None:
     folder.keep_manager(KEPT)
     assert StateFolder(tmp_path).manager() == KEPT
     assert json.loads((tmp_path / "manager").read_text())["url"] == "https://kept"
+    for spoilt in ('{"url": "https://kept", "trust": {"fingerprint": "ab"}}', '{"url'):
+        (tmp_path / "manager").write_text(spoilt)
+        assert folder.manager() is None

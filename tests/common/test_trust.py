@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from bai_jupyter.common.join_tokens import JoinToken
+from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.trust import BY_SYSTEM, OtherCertificate, Trust, fingerprint_of, refusal
 
 HEX = "0123456789abcdef" * 4
@@ -58,6 +58,6 @@ def test_a_bare_secret_is_a_token() -> None:
 @pytest.mark.parametrize("cut", [1, 2, 3, 40, 150])
 def test_a_token_that_was_cut_is_refused_and_not_shown(cut: int) -> None:
     whole = JoinToken("s3cret", "https://10.0.0.5:8090", HEX).format()
-    with pytest.raises(ValueError, match="not complete") as caught:
+    with pytest.raises(BadJoinToken, match="not complete") as caught:
         JoinToken.parse(whole[:-cut])
     assert whole[8:20] not in str(caught.value)
