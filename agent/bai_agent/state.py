@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bai_agent.manager_place import ManagerPlace
 from bai_agent.runtimes.base import Process
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import AgentId, KernelId, new_agent_id
@@ -87,6 +88,18 @@ class StateFolder:
 
     def keep_credential(self, credential: str) -> None:
         self._write_text("credential", credential)
+
+    def manager(self) -> ManagerPlace | None:
+        """The one that took this agent last. One that cannot be read is told in the log."""
+        try:
+            text = self._read_text("manager")
+            return None if text is None else from_json(ManagerPlace, json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("%s cannot be read: %r", self.path / "manager", error)
+            return None
+
+    def keep_manager(self, place: ManagerPlace) -> None:
+        self._write_text("manager", json.dumps(to_json(place)))
 
     def chosen_runtime(self) -> str | None:
         return self._read_text("runtime")

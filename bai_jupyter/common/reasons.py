@@ -102,6 +102,11 @@ _REFUSED = {
     "forbidden": "Only {role} may do this.",
     "not-found": "There is no {kind} {name} that you can see.",
     "manager-away": "The Backend.AI manager at {url} does not answer. Running kernels go on.",
+    "certificate-other": "The certificate of {url} should have the SHA-256 fingerprint {asked}; it has {found}. If it "
+    "was replaced on purpose, an agent joins again with a new token (`bai agent join-token`), and others take the new "
+    "fingerprint. If not, somebody is in between.",
+    "certificate-unknown": "The certificate of {url} cannot be trusted: {cause}. Give its SHA-256 fingerprint or the "
+    "file of its CA, to an agent by a new join token (`bai agent join-token`).",
     "version-skew": "{part} speaks protocol {theirs}, the manager {ours}. Update {older}.",
     "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
     "nothing-to-extend": "Nothing stops this session for being idle.",
