@@ -39,6 +39,7 @@ from bai_agent.runtimes.base import (
 from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
+from bai_agent.warm_pool import WarmPool
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import (
     JupyterKernelReport,
@@ -134,6 +135,7 @@ class Reconciler:
         on_report: Callable[[KernelReport], None],
         *,
         shares: Holding,
+        pool: WarmPool | None = None,
         orphan_grace_s: float = 60.0,
     ) -> None:
         self.jupyter: JupyterKernelsLike
@@ -141,7 +143,7 @@ class Reconciler:
         self._runtime = runtime
         self._site = site
         self._doors, self._access = doors, access
-        self._containers = Containers(runtime, inventory, shares, site, self.book)
+        self._containers = Containers(runtime, inventory, shares, site, self.book, pool)
         self._gate = Gate(runtime, shares, self.book)
         self._ends = Ends(runtime, site.agent, self.book)
         self._programs = Programs(runtime, self.book, self._look_at)
@@ -223,6 +225,14 @@ class Reconciler:
 
     def running(self) -> list[KernelId]:
         return self.book.running()
+
+    def is_starting_something(self) -> bool:
+        """A container, or a Jupyter kernel in one."""
+        return any(
+            state.report.status in _STARTING
+            or any(one.status is JupyterKernelStatus.STARTING for one in state.report.jupyter_kernels)
+            for state in self.book.states.values()
+        )
 
     def runs_program(self, kernel_id: KernelId) -> bool:
         """A batch session's command, or a bootstrap script, runs."""
