@@ -152,6 +152,8 @@ class Spares:
         try:
             self._starting = asyncio.create_task(self._start(spare_id, place, recipe))
             ref = await asyncio.shield(self._starting)
+            if await self._runtime.main_pid(ref) is None:
+                raise OSError("a container that was started ahead has ended, or its processes are not on this host")
             standby = await self._stand_by(ref, place / "run", image.kernelspecs)
         except (RuntimeFault, OSError):
             await self.clear_one(spare_id)

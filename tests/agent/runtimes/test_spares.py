@@ -210,6 +210,24 @@ async def test_one_is_not_given_to_who_needs_something_else(
     assert not docker_client.containers.list(all=True, filters={"label": f"{LABEL}={spare.spare_id}"})
 
 
+async def test_none_is_kept_whose_processes_cannot_be_seen(
+    docker_bench: Any,
+    docker_client: Any,
+    minimal_image: str,
+    make_want: Callable[..., KernelWant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unseen(ref: str) -> None:
+        return None
+
+    monkeypatch.setattr(docker_bench.runtime, "main_pid", unseen)
+    with pytest.raises(OSError, match="not on this host"):
+        await make_spare(docker_bench, make_want(image=minimal_image))
+    mine = {"label": f"bai.agent-id={docker_bench.runtime._agent_id}"}
+    assert docker_client.containers.list(all=True, filters=mine) == []
+    assert not list((docker_bench.state_dir / "spares").iterdir())
+
+
 async def test_an_image_is_removed_though_one_was_started_of_it(
     docker_bench: Any, docker_client: Any, minimal_image: str
 ) -> None:
