@@ -60,6 +60,7 @@ _SPARE_CPU = 1
 _PROGRAM, _SOCKET = "standby.py", "standby.sock"
 _READY_PATIENCE_S = 30.0
 _READY_PAUSE_S = 0.05
+_ANSWER_S = 10.0  # on a host that has much to do; a fresh start would take longer there
 _CLAIM = "claim.json"
 # An image may name folders to import from, and one of those may be mounted. (``-s`` leaves out the user's own.)
 _UNLESS_LED_ASTRAY = ("/bin/sh", "-c", 'test -z "$PYTHONPATH" && exec "$@"', "bai")
@@ -336,7 +337,7 @@ class Spares:
     def _tell(self, claim: Claim, told: Mapping[str, object]) -> bool:
         path = self._kernels / claim.kernel_id / "run" / _SOCKET
         try:
-            with closing(connect_to(path, Peer(cgroup=claim.ref), supervisor.CALL_TIMEOUT_S)) as sock:
+            with closing(connect_to(path, Peer(cgroup=claim.ref), _ANSWER_S)) as sock:
                 return supervisor.ask(sock, told) == {"heard": True}
         except (OSError, ValueError, RefusedSocketError) as error:
             log.warning("kernel %s: its first Jupyter kernel starts afresh: %s", claim.kernel_id, error)

@@ -21,8 +21,8 @@ from bai_agent.runtimes.base import INSIDE_RUN
 SUPERVISED = "supervised:"
 """Begins the ref of a process that the container's supervisor has started."""
 
-CALL_TIMEOUT_S = 2.0
 _PROGRAM, _SOCKET, _ABSENT = "supervise.py", "supervisor.sock", "unsupervised"
+_CALL_TIMEOUT_S = 2.0
 _START_PATIENCE_S = 1.0
 _PAUSE_S = 0.002
 _MAX_ANSWER_BYTES = 1024
@@ -89,7 +89,7 @@ def _dial(run: Path, container: str, patience_s: float) -> socket.socket:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return connect_to(run / _SOCKET, Peer(cgroup=container), CALL_TIMEOUT_S)
+            return connect_to(run / _SOCKET, Peer(cgroup=container), _CALL_TIMEOUT_S)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if os.path.lexists(run / _ABSENT) or time.monotonic() > deadline:
                 raise NotSupervised from error
