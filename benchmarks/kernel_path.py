@@ -94,7 +94,7 @@ async def image_of(cluster: Cluster) -> str:
 
 def small_image(image: str) -> str:
     """The same image, allowed to run on a part of a core, so that ``AT_ONCE`` of them fit on any machine."""
-    lines = f"FROM {image}\nLABEL ai.backend.resource.min.cpu=0.01\n"
+    lines = f"FROM {image}\nLABEL ai.backend.resource.min.cpu=0.01 ai.backend.resource.min.mem=64m\n"
     subprocess.run(
         ["docker", "build", "--quiet", "--tag", SMALL_IMAGE, "-"],
         input=lines,

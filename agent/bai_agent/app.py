@@ -54,6 +54,7 @@ from bai_agent.state import AlreadyRunning, StateFolder
 from bai_agent.streams import Streams
 from bai_agent.terminals import Terminals
 from bai_agent.volumes import Volumes
+from bai_agent.warm_pool import WarmPool
 from bai_jupyter._version import __version__
 from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
@@ -118,6 +119,11 @@ class AgentApp(Application):
     volumes = Json(dict, help='Volumes and where they are here: {"local:home": "/srv/home"}.').tag(config=True)
     reserved_cpu = traitlets.Float(0.0, min=0, help="Cores that stay with the host.").tag(config=True)
     reserved_mem = traitlets.Unicode("0", help="Memory that stays with the host, such as 2g.").tag(config=True)
+    warm_pool_mem = traitlets.Unicode(
+        "0",
+        help="Memory for containers that are started ahead, 128m each, for sessions like those of the last half hour. "
+        "It stays with the host. 0: none are. Docker runtime only.",
+    ).tag(config=True)
     pin_cpus = traitlets.Bool(False, help="Pin kernels to the cores they hold.").tag(config=True)
     allocation_mode = traitlets.Enum(
         MODES,
@@ -268,7 +274,7 @@ class AgentApp(Application):
                 f"{proposal.trait.name}: {error}. Give IPv4 networks such as 192.168.0.0/16."
             ) from error
 
-    @traitlets.validate("share_unit_mem", "reserved_gpu_mem", "share_tolerance", "hold_margin")
+    @traitlets.validate("warm_pool_mem", "share_unit_mem", "reserved_gpu_mem", "share_tolerance", "hold_margin")
     def _check_size(self, proposal: Any) -> str:
         try:
             parse_size(proposal.value)
@@ -353,7 +359,8 @@ class AgentApp(Application):
         stack.callback(nvml.close)
         cache = store.path / "gpu"
         enforcement = await asyncio.to_thread(self._enforcement, nvml, cache, runtime)
-        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime, enforcement), self.device_mask)
+        pool = self._warm_pool(runtime)
+        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime, enforcement, pool), self.device_mask)
         meter = Meter(inventory)
         cuda = [device for device in inventory.devices if device.kind == CudaPlugin.key]
         shares = Holding(enforcement, self._share_rule(), cuda, cache, nvml)
@@ -394,6 +401,7 @@ class AgentApp(Application):
             lambda report: link.report(report),
             shares=shares,
             patience=Patience(self.hold_s, parse_size(self.hold_margin)),
+            pool=pool,
             orphan_grace_s=self.orphan_grace_s,
         )
 
@@ -420,6 +428,8 @@ class AgentApp(Application):
             tls=tls,
         )
         stack.push_async_callback(held.close)
+        if pool is not None:
+            stack.push_async_callback(pool.close)
         stack.push_async_callback(jupyter.close)
         stack.push_async_callback(reconciler.stop)
         stack.push_async_callback(terminals.close)
@@ -428,6 +438,9 @@ class AgentApp(Application):
         await attachments.end_leftovers()
         self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
         watches = [self._watch_images(runtime, images, link), meter.run()]
+        if pool is not None:
+            pool.is_busy = reconciler.is_starting_something
+            watches.append(pool.run())
         if self.allocation_mode == "fractional" and cuda:
             tolerance_bytes = parse_size(self.share_tolerance)
             watchdog = Watchdog(
@@ -489,13 +502,13 @@ class AgentApp(Application):
             withheld="" if is_enough else f"shares are only held by {enforcement}, not by {self.least_enforcement}",
         )
 
-    def _plugins(self, runtime: Runtime, enforcement: Enforcement) -> list[DevicePlugin]:
+    def _plugins(self, runtime: Runtime, enforcement: Enforcement, pool: WarmPool | None) -> list[DevicePlugin]:
         by_request = bool(getattr(runtime, "hands_out_gpus", False))
         cuda = CudaPlugin(by_request, options=self._cuda_options(enforcement))
         uses_cuda = plugins.is_wanted(cuda.key, self.accelerators, self.blocked_accelerators)
         return [
             CpuPlugin(Decimal(str(self.reserved_cpu)), self.pin_cpus),
-            MemPlugin(parse_size(self.reserved_mem)),
+            MemPlugin(parse_size(self.reserved_mem) + (pool.mem_bytes if pool else 0)),
             *([cuda] if uses_cuda else []),
             *self._accelerators,
             MockPlugin(self.mock_devices),
@@ -504,6 +517,10 @@ class AgentApp(Application):
     def _load_accelerators(self) -> list[DevicePlugin]:
         tables = [Path(table) for table in self.accelerator_tables]
         return plugins.load(tables, self.accelerators, self.blocked_accelerators, self.accelerator_options)
+
+    def _warm_pool(self, runtime: Runtime) -> WarmPool | None:
+        spares, mem_bytes = getattr(runtime, "spares", None), parse_size(self.warm_pool_mem)
+        return WarmPool(spares, mem_bytes) if spares is not None and mem_bytes else None
 
     async def _ready_runtime(self, store: StateFolder) -> Runtime:
         """The runtime, checked. One that was named or used before is waited for; only ``auto`` chooses."""

@@ -12,8 +12,9 @@ from bai_agent.allocation import Allocation, NoRoom, allocate
 from bai_agent.book import Book, Held, amounts_of, boot_id, written
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
-from bai_agent.runtimes.base import CreateRequest, Identity, Runtime, RuntimeFault, Size
+from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Runtime, RuntimeFault, Size
 from bai_agent.shares.holding import Holding, NotHeld
+from bai_agent.warm_pool import WarmPool, is_foreseeable
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.messages import FileWant, KernelWant
 from bai_jupyter.common.reasons import Reason
@@ -58,24 +59,65 @@ class Site:
 class Containers:
     """Guarantee: devices are held from before the container exists until ``release``."""
 
-    def __init__(self, runtime: Runtime, inventory: Inventory, shares: Holding, site: Site, book: Book) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        inventory: Inventory,
+        shares: Holding,
+        site: Site,
+        book: Book,
+        pool: WarmPool | None = None,
+    ) -> None:
         self._runtime, self._inventory, self._shares = runtime, inventory, shares
-        self._site, self._book = site, book
+        self._site, self._book, self._pool = site, book, pool
         self._pulls: dict[KernelId, asyncio.Task[None]] = {}
 
     # Making one
 
     async def make(self, kernel_id: KernelId) -> str:
-        """Everything up to a container that can be started; its ref. Each part may have been done before.
+        """Everything up to a container that can be started, or runs already; its ref. Each part may have been done
+        before.
 
         Raises one of ``FAULTS``, or ``CancelledError`` after ``cancel_pull``.
         """
         want = self._book.states[kernel_id].want
-        devices = self._hold(kernel_id, want)
+        self._hold(kernel_id, want)
+        ref = await self._from_pool(want) or await self._runtime.create(await self._request(want))
+        self._book.change(kernel_id, want=as_kept(self._book.states[kernel_id].want, ref))
+        self._book.tell(kernel_id, runtime_ref=ref)
+        return ref
+
+    async def _from_pool(self, want: KernelWant) -> str | None:
+        """One that was started ahead, if there is one that suits. Whatever goes wrong costs time and nothing else."""
+        if self._pool is None:
+            return None
+        await self._pool.abandon(want.kernel_id)
+        if not is_foreseeable(want):
+            return None
+        spare = self._pool.take(await asyncio.to_thread(self._recipe, want))
+        if spare is None:
+            return None
+        try:
+            return await self._pool.claim(spare, want, self._request)
+        except (*FAULTS, OSError) as error:
+            log.warning("kernel %s: it starts cold: %s", want.kernel_id, error)
+            await self._pool.abandon(want.kernel_id, spare)
+            return None
+
+    def _recipe(self, want: KernelWant) -> Recipe:
+        mounts = tuple(folders.resolve(one, self._site.volumes, self._site.agent) for one in want.mounts)
+        environ = tuple(sorted(self._inventory.options({}).env.items()))
+        return Recipe(want.image_digest, self._identity(want), mounts, want.shm_bytes, environ)
+
+    def _identity(self, want: KernelWant) -> Identity:
+        return folders.identity_for(want.mounts, self._site.volumes, self._site.identity, self._site.agent)
+
+    async def _request(self, want: KernelWant) -> CreateRequest:
+        """What its container is made from, with all of that in place."""
+        kernel_id = want.kernel_id
         place = self._book.store.kernel_folder(kernel_id)
-        identity = folders.identity_for(want.mounts, self._site.volumes, self._site.identity, self._site.agent)
         prepared = await asyncio.to_thread(
-            folders.prepare, place, want.mounts, self._site.volumes, identity, self._site.agent
+            folders.prepare, place, want.mounts, self._site.volumes, self._identity(want), self._site.agent
         )
         await asyncio.to_thread(_put_files, kernel_id, prepared.scratch, want.files)
         await self._pull(kernel_id, want)
@@ -83,13 +125,11 @@ class Containers:
         self._book.change(kernel_id, kernelspecs=image.kernelspecs, boot_id=boot_id())
         reason = Reason.of("creating", agent=self._site.agent)
         self._book.tell(kernel_id, status=KernelStatus.CREATING, reason=reason)
+        devices = self._book.states[kernel_id].report.devices
         held = amounts_of(devices)
         options = await asyncio.to_thread(self._inventory.prepare, held, place / folders.DEVICES)
         limited = await asyncio.to_thread(self._shares.prepare, place, held)
-        ref = await self._runtime.create(CreateRequest(want, prepared, options.merge(limited), devices))
-        self._book.change(kernel_id, want=as_kept(self._book.states[kernel_id].want, ref))
-        self._book.tell(kernel_id, runtime_ref=ref)
-        return ref
+        return CreateRequest(want, prepared, options.merge(limited), devices)
 
     def _hold(self, kernel_id: KernelId, want: KernelWant) -> Held:
         """No await between reading what is held and writing what we take."""
@@ -131,6 +171,8 @@ class Containers:
 
         What cannot be undone now is when the devices are made ready for another kernel: no end waits for it.
         """
+        if self._pool is not None:
+            await self._pool.abandon(kernel_id)
         held = self._book.held_by(kernel_id)
         try:
             await asyncio.to_thread(self._inventory.release, held)

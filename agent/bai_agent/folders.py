@@ -33,7 +33,11 @@ def prepare(
 
     Raises ``RuntimeFault`` with ``mount-failed``. ``agent`` is the name users see in that sentence.
     """
-    mounts = tuple(resolve(want, volumes, agent) for want in wanted)
+    return lay_out(kernel_folder, tuple(resolve(want, volumes, agent) for want in wanted), identity, agent)
+
+
+def lay_out(kernel_folder: Path, mounts: tuple[Mount, ...], identity: Identity, agent: str) -> Folders:
+    """``prepare`` for mounts that were checked."""
     run, scratch = kernel_folder / "run", kernel_folder / "scratch"
     kernel_folder.chmod(0o711)
     for folder in (run, scratch):

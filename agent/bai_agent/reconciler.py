@@ -40,6 +40,7 @@ from bai_agent.runtimes.base import (
 from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
+from bai_agent.warm_pool import WarmPool
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import (
     JupyterKernelReport,
@@ -136,6 +137,7 @@ class Reconciler:
         *,
         shares: Holding,
         patience: Patience | None = None,
+        pool: WarmPool | None = None,
         orphan_grace_s: float = 60.0,
     ) -> None:
         self.jupyter: JupyterKernelsLike
@@ -143,7 +145,7 @@ class Reconciler:
         self._runtime = runtime
         self._site = site
         self._doors, self._access = doors, access
-        self._containers = Containers(runtime, inventory, shares, site, self.book)
+        self._containers = Containers(runtime, inventory, shares, site, self.book, pool)
         self._gate = Gate(runtime, shares, self.book)
         self._hold = Hold(runtime, self.book, patience or Patience(), self._look_later)
         self._ends = Ends(runtime, site.agent, self.book)
@@ -226,6 +228,14 @@ class Reconciler:
 
     def running(self) -> list[KernelId]:
         return self.book.running()
+
+    def is_starting_something(self) -> bool:
+        """A container, or a Jupyter kernel in one."""
+        return any(
+            state.report.status in _STARTING
+            or any(one.status is JupyterKernelStatus.STARTING for one in state.report.jupyter_kernels)
+            for state in self.book.states.values()
+        )
 
     def runs_program(self, kernel_id: KernelId) -> bool:
         """A batch session's command, or a bootstrap script, runs."""

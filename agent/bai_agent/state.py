@@ -125,7 +125,7 @@ class StateFolder:
     def save(self, state: KernelState) -> None:
         folder = self.kernel_folder(state.want.kernel_id)
         folder.mkdir(mode=0o711, exist_ok=True)
-        _write(folder / "state.json", json.dumps(to_json(state)))
+        write_whole(folder / "state.json", json.dumps(to_json(state)))
 
     def drop(self, kernel_id: KernelId) -> None:
         """Delete all that is kept of a kernel."""
@@ -139,10 +139,10 @@ class StateFolder:
 
     def _write_text(self, name: str, text: str) -> None:
         if self._read_text(name) != text:  # most starts change nothing, and need no room on a full disk then
-            _write(self.path / name, text, durable=True)
+            write_whole(self.path / name, text, durable=True)
 
 
-def _write(path: Path, text: str, *, durable: bool = False) -> None:
+def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
     """All or nothing; readable by us alone. ``durable``: also over a power cut, which no container outlives."""
     scratch = path.with_name(path.name + ".tmp")
     with contextlib.suppress(FileNotFoundError):

@@ -468,8 +468,8 @@ async def _kernels(agent: Agent) -> set[KernelId]:
     return {found.kernel_id for found in await agent.bench.runtime.list_ours()}
 
 
-async def _until(claim: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+async def _until(claim: Callable[[], bool], patience_s: float = 20) -> None:
+    async with asyncio.timeout(patience_s):
         while not claim():
             await asyncio.sleep(0.02)
 
@@ -502,6 +502,59 @@ async def test_a_jupyter_kernel_runs_is_interrupted_and_survives_the_agent(
     await manager.want(_ended(want))
     await manager.status(want.kernel_id, KernelStatus.TERMINATED)
     assert _jupyter_status(manager, want.kernel_id) is JupyterKernelStatus.DEAD
+
+
+@pytest.mark.docker
+async def test_the_second_session_and_its_kernel_were_started_ahead(
+    docker_bench: Any, docker_client: Any, manager: PlainManager, test_run: dict[str, str], python_image: str
+) -> None:
+    agent = Agent(manager, docker_bench, test_run)
+    agent.options["warm_pool_mem"] = "128m"
+    await agent.start()
+    await manager.until(lambda: bool(manager.hellos), 60)
+
+    def session() -> Any:
+        kernel_id = new_kernel_id()
+        jupyter = JupyterKernelWant(JupyterKernelId(kernel_id), 1, "python3", "/home/work", {}, "a-key")
+        slots = ResourceSlots.parse({"cpu": 1, "mem": "512m"})
+        digest = docker_client.images.get(python_image).id
+        values = {"image": python_image, "image_digest": digest, "jupyter_kernels": [jupyter], "slots": slots}
+        return docker_bench.want(kernel_id=kernel_id, **values)
+
+    async def runs(want: Any) -> KernelReport:
+        await manager.until(lambda: _jupyter_status(manager, want.kernel_id) is JupyterKernelStatus.RUNNING, 60)
+        return manager.last(want.kernel_id)
+
+    def command_of(want: Any) -> list[str]:
+        place = docker_bench.folder(want.kernel_id) / "jupyter" / f"{want.kernel_id[:8]}-1" / "launch.json"
+        pid = json.loads(place.read_text())["process"]["host_pid"]
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+    try:
+        first, second = session(), session()
+        await manager.want(first)
+        await runs(first)
+        await _until(lambda: "started ahead" in agent.log.read_text(), 60)
+        await manager.want(second)
+        report = await runs(second)
+        container = docker_client.containers.get(report.runtime_ref)
+        assert "bai.spare" in container.labels
+        assert "NVIDIA_VISIBLE_DEVICES=void" in container.attrs["Config"]["Env"]  # without it some engines give all
+        assert "/run/bai/standby.py" in command_of(second)
+        assert "/run/bai/standby.py" not in command_of(first)
+        await agent.restart()
+        told = {one.kernel_id: one for one in manager.hellos[-1].kernels}[second.kernel_id]
+        assert (told.status, told.runtime_ref) == (KernelStatus.RUNNING, report.runtime_ref)
+        assert told.jupyter_kernels[0].status is JupyterKernelStatus.RUNNING
+        for want in (first, second):
+            await manager.want(_ended(want))
+            await manager.status(want.kernel_id, KernelStatus.TERMINATED)
+        assert await agent.end(signal.SIGTERM) == 0
+        mine = {"label": f"bai.agent-id={docker_bench.runtime._agent_id}"}
+        assert docker_client.containers.list(all=True, filters=mine) == []
+    finally:
+        await agent.end()
+        print(agent.log.read_text()[-8000:])
 
 
 def _ignores_interrupts(pid: int) -> bool:

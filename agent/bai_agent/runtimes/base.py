@@ -176,12 +176,31 @@ class ContainerEvent:
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """Everything a container is made from."""
+    """Everything a container is made from. ``spare``: it is made ahead, for no kernel yet; ``want`` is made up."""
 
     want: KernelWant
     folders: Folders
     options: ContainerOptions = field(default_factory=ContainerOptions)
     devices: dict[str, dict[str, str]] = field(default_factory=dict)  # as in KernelReport; to be found again
+    spare: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What of a container cannot be changed any more: one that was made ahead suits whoever wants exactly this.
+
+    ``environ`` is that of a container without devices: an engine may give devices to one that lacks it.
+    """
+
+    image: str  # its digest
+    identity: Identity
+    mounts: tuple[Mount, ...]
+    shm_bytes: int
+    environ: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def options(self) -> ContainerOptions:
+        return ContainerOptions(env=dict(self.environ))
 
 
 Progress = Callable[[float, int, int], None]
@@ -353,6 +372,12 @@ def config_hash(want: KernelWant) -> str:
         "mounts": [asdict(mount) for mount in want.mounts],
     }
     return hashlib.sha256(json.dumps(to_json(made_from), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def environ_of(request: CreateRequest) -> dict[str, str]:
+    """What processes in a container find in their environment, beside what the image sets."""
+    want = request.want
+    return {**base_environ(want), **want.environ, **request.options.env}
 
 
 def base_environ(want: KernelWant) -> dict[str, str]:

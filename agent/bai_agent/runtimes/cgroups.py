@@ -19,6 +19,14 @@ def usage(pid: int) -> dict[str, float]:
     return {"cpu_used_s": cpu_s, "mem_used_bytes": _in_use(pid), "mem_limit_bytes": float(found.limit_bytes)}
 
 
+def is_in(pid: int, container: str) -> bool:
+    """True if that process is in the container's cgroup: the number has not passed to somebody else."""
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
+
+
 def memory(pid: int) -> Memory | None:
     """``None`` if the process is gone."""
     try:

@@ -31,7 +31,7 @@ from bai_agent import firewall
 from bai_agent.devices import cdi
 from bai_agent.devices.base import ContainerOptions, DeviceFault
 from bai_agent.folders import open_below
-from bai_agent.runtimes import cgroups, engine_devices, pids, supervisor
+from bai_agent.runtimes import cgroups, engine_devices, pids, spares, supervisor
 from bai_agent.runtimes.attached import PIECE_BYTES, EngineAttached
 from bai_agent.runtimes.base import (
     INSIDE_HOME,
@@ -48,9 +48,9 @@ from bai_agent.runtimes.base import (
     RuntimeFault,
     Size,
     TerminalSize,
-    base_environ,
     config_hash,
     entered,
+    environ_of,
     redirected,
     sized,
 )
@@ -68,7 +68,6 @@ _NANO = 10**9
 _STOP_GRACE_S = 3
 _EXIT_CODE_PATIENCE_S = 5.0
 _START_PATIENCE_S = 10.0
-_SUPERVISED = "supervised:"  # begins the ref of a process that the container's supervisor has started
 
 
 class DockerRuntime:
@@ -102,6 +101,7 @@ class DockerRuntime:
         self._engine = Engine(agent)
         self._call, self._reason = self._engine.call, self._engine.reason
         self._images = EngineImages(self._engine, agent_id, self._labels, self._state_dir / "images.json")
+        self.spares = spares.Spares(self, self._list_spares, agent, self._state_dir)
         self._events: EngineEvents | None = None
         self._pids: dict[str, int] = {}
         self._granted: dict[str, int] = {}  # bytes of memory: the kernel may go by less
@@ -133,6 +133,7 @@ class DockerRuntime:
         await self._call("engine-down", self._ensure_network)
         if not self._checked:  # later on they may be inspections of our own
             await self._call("engine-down", self._remove_inspection_leftovers)
+            await self.spares.recover()
             self._checked = True
         open_doors = await firewall.ensure(self.bridge, self._network_policy)
         if open_doors and not self._allow_open_network:
@@ -143,6 +144,7 @@ class DockerRuntime:
         """Remove everything of this agent: containers, network, rules."""
         for found in await self.list_ours():
             await self.remove(found.ref)
+        await self.spares.clear()
         await firewall.remove(self.bridge)
 
         def remove_network() -> None:
@@ -193,6 +195,9 @@ class DockerRuntime:
         return await self._images.commit(ref, name)
 
     async def remove_image(self, name: str) -> None:
+        made_of_it = {"ancestor": name, "label": spares.LABEL}
+        found = await self._call("engine-down", lambda: self._api.containers(all=True, filters=made_of_it))
+        await self.spares.let_go(item["Id"] for item in found)
         await self._images.remove(name)
 
     # Containers
@@ -264,7 +269,7 @@ class DockerRuntime:
                 user=f"{folders.identity.uid}:{folders.identity.gid}",
                 working_dir=INSIDE_HOME,
                 hostname=_hostname(want.session_name),
-                environment={**base_environ(want), **want.environ, **options.env},
+                environment=environ_of(replace(request, options=options)),
                 labels=self._labels_of(request),
                 host_config=self._host_config(request, options),
                 networking_config=self._api.create_networking_config({self.bridge: {}}),
@@ -281,13 +286,14 @@ class DockerRuntime:
     def _labels_of(self, request: CreateRequest) -> dict[str, str]:
         want = request.want
         checked = {mount.target: [mount.device, mount.inode] for mount in request.folders.mounts}
+        ours = {**self._labels, "bai.agent-id": self._agent_id, "bai.mounts": json.dumps(checked)}
+        if request.spare:
+            return {**ours, spares.LABEL: want.kernel_id}
         return {
-            **self._labels,
-            "bai.agent-id": self._agent_id,
+            **ours,
             "bai.kernel-id": want.kernel_id,
             "bai.session-id": want.session_id,
             "bai.config-hash": config_hash(want),
-            "bai.mounts": json.dumps(checked),
             "bai.devices": json.dumps(request.devices),
         }
 
@@ -371,7 +377,7 @@ class DockerRuntime:
         if not self._pids.get(ref):
             await self._call("engine-down", lambda: self._inspect(ref))
         pid = self._pids.get(ref)
-        return not pid or not _is_in(pid, ref) or pids.is_ending(pid)
+        return not pid or not cgroups.is_in(pid, ref) or pids.is_ending(pid)
 
     async def stop(self, ref: str) -> None:
         await self._call("other", unless_gone(lambda: self._api.stop(ref, timeout=_STOP_GRACE_S)))
@@ -409,21 +415,30 @@ class DockerRuntime:
         await self._call("other", unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
         self._pids.pop(ref, None)
         self._granted.pop(ref, None)
+        self.spares.forget(ref)
 
     async def list_ours(self) -> list[FoundContainer]:
-        filters = {"label": [f"bai.agent-id={self._agent_id}", "bai.kernel-id"]}
+        filters = {"label": [f"bai.agent-id={self._agent_id}"]}
         found = await self._call("engine-down", lambda: self._api.containers(all=True, filters=filters))
-        return [
-            FoundContainer(
-                kernel_id=KernelId(item["Labels"]["bai.kernel-id"]),
-                session_id=SessionId(item["Labels"].get("bai.session-id", "")),
-                ref=item["Id"],
-                running=item["State"] == "running",
-                config_hash=item["Labels"].get("bai.config-hash", ""),
-                devices=json.loads(item["Labels"].get("bai.devices", "{}")),
-            )
-            for item in found
-        ]
+        return [one for item in found if (one := self._found(item)) is not None]
+
+    async def _list_spares(self) -> dict[str, str]:
+        filters = {"label": [f"bai.agent-id={self._agent_id}", spares.LABEL]}
+        found = await self._call("engine-down", lambda: self._api.containers(all=True, filters=filters))
+        return {item["Id"]: item["Labels"][spares.LABEL] for item in found}
+
+    def _found(self, item: Mapping[str, Any]) -> FoundContainer | None:
+        labels, ref, running = item["Labels"], item["Id"], item["State"] == "running"
+        if "bai.kernel-id" not in labels:
+            return self.spares.found(ref, running=running)
+        return FoundContainer(
+            kernel_id=KernelId(labels["bai.kernel-id"]),
+            session_id=SessionId(labels.get("bai.session-id", "")),
+            ref=ref,
+            running=running,
+            config_hash=labels.get("bai.config-hash", ""),
+            devices=json.loads(labels.get("bai.devices", "{}")),
+        )
 
     async def logs(self, ref: str, tail: int) -> str:
         raw = await self._call("other", lambda: self._api.logs(ref, tail=tail))
@@ -431,7 +446,9 @@ class DockerRuntime:
 
     async def stats(self, ref: str) -> dict[str, float]:
         pid = await self.main_pid(ref)
-        found = await asyncio.to_thread(cgroups.usage, pid) if pid else {}
+        if not pid:
+            return {}
+        found = self.spares.since_claimed(ref, pid, await asyncio.to_thread(cgroups.usage, pid))
         if "mem_limit_bytes" in found:
             found["mem_limit_bytes"] = float(self._granted.get(ref) or found["mem_limit_bytes"])
         return found
@@ -453,29 +470,36 @@ class DockerRuntime:
 
     async def main_pid(self, ref: str) -> int | None:
         pid = self._pids.get(ref)
-        if not pid or not _is_in(pid, ref):
+        if not pid or not cgroups.is_in(pid, ref):
             if await self._call("engine-down", lambda: self._inspect(ref)) is None:
                 return None
             pid = self._pids[ref]
-        return pid if pid and _is_in(pid, ref) else None
+        return pid if pid and cgroups.is_in(pid, ref) else None
 
     def events(self) -> AsyncIterator[ContainerEvent]:
-        self._events = EngineEvents(self._agent_id)
+        self._events = EngineEvents(self._agent_id, self.spares.kernel_of)
         return self._events.events()
 
     # Processes inside
 
     async def exec(self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log_path: Path) -> Process:
         kernel_id = self._kernel_of(log_path)
-        command = redirected(argv, cwd, self.to_inside(kernel_id, log_path))
-        return await self._call("create-failed", lambda: self._exec(kernel_id, ref, command, dict(env)))
+        log_inside = self.to_inside(kernel_id, log_path)
+        return await self._call("create-failed", lambda: self._exec(kernel_id, ref, argv, env, cwd, log_inside))
 
-    def _exec(self, kernel_id: KernelId, ref: str, command: list[str], env: dict[str, str]) -> Process:
+    def _exec(
+        self, kernel_id: KernelId, ref: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: str
+    ) -> Process:
+        environ = {**self.spares.environ_of(ref), **env}
+        process = self.spares.become(ref, argv, environ, cwd, log)
+        if process is not None:
+            return process
+        command = redirected(argv, cwd, log)
         try:
-            name, pid = supervisor.start(self._run_of(kernel_id), ref, command, env)
-            return _process_of(ref, f"{_SUPERVISED}{kernel_id}/{name}", pid)
+            name, pid = supervisor.start(self._run_of(kernel_id), ref, command, environ)
+            return _process_of(ref, supervisor.ref_of(kernel_id, name), pid)
         except supervisor.NotSupervised:  # an image without Python, or its user has ended it
-            made = self._api.exec_create(ref, command, environment=env, workdir="/", stdout=False, stderr=False)
+            made = self._api.exec_create(ref, command, environment=environ, workdir="/", stdout=False, stderr=False)
             self._api.exec_start(made["Id"], detach=True)
             return self._executed(ref, made["Id"])
 
@@ -489,7 +513,8 @@ class DockerRuntime:
         command = entered(argv, cwd)
         if terminal is not None:
             command = sized(command, terminal)
-        process, sock, early = await self._call("create-failed", lambda: self._attach(ref, command, env, terminal))
+        environ = {**self.spares.environ_of(ref), **env}
+        process, sock, early = await self._call("create-failed", lambda: self._attach(ref, command, environ, terminal))
         reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
         reader.feed_data(early)
 
@@ -548,7 +573,9 @@ class DockerRuntime:
         pid = await self.main_pid(ref)
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            if pid is not None and _is_in(pid, ref):  # the number has not passed to somebody else before it was opened
+            if pid is not None and cgroups.is_in(
+                pid, ref
+            ):  # the number has not passed to somebody else before it was opened
                 return namespace
             os.close(namespace)
         raise RuntimeFault(self._reason("other", "the container has ended"))
@@ -563,8 +590,8 @@ class DockerRuntime:
         return await self._call("engine-down", lambda: self._ask_exit_code(process))
 
     def _ask_exit_code(self, process: Process) -> int | None:
-        if process.exec_ref.startswith(_SUPERVISED):
-            kernel_id, _, name = process.exec_ref.removeprefix(_SUPERVISED).partition("/")
+        if process.exec_ref.startswith(supervisor.SUPERVISED):
+            kernel_id, _, name = process.exec_ref.removeprefix(supervisor.SUPERVISED).partition("/")
             try:
                 return supervisor.exit_code(self._run_of(KernelId(kernel_id)), process.container_ref, name)
             except (supervisor.NotSupervised, OSError, ValueError):
@@ -594,7 +621,7 @@ class DockerRuntime:
         if pidfd is None:
             return
         try:
-            if _is_in(process.host_pid, process.container_ref):
+            if cgroups.is_in(process.host_pid, process.container_ref):
                 pids.send_signal(pidfd, process.host_pid, signum)
         except PermissionError:  # an agent that is not root may not signal the container's user
             await self._call("other", lambda: self._signal_inside(process, signum))
@@ -628,16 +655,8 @@ class DockerRuntime:
 
 
 def _process_of(container: str, exec_ref: str, pid: int) -> Process:
-    started = pids.start_time(pid) if pid and _is_in(pid, container) else None
+    started = pids.start_time(pid) if pid and cgroups.is_in(pid, container) else None
     return Process(pid, started or 0, exec_ref, container)
-
-
-def _is_in(pid: int, container: str) -> bool:
-    """True if that process is in the container's cgroup: the number has not passed to somebody else."""
-    try:
-        return container in Path(f"/proc/{pid}/cgroup").read_text()
-    except OSError:
-        return False
 
 
 def _image_of(want: KernelWant) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from docker.errors import DockerException
@@ -19,8 +19,10 @@ log = logging.getLogger(__name__)
 class EngineEvents:
     """The engine's events, read by a thread of its own: docker-py offers only a blocking iterator."""
 
-    def __init__(self, agent_id: str) -> None:
+    def __init__(self, agent_id: str, kernel_of: Callable[[str], KernelId | None]) -> None:
+        """``kernel_of(container id)`` is asked where no label says whose a container is."""
         self._agent_id = agent_id
+        self._kernel_of = kernel_of
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[ContainerEvent] = asyncio.Queue()
         self._closing = threading.Event()
@@ -61,8 +63,10 @@ class EngineEvents:
             for event in self._stream:
                 attributes = event["Actor"]["Attributes"]
                 code = attributes.get("exitCode")
-                kernel_id = KernelId(attributes.get("bai.kernel-id", ""))
-                self._tell(ContainerEvent(event["Action"], kernel_id, int(code) if code else None))
+                labelled = attributes.get("bai.kernel-id")
+                kernel_id = KernelId(labelled) if labelled else self._kernel_of(event["Actor"]["ID"])
+                if kernel_id is not None:  # a spare is nobody's
+                    self._tell(ContainerEvent(event["Action"], kernel_id, int(code) if code else None))
 
     def _tell(self, event: ContainerEvent) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more

@@ -18,6 +18,9 @@ from bai_agent import folders
 from bai_agent.relay.peers import UCRED, Peer, RefusedSocketError, connect_to
 from bai_agent.runtimes.base import INSIDE_RUN
 
+SUPERVISED = "supervised:"
+"""Begins the ref of a process that the container's supervisor has started."""
+
 _PROGRAM, _SOCKET, _ABSENT = "supervise.py", "supervisor.sock", "unsupervised"
 _CALL_TIMEOUT_S = 2.0
 _START_PATIENCE_S = 1.0
@@ -46,13 +49,19 @@ def prepare(run: Path) -> None:
     folders.replace_private(run, _PROGRAM, Path(__file__).with_name(_PROGRAM).read_bytes())
 
 
-def start(run: Path, container: str, argv: Sequence[str], env: Mapping[str, str]) -> tuple[str, int]:
+def start(
+    run: Path,
+    container: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    patience_s: float = _START_PATIENCE_S,
+) -> tuple[str, int]:
     """Start a process in a session of its own: what to ask for it by, and its pid on this host.
 
     Raises ``NotSupervised``, or ``OSError`` if it is not known whether it was started.
     """
     name = uuid4().hex
-    with closing(_dial(run, container, _START_PATIENCE_S)) as sock:
+    with closing(_dial(run, container, patience_s)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         _say(sock, {"id": name, "argv": list(argv), "env": dict(env)})
         _, ancillary, _, _ = sock.recvmsg(_MAX_ANSWER_BYTES, socket.CMSG_SPACE(UCRED.size))
@@ -62,11 +71,15 @@ def start(run: Path, container: str, argv: Sequence[str], env: Mapping[str, str]
     raise OSError("the container's supervisor gave no answer")
 
 
+def ref_of(kernel_id: str, name: str) -> str:
+    """What a process is called from outside that was started by that name."""
+    return f"{SUPERVISED}{kernel_id}/{name}"
+
+
 def exit_code(run: Path, container: str, name: str) -> int | None:
     """``None`` while it runs. Raises ``NotSupervised`` or ``OSError`` if nobody can tell."""
     with closing(_dial(run, container, 0)) as sock:
-        _say(sock, {"id": name})
-        answer: Any = json.loads(sock.makefile("rb").readline(_MAX_ANSWER_BYTES) or b"{}")
+        answer = ask(sock, {"id": name})
     code = answer.get("code", -1) if isinstance(answer, dict) else -1
     return code if code is None or isinstance(code, int) else -1
 
@@ -83,6 +96,12 @@ def _dial(run: Path, container: str, patience_s: float) -> socket.socket:
         except (OSError, RefusedSocketError) as error:
             raise NotSupervised from error
         time.sleep(_PAUSE_S)
+
+
+def ask(sock: socket.socket, words: Mapping[str, Any]) -> Any:
+    """What a program of ours answers from inside. Raises ``OSError`` or ``ValueError``."""
+    _say(sock, words)
+    return json.loads(sock.makefile("rb").readline(_MAX_ANSWER_BYTES) or b"{}")
 
 
 def _say(sock: socket.socket, words: Mapping[str, Any]) -> None:

@@ -1,0 +1,256 @@
+"""The pool of containers started ahead: whom it is for, and that an agent killed at any step of a claim loses, shares
+and counts twice nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from bai_agent.containers import Site
+from bai_agent.devices.cpu import CpuPlugin
+from bai_agent.devices.inventory import Inventory
+from bai_agent.devices.mem import MemPlugin
+from bai_agent.doors import Doors
+from bai_agent.jupyter_kernels import JupyterKernels
+from bai_agent.manager_access import ManagerAccess
+from bai_agent.reconciler import Reconciler
+from bai_agent.runtimes.base import Recipe
+from bai_agent.runtimes.spares import LABEL, SPARE_BYTES
+from bai_agent.shares.holding import Holding
+from bai_agent.shares.ladder import Enforcement
+from bai_agent.shares.limits import Rule
+from bai_agent.shares.nvml import Nvml
+from bai_agent.state import StateFolder
+from bai_agent.warm_pool import WarmPool, is_foreseeable
+
+from bai_jupyter.common.ids import KernelId, SessionId
+from bai_jupyter.common.messages import KernelReport, KernelWant, Wanted
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import KernelStatus, Target
+
+DEADLINE_S = 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "foreseeable"),
+    [
+        ({}, True),
+        ({"slots": {"cpu": "0.5", "mem": "128m", "cuda.device": "0"}}, True),
+        ({"slots": {"cpu": "1", "mem": "1g", "cuda.device": "1"}}, False),
+        ({"slots": {"cpu": "1", "mem": "1g", "cuda.shares": "0.1"}}, False),
+        ({"slots": {"cpu": "1", "mem": "127m"}}, False),
+        ({"slots": {"mem": "1g"}}, False),
+        ({"slots": {"cpu": "1"}}, False),
+        ({"command": "train"}, False),
+        ({"image_digest": ""}, False),
+    ],
+)
+def test_only_a_session_without_devices_gets_a_container_started_ahead(
+    changes: dict[str, Any], foreseeable: bool
+) -> None:
+    values = {"slots": {"cpu": "1", "mem": "1g"}, "image_digest": "sha256:1", **changes}
+    values["slots"] = ResourceSlots.parse(values["slots"])
+    want = KernelWant(
+        KernelId("k"), SessionId("s"), "name", Target.RUNNING, "image", shm_bytes=0, environ={}, mounts=[], **values
+    )
+    assert is_foreseeable(want) is foreseeable
+
+
+@dataclass
+class World:
+    """Agents one after the other on one state folder, each with an engine and a pool."""
+
+    bench: Any
+    image_digest: str
+    told: dict[KernelId, KernelReport] = field(default_factory=dict)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: list[Callable[[], Any]] = field(default_factory=list)
+
+    async def agent(self) -> Reconciler:
+        self.runtime = self.bench.remake()
+        await self.runtime.check()
+        self.pool = WarmPool(self.runtime.spares, 2 * SPARE_BYTES)
+        doors = Doors({})
+        self.reconciler = Reconciler(
+            self.runtime,
+            StateFolder(self.bench.state_dir),
+            Inventory([CpuPlugin(Decimal(0), False), MemPlugin(0)]),
+            Site("lab-1", {"local:home": self.bench.volume}),
+            doors,
+            ManagerAccess("http://127.0.0.1:1", doors),
+            self._hear,
+            shares=Holding(Enforcement.WATCH, Rule(), [], self.bench.state_dir / "gpu", Nvml()),
+            pool=self.pool,
+        )
+        self.jupyter = JupyterKernels(self.runtime, self.bench.state_dir, self.reconciler.jupyter_changed)
+        self.reconciler.jupyter = self.jupyter
+        await self.reconciler.start()
+        return self.reconciler
+
+    async def kill(self) -> None:
+        """Nothing more is done. What a process would take along is closed."""
+        await self.reconciler.stop()
+        await self.jupyter.close()
+        await self.runtime.close()
+
+    def _hear(self, report: KernelReport) -> None:
+        self.told[report.kernel_id] = report
+        self.arrived.set()
+
+    async def status(self, kernel_id: KernelId, status: KernelStatus) -> KernelReport:
+        async with asyncio.timeout(DEADLINE_S):
+            while kernel_id not in self.told or self.told[kernel_id].status is not status:
+                self.arrived.clear()
+                await self.arrived.wait()
+        return self.told[kernel_id]
+
+    def want(self, **changes: Any) -> KernelWant:
+        values = {
+            "image_digest": self.image_digest,
+            "slots": ResourceSlots.parse({"cpu": "0.5", "mem": "128m"}),
+            "mounts": [self.bench.mount("data", "data")],
+        }
+        want: KernelWant = self.bench.want(**{**values, **changes})
+        return want
+
+    async def fill(self, want: KernelWant) -> None:
+        """One more container that suits stands ready."""
+        recipe: Recipe = self.reconciler._containers._recipe(want)
+        assert self.pool.take(recipe) is None
+        while not await self.pool._look():
+            pass
+
+    def spares(self) -> list[str]:
+        """What lies in the folder of those that are nobody's, and the links of those that are somebody's."""
+        return [path.name for path in (self.bench.state_dir / "spares").glob("*")]
+
+
+@pytest_asyncio.fixture
+async def world(docker_bench: Any, docker_client: Any) -> AsyncIterator[World]:
+    (docker_bench.volume / "data").mkdir(mode=0o777)
+    (docker_bench.volume / "data" / "hello").write_text("hello")
+    made = World(docker_bench, docker_client.images.get(docker_bench.image).id)
+    await made.agent()
+    yield made
+    for kernel_id in made.told:
+        state = made.reconciler.book.states.get(kernel_id)
+        if state is not None:
+            made.reconciler.wanted(Wanted([replace(state.want, target=Target.TERMINATED)], complete=False))
+            await made.status(kernel_id, KernelStatus.TERMINATED)
+    await made.pool.close()
+    await made.kill()
+
+
+def die_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, nth: int, died: asyncio.Event) -> None:
+    """The agent is killed right after it has done this for the ``nth`` time."""
+    step, done = getattr(owner, name), 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done == nth:
+            died.set()
+            raise asyncio.CancelledError
+
+    async def later(*args: Any) -> Any:
+        await step(*args)
+        count()
+
+    def at_once(*args: Any) -> Any:
+        step(*args)
+        count()
+
+    monkeypatch.setattr(owner, name, later if asyncio.iscoroutinefunction(step) else at_once)
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("step", "nth", "is_kept"),
+    [
+        ("_keep", 1, False),
+        ("_move", 1, False),
+        ("_move", 2, False),
+        ("_link", 1, False),
+        ("_request", 1, False),
+        ("resize", 1, False),
+        ("_keep", 2, True),
+    ],
+)
+async def test_an_agent_is_killed_after_a_step_of_a_claim(
+    world: World, docker_client: Any, monkeypatch: pytest.MonkeyPatch, step: str, nth: int, is_kept: bool
+) -> None:
+    want = world.want()
+    await world.fill(want)
+    (spare_id,) = world.spares()
+    owners = {"resize": world.runtime, "_request": world.reconciler._containers}
+    died = asyncio.Event()
+    die_after(monkeypatch, owners.get(step, world.runtime.spares), step, nth, died)
+    world.reconciler.wanted(Wanted([want], complete=False))
+    async with asyncio.timeout(DEADLINE_S):
+        await died.wait()
+    await world.kill()
+    world.told.clear()
+
+    await world.agent()
+    running = await world.status(want.kernel_id, KernelStatus.RUNNING)
+    assert running.runtime_ref is not None
+    ours = docker_client.containers.list(all=True, filters={"label": f"bai.agent-id={world.runtime._agent_id}"})
+    assert [one.id for one in ours] == [running.runtime_ref]
+    assert (LABEL in ours[0].labels) is is_kept
+    assert world.spares() == ([spare_id] if is_kept else [])
+    assert world.reconciler.held() == {want.kernel_id: running.devices}
+    assert running.devices["mem"] == {"mem": str(128 * 1024**2)}
+    (found,) = await world.runtime.list_ours()
+    assert (found.kernel_id, found.ref, found.running) == (want.kernel_id, running.runtime_ref, True)
+    script = 'echo "$BACKENDAI_SESSION_ID"; cat data/hello'
+    bench = replace(world.bench, runtime=world.runtime)
+    assert await bench.run(want, running.runtime_ref, script) == (0, f"{want.session_id}\nhello")
+
+    world.reconciler.wanted(Wanted([replace(want, target=Target.TERMINATED)], complete=False))
+    await world.status(want.kernel_id, KernelStatus.TERMINATED)
+    assert not docker_client.containers.list(all=True, filters={"label": f"bai.agent-id={world.runtime._agent_id}"})
+    assert world.spares() == []
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+async def test_one_that_fails_at_its_claim_is_replaced_by_one_made_for_the_kernel(
+    world: World, docker_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = world.want()
+    await world.fill(want)
+    (spare,) = next(iter(world.pool._ready.values()))
+    docker_client.api.kill(spare.ref)
+    world.reconciler.wanted(Wanted([want], complete=False))
+    running = await world.status(want.kernel_id, KernelStatus.RUNNING)
+    assert running.runtime_ref != spare.ref
+    ours = docker_client.containers.list(all=True, filters={"label": f"bai.agent-id={world.runtime._agent_id}"})
+    assert [one.id for one in ours] == [running.runtime_ref]
+    assert world.spares() == []
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+async def test_it_is_bounded_and_emptied_when_memory_is_short(
+    world: World, docker_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> int:
+        return len(docker_client.containers.list(all=True, filters=mine))
+
+    mine = {"label": [f"bai.agent-id={world.runtime._agent_id}", LABEL]}
+    for _ in range(3):
+        world.pool.take(world.reconciler._containers._recipe(world.want()))
+    world.pool.is_busy = lambda: True
+    assert await world.pool._look()
+    assert count() == 0  # what is started for somebody goes first
+    world.pool.is_busy = lambda: False
+    while not await world.pool._look():
+        pass
+    assert count() == 2
+    monkeypatch.setattr("bai_agent.demand.is_short_of_memory", lambda _: True)
+    assert await world.pool._look()
+    assert (count(), world.spares()) == (0, [])
