@@ -8,14 +8,14 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bai_agent import folders
 from bai_agent.runtimes.base import Process
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import AgentId, KernelId, new_agent_id
-from bai_jupyter.common.messages import KernelReport, KernelSpecFacts, KernelWant, from_json, to_json
+from bai_jupyter.common.messages import KernelReport, KernelSpecFacts, KernelWant, MountWant, from_json, to_json
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class KernelState:
     ``boot_id`` names the run of this host in which its container was started. Since the container's last start:
     ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
     more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
-    suspended, a digest of what was wanted when that began."""
+    suspended, a digest of what was wanted when that began. ``mounted`` are the folders that it was given."""
 
     want: KernelWant
     report: KernelReport
@@ -40,6 +40,7 @@ class KernelState:
     bootstrapped: bool = False
     command_code: int | None = None
     asleep: str | None = None
+    mounted: list[MountWant] = field(default_factory=list)
 
 
 class StateFolder:
@@ -114,7 +115,7 @@ class StateFolder:
 
     def drop(self, kernel_id: KernelId) -> None:
         """Delete all that is kept of a kernel."""
-        shutil.rmtree(self.kernel_folder(kernel_id), ignore_errors=True)
+        folders.remove(self.kernel_folder(kernel_id))
 
     def _read_text(self, name: str) -> str | None:
         try:
