@@ -45,16 +45,20 @@ class Mounting:
             if failed and not has_begun:
                 raise RuntimeFault(next(iter(failed.values())))
             refused |= failed
-            log.info("kernel %s: its folders are %s", kernel_id, ", ".join(sorted(_targets(wanted) - refused.keys())))
         mounted = [one for one in wanted if one.target not in refused]
         if mounted != state.mounted:
+            log.info("kernel %s: has %s", kernel_id, ", ".join(one.target for one in mounted) or "no folder")
             self._book.change(kernel_id, mounted=mounted)
         self._book.tell(kernel_id, mount_changes=want.mount_changes, refused_mounts=refused)
 
-    async def release(self, kernel_id: KernelId, ref: str, target: str) -> None:
-        """Take a folder away, unless it is in use. Raises ``RuntimeFault`` with ``folder-busy``, or if it cannot."""
-        users = await self._runtime.release(ref, target)
-        if users:
+    async def release(self, kernel_id: KernelId, ref: str, target: str, *, is_forced: bool) -> None:
+        """Take a folder away; what uses it is ended by force, or keeps it there.
+
+        Raises ``RuntimeFault``: with ``folder-busy``, or if it cannot be done at all.
+        """
+        if is_forced:
+            await self._runtime.change_mounts(ref, [target], [], must_be_empty=False)
+        elif users := await self._runtime.release(ref, target):
             raise RuntimeFault(Reason.of("folder-busy", path=target, users=", ".join(users)))
         kept = [one for one in self._book.states[kernel_id].mounted if one.target != target]
         self._book.change(kernel_id, mounted=kept)
@@ -89,6 +93,7 @@ class Mounting:
         except RuntimeFault as fault:
             if fault.reason.code != "mounts-fixed":
                 raise
+            log.debug("%s", fault)  # what must go stays until the container ends
             return {**failed, **{want.target: fault.reason for want, _ in found}}
         wants = [want for want, _ in found if want.target in causes]
         return {**failed, **{want.target: self._why(want, causes[want.target]) for want in wants}}
@@ -98,7 +103,3 @@ class Mounting:
 
     async def _resolve(self, want: MountWant) -> Mount:
         return await asyncio.to_thread(folders.resolve, want, self._site.volumes, self._site.agent)
-
-
-def _targets(wants: Iterable[MountWant]) -> set[str]:
-    return {want.target for want in wants}

@@ -250,9 +250,12 @@ class Reconciler:
         await self._runtime.unpause(self._running_ref(kernel_id))
         self.book.tell(kernel_id, suspended=False)
 
-    async def release_mount(self, kernel_id: KernelId, target: str) -> None:
-        """Take a folder away that is wanted no longer, unless it is in use. Raises ``KeyError`` or ``RuntimeFault``."""
-        await self._mounting.release(kernel_id, self._running_ref(kernel_id), target)
+    async def release_mount(self, kernel_id: KernelId, target: str, *, is_forced: bool) -> None:
+        """Take a folder away that is wanted no longer, by force also if it is in use.
+
+        Raises ``KeyError`` or ``RuntimeFault``.
+        """
+        await self._mounting.release(kernel_id, self._running_ref(kernel_id), target, is_forced=is_forced)
 
     def _running_ref(self, kernel_id: KernelId) -> str:
         report = self.book.states[kernel_id].report

@@ -108,7 +108,7 @@ class AgentService:
         return {}
 
     async def _release_mount(self, params: dict[str, Any]) -> dict[str, Any]:
-        await self._reconciler.release_mount(KernelId(params["kernel_id"]), params["target"])
+        await self._reconciler.release_mount(KernelId(params["kernel_id"]), params["target"], is_forced=params["force"])
         return {}
 
     async def _wake(self, kernel_id: KernelId) -> None:

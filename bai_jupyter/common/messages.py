@@ -204,7 +204,7 @@ class Call:
     ``interrupt``             kernel_id, jupyter_kernel_id                                 ``{}``
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
     ``suspend``, ``resume``   kernel_id                                                    ``{}``; freeze its processes
-    ``release_mount``         kernel_id, target                                            ``{}``; refused while in use
+    ``release_mount``         kernel_id, target, force (end what uses it)                  ``{}``
     ``figures``               kernel_id                                                    as in ``Heartbeat``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON

@@ -86,10 +86,11 @@ def change(
     ``lazily``: take a folder away also if it is in use. ``must_be_empty``: put none over files.
     """
     with ExitStack() as stack:
-        failed, ready = {}, []
+        failed: dict[str, int] = {}
+        ready: list[tuple[str, int, bool]] = []
         for mount in new:
             try:
-                ready.append([mount.target, stack.enter_context(_opened(mount)), mount.read_only])
+                ready.append((mount.target, stack.enter_context(_opened(mount)), mount.read_only))
             except OSError as error:
                 failed[mount.target] = error.errno or errno.EIO
         job = {"namespace": namespace, "gone": list(gone), "lazily": lazily, "new": ready}
@@ -142,11 +143,11 @@ def holders(pids: Collection[int], numbers: Collection[int]) -> dict[int, str]:
 
 
 def _held_by(pid: int) -> Iterator[int]:
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fdinfo"):
-            with contextlib.suppress(OSError):
-                yield _number_in(Path(entry.path).read_text())
-    for link in _links(pid):
+    for path in _listed(f"/proc/{pid}/fdinfo"):
+        with contextlib.suppress(OSError):
+            yield _number_in(Path(path).read_text())
+    ways = [f"/proc/{pid}/{name}" for name in ("cwd", "root", "exe")]
+    for link in (*ways, *_listed(f"/proc/{pid}/map_files")):
         with contextlib.suppress(OSError):
             held = os.open(link, os.O_PATH)
             try:
@@ -155,10 +156,12 @@ def _held_by(pid: int) -> Iterator[int]:
                 os.close(held)
 
 
-def _links(pid: int) -> Iterator[str]:
-    yield from (f"/proc/{pid}/{name}" for name in ("cwd", "root", "exe"))
-    with contextlib.suppress(OSError):
-        yield from (entry.path for entry in os.scandir(f"/proc/{pid}/map_files"))
+def _listed(folder: str) -> list[str]:
+    """What is in it; nothing if its process is gone."""
+    try:
+        return [f"{folder}/{name}" for name in os.listdir(folder)]
+    except OSError:
+        return []
 
 
 def _number_in(fdinfo: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from bai_agent import firewall
 from bai_agent.devices.base import ContainerOptions
+from bai_agent.runtimes import mounts
 from bai_agent.runtimes.base import CreateRequest, RuntimeFault, Size, config_hash
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.docker]
@@ -178,18 +179,30 @@ async def test_a_read_only_folder_cannot_be_written(docker_bench: Any) -> None:
     assert "Read-only" in output
 
 
-async def test_a_folder_exchanged_between_check_and_start_is_noticed(docker_bench: Any) -> None:
-    """The tenant swaps the checked folder for a link out of the volume just before Docker follows the path."""
+@pytest.mark.parametrize("by", ["us", "the engine"])
+async def test_a_folder_exchanged_between_check_and_mount_is_noticed(
+    docker_bench: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The tenant swaps the checked folder for a link out of the volume just before somebody follows the path."""
+    if by == "the engine":
+        monkeypatch.setattr(mounts, "why_not", lambda: "it does not run as root")
     outside = docker_bench.state_dir / "secrets"
     outside.mkdir()
     (docker_bench.volume / "u1").mkdir()
     want = docker_bench.want(mounts=[docker_bench.mount("data", "u1")])
-    ref = await docker_bench.runtime.create(CreateRequest(want, docker_bench.prepare(want)))
+    place = docker_bench.prepare(want)
+    ref = await docker_bench.runtime.create(CreateRequest(want, place))
     (docker_bench.volume / "u1").rename(docker_bench.volume / "old")
     (docker_bench.volume / "u1").symlink_to(outside)
-    with pytest.raises(RuntimeFault, match="exchanged"):
-        await docker_bench.runtime.start(ref)
-    assert await docker_bench.runtime.inspect(ref) is None
+    if by == "the engine":
+        with pytest.raises(RuntimeFault, match="exchanged"):
+            await docker_bench.runtime.start(ref)
+        assert await docker_bench.runtime.inspect(ref) is None
+        return
+    await docker_bench.runtime.start(ref)
+    refused = await docker_bench.runtime.change_mounts(ref, [], place.mounts, must_be_empty=False)
+    assert refused.keys() == {"/home/work/data"}
+    assert await docker_bench.runtime.mounted(ref) == {}
 
 
 async def test_out_of_memory_is_counted_with_figures_and_told(docker_bench: Any) -> None:
