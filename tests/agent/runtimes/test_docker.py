@@ -205,6 +205,39 @@ async def test_a_folder_exchanged_between_check_and_mount_is_noticed(
     assert await docker_bench.runtime.mounted(ref) == {}
 
 
+async def test_who_has_lost_a_folder_cannot_reach_it(docker_bench: Any) -> None:
+    """Not by what was open, nor from where it stands: that is ended. Others go on, and the files are as they were."""
+    (docker_bench.volume / "u1").mkdir()
+    (docker_bench.volume / "u1" / "file").write_text("mine")
+    os.chown(docker_bench.volume / "u1", 1000, 1000)
+    want, ref = await docker_bench.launch(docker_bench.want(mounts=[docker_bench.mount("data", "u1")]))
+    uses = {
+        "stands": "cd /home/work/data; sleep 1000",
+        "reads": "exec 3</home/work/data/file; sleep 1000",
+        "runs": "sleep 1000",
+    }
+    run = docker_bench.folder(want.kernel_id) / "run"
+    started = {}
+    for name, script in uses.items():
+        command = ["/bin/sh", "-c", script.replace("sleep", f"touch /run/bai/{name}; sleep")]
+        started[name] = await docker_bench.runtime.exec(ref, command, env={}, cwd="/home/work", log_path=run / "log")
+    async with asyncio.timeout(60):
+        while not all((run / name).exists() for name in uses):
+            await asyncio.sleep(0.01)
+    users = await docker_bench.runtime.release(ref, "/home/work/data")
+    assert users
+    assert await docker_bench.runtime.mounted(ref) == {"/home/work/data": False}
+    assert await docker_bench.runtime.change_mounts(ref, ["/home/work/data"], [], must_be_empty=False) == {}
+    assert await docker_bench.runtime.mounted(ref) == {}
+    assert {await docker_bench.runtime.wait(started[name]) for name in ("stands", "reads")} == {137}
+    assert await docker_bench.runtime.exit_code(started["runs"]) is None
+    assert (await docker_bench.run(want, ref, "ls /home/work/data"))[0] != 0
+    assert (docker_bench.volume / "u1" / "file").read_text() == "mine"
+    assert await docker_bench.runtime.release(ref, "/home/work/data") == []  # once more does no harm
+    assert await docker_bench.runtime.change_mounts(ref, ["/home/work/data"], [], must_be_empty=False) == {}
+    await docker_bench.runtime.signal(started["runs"], 9)
+
+
 async def test_out_of_memory_is_counted_with_figures_and_told(docker_bench: Any) -> None:
     want, ref = await docker_bench.launch()
     events = docker_bench.runtime.events()
