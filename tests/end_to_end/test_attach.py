@@ -58,9 +58,9 @@ async def test_folders_of_a_container_that_runs(cluster, docker_client):
 
         # Attached: read and written on both sides.
         await client.attach_folder(session, "data", "deep/er")
-        assert await kernel.run("f = open('deep/er/file'); print(f.read()); open('deep/er/new', 'w').write('!')") == (
-            "data\n"
-        )
+        await kernel.run("import os; os.chdir('/home/work')")
+        assert await kernel.run("f = open('deep/er/file'); print(f.read())") == "data\n"
+        assert await kernel.run("print(open('deep/er/new', 'w').write('!'))") == "1\n"
         assert {one["name"] for one in (await client.list_files("data", ""))["items"]} == {"file", "new"}
 
         # Read-only is, whatever is tried inside.

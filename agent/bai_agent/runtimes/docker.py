@@ -436,31 +436,29 @@ class DockerRuntime:
         pid = await self._pid_for_mounts(ref)
 
         def change() -> dict[str, int]:
-            seen = {one.number for one in mounts.in_home(pid) if one.target in gone}
+            numbers = {one.number for one in mounts.in_home(pid) if one.target in gone}
             with self._namespace(pid, ref, "mnt") as namespace:
                 failed = mounts.change(namespace, gone, new, lazily=True, must_be_empty=must_be_empty)
-            _end_holders(ref, seen)
+            _check_gone(pid, numbers)
+            _end_holders(ref, numbers)
             return failed
 
         failed = await self._change(change)
-        stayed = {target: failed[target] for target in failed.keys() & set(gone) if failed[target] != errno.EINVAL}
-        stayed = {target: number for target, number in stayed.items() if target not in {one.target for one in new}}
-        for target, number in stayed.items():
-            raise RuntimeFault(self._reason("detach-failed", f"{target}: {mounts.why(number)}"))
         return {one.target: mounts.why(failed[one.target]) for one in new if one.target in failed}
 
     async def release(self, ref: str, target: str) -> list[str]:
         pid = await self._pid_for_mounts(ref)
 
         def release() -> list[str]:
-            seen = {one.number for one in mounts.in_home(pid) if one.target == target}
+            numbers = {one.number for one in mounts.in_home(pid) if one.target == target}
             with self._namespace(pid, ref, "mnt") as namespace:
                 failed = mounts.change(namespace, [target], [], lazily=False, must_be_empty=False)
                 if failed.get(target) == errno.EBUSY:
-                    held = mounts.holders(_pids_in(ref), seen)
+                    held = mounts.holders(_pids_in(ref), numbers)
                     if held:
                         return [f"{name} ({_pid_inside(pid)})" for pid, name in held.items()]
                     mounts.change(namespace, [target], [], lazily=True, must_be_empty=False)  # others lie in it
+            _check_gone(pid, numbers)
             return []
 
         return await self._change(release)
@@ -727,6 +725,13 @@ def _pid_inside(pid: int) -> int:
     with contextlib.suppress(OSError, IndexError):
         return int(Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1])
     return pid
+
+
+def _check_gone(pid: int, numbers: Collection[int]) -> None:
+    """Raises ``MountFailed`` for mounts that a container still has: its user may have moved what they lie in."""
+    left = [one.target for one in mounts.in_home(pid) if one.number in numbers]
+    if left:
+        raise mounts.MountFailed(f"{', '.join(left)} is still there")
 
 
 def _end_holders(container: str, numbers: Collection[int]) -> None:

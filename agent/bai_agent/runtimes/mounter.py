@@ -125,6 +125,7 @@ def main() -> None:
     for target, tree in trees.items():
         try:
             _put(target, tree, job["home"], must_be_empty=job["must_be_empty"])
+            failed.pop(target, None)  # nothing was to be taken away there
         except OSError as error:
             failed[target] = error.errno or 0
     print(json.dumps(failed))
