@@ -132,4 +132,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as fault:
+        sys.exit(str(fault))  # a traceback would look for our sources, where every path is the user's

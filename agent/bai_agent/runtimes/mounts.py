@@ -103,7 +103,7 @@ def _run(job: dict[str, object], descriptors: Collection[int]) -> dict[str, int]
     command = [sys.executable, "-I", "-S", mounter.__file__, json.dumps(job)]
     try:
         done = subprocess.run(
-            command, capture_output=True, check=True, env={}, cwd="/", pass_fds=descriptors, timeout=_TIMEOUT_S
+            command, capture_output=True, check=True, cwd="/", pass_fds=descriptors, timeout=_TIMEOUT_S
         )
         answer: dict[str, int] = json.loads(done.stdout)
     except subprocess.CalledProcessError as error:

@@ -312,13 +312,14 @@ def read_attach(
 
 
 def read_detach(body: Mapping[str, Any], session: SessionRecord) -> tuple[MountWant, bool]:
-    """``{"folder": name or path, "force": false}``: which mount, and whether also if it is in use."""
+    """``{"folder": name, id or path, "force": false}``: which mount, and whether also if it is in use."""
     ref = _text("folder", body.get("folder"))
     is_forced = body.get("force", False)
     if not isinstance(is_forced, bool):
         raise bad_value("force", is_forced, "true or false")
     for one in session.mounts:
-        if ref in (one.name, one.target, one.subpath.rpartition("/")[2]):
+        vfolder_id = one.subpath.rpartition("/")[2]
+        if ref in (one.name, one.target, vfolder_id, vfolder_id.replace("-", "")):
             return one, is_forced
     names = ", ".join(one.name for one in session.mounts) or "none"
     raise NotFound(Reason.of("not-attached", folder=ref, session=session.name, names=names))

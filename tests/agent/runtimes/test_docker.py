@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -203,6 +203,30 @@ async def test_a_folder_exchanged_between_check_and_mount_is_noticed(
     refused = await docker_bench.runtime.change_mounts(ref, [], place.mounts, must_be_empty=False)
     assert refused.keys() == {"/home/work/data"}
     assert await docker_bench.runtime.mounted(ref) == {}
+
+
+async def test_where_mounts_are_fixed_the_engine_makes_them(docker_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is not root."""
+    monkeypatch.setattr(mounts, "why_not", lambda: "it does not run as root")
+    runtime = docker_bench.runtime
+    (docker_bench.volume / "u1").mkdir()
+    want = docker_bench.want(mounts=[docker_bench.mount("data", "u1", read_only=True)])
+    place = docker_bench.prepare(want)
+    ref = await runtime.create(CreateRequest(want, place))
+    await runtime.start(ref)
+    assert await runtime.mounted(ref) == {"/home/work/data": True}
+    assert await runtime.sees(ref, place.mounts[0])
+    assert not await runtime.sees(ref, replace(place.mounts[0], inode=1))
+    for change in (runtime.change_mounts(ref, ["/home/work/data"], [], must_be_empty=False), runtime.release(ref, "x")):
+        with pytest.raises(RuntimeFault, match="lab-1 cannot change the folders of a session that runs: it does not"):
+            await change
+    assert await runtime.mounted(ref) == {"/home/work/data": True}
+    # Of an agent that may, such a container's folders come and go like any other's.
+    monkeypatch.undo()
+    assert await runtime.mounted(ref) == {"/home/work/data": True}
+    assert await runtime.sees(ref, place.mounts[0])
+    assert await runtime.release(ref, "/home/work/data") == []
+    assert await runtime.mounted(ref) == {}
 
 
 async def test_who_has_lost_a_folder_cannot_reach_it(docker_bench: Any) -> None:

@@ -61,7 +61,7 @@ async def test_attached_and_detached(agent, admin, make_user):
     view = await attach(alice, made["id"], path="deep/er", permission="ro")
     assert mounts_of(view)["more"] == ("/home/work/deep/er", True)
     assert wanted(agent) == {"home": False, "data": False, "more": True}
-    assert mounts_of(await detach(alice, "more")).keys() == {"home", "data"}
+    assert mounts_of(await detach(alice, made["id"])).keys() == {"home", "data"}
     assert mounts_of(await detach(alice, "/home/work/data", force=True)).keys() == {"home"}
     released = [call.params for call in agent.calls if call.method == "release_mount"]
     assert [(one["target"], one["force"]) for one in released] == [
