@@ -122,7 +122,7 @@ _REFUSED = {
     "which ends what uses it.",
     "folder-attached": "Folder {folder} is attached to session {session} already, at {path}.",
     "not-attached": "No folder {folder} is attached to session {session}. It has: {names}.",
-    "detach-failed": "{agent} could not take a folder away: {cause}. It is tried again.",
+    "mounts-failed": "{agent} could not change the session's folders: {cause}. It is tried again.",
     "not-running": "Session {name} is {status}; this needs a running one.",
     "app-unknown": "The session has no app {app}. It has: {names}.",
     "file-unknown": "There is no file {path} in the session that its user can read.",

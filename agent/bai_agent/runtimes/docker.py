@@ -436,12 +436,10 @@ class DockerRuntime:
         pid = await self._pid_for_mounts(ref)
 
         def change() -> dict[str, int]:
-            numbers = {one.number for one in mounts.in_home(pid) if one.target in gone}
             with self._namespace(pid, ref, "mnt") as namespace:
-                failed = mounts.change(namespace, gone, new, lazily=True, must_be_empty=must_be_empty)
-            _check_gone(pid, numbers)
-            _end_holders(ref, numbers)
-            return failed
+                if gone:
+                    _take_away(pid, ref, namespace, gone)
+                return mounts.change(namespace, [], new, must_be_empty=must_be_empty) if new else {}
 
         failed = await self._change(change)
         return {one.target: mounts.why(failed[one.target]) for one in new if one.target in failed}
@@ -452,12 +450,11 @@ class DockerRuntime:
         def release() -> list[str]:
             numbers = {one.number for one in mounts.in_home(pid) if one.target == target}
             with self._namespace(pid, ref, "mnt") as namespace:
-                failed = mounts.change(namespace, [target], [], lazily=False, must_be_empty=False)
-                if failed.get(target) == errno.EBUSY:
+                if target in _busy(mounts.change(namespace, [target], [])):
                     held = mounts.holders(_pids_in(ref), numbers)
                     if held:
                         return [f"{name} ({_pid_inside(pid)})" for pid, name in held.items()]
-                    mounts.change(namespace, [target], [], lazily=True, must_be_empty=False)  # others lie in it
+                    mounts.change(namespace, [target], [], lazily=True)  # others lie in it
             _check_gone(pid, numbers)
             return []
 
@@ -467,7 +464,7 @@ class DockerRuntime:
         try:
             return await self._call("other", work)
         except mounts.MountFailed as failed:
-            raise RuntimeFault(self._reason("detach-failed", str(failed))) from failed
+            raise RuntimeFault(self._reason("mounts-failed", str(failed))) from failed
 
     async def _pid_for_mounts(self, ref: str) -> int:
         why_not = mounts.why_not()
@@ -734,25 +731,43 @@ def _check_gone(pid: int, numbers: Collection[int]) -> None:
         raise mounts.MountFailed(f"{', '.join(left)} is still there")
 
 
-def _end_holders(container: str, numbers: Collection[int]) -> None:
-    """Kill what still uses these mounts, until nothing does: what is open cannot be closed in any other way."""
+def _take_away(pid: int, container: str, namespace: int, targets: Collection[str]) -> None:
+    """Unmount, and kill what keeps that from being done: what is open cannot be closed in any other way.
+
+    A mount goes when nothing uses it any more, so whoever goes on after a kill of the agent still sees what is to be
+    ended. Only where nobody is found, or somebody comes back too often, it goes lazily.
+    """
+    numbers = {one.number for one in mounts.in_home(pid) if one.target in targets}
     for _ in range(_HOLDER_ROUNDS):
-        held = mounts.holders(_pids_in(container), numbers) if numbers else {}
-        for pid, name in held.items():
-            started = pids.start_time(pid)
-            pidfd = None if started is None else pids.open_pidfd(pid, started)
-            if pidfd is None:
-                continue
-            try:
-                if _is_in(pid, container):
-                    log.info("%.12s: %s (%s) used a folder that was taken away, and is ended", container, name, pid)
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                    select.select([pidfd], [], [], _HOLDER_PATIENCE_S)
-            finally:
-                os.close(pidfd)
-        if not held:
-            return
-    log.warning("container %.12s: something goes on using a folder that was taken away", container)
+        targets = _busy(mounts.change(namespace, targets, []))
+        if not targets or not _end_holders(container, numbers):
+            break
+    if targets:
+        mounts.change(namespace, targets, [], lazily=True)
+        _end_holders(container, numbers)
+    _check_gone(pid, numbers)
+
+
+def _busy(failed: Mapping[str, int]) -> list[str]:
+    return [target for target, number in failed.items() if number == errno.EBUSY]
+
+
+def _end_holders(container: str, numbers: Collection[int]) -> bool:
+    """Kill what uses these mounts. False if nothing does."""
+    held = mounts.holders(_pids_in(container), numbers)
+    for pid, name in held.items():
+        started = pids.start_time(pid)
+        pidfd = None if started is None else pids.open_pidfd(pid, started)
+        if pidfd is None:
+            continue
+        try:
+            if _is_in(pid, container):
+                log.info("%.12s: %s (%s) used a folder that was taken away, and is ended", container, name, pid)
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                select.select([pidfd], [], [], _HOLDER_PATIENCE_S)
+        finally:
+            os.close(pidfd)
+    return bool(held)
 
 
 def _movable(container: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -79,7 +79,12 @@ def sees(pid: int, mount: Mount) -> bool:
 
 
 def change(
-    namespace: int, gone: Collection[str], new: Sequence[Mount], *, lazily: bool, must_be_empty: bool
+    namespace: int,
+    gone: Collection[str],
+    new: Sequence[Mount],
+    *,
+    lazily: bool = False,
+    must_be_empty: bool = False,
 ) -> dict[str, int]:
     """``{target: errno}`` of what could not be done. Raises ``MountFailed``.
 
