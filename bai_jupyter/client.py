@@ -403,6 +403,18 @@ class ManagerClient:
         """Other amounts of ``cpu`` and ``mem`` for a running session. Its view, once it has them."""
         return await self.request("POST", f"{_session(session)}/resize", {"resources": dict(resources)})
 
+    async def attach_folder(
+        self, session: str, folder: str, path: str | None = None, *, read_only: bool = False
+    ) -> Json:
+        """One more folder for a running session, at ``/home/work/NAME`` or ``path``. Its view, once it is there."""
+        given = {"path": path, "permission": "ro" if read_only else None}
+        body = {"folder": folder, **{name: value for name, value in given.items() if value is not None}}
+        return await self.request("POST", f"{_session(session)}/attach-folder", body)
+
+    async def detach_folder(self, session: str, folder: str, *, force: bool = False) -> Json:
+        """Take a folder away from a running session; by force also if it is in use, which ends what uses it."""
+        return await self.request("POST", f"{_session(session)}/detach-folder", {"folder": folder, "force": force})
+
     async def suspend(self, session: str) -> Json:
         """Freeze a session in which nothing runs; it wakes when it is used. Its view."""
         return await self.request("POST", f"{_session(session)}/suspend")

@@ -75,12 +75,15 @@ class FakeAgent:
             "logs": {"logs": "hello\n"},
             "remove_image": {},
             "make_folder": {},
+            "release_mount": {},
         }
         self.call_errors: dict[str, Reason] = {}
         self.held: Volumes | None = None
         self.figures: dict[str, float] = {"cpu_used_s": 1.0}  # of every kernel
         self.resize_refused: Reason | None = None
         self.keep_size = False  # does not deal with changes of slots
+        self.refused_mounts: dict[str, Reason] = {}  # by target
+        self.keep_mounts = False  # does not deal with changes of mounts
         self._streams = Streams(endpoint)
         self.linked = asyncio.Event()
         self.facts = {
@@ -258,6 +261,15 @@ class FakeAgent:
             await self._run_processes(want)
             if want.resizes != self.kernels[want.kernel_id].resizes and not self.keep_size:
                 await self._resize(want)
+            if want.mount_changes != self.kernels[want.kernel_id].mount_changes and not self.keep_mounts:
+                await self._mount(want)
+
+    async def _mount(self, want: KernelWant) -> None:
+        refused = {
+            one.target: self.refused_mounts[one.target] for one in want.mounts if one.target in self.refused_mounts
+        }
+        values = {"mount_changes": want.mount_changes, "refused_mounts": refused}
+        await self.report(want.kernel_id, KernelStatus.RUNNING, **values)
 
     async def _resize(self, want: KernelWant) -> None:
         refused, before = self.resize_refused, self.sizes.get(want.kernel_id)

@@ -1,4 +1,4 @@
-"""No test leaves anything running: processes, threads, asyncio tasks, containers.
+"""No test leaves anything running or mounted: processes, threads, asyncio tasks, containers, mounts.
 
 Processes are known by a variable in their environment, so one that has left the process tree is found too. A process
 below a server that a module- or session-scoped fixture started belongs to that fixture; what such fixtures leave is
@@ -55,6 +55,8 @@ def _no_leaks(request: pytest.FixtureRequest, _no_process_outlives_the_run: None
     runner = _asyncio_runner(request)
     docker = request.getfixturevalue("docker_client") if "docker_client" in request.fixturenames else None
     processes, threads, containers = _processes(), set(threading.enumerate()), _containers(docker)
+    ground = str(request.getfixturevalue("tmp_path_factory").getbasetemp().resolve())
+    mounts = _mounts(ground)
     yield
 
     def left() -> list[str]:
@@ -63,6 +65,7 @@ def _no_leaks(request: pytest.FixtureRequest, _no_process_outlives_the_run: None
             *_left_processes(processes),
             *_left_threads(threads),
             *(f"container {name}" for name in sorted(_containers(docker) - containers)),
+            *(f"mount on {place}" for place in sorted(_mounts(ground) - mounts)),
         ]
 
     _wait_until_none("this test", left)
@@ -127,7 +130,7 @@ def _describe(pid: int) -> str:
     return f"process {pid}: {command[:200]}"
 
 
-# Threads, tasks, containers
+# Threads, tasks, containers, mounts
 
 
 def _left_threads(before: set[threading.Thread]) -> list[str]:
@@ -150,6 +153,16 @@ def _left_tasks(runner: asyncio.Runner | None) -> list[str]:
     loop = runner.get_loop()
     loop.run_until_complete(asyncio.sleep(0))  # lets tasks that were just cancelled end
     return [f"task {task.get_name()}: {task.get_coro()}" for task in asyncio.all_tasks(loop)]
+
+
+def _mounts(ground: str) -> set[str]:
+    """What is mounted on this host in the folder of all tests, or is a part of that folder seen elsewhere.
+
+    A mount in a container is in no table but the container's, and goes with it.
+    """
+    lines = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape").splitlines()
+    places = [line.split(" ")[3:5] for line in lines]
+    return {place for root, place in places if root.startswith(f"{ground}/") or place.startswith(f"{ground}/")}
 
 
 def _containers(docker: Any) -> set[str]:

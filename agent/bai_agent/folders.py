@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from bai_agent.runtimes import mounts
 from bai_agent.runtimes.base import INSIDE_HOME, Folders, Identity, Mount, RuntimeFault
+from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.messages import FileWant, MountWant
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
@@ -24,6 +26,10 @@ DEFAULT_UID = 1000
 HOME = "home"  # the folder that each user has
 LEAST_FREE_BYTES = 1024**2
 _LINES_FOR_ONE = 20  # the last may be empty
+
+
+class StillMounted(BaiError):
+    """A folder that was to be deleted has a mount in it."""
 
 
 def prepare(
@@ -46,7 +52,7 @@ def lay_out(kernel_folder: Path, mounts: tuple[Mount, ...], identity: Identity, 
         folder.chmod(0o700)
     for mount in mounts:
         try:
-            _make_mount_point(scratch, mount.target, identity)
+            os.close(made_below(scratch, PurePosixPath(mount.target).relative_to(INSIDE_HOME), identity))
         except OSError as error:
             raise _mount_failed(mount.name, agent, error) from error
     return Folders(run, scratch, mounts, identity)
@@ -183,7 +189,18 @@ def bind_private(root: Path, name: str) -> socket.socket:
 def delete(kernel_folder: Path) -> None:
     """Delete ``run/``, ``scratch/`` and ``DEVICES``; what else lies there is not ours. Follows no symlink."""
     for name in ("run", "scratch", DEVICES):
-        shutil.rmtree(kernel_folder / name, ignore_errors=True)
+        remove(kernel_folder / name)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder of ours with all that is in it; nothing if something is mounted there: that may be anybody's.
+
+    Follows no symlink. Raises ``StillMounted``.
+    """
+    found = mounts.below(folder)
+    if found:
+        raise StillMounted(f"{folder} is not deleted: {', '.join(found)} is mounted there. Unmount it.")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_full(place: Path) -> Reason | None:
@@ -220,6 +237,25 @@ def open_owned(parent: int, name: str, owner: Identity) -> int:
     return folder
 
 
+def made_below(scratch: Path, path: PurePosixPath, identity: Identity) -> int:
+    """A descriptor of a folder in ``scratch``, which is made if it is not there.
+
+    The user inside may have put links here in an earlier container: none is followed. Raises ``OSError``.
+    """
+    current = open_below(scratch, "")
+    try:
+        for part in path.parts:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=current)
+            below = open_owned(current, part, identity)
+            os.close(current)
+            current = below
+    except OSError:
+        os.close(current)
+        raise
+    return current
+
+
 def _resolve(want: MountWant, volumes: Mapping[str, Path]) -> Mount:
     if want.volume not in volumes:
         raise ValueError(f"this agent has no volume {want.volume}; it has {', '.join(sorted(volumes)) or 'none'}")
@@ -250,20 +286,6 @@ def _owner_of_home(home: Mount) -> Identity:
     identity = Identity(DEFAULT_UID, DEFAULT_UID)
     _give(home.source, identity)
     return identity
-
-
-def _make_mount_point(scratch: Path, target: str, identity: Identity) -> None:
-    """The user inside may have put links here in an earlier container: none is followed."""
-    current = open_below(scratch, "")
-    try:
-        for part in PurePosixPath(target).relative_to(INSIDE_HOME).parts:
-            with suppress(FileExistsError):
-                os.mkdir(part, dir_fd=current)
-            below = open_owned(current, part, identity)
-            os.close(current)
-            current = below
-    finally:
-        os.close(current)
 
 
 def _owner_of(folder: int) -> Identity:

@@ -28,6 +28,7 @@ from bai_agent.ends import Ends
 from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
 from bai_agent.manager_access import ManagerAccess
+from bai_agent.mounting import Mounting
 from bai_agent.programs import BOOTSTRAP, COMMAND, OWNER_BOOTSTRAP, Programs
 from bai_agent.runtimes.base import (
     UNKNOWN_EXIT,
@@ -146,6 +147,7 @@ class Reconciler:
         self._site = site
         self._doors, self._access = doors, access
         self._containers = Containers(runtime, inventory, shares, site, self.book, pool)
+        self._mounting = Mounting(runtime, site, self.book)
         self._gate = Gate(runtime, shares, self.book)
         self._hold = Hold(runtime, self.book, patience or Patience(), self._look_later)
         self._ends = Ends(runtime, site.agent, self.book)
@@ -264,6 +266,13 @@ class Reconciler:
     async def rescue(self, kernel_id: KernelId) -> None:
         """Before an interrupt: what waits for memory gets enough of it to hear of that."""
         await self._hold.rescue(kernel_id)
+
+    async def release_mount(self, kernel_id: KernelId, target: str, *, is_forced: bool) -> None:
+        """Take a folder away that is wanted no longer, by force also if it is in use.
+
+        Raises ``KeyError`` or ``RuntimeFault``.
+        """
+        await self._mounting.release(kernel_id, self._running_ref(kernel_id), target, is_forced=is_forced)
 
     def _running_ref(self, kernel_id: KernelId) -> str:
         report = self.book.states[kernel_id].report
@@ -416,7 +425,8 @@ class Reconciler:
                 self.book.tell(kernel_id, suspended=container.paused)
                 if not container.paused:
                     await self._containers.fit(kernel_id, container.size)
-                    await self._see_to(kernel_id)
+                    if await self._has_folders(kernel_id):
+                        await self._see_to(kernel_id)
             case Step.RESTART:
                 await self._restart(kernel_id)
             case Step.END:
@@ -489,6 +499,24 @@ class Reconciler:
         if want.command is not None:
             env = {name: value for name, value in access.items() if name not in want.environ}
             await self._see_to_command(kernel_id, ref, want.command, env)
+
+    async def _has_folders(self, kernel_id: KernelId) -> bool:
+        """See to its folders, before anything runs in it. One that cannot have them from the start ends."""
+        ref = self.book.states[kernel_id].report.runtime_ref
+        if ref is None:
+            return False
+        try:
+            await self._mounting.fit(kernel_id, ref)
+        except RuntimeFault as fault:
+            if await self._runtime.is_ending(ref):
+                return False  # an event tells that
+            has_begun = self.book.states[kernel_id].report.status is KernelStatus.RUNNING
+            if has_begun or fault.reason.code == "engine-down":
+                raise
+            await self.jupyter.stop_all(kernel_id, fault.reason)
+            await self._fail(kernel_id, fault.reason)
+            return False
+        return True
 
     async def _is_let_in(self, kernel_id: KernelId, ref: str) -> bool:
         """Where the limits of its GPUs cannot be held a session ends."""

@@ -55,6 +55,7 @@ class AgentService:
             "figures": self._figures,
             "suspend": self._suspend,
             "resume": self._resume,
+            "release_mount": self._release_mount,
             "open_stream": self._open_stream,
             "inspect_image": self._inspect_image,
             "commit": self._commit,
@@ -105,6 +106,10 @@ class AgentService:
 
     async def _resume(self, params: dict[str, Any]) -> dict[str, Any]:
         await self._reconciler.resume(KernelId(params["kernel_id"]))
+        return {}
+
+    async def _release_mount(self, params: dict[str, Any]) -> dict[str, Any]:
+        await self._reconciler.release_mount(KernelId(params["kernel_id"]), params["target"], is_forced=params["force"])
         return {}
 
     async def _wake(self, kernel_id: KernelId) -> None:

@@ -8,15 +8,15 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bai_agent import folders
 from bai_agent.manager_place import ManagerPlace
 from bai_agent.runtimes.base import Process
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import AgentId, KernelId, new_agent_id
-from bai_jupyter.common.messages import KernelReport, KernelSpecFacts, KernelWant, from_json, to_json
+from bai_jupyter.common.messages import KernelReport, KernelSpecFacts, KernelWant, MountWant, from_json, to_json
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class KernelState:
     ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
     more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
     suspended, a digest of what was wanted when that began. ``held_since`` is when it came to its memory limit, if it
-    waits there (seconds since the epoch)."""
+    waits there (seconds since the epoch). ``mounted`` are the folders that it was given."""
 
     want: KernelWant
     report: KernelReport
@@ -43,6 +43,7 @@ class KernelState:
     command_code: int | None = None
     asleep: str | None = None
     held_since: float | None = None
+    mounted: list[MountWant] = field(default_factory=list)
 
 
 class StateFolder:
@@ -129,7 +130,7 @@ class StateFolder:
 
     def drop(self, kernel_id: KernelId) -> None:
         """Delete all that is kept of a kernel."""
-        shutil.rmtree(self.kernel_folder(kernel_id), ignore_errors=True)
+        folders.remove(self.kernel_folder(kernel_id))
 
     def _read_text(self, name: str) -> str | None:
         try:

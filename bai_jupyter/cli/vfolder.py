@@ -1,4 +1,4 @@
-"""``bai vfolder``: list, create, delete, restore, ls, put, get, share, accept."""
+"""``bai vfolder``: list, create, delete, restore, attach, detach, ls, put, get, share, accept."""
 
 import argparse
 import os
@@ -103,6 +103,34 @@ def _for_each(names: list[str], work: Callable[[ManagerClient, str], Awaitable[s
         return worst
 
     return with_manager(run)
+
+
+# In sessions that run
+
+
+def attach(options: argparse.Namespace, terminal: Terminal) -> int:
+    folder, _, path = options.place.partition(":")
+    view = with_manager(
+        lambda client: client.attach_folder(options.session, folder, path or None, read_only=options.read_only)
+    )
+    mount = view["mounts"][-1]
+    how = "read only, " if mount["read_only"] else ""
+    return _show_session(view, f"{mount['name']}: attached to {view['name']}, {how}at {mount['target']}", terminal)
+
+
+def detach(options: argparse.Namespace, terminal: Terminal) -> int:
+    if options.force and not terminal.ask(f"What uses {options.folder} in {options.session} is ended. Go on?"):
+        raise CommandFailed("Nothing was changed.")
+    view = with_manager(lambda client: client.detach_folder(options.session, options.folder, force=options.force))
+    return _show_session(view, f"{options.folder}: detached from {view['name']}", terminal)
+
+
+def _show_session(view: Json, sentence: str, terminal: Terminal) -> int:
+    if terminal.as_json:
+        terminal.document(view)
+    else:
+        terminal.line(sentence)
+    return Exit.DONE
 
 
 # Files

@@ -143,6 +143,7 @@ class KernelWant:
     command: str | None = field(default=None, repr=False)  # of a batch session, which ends with it
     restarts: int = 0  # more than the container has had means: stop all in it and start it again
     resizes: int = 0  # more than were dealt with means: ``slots`` has changed; make the container so
+    mount_changes: int = 0  # how often ``mounts`` were changed since the session was asked for
     access_token: str | None = field(default=None, repr=False)  # the session's own way to the manager; a secret
     doors: list[str] = field(default_factory=list)  # sockets that an admin of the agent lets lead somewhere
     files: list[FileWant] = field(default_factory=list)  # this and the next only until the container runs
@@ -203,6 +204,7 @@ class Call:
     ``interrupt``             kernel_id, jupyter_kernel_id                                 ``{}``
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
     ``suspend``, ``resume``   kernel_id                                                    ``{}``; freeze its processes
+    ``release_mount``         kernel_id, target, force (end what uses it)                  ``{}``
     ``figures``               kernel_id                                                    as in ``Heartbeat``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON
@@ -271,6 +273,8 @@ class KernelReport:
     resizes: int = 0  # how many of the changes of its slots were dealt with
     slots: ResourceSlots | None = None  # what it has, once there was such a change
     refused: Reason | None = None  # why the last of them was not done
+    mount_changes: int = 0  # how many changes of its mounts were dealt with
+    refused_mounts: dict[str, Reason] = field(default_factory=dict)  # by target, those that it cannot have
     suspended: bool = False  # its processes are frozen
     log: str | None = field(default=None, repr=False)  # the last that was printed, once the container is gone
 

@@ -122,6 +122,13 @@ _REFUSED = {
     "resize-no-room": "{agent} has {free} of its {total} {slot} free; asked for {asked}, {more} more than the session "
     "has. Ask for less, or start it again elsewhere.",
     "resize-failed": "{agent} could not change the session: {cause}. It has what it had.",
+    "mounts-fixed": "{agent} cannot change the folders of a session that runs: {cause}. Start the session again "
+    "with the folders that you want.",
+    "folder-busy": "{path} is in use: {users}. End that or go elsewhere, and try again; or detach it by force, "
+    "which ends what uses it.",
+    "folder-attached": "Folder {folder} is attached to session {session} already, at {path}.",
+    "not-attached": "No folder {folder} is attached to session {session}. It has: {names}.",
+    "mounts-failed": "{agent} could not change the session's folders: {cause}. It is tried again.",
     "not-running": "Session {name} is {status}; this needs a running one.",
     "app-unknown": "The session has no app {app}. It has: {names}.",
     "file-unknown": "There is no file {path} in the session that its user can read.",

@@ -214,6 +214,30 @@ class UploadHandler(FoldersBaseHandler):
         self.finish_empty()
 
 
+# In sessions that run
+
+
+class AttachedHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, session: str) -> None:
+        """``{"folder", "path"?, "read_only"?}``: one more folder. What the session has then."""
+        given = self.fields()
+        read_only = given.get("read_only", False) is True
+        view = await self.client.attach_folder(session, given.get("folder", ""), given.get("path"), read_only=read_only)
+        self.finish({"mounts": view["mounts"]})
+
+
+class AttachedFolderHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def delete(self, session: str, folder: str) -> None:
+        """Take it away; with ``force=true`` also if it is in use."""
+        force = self.get_query_argument("force", "false") == "true"
+        view = await self.client.detach_folder(session, folder, force=force)
+        self.finish({"mounts": view["mounts"]})
+
+
 _ONE = r"/bai/api/folders/([^/]+)"
 
 HANDLERS = [
@@ -226,6 +250,8 @@ HANDLERS = [
     (_ONE + r"/download", DownloadHandler),
     (_ONE + r"/uploads", UploadsHandler),
     (r"/bai/api/uploads", UploadHandler),
+    (r"/bai/api/sessions/([\w.-]+)/folders", AttachedHandler),
+    (r"/bai/api/sessions/([\w.-]+)/folders/([^/]+)", AttachedFolderHandler),
     (r"/bai/api/invitations", InvitationsHandler),
     (r"/bai/api/invitations/([\w-]+)", InvitationHandler),
 ]

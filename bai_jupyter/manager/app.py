@@ -333,9 +333,11 @@ class ManagerApp(Application):
         )
         nudge = self.reconciler.nudge_group
         auth, rates = KeypairAuth(self.store, self.vault, now), Rates()
-        people = PeopleService(self.store, self.vault, auth, partial(nudge, None), now, self.home_volume)
+        folders = VFolderService(self.store, volumes, now, session_service.announce)
+        people = PeopleService(
+            self.store, self.vault, auth, partial(nudge, None), now, self.home_volume, folders.recheck
+        )
         transfers = Transfers(self.store, volumes, self.vault, now)
-        folders = VFolderService(self.store, volumes, now)
         views = Views(self.registry, self.reconciler.waiting, self.idle_watch, now)
         self.services = Services(
             auth=auth,

@@ -154,8 +154,10 @@ class Bench:
 
     async def launch(self, want: KernelWant | None = None) -> tuple[KernelWant, str]:
         want = want or self.want()
-        ref = await self.runtime.create(CreateRequest(want, self.prepare(want)))
+        place = self.prepare(want)
+        ref = await self.runtime.create(CreateRequest(want, place))
         await self.runtime.start(ref)
+        assert await self.runtime.change_mounts(ref, [], place.mounts, must_be_empty=False) == {}
         return want, ref
 
     async def run(self, want: KernelWant, ref: str, script: str) -> tuple[int, str]:

@@ -38,6 +38,25 @@ def test_a_refused_resize_says_why(bai, logged_in) -> None:
     assert "allows 4 cpu" in ran.err
 
 
+def test_attach_and_detach_a_folder(bai, logged_in) -> None:
+    home, data = (
+        {"name": name, "target": f"/home/work/{name}", "read_only": name == "data"} for name in ("home", "data")
+    )
+    logged_in.answers["POST /session/demo/attach-folder"] = view(mounts=[home, data])
+    logged_in.answers["POST /session/demo/detach-folder"] = view(mounts=[home])
+    ran = bai("vfolder", "attach", "data", "demo", "--read-only")
+    assert ran.lines == ["data: attached to demo, read only, at /home/work/data"]
+    bai("vfolder", "attach", "data:d/e", "demo")
+    assert logged_in.bodies("POST /session/demo/attach-folder") == [
+        {"folder": "data", "permission": "ro"},
+        {"folder": "data", "path": "d/e"},
+    ]
+    assert bai("vfolder", "detach", "data", "demo").lines == ["data: detached from demo"]
+    assert bai("vfolder", "detach", "data", "demo", "--force", "--yes").lines == ["data: detached from demo"]
+    forced = [body["force"] for body in logged_in.bodies("POST /session/demo/detach-folder")]
+    assert forced == [False, True]
+
+
 def test_suspend_and_resume(bai, logged_in) -> None:
     reason = Reason.of("suspended", agent="lab-1").to_json()
     logged_in.answers["POST /session/demo/suspend"] = view(suspended=True, reason=reason)

@@ -90,6 +90,8 @@ async def test_a_folder_is_made_renamed_trashed_and_restored(bai: Callable[..., 
         ("GET", "sessions/nothing/apps", None, 404, "nothing"),
         ("POST", "sessions/nothing/apps/8080", None, 404, "nothing"),
         ("POST", "sessions/nothing/extend", None, 404, "nothing"),
+        ("POST", "sessions/nothing/folders", {"folder": "home"}, 404, "nothing"),
+        ("DELETE", "sessions/nothing/folders/home", None, 404, "nothing"),
     ],
 )
 async def test_refusals(bai: Callable[..., Any], method: str, path: str, body: Any, status: int, sentence: str) -> None:
@@ -174,6 +176,16 @@ async def test_the_link_to_an_app_lets_a_browser_in(bai: Callable[..., Any], clu
     cluster.ask("DELETE", f"/session/{session}")
 
 
+async def test_a_folder_comes_to_a_running_session_and_goes(bai: Callable[..., Any], cluster: RealManager) -> None:
+    session = cluster.start_session("work")
+    folder = await make(bai, "late")
+    status, answer = await bai("POST", f"sessions/{session}/folders", {"folder": folder, "read_only": True})
+    assert (status, answer["mounts"][-1]) == (200, {"name": "late", "target": "/home/work/late", "read_only": True})
+    status, answer = await bai("DELETE", f"sessions/{session}/folders/{folder}?force=true")
+    assert (status, [one["name"] for one in answer["mounts"]]) == (200, ["home"])
+    cluster.ask("DELETE", f"/session/{session}")
+
+
 async def test_capacity(bai: Callable[..., Any]) -> None:
     status, answer = await bai("GET", "capacity")
     assert status == 200
@@ -192,6 +204,8 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("GET", "invitations"),
         ("POST", "sessions/served/apps/8080"),
         ("POST", "sessions/served/extend"),
+        ("POST", "sessions/served/folders"),
+        ("DELETE", "sessions/served/folders/home"),
         ("GET", "capacity"),
     ],
 )

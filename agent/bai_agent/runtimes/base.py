@@ -13,7 +13,7 @@ import hashlib
 import json
 import signal
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -266,6 +266,29 @@ class Runtime(Protocol):
 
     async def resize(self, ref: str, size: Size) -> None:
         """Give a container that runs another size. What goes wrong leaves it as it was."""
+        ...
+
+    async def mounted(self, ref: str) -> dict[str, bool]:
+        """``{target: whether it is read-only}`` of the folders that a container has now, whoever put them there."""
+        ...
+
+    async def sees(self, ref: str, mount: Mount) -> bool:
+        """Whether what it has at that place is this folder, with this right to write."""
+        ...
+
+    async def change_mounts(
+        self, ref: str, gone: Collection[str], new: Sequence[Mount], *, must_be_empty: bool
+    ) -> dict[str, str]:
+        """Take folders away from a container that runs and put others there; ``{target: why}`` of what cannot be there.
+
+        What still uses a folder that is taken away is killed: who has not got a folder any more cannot reach it. With
+        ``must_be_empty`` a folder is not put over files. Raises ``RuntimeFault`` if what goes cannot be taken away;
+        with ``mounts-fixed`` where none of this is possible.
+        """
+        ...
+
+    async def release(self, ref: str, target: str) -> list[str]:
+        """Take a folder away if nothing uses it; else the names of what does, and nothing has changed."""
         ...
 
     async def pause(self, ref: str) -> None:

@@ -22,7 +22,7 @@ def usage(pid: int) -> dict[str, float]:
 def is_in(pid: int, container: str) -> bool:
     """True if that process is in the container's cgroup: the number has not passed to somebody else."""
     try:
-        return container in Path(f"/proc/{pid}/cgroup").read_text()
+        return container in (_PROC / str(pid) / "cgroup").read_text()
     except OSError:
         return False
 

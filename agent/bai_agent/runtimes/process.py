@@ -20,14 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from bai_agent import folders
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.attached import LocalAttached, read_from, set_size, write_to
 from bai_agent.runtimes.base import (
@@ -43,6 +44,7 @@ from bai_agent.runtimes.base import (
     Identity,
     Memory,
     MemoryLimit,
+    Mount,
     Process,
     Progress,
     RuntimeFault,
@@ -134,21 +136,22 @@ class ProcessRuntime:
     # Containers
 
     async def create(self, request: CreateRequest) -> str:
-        want, folders = request.want, request.folders
+        want, place = request.want, request.folders
         kernel_id = want.kernel_id
         if self._read(kernel_id) is None:
-            await self._check_reachable(folders.identity, folders.scratch)
-            targets = {mount.target: str(mount.source) for mount in folders.mounts}
-            _link_mounts(folders.scratch, targets)
+            await self._check_reachable(place.identity, place.scratch)
+            targets = {mount.target: str(mount.source) for mount in place.mounts}
+            for target, source in targets.items():
+                _link(place.scratch, target, source, place.identity)
             self._write(
                 _Record(
                     kernel_id=kernel_id,
                     session_id=want.session_id,
                     config_hash=config_hash(want),
-                    uid=folders.identity.uid,
-                    gid=folders.identity.gid,
-                    run=_short_alias(folders.run),
-                    scratch=str(folders.scratch),
+                    uid=place.identity.uid,
+                    gid=place.identity.gid,
+                    run=_short_alias(place.run),
+                    scratch=str(place.scratch),
                     targets=targets,
                     environ={**base_environ(want), **want.environ, **request.options.env},
                     devices=request.devices,
@@ -219,6 +222,40 @@ class ProcessRuntime:
 
     async def resize(self, ref: str, size: Size) -> None:  # noqa: ARG002
         raise RuntimeFault(Reason.of("resize-runtime", agent=self._agent))
+
+    async def mounted(self, ref: str) -> dict[str, bool]:
+        return dict.fromkeys(self._known(ref).targets, False)
+
+    async def sees(self, ref: str, mount: Mount) -> bool:
+        return self._known(ref).targets.get(mount.target) == str(mount.source)  # all can be written here
+
+    async def change_mounts(
+        self,
+        ref: str,
+        gone: Collection[str],
+        new: Sequence[Mount],
+        *,
+        must_be_empty: bool,  # noqa: ARG002 - a link never hides files
+    ) -> dict[str, str]:
+        """Links: what is open stays open, and nobody is kept from going where they led."""
+        record = self._known(ref)
+        kept = {target: source for target, source in record.targets.items() if target not in gone}
+        for target in record.targets.keys() & set(gone):
+            _unlink(Path(record.scratch), target, record.targets[target])
+        failed: dict[str, str] = {}
+        for mount in new:
+            try:
+                _link(Path(record.scratch), mount.target, str(mount.source), Identity(record.uid, record.gid))
+            except OSError as error:
+                failed[mount.target] = (error.strerror or str(error)).lower()
+            else:
+                kept[mount.target] = str(mount.source)
+        self._write(replace(record, targets=kept))
+        return failed
+
+    async def release(self, ref: str, target: str) -> list[str]:
+        await self.change_mounts(ref, [target], [], must_be_empty=False)
+        return []
 
     async def pause(self, ref: str) -> None:  # noqa: ARG002
         raise RuntimeFault(Reason.of("suspend-runtime", agent=self._agent))
@@ -481,14 +518,38 @@ def _try_interpreter(python: str, identity: Identity, cwd: Path) -> None:
     )
 
 
-def _link_mounts(scratch: Path, targets: Mapping[str, str]) -> None:
-    """``scratch/<name>`` leads to the folder, for programs that look in their home."""
-    for target, source in targets.items():
-        place = scratch / Path(target).relative_to(INSIDE_HOME)
-        if place.is_dir() and not place.is_symlink():
-            place.rmdir()
-        if not place.is_symlink():
-            place.symlink_to(source)
+def _link(scratch: Path, target: str, source: str, identity: Identity) -> None:
+    """``scratch/<name>`` leads to the folder, for programs that look in their home. Raises ``OSError``."""
+    place = PurePosixPath(target).relative_to(INSIDE_HOME)
+    parent = folders.made_below(scratch, place.parent, identity)
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.rmdir(place.name, dir_fd=parent)
+        try:
+            os.symlink(source, place.name, dir_fd=parent)
+        except FileExistsError:
+            if not _is_link(parent, place.name, source):
+                raise
+    finally:
+        os.close(parent)
+
+
+def _unlink(scratch: Path, target: str, source: str) -> None:
+    place = PurePosixPath(target).relative_to(INSIDE_HOME)
+    with suppress(OSError):
+        parent = folders.open_below(scratch, str(place.parent))
+        try:
+            if _is_link(parent, place.name, source):
+                os.unlink(place.name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+def _is_link(folder: int, name: str, source: str) -> bool:
+    try:
+        return os.readlink(name, dir_fd=folder) == source
+    except OSError:
+        return False
 
 
 def _short_alias(run: Path) -> str:

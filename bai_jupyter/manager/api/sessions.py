@@ -104,6 +104,26 @@ class ResizeHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.resize(self.caller, ref, self.params))
 
 
+class AttachFolderHandler(ApiHandler):
+    @takes(folder=str, path=str, permission=str)
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Give a running session one more folder; what runs in it goes on."""
+        return 200, self.services.views.session(
+            await self.services.sessions.attach_folder(self.caller, ref, self.params)
+        )
+
+
+class DetachFolderHandler(ApiHandler):
+    @takes(folder=str, force=bool)
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Take a folder away from a running session. With ``force`` what uses it is ended."""
+        return 200, self.services.views.session(
+            await self.services.sessions.detach_folder(self.caller, ref, self.params)
+        )
+
+
 class SuspendHandler(ApiHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -227,6 +247,8 @@ ROUTES = [
     (r"/(?:session|kernel)/([^/]+)", SessionHandler),
     (r"/(?:session|kernel)/([^/]+)/rename", RenameHandler),
     (r"/(?:session|kernel)/([^/]+)/resize", ResizeHandler),
+    (r"/(?:session|kernel)/([^/]+)/attach-folder", AttachFolderHandler),
+    (r"/(?:session|kernel)/([^/]+)/detach-folder", DetachFolderHandler),
     (r"/(?:session|kernel)/([^/]+)/suspend", SuspendHandler),
     (r"/(?:session|kernel)/([^/]+)/resume", ResumeHandler),
     (r"/(?:session|kernel)/([^/]+)/extend", ExtendHandler),

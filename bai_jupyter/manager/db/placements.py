@@ -14,7 +14,7 @@ from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL, KernelStatus, SessionStatus, Target
-from bai_jupyter.manager.db import admission, agents, groups, jupyter_kernels, sessions, settings
+from bai_jupyter.manager.db import admission, agents, groups, jupyter_kernels, mounts, sessions, settings
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Full, Owner, PolicyLimit
 from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord, write_reason
@@ -203,7 +203,9 @@ def observe(
         admission.take_back_agent(conn, session, kernel.id)
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
     changed.append(report.suspended != kernel.suspended)
-    changed.append(session.kernel_id == kernel.id and _observe_size(conn, session, kernel, report))
+    if session.kernel_id == kernel.id:
+        changed.append(_observe_size(conn, session, kernel, report))
+        changed.append(mounts.observe(conn, session, kernel, report))
     transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)

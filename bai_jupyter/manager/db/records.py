@@ -215,6 +215,8 @@ class KernelRecord:
     exit_code: int | None
     resizes: int  # how many of its session's were dealt with
     refused: Reason | None  # why the last of them was not done
+    mount_changes: int  # how many of its session's were dealt with
+    refused_mounts: Mapping[str, Reason]  # by target
     suspended: bool
     stats: Mapping[str, float] | None  # the last figures, once it is gone
 
@@ -252,6 +254,7 @@ class SessionRecord:
     result: SessionResult
     restarts: int
     resizes: int
+    mount_changes: int
     priority: int
     attempts: int
     passed_by: int

@@ -336,6 +336,7 @@ sessions = sa.Table(
     sa.Column("result", sa.String, nullable=False, server_default="undefined"),
     sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how often ``slots`` were changed
+    sa.Column("mount_changes", sa.Integer, nullable=False, server_default="0"),  # how often ``mounts`` were changed
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("passed_by", sa.Integer, nullable=False),  # later sessions placed while this one was first in line
@@ -398,6 +399,8 @@ kernels = sa.Table(
     sa.Column("slots", JSON),  # what counters include for it, if that is not what its session asks for
     sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how many of its session's were dealt with
     sa.Column("refused", JSON),  # why the last of them was not done
+    sa.Column("mount_changes", sa.Integer, nullable=False, server_default="0"),  # as ``resizes``
+    sa.Column("refused_mounts", JSON, nullable=False, server_default="{}"),  # {target: why it cannot have that folder}
     sa.Column("suspended", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("stats", JSON),  # the last figures, once it is gone
     sa.Column("log", sa.Text),  # the last that it printed; kept for a while

@@ -163,6 +163,13 @@ def find(conn: Connection, ref: str, viewer: Viewer) -> VFolderRecord | None:
     return min(found, key=lambda one: (one.id != ref, one.status not in KEPT), default=None)
 
 
+def at(conn: Connection, volume: str, subpath: str, viewer: Viewer) -> VFolderRecord | None:
+    """The folder that lies there, if that person sees it by own right, membership or share."""
+    here = (t.vfolders.c.volume == volume) & (t.vfolders.c.subpath == subpath)
+    found = _read_all(conn, _seen_by(viewer).where(here, _is_visible(conn, viewer.user_id)), viewer)
+    return found[0] if found else None
+
+
 def rename(conn: Connection, folder: VFolderRecord, name: str) -> bool:
     """False if the owner has another of that name."""
     if _is_taken(conn, name, folder.user_id, folder.project_id):

@@ -4,7 +4,7 @@ Who may change what: a superadmin everything; a domain's admin the people, proje
 not its limits, and nobody above themselves. What somebody may not touch is answered as missing.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -37,7 +37,7 @@ Props = Mapping[str, Any]
 
 
 class PeopleService:
-    """``nudge_groups`` is told when something changed for which sessions may wait."""
+    """``nudge_groups`` is told when something changed for which sessions may wait; ``recheck`` who left a project."""
 
     def __init__(
         self,
@@ -47,9 +47,10 @@ class PeopleService:
         nudge_groups: Callable[[], None],
         now: Callable[[], datetime],
         home_volume: str,
+        recheck: Callable[[Collection[UserId]], Awaitable[None]],
     ) -> None:
         self._store, self._vault, self._auth, self._now = store, vault, auth, now
-        self._nudge_groups, self._home_volume = nudge_groups, home_volume
+        self._nudge_groups, self._home_volume, self._recheck = nudge_groups, home_volume, recheck
 
     # Domains, policies, resource groups, presets, images: superadmins only, which the caller of these has checked
 
@@ -131,6 +132,7 @@ class PeopleService:
         if mode not in (None, "add", "remove"):
             inputs.refuse("user_update_mode", mode, "add or remove")
         await self._change(_change_project, project_id, values, user_ids, mode)
+        await self._recheck(user_ids)
 
     async def purge_project(self, caller: Caller, project_id: str) -> None:
         await self._check_project(caller, project_id)
@@ -238,6 +240,7 @@ class PeopleService:
         present = await self._store.read(people.usable_projects, user_id)
         for name in projects.keys() & {*present} ^ {*wanted}:
             await self._change(people.set_members, projects[name], [user_id], are_members=name in wanted)
+            await self._recheck([user_id])
 
     async def give_ward(self, caller: Caller, service_key: str, user_name: str, *, is_ward: bool) -> None:
         """Let a service act for a user, or no longer. Users decide for themselves, superadmins for everybody."""

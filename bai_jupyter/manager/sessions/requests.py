@@ -293,6 +293,38 @@ def _check_image_minimum(image: ImageRecord, slots: ResourceSlots) -> None:
         raise BadRequest(Reason.of("below-image-min", image=image.name, min=minimum.describe(), asked=slots.describe()))
 
 
+def read_attach(
+    body: Mapping[str, Any], session: SessionRecord, vfolders: Sequence[VFolderRecord]
+) -> tuple[VFolderRecord, MountWant]:
+    """``{"folder": "data", "path": "d"?, "permission": "ro"?}``: which folder, and how. Raises ``PublicError``."""
+    folder = _find_folder(_text("folder", body.get("folder")), vfolders)
+    for one in session.mounts:
+        if (one.volume, one.subpath) == (folder.volume, folder.subpath):
+            there = {"folder": folder.name, "session": session.name, "path": one.target}
+            raise BadRequest(Reason.of("folder-attached", **there))
+    target = _target(optional_text("path", body.get("path")) or folder.name)
+    if any(_is_inside(target, one.target) or _is_inside(one.target, target) for one in session.mounts):
+        raise BadRequest(Reason.of("mount-clash", path=target))
+    wish = optional_text("permission", body.get("permission"))
+    if wish not in (None, "ro", "rw", "wd"):
+        raise bad_value("permission", wish, "ro or rw")
+    return folder, MountWant(folder.name, folder.volume, folder.subpath, target, _is_read_only(folder, wish))
+
+
+def read_detach(body: Mapping[str, Any], session: SessionRecord) -> tuple[MountWant, bool]:
+    """``{"folder": name, id or path, "force": false}``: which mount, and whether also if it is in use."""
+    ref = _text("folder", body.get("folder"))
+    is_forced = body.get("force", False)
+    if not isinstance(is_forced, bool):
+        raise bad_value("force", is_forced, "true or false")
+    for one in session.mounts:
+        vfolder_id = one.subpath.rpartition("/")[2]
+        if ref in (one.name, one.target, vfolder_id, vfolder_id.replace("-", "")):
+            return one, is_forced
+    names = ", ".join(one.name for one in session.mounts) or "none"
+    raise NotFound(Reason.of("not-attached", folder=ref, session=session.name, names=names))
+
+
 def read_resize(body: Mapping[str, Any], session: SessionRecord, image: ImageRecord | None) -> ResourceSlots:
     """Which slots ``{"resources": {"cpu": "2", "mem": "4g"}}`` changes, and to what. Raises ``BadRequest``.
 

@@ -6,13 +6,21 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import AlreadyExists, BadRequest, Forbidden, NotFound, PublicError, Unavailable
-from bai_jupyter.common.ids import JupyterKernelId, KernelId, SessionId, new_jupyter_kernel_id, new_session_id
+from bai_jupyter.common.ids import (
+    JupyterKernelId,
+    KernelId,
+    SessionId,
+    UserId,
+    new_jupyter_kernel_id,
+    new_session_id,
+)
 from bai_jupyter.common.messages import KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FolderStatus, JupyterKernelStatus, SessionResult, SessionStatus
@@ -27,6 +35,7 @@ from bai_jupyter.manager.db import (
     catalog,
     groups,
     jupyter_kernels,
+    mounts,
     people,
     placements,
     sessions,
@@ -36,7 +45,7 @@ from bai_jupyter.manager.db import (
 from bai_jupyter.manager.db.admission import owner_of
 from bai_jupyter.manager.db.jupyter_kernels import NewJupyterKernel
 from bai_jupyter.manager.db.placements import GroupState
-from bai_jupyter.manager.db.records import ImageRecord, JupyterKernelRecord, SessionRecord
+from bai_jupyter.manager.db.records import ImageRecord, JupyterKernelRecord, KernelRecord, SessionRecord
 from bai_jupyter.manager.db.sessions import NewSession
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
@@ -51,7 +60,7 @@ from bai_jupyter.manager.vfolders.homes import Homes
 
 CALL_TIMEOUT_S = 15.0
 ENDING_PATIENCE_S = 20.0
-RESIZE_PATIENCE_S = 20.0
+CHANGE_PATIENCE_S = 20.0
 LOG_LINES = 2000
 LIST_LIMIT = 1000
 MATCH_LIMIT = 100
@@ -228,27 +237,78 @@ class SessionService:
             if number is None:
                 raise not_running(await self.get(caller, session.id))
             self._changed(session)
-            return await self._await_resize(session.id, number, subscription)
 
-    async def _await_resize(self, session_id: SessionId, number: int, subscription: Subscription) -> SessionRecord:
-        try:
-            async with asyncio.timeout(RESIZE_PATIENCE_S):
-                while True:
-                    session = (await self.get_many([session_id]))[0]
-                    if session.status is not SessionStatus.RUNNING or session.kernel is None:
-                        raise not_running(session)
-                    if session.kernel.resizes >= number:
-                        break
-                    await subscription.changes()
-        except TimeoutError:
-            raise Unavailable(
-                f"The agent of session {session.name} has not answered within {RESIZE_PATIENCE_S:g} s. "
-                "The change is kept, and made when it does."
-            ) from None
+            def is_done(kernel: KernelRecord) -> bool:
+                return kernel.resizes >= number
+
+            session = await self._await_change(session.id, is_done, subscription)
+        assert session.kernel is not None
         if session.kernel.refused is not None and session.kernel.resizes == number:
             raise BadRequest(session.kernel.refused)
         self._reconciler.nudge_group(session.resource_group)  # what it gave up may be waited for
         return session
+
+    async def _await_change(
+        self, session_id: SessionId, is_done: Callable[[KernelRecord], bool], subscription: Subscription
+    ) -> SessionRecord:
+        """Wait until the agent has dealt with what was written; the session then, which runs."""
+        try:
+            async with asyncio.timeout(CHANGE_PATIENCE_S):
+                while True:
+                    session = (await self.get_many([session_id]))[0]
+                    if session.status is not SessionStatus.RUNNING or session.kernel is None:
+                        raise not_running(session)
+                    if is_done(session.kernel):
+                        return session
+                    await subscription.changes()
+        except TimeoutError:
+            raise Unavailable(
+                f"The agent of session {session.name} has not answered within {CHANGE_PATIENCE_S:g} s. "
+                "The change is kept, and made when it does."
+            ) from None
+
+    async def attach_folder(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
+        """Give a running session one more of its owner's folders. Returns when it is there.
+
+        Raises ``PublicError``; then the session is as it was. If its agent falls silent meanwhile, ``Unavailable``: the
+        folder comes when that is back.
+        """
+        session = await self.get(caller, ref)
+        found = await self._store.read(vfolders.visible, Viewer(session.user_id), [FolderStatus.READY])
+        folder, want = requests.read_attach(body, session, found)
+        if session.status is not SessionStatus.RUNNING:
+            raise not_running(session)
+        self._reach(session)
+        session = await self._change_mounts(session, partial(mounts.attach, folder=folder, want=want))
+        assert session.kernel is not None
+        if want not in session.mounts and want.target in session.kernel.refused_mounts:
+            raise BadRequest(session.kernel.refused_mounts[want.target])
+        return session
+
+    async def detach_folder(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
+        """Take a folder away from a running session. One that is in use is refused, or with ``force`` taken at once.
+
+        Returns when it is gone. Raises ``PublicError``; if its agent falls silent meanwhile, as ``attach_folder``.
+        """
+        session = await self.get(caller, ref)
+        mount, is_forced = requests.read_detach(body, session)
+        if session.status is not SessionStatus.RUNNING:
+            raise not_running(session)
+        await self._call(session, "release_mount", {"target": mount.target, "force": is_forced})
+        return await self._change_mounts(session, partial(mounts.detach, target=mount.target))
+
+    async def _change_mounts(self, session: SessionRecord, change: Callable[..., int | None]) -> SessionRecord:
+        """Write the change, and wait until the agent has dealt with it."""
+        with self._hub.subscribe(session.user_id, session.id) as subscription:
+            number = await self._store.write(change, session_id=session.id)
+            if number is None:
+                raise _overtaken((await self.get_many([session.id]))[0])
+            self._changed(session)
+
+            def is_done(kernel: KernelRecord) -> bool:
+                return kernel.mount_changes >= number
+
+            return await self._await_change(session.id, is_done, subscription)
 
     async def suspend(self, caller: Caller, ref: str) -> SessionRecord:
         """Freeze what is in a running session in which nothing runs. It keeps what it holds, and wakes when used."""
@@ -599,9 +659,13 @@ class SessionService:
     def _link(self, session: SessionRecord) -> AgentLink | None:
         return self._registry.link(session.kernel.agent_id) if session.kernel else None
 
+    def announce(self, session_id: SessionId, user_id: UserId) -> None:
+        """Something of a session was written: who watches it and its agent are told."""
+        self._hub.publish(session_id, user_id)
+        self._reconciler.nudge_session(session_id)
+
     def _changed(self, session: SessionRecord) -> None:
-        self._hub.publish(session.id, session.user_id)
-        self._reconciler.nudge_session(session.id)
+        self.announce(session.id, session.user_id)
         if session.status is SessionStatus.PENDING:
             self._reconciler.nudge_group(session.resource_group)
 
@@ -650,6 +714,13 @@ def _pick(session: SessionRecord, jupyter_kernel_id: str) -> JupyterKernelRecord
         if process.id == jupyter_kernel_id:
             return process
     raise NotFound(Reason.of("not-found", kind="Jupyter kernel", name=jupyter_kernel_id), title="No such kernel.")
+
+
+def _overtaken(session: SessionRecord) -> PublicError:
+    """Between reading and writing something else was faster."""
+    if session.status is not SessionStatus.RUNNING or session.is_ending:
+        return not_running(session)
+    return BadRequest("The session's folders, or what you may use, were changed just now. Look again.")
 
 
 def not_running(session: SessionRecord) -> BadRequest:

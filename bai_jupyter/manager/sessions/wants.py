@@ -38,6 +38,7 @@ def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens, con
         command=session.command,
         restarts=session.restarts,
         resizes=session.resizes,
+        mount_changes=session.mount_changes,
         doors=list(session.doors),
         access_token=tokens.issue(session),
     )

@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from bai_jupyter.common.errors import NotFound, PublicError
-from bai_jupyter.common.ids import UserId, new_vfolder_id
+from bai_jupyter.common.ids import SessionId, UserId, new_vfolder_id
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
-from bai_jupyter.manager.db import folder_rules, vfolders
+from bai_jupyter.manager.db import folder_rules, mounts, vfolders
 from bai_jupyter.manager.db.admission import owner_of
 from bai_jupyter.manager.db.records import VFolderRecord
 from bai_jupyter.manager.db.store import Store
@@ -40,14 +41,24 @@ _DELETE_TIMEOUT_S = 3600.0
 
 
 class VFolderService:
-    """Long work (a copy, a purge) goes on when its caller hangs up; what a manager did not finish shows as it is."""
+    """Long work (a copy, a purge) goes on when its caller hangs up; what a manager did not finish shows as it is.
 
-    def __init__(self, store: Store, volumes: Volumes, now: Callable[[], datetime]) -> None:
-        self._store, self._volumes, self._now = store, volumes, now
+    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        volumes: Volumes,
+        now: Callable[[], datetime],
+        on_mounts: Callable[[SessionId, UserId], None],
+    ) -> None:
+        self._store, self._volumes, self._now, self._on_mounts = store, volumes, now, on_mounts
         self._working: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         await self._store.write(vfolders.break_clones)
+        self._tell(await self._store.write(mounts.recheck))
 
     async def stop(self) -> None:
         tasks = list(self._working)
@@ -134,7 +145,8 @@ class VFolderService:
         given = requests.optional_text(params, "permission")
         permission = requests.permission(params, "permission") if given else None
         cloneable = requests.optional_flag(params, "cloneable")
-        await self._store.write(vfolders.set_options, folder.id, permission, cloneable=cloneable)
+        change = partial(vfolders.set_options, cloneable=cloneable)
+        await self.change_rights(folder, change, folder.id, permission)
 
     async def set_quota(self, caller: Caller, ref: str, quota_bytes: int | None) -> VFolderRecord:
         """A limit for what the folder may hold; ``None`` takes it away."""
@@ -143,11 +155,14 @@ class VFolderService:
         return await self.get(caller, folder.id)
 
     async def trash(self, caller: Caller, ref: str) -> None:
-        """Out of sight; nothing is lost yet. Repeating it changes nothing."""
+        """Out of sight; nothing is lost yet. Repeating it changes nothing.
+
+        Its owner's sessions keep it; those of people that it was shared with do not.
+        """
         folder = await self._owned(caller, ref)
         require_no_home(folder)
         if folder.status in (FolderStatus.READY, FolderStatus.BROKEN):
-            await self._store.write(vfolders.set_status, folder.id, FolderStatus.TRASHED)
+            await self.change_rights(folder, vfolders.set_status, folder.id, FolderStatus.TRASHED)
         elif folder.status is FolderStatus.CLONING:
             require_ready(folder)
 
@@ -170,6 +185,23 @@ class VFolderService:
             raise FolderFailed(Reason.of("folder-mounted", folder=folder.name, sessions=", ".join(mounting)))
         await self._store.write(vfolders.set_status, folder.id, FolderStatus.PURGING)
         await self._finish(self._delete(folder))
+
+    # Rights, and sessions that run
+
+    async def change_rights(self, folder: VFolderRecord, change: Callable[..., T], *args: Any) -> T:
+        """A unit of work after which fewer may use the folder. Sessions lose it in the same transaction."""
+        result, affected = await self._store.write(mounts.rechecked, folder, change, *args)
+        self._tell(affected)
+        return result
+
+    async def recheck(self, user_ids: Collection[UserId]) -> None:
+        """These people may use fewer folders than before."""
+        self._tell(await self._store.write(mounts.recheck, user_ids))
+
+    def _tell(self, affected: Iterable[mounts.Affected]) -> None:
+        for one in affected:
+            log.info("session %s has fewer folders: its owner may not use them any more", one.session_id)
+            self._on_mounts(one.session_id, one.user_id)
 
     # Inside
 

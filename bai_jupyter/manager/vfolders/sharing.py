@@ -17,7 +17,7 @@ from bai_jupyter.manager.vfolders.service import VFolderService, viewer_of
 
 
 class Sharing:
-    """What is taken back holds for every call from then on; sessions that mount the folder keep it until they end."""
+    """What is taken back holds for every call from then on; sessions that mount the folder lose it."""
 
     def __init__(self, store: Store, folders: VFolderService, now: Callable[[], datetime]) -> None:
         self._store, self._folders, self._now = store, folders, now
@@ -71,7 +71,7 @@ class Sharing:
         permission = requests.permission(params, "permission", "perm", default="rw")
         people = await self._people(caller, requests.words(params, "emails"))
         for person in people:
-            await self._store.write(vfolders.give, folder.id, person.id, permission)
+            await self._folders.change_rights(folder, vfolders.give, folder.id, person.id, permission)
         return people
 
     async def unshare(self, caller: Caller, ref: str, params: Params) -> list[Person]:
@@ -101,7 +101,8 @@ class Sharing:
         if params.get("perm") is None:
             await self._take_away(folder, [user_id])
         else:
-            await self._store.write(vfolders.give, folder.id, user_id, requests.permission(params, "perm"))
+            permission = requests.permission(params, "perm")
+            await self._folders.change_rights(folder, vfolders.give, folder.id, user_id, permission)
 
     async def leave(self, caller: Caller, ref: str) -> VFolderRecord:
         """Do without a folder that somebody shared."""
@@ -127,7 +128,7 @@ class Sharing:
         return found
 
     async def _take_away(self, folder: VFolderRecord, user_ids: list[UserId]) -> list[UserId]:
-        return await self._store.write(vfolders.take_away, folder.id, user_ids)
+        return await self._folders.change_rights(folder, vfolders.take_away, folder.id, user_ids)
 
 
 def _no_invitation(invitation_id: str) -> NotFound:

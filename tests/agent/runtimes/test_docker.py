@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from bai_agent import firewall
 from bai_agent.devices.base import ContainerOptions
+from bai_agent.runtimes import mounts
 from bai_agent.runtimes.base import CreateRequest, RuntimeFault, Size, config_hash
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.docker]
@@ -178,18 +179,87 @@ async def test_a_read_only_folder_cannot_be_written(docker_bench: Any) -> None:
     assert "Read-only" in output
 
 
-async def test_a_folder_exchanged_between_check_and_start_is_noticed(docker_bench: Any) -> None:
-    """The tenant swaps the checked folder for a link out of the volume just before Docker follows the path."""
+@pytest.mark.parametrize("by", ["us", "the engine"])
+async def test_a_folder_exchanged_between_check_and_mount_is_noticed(
+    docker_bench: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The tenant swaps the checked folder for a link out of the volume just before somebody follows the path."""
+    if by == "the engine":
+        monkeypatch.setattr(mounts, "why_not", lambda: "it does not run as root")
     outside = docker_bench.state_dir / "secrets"
     outside.mkdir()
     (docker_bench.volume / "u1").mkdir()
     want = docker_bench.want(mounts=[docker_bench.mount("data", "u1")])
-    ref = await docker_bench.runtime.create(CreateRequest(want, docker_bench.prepare(want)))
+    place = docker_bench.prepare(want)
+    ref = await docker_bench.runtime.create(CreateRequest(want, place))
     (docker_bench.volume / "u1").rename(docker_bench.volume / "old")
     (docker_bench.volume / "u1").symlink_to(outside)
-    with pytest.raises(RuntimeFault, match="exchanged"):
-        await docker_bench.runtime.start(ref)
-    assert await docker_bench.runtime.inspect(ref) is None
+    if by == "the engine":
+        with pytest.raises(RuntimeFault, match="exchanged"):
+            await docker_bench.runtime.start(ref)
+        assert await docker_bench.runtime.inspect(ref) is None
+        return
+    await docker_bench.runtime.start(ref)
+    refused = await docker_bench.runtime.change_mounts(ref, [], place.mounts, must_be_empty=False)
+    assert refused.keys() == {"/home/work/data"}
+    assert await docker_bench.runtime.mounted(ref) == {}
+
+
+async def test_where_mounts_are_fixed_the_engine_makes_them(docker_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is not root."""
+    monkeypatch.setattr(mounts, "why_not", lambda: "it does not run as root")
+    runtime = docker_bench.runtime
+    (docker_bench.volume / "u1").mkdir()
+    want = docker_bench.want(mounts=[docker_bench.mount("data", "u1", read_only=True)])
+    place = docker_bench.prepare(want)
+    ref = await runtime.create(CreateRequest(want, place))
+    await runtime.start(ref)
+    assert await runtime.mounted(ref) == {"/home/work/data": True}
+    assert await runtime.sees(ref, place.mounts[0])
+    assert not await runtime.sees(ref, replace(place.mounts[0], inode=1))
+    for change in (runtime.change_mounts(ref, ["/home/work/data"], [], must_be_empty=False), runtime.release(ref, "x")):
+        with pytest.raises(RuntimeFault, match="lab-1 cannot change the folders of a session that runs: it does not"):
+            await change
+    assert await runtime.mounted(ref) == {"/home/work/data": True}
+    # Of an agent that may, such a container's folders come and go like any other's.
+    monkeypatch.undo()
+    assert await runtime.mounted(ref) == {"/home/work/data": True}
+    assert await runtime.sees(ref, place.mounts[0])
+    assert await runtime.release(ref, "/home/work/data") == []
+    assert await runtime.mounted(ref) == {}
+
+
+async def test_who_has_lost_a_folder_cannot_reach_it(docker_bench: Any) -> None:
+    """Not by what was open, nor from where it stands: that is ended. Others go on, and the files are as they were."""
+    (docker_bench.volume / "u1").mkdir()
+    (docker_bench.volume / "u1" / "file").write_text("mine")
+    os.chown(docker_bench.volume / "u1", 1000, 1000)
+    want, ref = await docker_bench.launch(docker_bench.want(mounts=[docker_bench.mount("data", "u1")]))
+    uses = {
+        "stands": "cd /home/work/data; sleep 1000",
+        "reads": "exec 3</home/work/data/file; sleep 1000",
+        "runs": "sleep 1000",
+    }
+    run = docker_bench.folder(want.kernel_id) / "run"
+    started = {}
+    for name, script in uses.items():
+        command = ["/bin/sh", "-c", script.replace("sleep", f"touch /run/bai/{name}; sleep")]
+        started[name] = await docker_bench.runtime.exec(ref, command, env={}, cwd="/home/work", log_path=run / "log")
+    async with asyncio.timeout(60):
+        while not all((run / name).exists() for name in uses):
+            await asyncio.sleep(0.01)
+    users = await docker_bench.runtime.release(ref, "/home/work/data")
+    assert users
+    assert await docker_bench.runtime.mounted(ref) == {"/home/work/data": False}
+    assert await docker_bench.runtime.change_mounts(ref, ["/home/work/data"], [], must_be_empty=False) == {}
+    assert await docker_bench.runtime.mounted(ref) == {}
+    assert {await docker_bench.runtime.wait(started[name]) for name in ("stands", "reads")} == {137}
+    assert await docker_bench.runtime.exit_code(started["runs"]) is None
+    assert (await docker_bench.run(want, ref, "ls /home/work/data"))[0] != 0
+    assert (docker_bench.volume / "u1" / "file").read_text() == "mine"
+    assert await docker_bench.runtime.release(ref, "/home/work/data") == []  # once more does no harm
+    assert await docker_bench.runtime.change_mounts(ref, ["/home/work/data"], [], must_be_empty=False) == {}
+    await docker_bench.runtime.signal(started["runs"], 9)
 
 
 async def test_out_of_memory_is_counted_with_figures_and_told(docker_bench: Any) -> None:
