@@ -105,7 +105,9 @@ class Containers:
             return None
 
     def _recipe(self, want: KernelWant) -> Recipe:
-        mounts = tuple(folders.resolve(one, self._site.volumes, self._site.agent) for one in want.mounts)
+        mounts = self._runtime.bound(
+            tuple(folders.resolve(one, self._site.volumes, self._site.agent) for one in want.mounts)
+        )
         environ = tuple(sorted(self._inventory.options({}).env.items()))
         return Recipe(want.image_digest, self._identity(want), mounts, want.shm_bytes, environ)
 

@@ -194,7 +194,7 @@ class Recipe:
 
     image: str  # its digest
     identity: Identity
-    mounts: tuple[Mount, ...]
+    mounts: tuple[Mount, ...]  # those that it is made with: ``Runtime.bound``
     shm_bytes: int
     environ: tuple[tuple[str, str], ...] = ()
 
@@ -266,6 +266,11 @@ class Runtime(Protocol):
 
     async def resize(self, ref: str, size: Size) -> None:
         """Give a container that runs another size. What goes wrong leaves it as it was."""
+        ...
+
+    def bound(self, wanted: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        """Those of a container's folders that it is made with, and has each time that it starts; the others are given
+        to it by ``change_mounts`` when it runs. All or none."""
         ...
 
     async def mounted(self, ref: str) -> dict[str, bool]:

@@ -42,7 +42,6 @@ from bai_agent.runtimes.base import (
     ContainerEvent,
     ContainerState,
     CreateRequest,
-    Folders,
     FoundContainer,
     Memory,
     MemoryLimit,
@@ -293,7 +292,7 @@ class DockerRuntime:
 
     def _labels_of(self, request: CreateRequest) -> dict[str, str]:
         want = request.want
-        checked = {mount.target: [mount.device, mount.inode] for mount in self._bound(request.folders)}
+        checked = {mount.target: [mount.device, mount.inode] for mount in self.bound(request.folders.mounts)}
         ours = {**self._labels, "bai.agent-id": self._agent_id, "bai.mounts": json.dumps(checked)}
         if request.spare:
             return {**ours, spares.LABEL: want.kernel_id}
@@ -311,7 +310,8 @@ class DockerRuntime:
         binds = [(folders.run, INSIDE_RUN, False), (folders.scratch, INSIDE_HOME, False)]
         # Parents before what lies below them, or the parent's mount would hide it.
         binds += sorted(
-            ((mount.source, mount.target, mount.read_only) for mount in self._bound(folders)), key=lambda bind: bind[1]
+            ((mount.source, mount.target, mount.read_only) for mount in self.bound(folders.mounts)),
+            key=lambda bind: bind[1],
         )
         binds += [(Path(host), inside, read_only) for host, inside, read_only in options.binds]
         memlock = options.memlock and self._can_lift_memlock(_image_of(want))
@@ -328,10 +328,6 @@ class DockerRuntime:
             restart_policy={"Name": "no"},
             **engine_devices.host_config(options, self._abilities, memlock=memlock, shm_bytes=want.shm_bytes),
         )
-
-    def _bound(self, folders: Folders) -> tuple[Mount, ...]:
-        """The folders that the engine mounts, each time it starts the container; others come when it runs."""
-        return folders.mounts if mounts.why_not() else ()
 
     async def start(self, ref: str) -> None:
         await self._call("create-failed", lambda: self._api.start(ref))
@@ -408,7 +404,10 @@ class DockerRuntime:
         self._api._raise_for_status(answer)
         self._granted[ref] = size.mem_bytes
 
-    # Folders of a container that runs
+    # Folders
+
+    def bound(self, wanted: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        return wanted if mounts.why_not() else ()
 
     async def mounted(self, ref: str) -> dict[str, bool]:
         if mounts.why_not():

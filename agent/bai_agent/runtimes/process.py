@@ -223,6 +223,9 @@ class ProcessRuntime:
     async def resize(self, ref: str, size: Size) -> None:  # noqa: ARG002
         raise RuntimeFault(Reason.of("resize-runtime", agent=self._agent))
 
+    def bound(self, wanted: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        return wanted
+
     async def mounted(self, ref: str) -> dict[str, bool]:
         return dict.fromkeys(self._known(ref).targets, False)
 

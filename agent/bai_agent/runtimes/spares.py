@@ -241,7 +241,7 @@ class Spares:
         Raises ``RuntimeFault`` or ``OSError`` if it does not.
         """
         want, recipe = request.want, spare.recipe
-        has = (request.folders.mounts, request.folders.identity, replace(request.options, cpus=()))
+        has = (self._runtime.bound(request.folders.mounts), request.folders.identity, replace(request.options, cpus=()))
         if has != (recipe.mounts, recipe.identity, recipe.options):
             raise OSError("it is not what this kernel needs")
         main_pid = await self._runtime.main_pid(spare.ref)

@@ -2,12 +2,11 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from bai_agent.runtimes.base import CreateRequest, Recipe, Size
+from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Size
 from bai_agent.runtimes.spares import LABEL, Spare
 
 from bai_jupyter.common.messages import KernelWant
@@ -53,10 +52,11 @@ def make_want(docker_bench: Any, docker_client: Any, python_image: str) -> Calla
     return make
 
 
-async def make_spare(bench: Any, want: KernelWant) -> Spare:
+async def make_spare(bench: Any, want: KernelWant, identity: Identity | None = None) -> Spare:
     """One that suits."""
     folders = bench.prepare(want)
-    recipe = Recipe(want.image_digest, folders.identity, folders.mounts, want.shm_bytes)
+    bound = bench.runtime.bound(folders.mounts)
+    recipe = Recipe(want.image_digest, identity or folders.identity, bound, want.shm_bytes)
     for name in ("run", "scratch"):
         place = bench.folder(want.kernel_id) / name
         for path in sorted(place.rglob("*"), reverse=True):
@@ -70,7 +70,13 @@ async def claim(bench: Any, spare: Spare, want: KernelWant) -> str:
     bench.runtime.spares.begin(spare, want)
     ref: str = await bench.runtime.spares.finish(spare, CreateRequest(want, bench.prepare(want)))
     await bench.runtime.start(ref)
+    await mount(bench, ref, want)
     return ref
+
+
+async def mount(bench: Any, ref: str, want: KernelWant) -> None:
+    """What is done to a container each time that it was started."""
+    assert await bench.runtime.change_mounts(ref, [], bench.prepare(want).mounts, must_be_empty=False) == {}
 
 
 async def test_a_claimed_one_is_as_one_made_for_its_kernel(
@@ -113,6 +119,7 @@ async def test_it_has_its_files_when_its_container_is_started_again_and_leaves_n
     await docker_bench.run(want, ref, "echo kept >file")
     await docker_bench.runtime.stop(ref)
     await docker_bench.runtime.start(ref)
+    await mount(docker_bench, ref, want)
     code, said = await docker_bench.run(want, ref, "cat file data/hello; echo; echo $COLOUR $BACKENDAI_SESSION_NAME")
     assert (code, said) == (0, "kept\ndata\nred My Session!\n")
     await docker_bench.runtime.remove(ref)
@@ -202,10 +209,9 @@ async def test_one_is_not_given_to_who_needs_something_else(
     docker_bench: Any, docker_client: Any, minimal_image: str, make_want: Callable[..., KernelWant]
 ) -> None:
     want = make_want(image=minimal_image)
-    spare = await make_spare(docker_bench, want)
-    other = replace(want, mounts=want.mounts[:1])
+    spare = await make_spare(docker_bench, want, Identity(1001, 1001))
     with pytest.raises(OSError, match="not what this kernel needs"):
-        await claim(docker_bench, spare, other)
+        await claim(docker_bench, spare, want)
     await docker_bench.runtime.spares.abandon(want.kernel_id)
     assert not docker_client.containers.list(all=True, filters={"label": f"{LABEL}={spare.spare_id}"})
 
