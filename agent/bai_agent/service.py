@@ -18,6 +18,7 @@ from bai_jupyter.common.reasons import Reason
 
 _TIMEOUTS_S = {
     "inspect_image": 1800.0,  # it may pull
+    "save": 3600.0,  # each kernel has its own time
     "commit": 1800.0,  # what it writes may be large
     "clone_folder": 6 * 3600.0,
     "delete_folder": 3600.0,
@@ -55,6 +56,7 @@ class AgentService:
             "figures": self._figures,
             "suspend": self._suspend,
             "resume": self._resume,
+            "save": self._save,
             "open_stream": self._open_stream,
             "inspect_image": self._inspect_image,
             "commit": self._commit,
@@ -105,6 +107,12 @@ class AgentService:
     async def _resume(self, params: dict[str, Any]) -> dict[str, Any]:
         await self._reconciler.resume(KernelId(params["kernel_id"]))
         return {}
+
+    async def _save(self, params: dict[str, Any]) -> dict[str, Any]:
+        kernel_id = KernelId(params["kernel_id"])
+        self._ref_of(kernel_id)
+        await self._wake(kernel_id)
+        return {"kernels": await self._jupyter.save(kernel_id, float(params["seconds"]))}
 
     async def _wake(self, kernel_id: KernelId) -> None:
         """Whoever uses a session that is suspended wakes it."""
