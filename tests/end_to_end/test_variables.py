@@ -82,6 +82,8 @@ async def test_a_kernel_is_saved_and_woken(cluster):
         assert await kernel.run("print('both' in globals())") == "False\n"
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
 async def test_another_session_wakes_with_it_after_both_were_killed(cluster):
     async with ManagerClient(cluster.config) as client:
         async with kernel_of(cluster) as kernel:

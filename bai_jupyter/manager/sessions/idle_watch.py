@@ -204,6 +204,8 @@ class IdleWatch:
 
     async def _stop(self, one: Watched, standing: Standing) -> None:
         """End it, unless what its agent says right now is another thing than what it said a moment ago."""
+        if not await self._has_saved(one.id):
+            return  # it is looked at again
         history = standing.decision.history
         fresh = await self._ask(one)
         if fresh is None:
@@ -214,8 +216,6 @@ class IdleWatch:
             self.standing[one.id] = again
             await self._store.write(db.write, {one.id: again.decision.history})
             return
-        if not await self._has_saved(one.id):
-            return  # it is looked at again
         reason = idle.end_reason(check, again.decision.history)
         log.info("session %s: %s", one.id, reason.text)
         await self._store.write(sessions.ask_end, one.id, reason, reason, self._now())

@@ -161,5 +161,6 @@ def _which(saved: Sequence[JupyterKernelRecord], running: Sequence[JupyterKernel
 
 
 def _home_of(session: SessionRecord) -> MountWant | None:
-    """Its owner's home folder: nobody else writes there."""
-    return next((one for one in session.mounts if one.name == HOME_FOLDER and not one.read_only), None)
+    """Its owner's home folder, where nobody else writes; another folder of that name is never at that place."""
+    place = posixpath.join(HOME, HOME_FOLDER)
+    return next((one for one in session.mounts if one.target == place and not one.read_only), None)
