@@ -122,13 +122,18 @@ class Launch:
         """Put in what saves and restores variables, where that can be done; the environment that tells it where."""
         if not self._saves or want.save_to is None:
             return {}
-        env = {outside.SAVE_TO: want.save_to}
-        folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
-        if want.wake_from is not None:
+        try:
+            folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
+            if want.wake_from is None:
+                return {outside.SAVE_TO: want.save_to}
             call = outside.calling(self._inside(outside.PROGRAM), outside.wake_call(self._inside(self._woken)))
             folders.replace_private(self._run_folder, self._startup, call.encode())
-            env |= {outside.WAKE_FROM: want.wake_from, "PYTHONSTARTUP": self._inside(self._startup)}
-        return env
+        except OSError as error:  # its user hinders it, or the disk is full; it goes without
+            log.warning("launch %s: its variables can be neither saved nor restored: %s", self._place.ours.name, error)
+            self._saves = False
+            return {}
+        startup = {"PYTHONSTARTUP": self._inside(self._startup)}
+        return {outside.SAVE_TO: want.save_to, outside.WAKE_FROM: want.wake_from, **startup}
 
     @property
     def _run_folder(self) -> Path:
@@ -136,11 +141,11 @@ class Launch:
 
     @property
     def _startup(self) -> str:
-        return f"wake-{self._place.shared.name}.py"
+        return outside.STARTUP.format(self._place.shared.name)
 
     @property
     def _woken(self) -> str:
-        return f"woken-{self._place.shared.name}.json"
+        return outside.WOKEN.format(self._place.shared.name)
 
     @property
     def _wakes(self) -> bool:
@@ -239,7 +244,7 @@ class Launch:
                     report = await self._ask_to_save(seconds)
                 except TimeoutError:
                     refused = Reason.of("save-late", seconds=f"{seconds:g}")
-                except OSError as error:
+                except (OSError, ValueError) as error:
                     refused = Reason.of("save-failed", cause=str(error))
         if report is not None and report.error is not None:
             refused = Reason.of("save-failed", cause=report.error)
@@ -261,7 +266,7 @@ class Launch:
         return Reason.of("save-busy") if self.is_busy else None
 
     async def _ask_to_save(self, seconds: float) -> outside.Report | None:
-        name, ask = f"saved-{self._place.shared.name}.json", uuid4().hex
+        name, ask = outside.SAVED.format(self._place.shared.name), uuid4().hex
         folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
         code = outside.calling(self._inside(outside.PROGRAM), outside.save_call(self._inside(name), ask, seconds))
         async with asyncio.timeout(seconds + _SAVE_MARGIN_S):
@@ -484,6 +489,9 @@ class JupyterKernels:
                 break
             shutil.rmtree(place.ours, ignore_errors=True)
             shutil.rmtree(place.shared, ignore_errors=True)
+            for name in (outside.STARTUP, outside.WOKEN, outside.SAVED):
+                with contextlib.suppress(OSError):  # its user may have put something else there
+                    (place.shared.parent / name.format(place.shared.name)).unlink()
 
     async def adopt(self, kernel_id: KernelId, ref: str, image: str = "the image") -> None:
         """After an agent restart: find the newest launch of each Jupyter kernel and take it over."""

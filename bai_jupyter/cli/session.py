@@ -221,7 +221,9 @@ def info(options: argparse.Namespace, terminal: Terminal) -> int:
 def _facts(view: Json) -> list[tuple[str, str]]:
     isolation = {True: "isolated", False: "not isolated"}.get(view.get("isolated"), "")  # type: ignore[arg-type]
     mounts = [f"{m['target']} ({m['name']}{', read only' if m.get('read_only') else ''})" for m in view["mounts"]]
-    kernels = [f"{k['kernelspec']} {k['status']} ({k['id']})" for k in view.get("jupyterKernels") or []]
+    processes = view.get("jupyterKernels") or []
+    kernels = [f"{k['kernelspec']} {k['status']} ({k['id']})" for k in processes]
+    saves = [f"{plural(k['saved']['variables'], 'variable')} of {k['id']}" for k in processes if k.get("saved")]
     facts = [
         ("Name", view["name"]),
         ("Id", view["id"]),
@@ -237,6 +239,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ("Ended", view.get("terminationTime")),
         *(("Folder", mount) for mount in mounts),
         *(("Jupyter kernel", kernel) for kernel in kernels),
+        *(("Saved", save) for save in saves),
     ]
     return [(name, str(value)) for name, value in facts if value]
 

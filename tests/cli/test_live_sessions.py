@@ -72,6 +72,9 @@ def test_wake(bai, logged_in) -> None:
     assert ran.lines == ["Kernel 01234567: Restored: 3 variables and imports."]
     assert logged_in.bodies("POST /session/demo/wake") == [{"source": "past"}]
     assert bai("session", "wake", "demo").code == Exit.USAGE  # without a terminal it is not asked
+    saved = {**kernel, "kernelspec": "python3", "saved": {"variables": 3}}
+    logged_in.answers["GET /session/demo"] = view(jupyterKernels=[saved])
+    assert "Saved           3 variables of 0123456789abcdef" in bai("session", "info", "demo").lines
 
 
 def test_extend_and_what_would_stop_it(bai, logged_in) -> None:

@@ -35,6 +35,7 @@ from bai_jupyter.common.records import (
 )
 
 PROGRAM = "variables.zip"
+STARTUP, WOKEN, SAVED = "wake-{}.py", "woken-{}.json", "saved-{}.json"  # of one launch, in the run folder
 SAVE_TO, WAKE_FROM = "BAI_SAVE_TO", "BAI_WAKE_FROM"
 _READER = hashlib.sha256(b"agent that saves").digest()[:8]
 _MAX_REPORT_BYTES = 4 * 1024 * 1024
