@@ -27,10 +27,6 @@ NAMESPACES = {
         10 * MB,
         "v{n} = [{{'id': i, 'name': str(i), 'at': (i, i * .5)}} for i in range({each} // 44)]",
     ),
-    "100 MB of objects": (
-        100 * MB,
-        "v{n} = [{{'id': i, 'name': str(i), 'at': (i, i * .5)}} for i in range({each} // 44)]",
-    ),
 }
 VARIABLES = 16
 

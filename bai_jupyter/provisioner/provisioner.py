@@ -111,11 +111,11 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     def _show(self) -> None:
         remote = self._remote
         if remote is not None:
-            self.view = remote.view
-            self.reason = remote.reason
             if self.generation != self._followed and self._pages_loop is not None:
                 with suppress(RuntimeError):  # that loop has ended, and its pages with it
                     self._pages_loop.call_soon_threadsafe(self._follow)
+            self.view = remote.view
+            self.reason = remote.reason
 
     def _follow(self) -> None:
         """Pages read the process that runs now, whoever started it."""

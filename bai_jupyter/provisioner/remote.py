@@ -197,9 +197,13 @@ class RemoteKernel:
 
     @property
     def reason(self) -> Json | None:
-        """Why it waits, failed or ended: of the Jupyter kernel if it has one, else of the session."""
+        """Why it waits, failed or ended: of the Jupyter kernel if it has one, else of the session.
+
+        What one that runs says, how it woke, is in its ``notice``.
+        """
         jupyter_kernel = self._jupyter_kernel() or {}
-        return jupyter_kernel.get("reason") or (self.view or {}).get("reason")
+        own = None if jupyter_kernel.get("status") == "running" else jupyter_kernel.get("reason")
+        return own or (self.view or {}).get("reason")
 
     def mark_ended(self, code: int) -> None:
         """The caller ends this process: do not wait for the news to come round."""

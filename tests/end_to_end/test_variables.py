@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from end_to_end.kernels import WAIT_S, kernel_of
+from end_to_end.kernels import WAIT_S, Kernel, kernel_of
 
 from bai_jupyter.client import ManagerClient
 from bai_jupyter.common.errors import BaiError
@@ -66,7 +66,7 @@ async def test_a_kernel_is_saved_and_woken(cluster):
 
         await kernel.run("step = shared = both = None")
         await client.wake(view["id"])
-        assert "lock (a lock)" in await _woken(client, view["id"])
+        assert "lock (a lock)" in await _woken(client, view["id"], kernel)
         assert await kernel.run(SEEN) == RESTORED
         assert "both" in await kernel.run("%who")
         assert await kernel.run("print(len(In))") == "4\n"  # a new kernel's third cell
@@ -76,7 +76,8 @@ async def test_a_kernel_is_saved_and_woken(cluster):
 
         async def is_new():
             (now,) = (await client.get_session(view["id"]))["jupyterKernels"]
-            return now["status"] == "running" and now["reason"] is None
+            is_followed = kernel.manager.provisioner.generation == now["generation"]
+            return now["status"] == "running" and now["reason"] is None and is_followed
 
         await cluster.until(is_new)
         assert await kernel.run("print('both' in globals())") == "False\n"
@@ -98,7 +99,7 @@ async def test_another_session_wakes_with_it_after_both_were_killed(cluster):
             (second,) = await client.list_sessions()
             assert second["id"] != first["id"]
             await client.wake(second["id"], source=first["id"])
-            assert "opened (an open file)" in await _woken(client, second["id"])
+            assert "opened (an open file)" in await _woken(client, second["id"], kernel)
             assert await kernel.run(SEEN) == RESTORED
 
 
@@ -139,15 +140,16 @@ async def test_an_agent_that_is_killed_meanwhile_leaves_one_whole_save(cluster):
 
         await cluster.until(is_replaced)
         await client.wake(view["id"])
-        await _woken(client, view["id"])
+        await _woken(client, view["id"], kernel)
         assert await kernel.run("print(x, slow)") == "2 7\n"
 
 
-async def _woken(client: ManagerClient, session_id: str) -> str:
-    """What the session's one kernel says of how it woke."""
+async def _woken(client: ManagerClient, session_id: str, kernel: Kernel) -> str:
+    """What the session's one kernel says of how it woke, once its client has heard of that."""
     async with asyncio.timeout(WAIT_S):
         while True:
             (process,) = (await client.get_session(session_id))["jupyterKernels"]
-            if process["status"] == "running" and process["reason"] is not None:
+            is_followed = kernel.manager.provisioner.generation == process["generation"]
+            if process["status"] == "running" and process["reason"] is not None and is_followed:
                 return process["reason"]["text"]
             await asyncio.sleep(0.1)

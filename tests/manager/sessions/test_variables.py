@@ -51,8 +51,14 @@ async def test_a_kernel_wakes_with_what_was_saved(manager, admin, agent, make_us
     assert woken["jupyterKernels"][0]["generation"] == 2
     await helpers.wait_until(lambda: want_of(agent, process_id).generation == 2)
     assert want_of(agent, process_id).wake_from == place
-    await alice.post(f"/session/work/jupyter-kernels/{process_id}/restart", status=200)
+    await alice.post(f"/session/work/jupyter-kernels/{process_id}/restart", status=200)  # begins with nothing
     await helpers.wait_until(lambda: want_of(agent, process_id).generation == 3)
+    assert want_of(agent, process_id).wake_from is None
+
+    await alice.post("/session/work/wake", {}, status=200)
+    await helpers.wait_until(lambda: want_of(agent, process_id).wake_from == place)
+    await alice.call("PATCH", "/session/work")  # so does one of the whole session
+    await helpers.wait_until(lambda: want_of(agent, process_id).generation == 5)
     assert want_of(agent, process_id).wake_from is None
 
 
