@@ -86,6 +86,7 @@ class Launch:
         self.listener = Listener(place.ours)
         self._key = ""
         self._saves = False
+        self._is_to_wake = False
         self._saving = asyncio.Lock()
         self.process: Process | None = None
         self.report = report
@@ -95,6 +96,7 @@ class Launch:
     def start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
         self._key = want.key
         self._saves = spec.language == _PYTHON and want.save_to is not None
+        self._is_to_wake = want.wake_from is not None
         self.listener.active_at = time.time()
         self._run(self._start(ref, want, spec, image))
 
@@ -228,9 +230,10 @@ class Launch:
     # Variables
 
     def _how_it_woke(self) -> Reason | None:
-        """None for a kernel that began with no variables."""
+        """None for a kernel that was to begin with no variables."""
         if not self._wakes:
-            return None
+            cannot = Reason.of("wake-failed", cause="this kernel is not one that can restore them")
+            return cannot if self._is_to_wake else None
         report = outside.read_report(self._run_folder, self._woken)
         return Reason.of("wake-failed", cause="it said nothing of it") if report is None else outside.woken(report)
 
