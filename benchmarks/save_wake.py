@@ -37,10 +37,10 @@ def memory(field):
 def measured(work):
     gc.collect()
     open('/proc/self/clear_refs', 'w').write('5')
-    before, began = memory('VmRSS'), time.perf_counter()
+    before, began, busy = memory('VmRSS'), time.perf_counter(), time.process_time()
     work()
-    took = time.perf_counter() - began
-    print(json.dumps([took, memory('VmHWM') - before, memory('VmRSS') - before]))
+    took, used = time.perf_counter() - began, time.process_time() - busy
+    print(json.dumps([took, used, memory('VmHWM') - before, memory('VmRSS') - before]))
 """
 PLAIN_SAVE = """
 def work():
@@ -58,11 +58,11 @@ measured(work)
 """
 
 
-def run(code: str, env: dict[str, str]) -> tuple[float, int, int]:
-    """Seconds, the peak above what was before, and what is left of that."""
+def run(code: str, env: dict[str, str]) -> tuple[float, float, int, int]:
+    """Seconds, those of CPU, the peak above what was before, and what is left of that."""
     ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, check=True)
-    took, peak, kept = json.loads(ran.stdout)
-    return float(took), int(peak), int(kept)
+    took, used, peak, kept = json.loads(ran.stdout)
+    return float(took), float(used), int(peak), int(kept)
 
 
 def check(report: Path, variables: int) -> None:
@@ -76,14 +76,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dir", help="where to save")
     options = parser.parse_args()
-    print("| variables | | plain pickle | ours | ratio | extra memory, plain | ours |\n|---|---|---|---|---|---|---|")
+    print("| variables | | plain pickle | ours | ratio | of CPU | extra memory, plain | ours |\n" + "|---" * 8 + "|")
     for name, (size, line) in NAMESPACES.items():
         measure(name, size, line, options.rounds, options.dir)
 
 
 def measure(name: str, size: int, line: str, rounds: int, place: str | None) -> None:
     make = "import os\n" + "\n".join(line.format(n=n, each=size // VARIABLES) for n in range(VARIABLES)) + MEASURE
-    figures: dict[str, list[tuple[float, int, int]]] = {}
+    figures: dict[str, list[tuple[float, float, int, int]]] = {}
     with tempfile.TemporaryDirectory(dir=place) as folder:
         root = Path(folder)
         program, report, plain, ours = root / "variables.zip", root / "said.json", root / "plain", root / "home"
@@ -105,11 +105,12 @@ def measure(name: str, size: int, line: str, rounds: int, place: str | None) -> 
                     check(report, VARIABLES)
     for what in ("save", "wake"):
         theirs, mine = figures[f"plain {what}"], figures[f"our {what}"]
-        times = [statistics.median(took for took, _, _ in each) for each in (theirs, mine)]
-        extra = [max(peak - (kept if what == "wake" else 0) for _, peak, kept in each) / MB for each in (theirs, mine)]
+        times = [statistics.median(took for took, *_ in each) for each in (theirs, mine)]
+        cpu = [statistics.median(used for _, used, *_ in each) for each in (theirs, mine)]
+        extra = [max(peak - (kept if what == "wake" else 0) for *_, peak, kept in each) / MB for each in (theirs, mine)]
         print(
             f"| {name} | {what} | {times[0]:.3f} s | {times[1]:.3f} s | {times[1] / times[0]:.2f} "
-            f"| {extra[0]:.0f} MB | {extra[1]:.0f} MB |",
+            f"| {cpu[1] / cpu[0]:.2f} | {extra[0]:.0f} MB | {extra[1]:.0f} MB |",
             flush=True,
         )
 

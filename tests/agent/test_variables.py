@@ -231,6 +231,20 @@ def test_an_interrupt_ends_it_and_leaves_the_one_before(bench: Bench) -> None:
     assert said["error"] == "it was interrupted"
     assert bench.manifest() == before
 
+    said = bench.save("""
+        import os
+        replace = os.replace
+        def interrupted(source, target):
+            replace(source, target)
+            os.replace = replace
+            raise KeyboardInterrupt
+        x = 2
+        os.replace = interrupted
+        """)
+    assert said["error"] == "it was interrupted"  # at the last moment: the new one is there
+    assert bench.manifest() != before
+    assert bench.wake("assert x == 2")["missing"] == []
+
 
 def test_another_python_restores_nothing_and_says_so(bench: Bench) -> None:
     bench.save("x = 1")

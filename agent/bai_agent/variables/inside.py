@@ -92,10 +92,12 @@ def _save(namespace: dict[str, Any], folder: str, seconds: float) -> dict[str, A
         os.fsync(descriptor)
         _write_whole(os.path.join(folder, MANIFEST), json.dumps({**manifest, "data": name}).encode())
     except BaseException:
-        os.unlink(path)
+        if _data_of(folder) != name:  # an interrupt may come when all is done
+            os.unlink(path)
         raise
     finally:
         os.close(descriptor)
+    _sync(folder)
     _clean(folder, name)
     return {
         "variables": len(manifest["variables"]) + len(manifest["imports"]),
@@ -530,8 +532,27 @@ def _write_whole(path: str, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     except BaseException:
-        os.unlink(draft)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
         raise
+
+
+def _data_of(folder: str) -> str | None:
+    """The file that the manifest in a folder names."""
+    try:
+        with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
+            return str(json.load(file)["data"])
+    except FileNotFoundError:
+        return None
+
+
+def _sync(folder: str) -> None:
+    """What was renamed there is so after a crash of the host, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _clean(folder: str, data: str) -> None:
