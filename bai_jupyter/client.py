@@ -33,6 +33,7 @@ from bai_jupyter.common import errors, signing
 from bai_jupyter.common.errors import BadRequest, BaiError, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FINAL, SessionStatus
+from bai_jupyter.common.trust import BY_SYSTEM, Trust, refusal
 
 API_VERSION = "v7.20230615"
 MAX_STREAM_MESSAGE = 1024 * 1024
@@ -61,10 +62,12 @@ class ConfigError(BaiError):
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """Where the manager is and who asks. ``endpoint`` is ``http(s)://host[:port][/prefix]``.
+    """Where the manager is and who asks. ``endpoint`` is ``http(s)://host[:port][/prefix]``; ``trust`` says whose
+    certificate is right there.
 
     A session that was granted access has no keys: ``token_file`` holds its token, exchanged for a fresh one every few
-    minutes, and ``socket`` leads to the manager, where the network does not.
+    minutes, and ``socket`` leads to the manager, where the network does not. What goes through it is HTTP: it ends at
+    the agent, which sees to TLS.
     """
 
     endpoint: str
@@ -74,6 +77,7 @@ class ClientConfig:
     token_file: Path | None = None
     socket: Path | None = None
     on_behalf_of: str = ""  # the user for whom a service acts, with its own keys
+    trust: Trust = BY_SYSTEM
 
     def __post_init__(self) -> None:
         url = urlsplit(self.endpoint)
@@ -87,14 +91,16 @@ class ClientConfig:
 def load_config(environ: Mapping[str, str], start_dir: str | Path) -> ClientConfig | None:
     """Find credentials, or ``None`` if there are none. The first of these that exists decides:
 
-    1. ``BACKEND_ENDPOINT``, ``BACKEND_ACCESS_KEY``, ``BACKEND_SECRET_KEY`` (all three; of several endpoints the first);
+    1. ``BACKEND_ENDPOINT``, ``BACKEND_ACCESS_KEY``, ``BACKEND_SECRET_KEY`` (all three; of several endpoints the first),
+       with ``BAI_MANAGER_FINGERPRINT`` or ``BAI_MANAGER_CA`` where no CA of the system vouches for its certificate;
        or in a session with access to the manager ``BACKEND_ENDPOINT``, ``BAI_TOKEN_FILE``, ``BAI_MANAGER_SOCKET``
     2. the file named by ``BAI_CREDENTIALS``
     3. ``.bai/credentials.json`` in ``start_dir`` or the nearest folder above it
     4. ``~/.config/bai/credentials.json``
 
-    The file is ``{"endpoint", "access_key", "secret_key", "user"}``. Raises ``ConfigError`` for half a configuration,
-    for a file that other users can read, and for a file found upward (3) that belongs to somebody else.
+    The file is ``{"endpoint", "access_key", "secret_key", "user", "fingerprint", "ca_file"}``, of which the first three
+    are needed. Raises ``ConfigError`` for half a configuration, for a file that other users can read, and for a file
+    found upward (3) that belongs to somebody else.
     """
     if environ.get("BACKEND_ENDPOINT"):
         return _from_environment(environ)
@@ -119,13 +125,13 @@ def read_credentials(path: Path) -> ClientConfig:
             if mode & 0o077:
                 raise ConfigError(f"Others can use {path} (mode {mode:04o}). Run: chmod 600 {path}")
             raw = json.load(file)
-        config = ClientConfig(raw["endpoint"], raw["access_key"], raw["secret_key"], raw.get("user") or "")
+        trust = _trust(raw.get("fingerprint"), raw.get("ca_file"), path.parent)
+        return ClientConfig(raw["endpoint"], raw["access_key"], raw["secret_key"], raw.get("user") or "", trust=trust)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         keys = "endpoint, access_key, secret_key"
         raise ConfigError(f"{path} is not a credentials file: it needs {keys} as JSON text.") from error
-    return config
 
 
 def _from_environment(environ: Mapping[str, str]) -> ClientConfig:
@@ -136,7 +142,16 @@ def _from_environment(environ: Mapping[str, str]) -> ClientConfig:
         return ClientConfig(endpoint, token_file=Path(environ["BAI_TOKEN_FILE"]), socket=Path(path) if path else None)
     if missing:
         raise ConfigError(f"BACKEND_ENDPOINT is set, but {' and '.join(missing)} is not.")
-    return ClientConfig(endpoint, environ["BACKEND_ACCESS_KEY"], environ["BACKEND_SECRET_KEY"])
+    trust = _trust(environ.get("BAI_MANAGER_FINGERPRINT"), environ.get("BAI_MANAGER_CA"), Path.cwd())
+    return ClientConfig(endpoint, environ["BACKEND_ACCESS_KEY"], environ["BACKEND_SECRET_KEY"], trust=trust)
+
+
+def _trust(fingerprint: str | None, ca_file: str | None, folder: Path) -> Trust:
+    """``ca_file`` is relative to ``folder``. Raises ``ConfigError``."""
+    try:
+        return Trust(fingerprint or "", str(folder.absolute() / ca_file) if ca_file else "")
+    except ValueError as error:
+        raise ConfigError(f"The fingerprint of the manager's certificate: {error}.") from error
 
 
 def _read_token(path: Path) -> str:
@@ -158,8 +173,15 @@ def _check_owner(path: Path) -> None:
 class ManagerAway(Unavailable):
     """Nothing usable answered at the endpoint. A call that failed so may or may not have been carried out."""
 
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(Reason.of("manager-away", url=endpoint))
+    def __init__(self, endpoint: str, reason: Reason | None = None) -> None:
+        super().__init__(reason or Reason.of("manager-away", url=endpoint))
+
+
+class ManagerNotTrusted(ManagerAway):
+    """Who answers at the endpoint has another certificate than it should. Nothing was sent to it."""
+
+    def __init__(self, endpoint: str, error: ssl.SSLCertVerificationError) -> None:
+        super().__init__(endpoint, refusal(endpoint, error))
 
 
 class SessionEnded(BaiError):
@@ -298,7 +320,8 @@ class ManagerClient:
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         url = urlsplit(config.endpoint)
-        self._scheme, self._hostname = url.scheme, url.hostname or ""
+        self._is_encrypted = url.scheme == "https" and config.socket is None
+        self._hostname = url.hostname or ""
         self._port = url.port or _DEFAULT_PORTS[url.scheme]
         bare = f"[{self._hostname}]" if ":" in self._hostname else self._hostname
         self._host = bare if self._port == _DEFAULT_PORTS[url.scheme] else f"{bare}:{self._port}"
@@ -335,7 +358,7 @@ class ManagerClient:
                 start = await answer.started
                 content = await answer.body()
         except (OSError, TimeoutError) as error:
-            raise ManagerAway(self.config.endpoint) from error
+            raise self._away(error) from error
         if not answer.is_complete:
             raise ManagerAway(self.config.endpoint)
         content_type = answer.headers.get("Content-Type", "")
@@ -651,7 +674,7 @@ class ManagerClient:
                 start = await answer.started
                 received = await answer.body()
         except (OSError, TimeoutError) as error:
-            raise ManagerAway(self.config.endpoint) from error
+            raise self._away(error) from error
         if not answer.is_complete:
             raise ManagerAway(self.config.endpoint)
         if not 200 <= start.code < 300:
@@ -702,7 +725,8 @@ class ManagerClient:
         """
         body = {"domain": domain, "username": email, "password": password}
         keypair = (await self.request("POST", "/auth/authorize", body))["data"]
-        return ClientConfig(self.config.endpoint, keypair["access_key"], keypair["secret_key"])
+        config = self.config
+        return ClientConfig(config.endpoint, keypair["access_key"], keypair["secret_key"], trust=config.trust)
 
     async def replace_password(self, email: str, old: str, new: str, domain: str = "default") -> None:
         """A new password for whom ``log_in`` said that it must be changed first."""
@@ -762,7 +786,7 @@ class ManagerClient:
                             return
                         yield name, data
         except (OSError, TimeoutError) as error:
-            raise ManagerAway(self.config.endpoint) from error
+            raise self._away(error) from error
 
     async def open_stream(
         self, session: str, jupyter_kernel_id: str, generation: int, ping_s: float | None = 30
@@ -816,12 +840,13 @@ class ManagerClient:
         ``read_message`` gives ``None`` at the end. A reader that may stall gives no ``ping_s``: it would miss the pong.
         """
         target = self._target(path, query)
-        scheme = "wss" if self._scheme == "https" else "ws"
+        tls = self._tls()
         request = HTTPRequest(
-            f"{scheme}://{self._host}{target}",
+            f"{'wss' if tls else 'ws'}://{self._host}{target}",
             headers=self._headers("GET", target, None),
             connect_timeout=CONNECT_TIMEOUT_S,
             request_timeout=CONNECT_TIMEOUT_S,
+            ssl_options=tls,
         )
         dialling = websocket_connect(
             request,
@@ -842,7 +867,7 @@ class ManagerClient:
             content_type = error.response.headers.get("Content-Type", "")
             raise error_of(error.code, content_type, error.response.body or b"", self.config.endpoint) from error
         except (OSError, WebSocketError) as error:
-            raise ManagerAway(self.config.endpoint) from error
+            raise self._away(error) from error
         stream = connection.protocol.stream if connection.protocol is not None else None
         if stream is not None and stream.socket is not None:  # the manager may have closed it at once
             stream.set_nodelay(True)
@@ -876,12 +901,25 @@ class ManagerClient:
             }
         )
 
+    def _tls(self) -> ssl.SSLContext | None:
+        """Raises ``ConfigError`` for a file of CAs that cannot be used."""
+        if self._is_encrypted and self._ssl is None:
+            try:
+                self._ssl = self.config.trust.context()
+            except OSError as error:
+                raise ConfigError(f"The CA file {self.config.trust.ca_file} cannot be used: {error}.") from error
+        return self._ssl
+
+    def _away(self, error: Exception) -> ManagerAway:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ManagerNotTrusted(self.config.endpoint, error)
+        return ManagerAway(self.config.endpoint)
+
     async def _connect(self) -> Any:
-        if self._scheme == "https" and self._ssl is None:
-            self._ssl = ssl.create_default_context()
+        tls = self._tls()
         if self._tcp is None:
             self._tcp = TCPClient(self._resolver)
-        return await self._tcp.connect(self._hostname, self._port, ssl_options=self._ssl, timeout=CONNECT_TIMEOUT_S)
+        return await self._tcp.connect(self._hostname, self._port, ssl_options=tls, timeout=CONNECT_TIMEOUT_S)
 
     @asynccontextmanager
     async def _exchange(

@@ -165,6 +165,8 @@ class KernelStream:
         """Read this generation from now on. Requests not yet taken by an older one are dropped with it."""
         if generation == self._generation and self._task is not None and not self._task.done():
             return
+        if self._generation not in (0, generation):
+            self._waiting.clear()
         self._generation = generation
         self._counter = None
         self._untaken.clear()

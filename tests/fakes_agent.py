@@ -16,6 +16,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from bai_jupyter.common.errors import ProtocolError
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.common.messages import (
     PROTOCOL_VERSION,
     Call,
@@ -332,7 +333,7 @@ class FakeAgent:
         return Hello(
             version="0.1.0",
             credential=self.credential,
-            join_token=self.join_token,
+            join_token=JoinToken.parse(self.join_token).secret if self.join_token else None,
             devices=devices,
             kernels=list(self.kernels.values()),
             **facts,

@@ -1,7 +1,8 @@
 """The agent as a program: its options, what is wired to what, and the order of start and stop.
 
 ``python -m bai_agent --AgentApp.manager_url=http://127.0.0.1:8090 --AgentApp.state_dir=…``; the join token comes from
-the environment (``BAI_JOIN_TOKEN``), so that it stands in no process list. SIGTERM stops the agent; containers stay.
+the environment (``BAI_JOIN_TOKEN``), so that it stands in no process list, and may name the manager itself. SIGTERM
+stops the agent; containers stay.
 """
 
 import asyncio
@@ -34,9 +35,11 @@ from bai_agent.devices.meter import Meter
 from bai_agent.devices.mock import MockPlugin
 from bai_agent.doors import Address, Doors
 from bai_agent.firewall import PRIVATE_NETWORKS, Policy
+from bai_agent.hold import Patience
 from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.link import ManagerLink, websocket_url
 from bai_agent.manager_access import DOOR, ManagerAccess, address_of
+from bai_agent.manager_place import DEFAULT_URL, ManagerPlace, settle
 from bai_agent.reconciler import Reconciler
 from bai_agent.runtimes.base import Identity, Runtime, RuntimeFault
 from bai_agent.runtimes.process import ProcessRuntime
@@ -52,9 +55,11 @@ from bai_agent.streams import Streams
 from bai_agent.terminals import Terminals
 from bai_agent.volumes import Volumes
 from bai_jupyter._version import __version__
+from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
 from bai_jupyter.common.parts import EVENLY, STRATEGY
 from bai_jupyter.common.slots import parse_size
+from bai_jupyter.common.trust import Trust
 
 _FIRST_IMAGES_S = 10.0
 _IMAGES_EVERY_S = 60.0
@@ -88,7 +93,15 @@ class AgentApp(Application):
     raise_config_file_errors = True
 
     config_file = traitlets.Unicode("", help="A Python or JSON file with options.").tag(config=True)
-    manager_url = traitlets.Unicode("http://127.0.0.1:8090", help="Where the manager answers.").tag(config=True)
+    manager_url = traitlets.Unicode(
+        help=f"Where the manager answers. Default: what the join token says, or what was kept, or {DEFAULT_URL}."
+    ).tag(config=True)
+    manager_fingerprint = traitlets.Unicode(
+        help="SHA-256 of the manager's certificate, if neither a join token nor a CA vouches for it."
+    ).tag(config=True)
+    manager_ca = traitlets.Unicode(
+        help="PEM file of the CAs that may vouch for the manager's certificate. Default: the system's."
+    ).tag(config=True)
     state_dir = traitlets.Unicode(".bai/agent", help="What must survive a restart; one agent per folder.").tag(
         config=True
     )
@@ -177,6 +190,17 @@ class AgentApp(Application):
         'own: {"hub": "127.0.0.1:8081"}.',
     ).tag(config=True)
     pids_limit = traitlets.Integer(4096, min=64, help="Processes in one container.").tag(config=True)
+    hold_s = traitlets.Float(
+        600.0,
+        min=0,
+        help="A process that wants more memory than its session has waits so long, in seconds, for its user to give it "
+        "more or to interrupt it, before it is killed; 0: it is killed at once, as always on hosts with cgroup "
+        "version 2.",
+    ).tag(config=True)
+    hold_margin = traitlets.Unicode(
+        "64m",
+        help="So much of a session's memory (an eighth of it at most) is kept for interrupting what waits for memory.",
+    ).tag(config=True)
     orphan_grace_s = traitlets.Float(
         60.0, min=0, help="How long a container that nobody wants is kept, in seconds."
     ).tag(config=True)
@@ -210,10 +234,26 @@ class AgentApp(Application):
     @traitlets.validate("manager_url")
     def _check_manager_url(self, proposal: Any) -> str:
         try:
-            websocket_url(proposal.value, "")
+            websocket_url(proposal.value or DEFAULT_URL, "")
         except ValueError as error:
             raise traitlets.TraitError(str(error)) from error
         return str(proposal.value)
+
+    @traitlets.validate("manager_fingerprint")
+    def _check_fingerprint(self, proposal: Any) -> str:
+        try:
+            return Trust(proposal.value).fingerprint
+        except ValueError as error:
+            raise traitlets.TraitError(f"manager_fingerprint: {error}") from error
+
+    @traitlets.validate("manager_ca")
+    def _check_ca(self, proposal: Any) -> str:
+        path = str(Path(proposal.value).absolute()) if proposal.value else ""
+        try:
+            Trust(ca_file=path).context()
+        except OSError as error:
+            raise traitlets.TraitError(f"manager_ca: {path} holds no CAs that can be used ({error})") from error
+        return path
 
     @traitlets.default("blocked_networks")
     def _default_blocked_networks(self) -> list[str]:
@@ -228,7 +268,7 @@ class AgentApp(Application):
                 f"{proposal.trait.name}: {error}. Give IPv4 networks such as 192.168.0.0/16."
             ) from error
 
-    @traitlets.validate("share_unit_mem", "reserved_gpu_mem", "share_tolerance")
+    @traitlets.validate("share_unit_mem", "reserved_gpu_mem", "share_tolerance", "hold_margin")
     def _check_size(self, proposal: Any) -> str:
         try:
             parse_size(proposal.value)
@@ -277,7 +317,7 @@ class AgentApp(Application):
         try:
             self._accelerators = self._load_accelerators()
             asyncio.run(self._main())
-        except (AlreadyRunning, RuntimeFault, plugins.NotUnderstood) as error:
+        except (AlreadyRunning, BadJoinToken, RuntimeFault, plugins.NotUnderstood) as error:
             self.log.error("%s", error)
             self.exit(1)
 
@@ -319,9 +359,12 @@ class AgentApp(Application):
         shares = Holding(enforcement, self._share_rule(), cuda, cache, nvml)
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
         identity = Identity(self.run_as, self.run_as) if self.run_as else None
-        streams = Streams(self.manager_url)
+        token = JoinToken.parse(self.join_token)
+        manager = self._settle(token, store)
+        tls = manager.tls()
+        streams = Streams(manager.url, tls)
         named = {name: _address(given) for name, given in self.doors.items()}
-        doors = Doors({**named, DOOR: address_of(self.manager_url)})
+        doors = Doors({**named, DOOR: address_of(manager, tls)})
         images: list[ImageFacts] = []
 
         def hello(credential: str | None, join_token: str | None) -> Hello:
@@ -347,9 +390,10 @@ class AgentApp(Application):
             inventory,
             Site(self.agent_name, volumes, identity, evenly=self.allocation_strategy == EVENLY),
             doors,
-            ManagerAccess(self.manager_url, doors),
+            ManagerAccess(manager.url, doors),
             lambda report: link.report(report),
             shares=shares,
+            patience=Patience(self.hold_s, parse_size(self.hold_margin)),
             orphan_grace_s=self.orphan_grace_s,
         )
 
@@ -363,15 +407,17 @@ class AgentApp(Application):
         terminals = Terminals(attachments)
         service = AgentService(runtime, reconciler, jupyter, streams, attachments, terminals, held)
         link = ManagerLink(
-            self.manager_url,
+            manager.url,
             credential=store.credential(),
-            join_token=self.join_token or None,
+            join_token=token.secret or None,
             keep_credential=store.keep_credential,
             hello=hello,
             on_wanted=reconciler.wanted,
             on_forget=lambda forget: reconciler.forget(forget.kernel_ids),
             answer=service.answer,
             heartbeat=heartbeat,
+            on_welcome=lambda: store.keep_manager(manager),
+            tls=tls,
         )
         stack.push_async_callback(held.close)
         stack.push_async_callback(jupyter.close)
@@ -414,6 +460,9 @@ class AgentApp(Application):
             await asyncio.sleep(_IMAGES_EVERY_S)
 
     # Choosing
+
+    def _settle(self, token: JoinToken, store: StateFolder) -> ManagerPlace:
+        return settle(self.manager_url, Trust(self.manager_fingerprint, self.manager_ca), token, store.manager())
 
     def _share_rule(self) -> Rule:
         return Rule(parse_size(self.share_unit_mem), parse_size(self.reserved_gpu_mem))
@@ -506,7 +555,7 @@ def _address(given: object) -> Address:
     url = urlsplit(f"//{given}")
     if not url.hostname or not url.port:
         raise ValueError(given)
-    return url.hostname, url.port
+    return Address(url.hostname, url.port)
 
 
 def _networks(given: list[str]) -> tuple[IPv4Network, ...]:

@@ -7,20 +7,29 @@ looked at.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from bai_agent import folders
 from bai_jupyter.common.ids import KernelId
-
-Address = tuple[str, int]
 
 _DIAL_TIMEOUT_S = 10.0
 _PIECE_BYTES = 64 * 1024
 # Of one container through one door: it may not use up the agent's descriptors. A Jupyter server holds three for each
 # kernel that it has elsewhere.
 _MAX_CONNECTIONS = 128
+
+
+class Address(NamedTuple):
+    """Where a door leads. With ``tls`` the agent encrypts what it carries there, and sees to it that nobody else
+    answers; inside nothing is encrypted, and nothing need be known of certificates."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass
@@ -82,8 +91,9 @@ def socket_name(door: str) -> str:
 
 
 async def _carry(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    dialling = asyncio.open_connection(address.host, address.port, ssl=address.tls)
     try:
-        there = await asyncio.wait_for(asyncio.open_connection(*address), _DIAL_TIMEOUT_S)
+        there = await asyncio.wait_for(dialling, _DIAL_TIMEOUT_S)
     except (OSError, TimeoutError):  # who dialled sees the connection end, and may try again
         return
     try:
@@ -100,4 +110,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while piece := await reader.read(_PIECE_BYTES):
             writer.write(piece)
             await writer.drain()
-        writer.write_eof()
+        if writer.can_write_eof():
+            writer.write_eof()
+        else:  # TLS ends both ways at once, as HTTP does
+            writer.close()

@@ -6,6 +6,7 @@ Keeps nothing that matters: after a lost connection ``Hello`` says everything ag
 import asyncio
 import logging
 import random
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ from bai_jupyter.common.messages import (
     encode,
 )
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.trust import refusal
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,9 @@ class Outbox:
 class ManagerLink:
     """One link to one manager, dialled again for as long as ``run`` is not cancelled.
 
-    ``hello(credential, join_token)`` is asked at each connection; the hooks are called on the loop: ``on_wanted``,
-    ``on_forget``, ``answer`` (each call in a task of its own), ``heartbeat`` for each heartbeat.
+    ``hello(credential, join_token)`` is asked at each connection; the hooks are called on the loop: ``on_welcome`` each
+    time that the manager takes the agent, ``on_wanted``, ``on_forget``, ``answer`` (each call in a task of its own),
+    ``heartbeat`` for each heartbeat. ``tls`` says whose certificate is trusted at an ``https`` address.
     """
 
     def __init__(
@@ -93,8 +96,12 @@ class ManagerLink:
         on_forget: Callable[[Forget], None],
         answer: Answer,
         heartbeat: Callable[[], Awaitable[Heartbeat]],
+        on_welcome: Callable[[], None] = lambda: None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._manager_url, self._tls = manager_url, tls
         self._url = websocket_url(manager_url, "/agent/link")
+        self._on_welcome = on_welcome
         self._credential = credential
         self._join_token = join_token
         self._keep_credential = keep_credential
@@ -120,11 +127,14 @@ class ManagerLink:
             try:
                 await self._connect_once()
                 failures = 0
-            except LinkRefused as refusal:
+            except LinkRefused as refused:
                 failures = max(failures, 5)  # asking often does not help
-                last_said = _say_once(f"The manager refuses this agent: {refusal.reason.text}", last_said)
-                if self._has_other_proof(refusal):
+                last_said = _say_once(f"The manager refuses this agent: {refused.reason.text}", last_said)
+                if self._has_other_proof(refused):
                     self._credential, failures = None, 0
+            except ssl.SSLCertVerificationError as error:
+                failures = max(failures, 5)
+                last_said = _say_once(refusal(self._manager_url, error).text, last_said)
             except _NETWORK_ERRORS as error:
                 # Having been connected, begin again with the shortest pause.
                 failures = 0 if self.connected.is_set() else failures + 1
@@ -141,7 +151,7 @@ class ManagerLink:
 
     async def _connect_once(self) -> None:
         """Returns when the manager closes; raises when anything else ends the connection."""
-        socket = await dial(self._url)
+        socket = await dial(self._url, self._tls)
         tasks: list[asyncio.Task[None]] = []
         try:
             welcome = await self._introduce(socket)
@@ -171,6 +181,7 @@ class ManagerLink:
                 if welcome.credential is not None:
                     self._keep_credential(welcome.credential)
                     self._credential = welcome.credential
+                self._on_welcome()
                 return welcome
             case Refused(reason):
                 raise LinkRefused(reason)
@@ -222,12 +233,13 @@ class ManagerLink:
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def dial(url: str) -> WebSocketClientConnection:
+async def dial(url: str, tls: ssl.SSLContext | None) -> WebSocketClientConnection:
     """A WebSocket for many small messages: no compression, no delay, closed by itself when the peer is silent.
 
-    Raises ``OSError``, ``HTTPClientError`` or ``TimeoutError``.
+    Nothing is sent before the certificate was found to be right. Raises ``OSError``, ``HTTPClientError`` or
+    ``TimeoutError``.
     """
-    request = HTTPRequest(url, connect_timeout=_CONNECT_TIMEOUT_S, request_timeout=_CONNECT_TIMEOUT_S)
+    request = HTTPRequest(url, connect_timeout=_CONNECT_TIMEOUT_S, request_timeout=_CONNECT_TIMEOUT_S, ssl_options=tls)
     socket = await asyncio.wait_for(
         websocket_connect(request, ping_interval=_PING_S, ping_timeout=_PING_S, max_message_size=_MAX_MESSAGE_BYTES),
         _CONNECT_TIMEOUT_S,

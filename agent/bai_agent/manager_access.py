@@ -5,11 +5,13 @@ The token is the manager's matter.
 
 import asyncio
 import logging
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bai_agent import folders
 from bai_agent.doors import Address, Doors, socket_name
+from bai_agent.manager_place import ManagerPlace
 from bai_agent.runtimes.base import INSIDE_RUN
 from bai_jupyter.common.ids import KernelId
 
@@ -41,7 +43,7 @@ class ManagerAccess:
         }
 
 
-def address_of(url: str) -> Address:
-    """Host and port of an ``http`` or ``https`` URL."""
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+def address_of(place: ManagerPlace, tls: ssl.SSLContext | None) -> Address:
+    """Where the door leads. What comes through it is HTTP, also where the manager speaks TLS."""
+    parts = urlsplit(place.url)
+    return Address(parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme], tls)

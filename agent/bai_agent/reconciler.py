@@ -26,6 +26,7 @@ from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
 from bai_agent.ends import Ends
 from bai_agent.gate import Gate
+from bai_agent.hold import Hold, Patience
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.programs import BOOTSTRAP, COMMAND, OWNER_BOOTSTRAP, Programs
 from bai_agent.runtimes.base import (
@@ -136,6 +137,7 @@ class Reconciler:
         on_report: Callable[[KernelReport], None],
         *,
         shares: Holding,
+        patience: Patience | None = None,
         orphan_grace_s: float = 60.0,
     ) -> None:
         self.jupyter: JupyterKernelsLike
@@ -145,6 +147,7 @@ class Reconciler:
         self._doors, self._access = doors, access
         self._containers = Containers(runtime, inventory, shares, site, self.book)
         self._gate = Gate(runtime, shares, self.book)
+        self._hold = Hold(runtime, self.book, patience or Patience(), self._look_later)
         self._ends = Ends(runtime, site.agent, self.book)
         self._programs = Programs(runtime, self.book, self._look_at)
         self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
@@ -250,6 +253,10 @@ class Reconciler:
         await self._runtime.unpause(self._running_ref(kernel_id))
         self.book.tell(kernel_id, suspended=False)
 
+    async def rescue(self, kernel_id: KernelId) -> None:
+        """Before an interrupt: what waits for memory gets enough of it to hear of that."""
+        await self._hold.rescue(kernel_id)
+
     def _running_ref(self, kernel_id: KernelId) -> str:
         report = self.book.states[kernel_id].report
         if report.runtime_ref is None or report.status is not KernelStatus.RUNNING:
@@ -322,7 +329,7 @@ class Reconciler:
         if kernel_id not in self._orphans:
             log.warning("kernel %s: nobody wants it; removing it in %s s", kernel_id, self._orphan_grace_s)
             self._orphans[kernel_id] = time.monotonic() + self._orphan_grace_s
-            asyncio.get_running_loop().call_later(self._orphan_grace_s, self._look_at, kernel_id)
+            self._look_later(self._orphan_grace_s, kernel_id)
 
     # Looking
 
@@ -337,6 +344,9 @@ class Reconciler:
         wake.set()
         if kernel_id not in self._workers:
             self._workers[kernel_id] = asyncio.create_task(self._work(kernel_id, wake))
+
+    def _look_later(self, delay_s: float, kernel_id: KernelId) -> None:
+        asyncio.get_running_loop().call_later(delay_s, self._look_at, kernel_id)
 
     async def _work(self, kernel_id: KernelId, wake: asyncio.Event) -> None:
         """Reconcile until there was nothing new to look at and nothing failed."""
@@ -453,7 +463,8 @@ class Reconciler:
             return
         if state.report.status is not KernelStatus.RUNNING:
             log.info("kernel %s: %s -> RUNNING", kernel_id, state.want.image)
-        amiss = await asyncio.to_thread(folders.disk_full, self.book.store.path)
+        held = await self._hold.see_to(kernel_id, ref)
+        amiss = held or await asyncio.to_thread(folders.disk_full, self.book.store.path)
         reason = amiss or Reason.of("running", agent=self._site.agent)
         self.book.tell(kernel_id, status=KernelStatus.RUNNING, reason=reason)
         if not state.kernelspecs:  # adopted without a record

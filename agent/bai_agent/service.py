@@ -78,6 +78,7 @@ class AgentService:
 
     async def _interrupt(self, params: dict[str, Any]) -> dict[str, Any]:
         await self._wake(KernelId(params["kernel_id"]))
+        await self._reconciler.rescue(KernelId(params["kernel_id"]))
         await self._jupyter.interrupt(KernelId(params["kernel_id"]), JupyterKernelId(params["jupyter_kernel_id"]))
         return {}
 

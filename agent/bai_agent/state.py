@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bai_agent.manager_place import ManagerPlace
 from bai_agent.runtimes.base import Process
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import AgentId, KernelId, new_agent_id
@@ -30,7 +31,8 @@ class KernelState:
     ``boot_id`` names the run of this host in which its container was started. Since the container's last start:
     ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
     more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
-    suspended, a digest of what was wanted when that began."""
+    suspended, a digest of what was wanted when that began. ``held_since`` is when it came to its memory limit, if it
+    waits there (seconds since the epoch)."""
 
     want: KernelWant
     report: KernelReport
@@ -40,6 +42,7 @@ class KernelState:
     bootstrapped: bool = False
     command_code: int | None = None
     asleep: str | None = None
+    held_since: float | None = None
 
 
 class StateFolder:
@@ -85,6 +88,18 @@ class StateFolder:
 
     def keep_credential(self, credential: str) -> None:
         self._write_text("credential", credential)
+
+    def manager(self) -> ManagerPlace | None:
+        """The one that took this agent last. One that cannot be read is told in the log."""
+        try:
+            text = self._read_text("manager")
+            return None if text is None else from_json(ManagerPlace, json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("%s cannot be read: %r", self.path / "manager", error)
+            return None
+
+    def keep_manager(self, place: ManagerPlace) -> None:
+        self._write_text("manager", json.dumps(to_json(place)))
 
     def chosen_runtime(self) -> str | None:
         return self._read_text("runtime")

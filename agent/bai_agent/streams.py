@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -41,17 +42,17 @@ class End(Protocol):
 
 
 class Streams:
-    """The open streams of an agent."""
+    """The open streams of an agent. ``tls`` is as for its link."""
 
-    def __init__(self, manager_url: str) -> None:
-        self._manager_url = manager_url
+    def __init__(self, manager_url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._manager_url, self._tls = manager_url, tls
         self._open: set[asyncio.Task[None]] = set()
 
     async def open(self, stream_id: str, ticket: str, end: End) -> None:
         """Join the manager's stream to ``end``. Returns once the manager has taken it. Raises ``StreamFailed``."""
         url = websocket_url(self._manager_url, f"/agent/streams/{quote(stream_id, safe='')}?ticket={quote(ticket)}")
         try:
-            socket = await dial(url)
+            socket = await dial(url, self._tls)
         except (OSError, HTTPClientError, TimeoutError) as error:
             end.close()
             raise StreamFailed(f"The manager does not take stream {stream_id}: {error}") from error

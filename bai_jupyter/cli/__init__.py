@@ -29,8 +29,9 @@ _EXAMPLES = {
     "app": "bai app open demo tensorboard\nbai app forward demo sshd --port 2222",
     "queue": "bai queue\nbai queue --json",
     "usage": "bai usage\nbai usage --json",
-    "agent": "bai agent list\nbai agent run --manager http://manager:8090 --token TOKEN",
-    "manager": "bai manager run --port 8090\nbai manager run --data /srv/bai/manager",
+    "agent": "bai agent list\nbai agent join TOKEN",
+    "agent join": "bai agent join TOKEN\nbai agent join TOKEN --name gpu-1 --state /var/lib/bai",
+    "manager": "bai manager run --port 8090\nbai manager run --ip 0.0.0.0 --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
     "user": "bai user list\nbai user add alice@example.org --name alice --project vision --password",
     "project": "bai project add vision --cpu 64 --gpu 8\nbai project join vision alice@example.org",
@@ -238,12 +239,15 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _add_servers(command: Any, agent: Any, manager: Any) -> None:
     run = command(agent, "run", "agent:run", "Offer this machine to a manager")
-    run.add_argument("--manager", help="the manager's address (else the one you are logged in to)")
     run.add_argument("--token", help="join token, needed the first time (better: BAI_JOIN_TOKEN in the environment)")
-    run.add_argument("--name", help="this agent's name (the host's)")
-    run.add_argument("--runtime", choices=("auto", "docker", "process"), help="what isolates sessions")
-    run.add_argument("--state", metavar="DIR", help="where the agent keeps what must survive it")
-    run.add_argument("more", nargs="*", metavar="OPTION", help="after --: options of `python -m bai_agent`")
+    join = command(agent, "join", "agent:run", "Offer this machine to a manager for the first time")
+    join.add_argument("token", help="what `bai agent join-token` printed; later `bai agent run` is enough")
+    for verb in (run, join):
+        verb.add_argument("--manager", metavar="URL", help="the manager's address (what the token says, or was kept)")
+        verb.add_argument("--name", help="this agent's name (the host's)")
+        verb.add_argument("--runtime", choices=("auto", "docker", "process"), help="what isolates sessions")
+        verb.add_argument("--state", metavar="DIR", help="where the agent keeps what must survive it")
+        verb.add_argument("more", nargs="*", metavar="OPTION", help="after --: options of `python -m bai_agent`")
     command(agent, "list", "agent:list_", "Agents, what they have and what is in use")
     for verb, what, is_schedulable in (("drain", "Place nothing new on agents", False), ("resume", "Do again", True)):
         schedule = command(agent, verb, "agent:schedule", f"{what} (superadmins)")
@@ -254,7 +258,11 @@ def _add_servers(command: Any, agent: Any, manager: Any) -> None:
     token.add_argument("--uses", type=int, default=1, help="how many agents may use it (%(default)s)")
     token.add_argument("--expires", type=parse_span, default=3600.0, metavar="TIME", help="how long it is good (1h)")
     serve = command(manager, "run", "manager:run", "Run a manager on this machine")
+    serve.add_argument("--ip", help="the address to listen at (127.0.0.1); 0.0.0.0 for other hosts, with TLS")
     serve.add_argument("--port", type=int, help="its port")
+    serve.add_argument("--certfile", metavar="FILE", help="a certificate (else beyond this machine it makes its own)")
+    serve.add_argument("--keyfile", metavar="FILE", help="the key of --certfile, if that is another file")
+    serve.add_argument("--plain-http", action="store_true", help="no TLS beyond this machine: a proxy has it")
     serve.add_argument("--data", metavar="DIR", help="its data folder")
     serve.add_argument("more", nargs="*", metavar="OPTION", help="after --: options of `python -m bai_jupyter.manager`")
 

@@ -1,20 +1,25 @@
-"""``bai agent``: run, list, drain, resume, join-token."""
+"""``bai agent``: run, join, list, drain, resume, join-token."""
 
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from bai_jupyter.cli.login import find_config, with_manager
-from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, ago, plural
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, ago, plural
 from bai_jupyter.client import Json
+from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size
+
+DEFAULT_STATE = ".bai/agent"  # AgentApp's
 
 
 def run(options: argparse.Namespace, _terminal: Terminal) -> NoReturn:
-    """Become the agent: same process, so signals and exit code are its own."""
+    """``run`` and ``join``. Become the agent: same process, so signals and exit code are its own."""
+    token = _parse(options.token or os.environ.get("BAI_JOIN_TOKEN", ""))
     flags = {
-        "manager_url": options.manager or find_config().endpoint,
+        **_manager(options, token),
         "name": options.name,
         "runtime": options.runtime,
         "state_dir": options.state,
@@ -23,6 +28,27 @@ def run(options: argparse.Namespace, _terminal: Terminal) -> NoReturn:
     if options.token:  # by environment: other users can read a process's arguments
         os.environ["BAI_JOIN_TOKEN"] = options.token
     os.execv(sys.executable, [sys.executable, "-P", "-m", "bai_agent", *given, *options.more])  # noqa: S606
+
+
+def _manager(options: argparse.Namespace, token: JoinToken) -> dict[str, str]:
+    """Nothing where the agent knows: from its token, or from the manager that took it the last time."""
+    if options.manager:
+        return {"manager_url": options.manager}
+    if token.url or (Path(options.state or DEFAULT_STATE) / "manager").exists():
+        return {}
+    config = find_config()
+    return {
+        "manager_url": config.endpoint,
+        "manager_fingerprint": config.trust.fingerprint,
+        "manager_ca": config.trust.ca_file,
+    }
+
+
+def _parse(token: str) -> JoinToken:
+    try:
+        return JoinToken.parse(token)
+    except BadJoinToken as error:
+        raise CommandFailed(str(error), Exit.USAGE) from error
 
 
 def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
@@ -43,7 +69,7 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
     return Exit.DONE
 
 
-_NONE = "No agents. On each host: bai agent run --manager URL --token TOKEN (see `bai agent join-token`)."
+_NONE = "No agents. On each host: bai agent join TOKEN (see `bai agent join-token`)."
 _WORDS = {"ALIVE": "Ready", "LOST": "Unreachable", "TERMINATED": "Left"}
 
 
@@ -100,13 +126,13 @@ def schedule(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def join_token(options: argparse.Namespace, terminal: Terminal) -> int:
-    async def make(client):  # type: ignore[no-untyped-def]
-        return await client.create_join_token(options.group, options.uses, int(options.expires)), client.config.endpoint
-
-    token, endpoint = with_manager(make)
+    token = with_manager(lambda client: client.create_join_token(options.group, options.uses, int(options.expires)))
     if terminal.as_json:
         terminal.document({"token": token})
         return Exit.DONE
     terminal.line(token)
-    terminal.say(f"On the host that shall join: BAI_JOIN_TOKEN={token} bai agent run --manager {endpoint}")
+    made = JoinToken.parse(token)
+    known = f", whose certificate it knows ({made.fingerprint[:12]}…)" if made.fingerprint else ""
+    terminal.say(f"On the host that shall join: bai agent join {token}")
+    terminal.say(f"It leads to {made.url}{known}. If agents reach the manager elsewhere: … --manager URL")
     return Exit.DONE

@@ -4,22 +4,30 @@ import argparse
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from socket import create_connection
+from urllib.parse import urlsplit
 
 from bai_jupyter.cli.local import DEFAULT_UID, PYTHON
 from bai_jupyter.cli.machine import Engine, ask_engine, ask_gpus
 from bai_jupyter.cli.servers import DataFolder, free_port
 from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, plural
 from bai_jupyter.cli.up import MANAGER_PORT
-from bai_jupyter.client import ConfigError, load_config
+from bai_jupyter.client import ClientConfig, ConfigError, load_config
+from bai_jupyter.common.trust import refusal
 
 LAB_PORT = 8888
 NODE_NEEDED = (20, 19)
+HTTPS_PORT = 443
+CONNECT_TIMEOUT_S = 5.0
+RENEW_DAYS = 14
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ def examine(folder: DataFolder) -> Iterator[Finding]:
     yield _gpu()
     yield from _ports(folder)
     yield _panel()
-    yield _credentials()
+    yield from _credentials()
     if os.geteuid() == 0:
         yield _other_user()
 
@@ -126,14 +134,43 @@ def _node_version() -> tuple[int, ...] | None:
         return None
 
 
-def _credentials() -> Finding:
+def _credentials() -> Iterator[Finding]:
     try:
         config = load_config(os.environ, Path.cwd())
     except ConfigError as error:
-        return Finding("failed", "Credentials", str(error))
+        yield Finding("failed", "Credentials", str(error))
+        return
     if config is None:
-        return Finding("note", "Not logged in", "`bai up` makes credentials for a manager on this machine.")
-    return Finding("done", f"Logged in to {config.endpoint}")
+        yield Finding("note", "Not logged in", "`bai up` makes credentials for a manager on this machine.")
+        return
+    yield Finding("done", f"Logged in to {config.endpoint}")
+    if config.endpoint.startswith("https:") and config.socket is None:
+        yield certificate_of(config)
+
+
+def certificate_of(config: ClientConfig) -> Finding:
+    """Of the manager at an ``https`` address: whether it is trusted, and for how long."""
+    url = urlsplit(config.endpoint)
+    try:
+        context = config.trust.context()
+    except OSError as error:
+        return Finding("failed", "CA file", f"{config.trust.ca_file} cannot be used: {error}.")
+    try:
+        with (
+            create_connection((url.hostname or "", url.port or HTTPS_PORT), CONNECT_TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=url.hostname) as tls,
+        ):
+            facts = tls.getpeercert() or {}
+    except ssl.SSLCertVerificationError as error:
+        return Finding("failed", "Certificate", refusal(config.endpoint, error).text)
+    except OSError as error:
+        return Finding("note", "No manager", f"{config.endpoint} does not answer: {error}.")
+    if "notAfter" not in facts:
+        return Finding("done", "Certificate as known", "It is trusted by its fingerprint, at any age.")
+    days = int(ssl.cert_time_to_seconds(str(facts["notAfter"])) - time.time()) // 86400
+    is_old = days < RENEW_DAYS
+    advice = "Renew it at the manager, and start the manager again." if is_old else ""
+    return Finding("note" if is_old else "done", f"Certificate: {plural(days, 'day')} left", advice)
 
 
 def _other_user() -> Finding:

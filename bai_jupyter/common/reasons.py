@@ -43,12 +43,13 @@ _PROGRESS = {
     "session-restarting": "Restarting the container. Files and packages stay; what runs in it is started again.",
 }
 
-# Running, and about to be stopped.
+# Running, and about to be stopped, or to be killed.
 _SOON = {
     "idle-soon": "Idle since {since}; stops at {stop} unless it is used or kept: {limit} is the longest that your "
     "{level} {name} may leave a session idle.",
     "low-use-soon": "{use} since {since}; stops at {stop} unless it is used more or kept: {limit} is the longest that "
     "your {level} {name} may leave it so.",
+    "held": "Held at its memory limit: {used} of {limit}. Grow it, interrupt, or end it before {time}.",
     "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
 }
 
@@ -101,6 +102,11 @@ _REFUSED = {
     "forbidden": "Only {role} may do this.",
     "not-found": "There is no {kind} {name} that you can see.",
     "manager-away": "The Backend.AI manager at {url} does not answer. Running kernels go on.",
+    "certificate-other": "The certificate of {url} should have the SHA-256 fingerprint {asked}; it has {found}. If it "
+    "was replaced on purpose, an agent joins again with a new token (`bai agent join-token`), and others take the new "
+    "fingerprint. If not, somebody is in between.",
+    "certificate-unknown": "The certificate of {url} cannot be trusted: {cause}. Give its SHA-256 fingerprint or the "
+    "file of its CA, to an agent by a new join token (`bai agent join-token`).",
     "version-skew": "{part} speaks protocol {theirs}, the manager {ours}. Update {older}.",
     "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
     "nothing-to-extend": "Nothing stops this session for being idle.",

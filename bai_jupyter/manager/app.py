@@ -7,11 +7,14 @@ import json
 import logging
 import os
 import signal
+import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from socket import gethostname, socket
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -64,6 +67,7 @@ from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault, new_keypair, write_private
 from bai_jupyter.manager.auth.wards import Wards
 from bai_jupyter.manager.background import BackgroundTasks
+from bai_jupyter.manager.certificate import Certificate, is_loopback, load, outgoing_address, own
 from bai_jupyter.manager.db import accounts
 from bai_jupyter.manager.db.people import DEFAULT, NewUser
 from bai_jupyter.manager.db.records import PresetRecord
@@ -92,8 +96,10 @@ from bai_jupyter.manager.vfolders.transfers import Transfers
 from bai_jupyter.manager.vfolders.volumes import Volumes
 
 JOIN_TOKEN_EXPIRES_S = 3600
+TYPED_TOKEN_USES = 16  # of the token that is shown to who starts a manager by hand
 BODY_PIECE_BYTES = 512 * 1024  # of an upload, from the client's socket to the agent's
 BACKLOG = 4096  # all agents dial at once after a restart
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - and where this machine reaches it
 
 
 class ManagerApp(Application):
@@ -111,6 +117,21 @@ class ManagerApp(Application):
     )
     ip = Unicode("127.0.0.1", help="Address to listen on.").tag(config=True)
     port = Integer(8090, help="Port to listen on; 0 takes a free one.").tag(config=True)
+    certfile = Unicode(
+        help="PEM file of a certificate, and of those of its CA, to speak TLS with. Default: beyond loopback addresses "
+        "the manager makes one and keeps it in data_dir; agents know it by their join tokens."
+    ).tag(config=True)
+    keyfile = Unicode(help="PEM file of the key of certfile. Default: it is in certfile too.").tag(config=True)
+    allow_plain_http = Bool(
+        False,
+        help="Speak HTTP without TLS also beyond loopback addresses: only where a proxy speaks TLS for the manager, or "
+        "every machine of the network is trusted.",
+    ).tag(config=True)
+    loopback_port = Integer(
+        0,
+        help="Another port, at 127.0.0.1 and without TLS, for programs of this machine such as a JupyterHub and its "
+        "proxy. 0: none.",
+    ).tag(config=True)
     public_url = Unicode(
         help="Where clients reach this manager, if that is not the address that they call: behind a proxy that speaks "
         "TLS for it, such as https://bai.example.org."
@@ -229,6 +250,8 @@ class ManagerApp(Application):
             loop.add_signal_handler(number, stop.set)
         await self.start_services()
         try:
+            if not self.is_local and sys.stdout.isatty():
+                await self._show_join_command()
             await stop.wait()
             self.log.info("stopping")
         finally:
@@ -271,13 +294,16 @@ class ManagerApp(Application):
         stack.callback(self.services.idle_connections.close)
         if self.join_token:
             await self.services.agents.add_join_token(self.join_token, DEFAULT, 1, JOIN_TOKEN_EXPIRES_S, None)
-        sockets = bind_sockets(self.port, self.ip, backlog=BACKLOG)
+        sockets = _bind(stack, self.port, self.ip)
         self.bound_port = sockets[0].getsockname()[1]
+        self.is_local = all(is_loopback(one.getsockname()[0]) for one in sockets)
+        self.certificate = await asyncio.to_thread(self._choose_certificate, folder)
         await self._write_credentials()  # before the first answer: who finds us healthy finds them too
-        server = self._make_server(intake)
-        server.add_sockets(sockets)
-        stack.push_async_callback(self._stop_server, server)
-        self.log.info("manager %s listens at %s", __version__, self.endpoint)
+        self.web = self._make_web(intake)
+        self._serve_at(stack, sockets, self.certificate)
+        if self.loopback_port:
+            self._serve_at(stack, _bind(stack, self.loopback_port, "127.0.0.1"), None)
+        self._say_where()
 
     # Joining the parts
 
@@ -342,7 +368,7 @@ class ManagerApp(Application):
             apps=Apps(session_service),
             idle_connections=IdleConnections(),
             session_files=SessionFiles(session_service),
-            agents=AgentService(self.store, self.registry, nudge, now),
+            agents=AgentService(self.store, self.registry, nudge, now, self.place_of),
             folders=folders,
             folder_files=FolderFiles(folders, volumes, transfers),
             sharing=Sharing(self.store, folders, now),
@@ -356,7 +382,7 @@ class ManagerApp(Application):
         )
         return Intake(self.store, self.registry, hub, self.vault, tokens, nudge, now)
 
-    def _make_server(self, intake: Intake) -> HTTPServer:
+    def _make_web(self, intake: Intake) -> WebApplication:
         groups = (
             *(system, metrics, openapi, auth_api, templates, sessions, execution, commands, apps, terminals, files),
             *(app_proxy, jupyter_kernels, events, agents_api, resources, vfolders, storage, user_config, graphql_api),
@@ -368,16 +394,64 @@ class ManagerApp(Application):
             (r"/agent/link", LinkHandler, {"intake": intake}),
             (r"/agent/streams/([^/]+)", AgentSocket, {"streams": self.streams}),
         ]
-        self.web = WebApplication(
+        return WebApplication(
             routes, default_handler_class=UnknownPath, default_handler_args=options, log_function=log_request
         )
-        return HTTPServer(self.web, chunk_size=BODY_PIECE_BYTES)
+
+    def _serve_at(self, stack: AsyncExitStack, sockets: list[socket], certificate: Certificate | None) -> None:
+        tls = certificate.context if certificate else None
+        server = HTTPServer(self.web, chunk_size=BODY_PIECE_BYTES, ssl_options=tls)
+        server.add_sockets(sockets)
+        stack.push_async_callback(self._stop_server, server)
+
+    # Where it is reached, and how it is known there
+
+    def _choose_certificate(self, folder: Path) -> Certificate | None:
+        """None: plain HTTP. Raises ``CertificateError``, or ``ValueError`` for options that contradict one another."""
+        if self.certfile:
+            if self.allow_plain_http:
+                raise ValueError("certfile and allow_plain_http exclude one another; leave one out")
+            return load(Path(self.certfile), Path(self.keyfile) if self.keyfile else None)
+        if self.keyfile:
+            raise ValueError(f"keyfile is {self.keyfile}, but there is no certfile; give both, or none")
+        if self.is_local or self.allow_plain_http:
+            return None
+        public = urlsplit(self.public_url).hostname
+        names = {"localhost", "127.0.0.1", "::1", gethostname(), outgoing_address(), *([public] if public else [])}
+        return own(folder, names if self.ip in _EVERYWHERE else {*names, self.ip})
 
     @property
     def endpoint(self) -> str:
         """Where this machine reaches the manager."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.ip, self.ip)  # noqa: S104
-        return f"http://{host}:{self.bound_port}"
+        if self.loopback_port:
+            return f"http://127.0.0.1:{self.loopback_port}"
+        return self._address(_EVERYWHERE.get(self.ip, self.ip))
+
+    def _address(self, host: str) -> str:
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.bound_port}"
+
+    def place_of(self, called: str) -> tuple[str, str]:
+        """Address and fingerprint for agents that shall join. ``called``: the address at which somebody asks for that.
+
+        No fingerprint where a CA vouches for the certificate, or a proxy shows its own.
+        """
+        url = self.public_url.rstrip("/") or called
+        if not self.public_url and is_loopback(str(urlsplit(called).hostname)) and not self.is_local:
+            url = self._address(outgoing_address() if self.ip in _EVERYWHERE else self.ip)
+        if self.certificate is None or self.certificate.is_vouched_for(str(urlsplit(url).hostname)):
+            return url, ""
+        return url, self.certificate.fingerprint
+
+    def _say_where(self) -> None:
+        self.log.info("manager %s listens at %s", __version__, self.place_of(self.endpoint)[0])
+        if self.certificate is not None:
+            until, path = self.certificate.expires_at.date(), self.certificate.path
+            self.log.info("TLS with %s, good until %s, SHA-256 %s", path, until, self.certificate.fingerprint)
+        elif not self.is_local:
+            self.log.warning("Without TLS, as allow_plain_http says: all but a TLS proxy can read what is sent.")
+        if not self.is_local:
+            self.log.info("other hosts join by what this prints: bai agent join-token")
 
     async def _stop_server(self, server: HTTPServer) -> None:
         server.stop()
@@ -385,6 +459,13 @@ class ManagerApp(Application):
             self.registry.detach(link)
             link.close()
         await server.close_all_connections()
+
+    async def _show_join_command(self) -> None:
+        """To a person at a terminal; a log must not have it."""
+        token = await self.services.agents.new_join_token(
+            DEFAULT, TYPED_TOKEN_USES, JOIN_TOKEN_EXPIRES_S, None, self.endpoint
+        )
+        print(f"\nOn each host that shall run sessions, within an hour:\n\n    bai agent join {token}\n", flush=True)
 
     # First start
 
@@ -417,6 +498,8 @@ class ManagerApp(Application):
             "secret_key": self.vault.open(admin.secret_encrypted),
             "user": admin.user_name,
         }
+        if self.certificate is not None and self.endpoint.startswith("https:"):
+            wanted["fingerprint"] = self.certificate.fingerprint
         path = Path(self.credentials_file)
         if _read_json(path) != wanted:
             await asyncio.to_thread(write_private, path, json.dumps(wanted, indent=2).encode() + b"\n")
@@ -432,6 +515,13 @@ class ManagerApp(Application):
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _bind(stack: AsyncExitStack, port: int, ip: str) -> list[socket]:
+    sockets = bind_sockets(port, ip, backlog=BACKLOG)
+    for one in sockets:
+        stack.callback(one.close)
+    return sockets
 
 
 def _lock(folder: Path) -> TextIO:

@@ -9,6 +9,7 @@ What a user chose becomes traits (``choose``) before the hooks run, and ``start`
 
 import asyncio
 import shlex
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -334,7 +335,8 @@ class BackendAISpawner(Spawner):
     async def _until_it_answers(self, client: ManagerClient) -> str:
         """The manager's address; the server's path is behind it. Raises ``SpawnException`` if the session ends."""
         api = url_path_join(await self.get_url(), "api")
-        up = asyncio.create_task(_answers(api, self.http_timeout))
+        tls = client.config.trust.context() if api.startswith("https:") else None
+        up = asyncio.create_task(_answers(api, tls, self.http_timeout))
         end = asyncio.create_task(client.wait_for(self._session, FINAL, timeout_s=self.http_timeout))
         try:
             done, _ = await asyncio.wait({up, end}, return_when=asyncio.FIRST_COMPLETED)
@@ -392,12 +394,12 @@ class BackendAISpawner(Spawner):
             await client.wait_for(session, FINAL, timeout_s=_STOP_S)
 
 
-async def _answers(url: str, timeout_s: float) -> None:
+async def _answers(url: str, tls: ssl.SSLContext | None, timeout_s: float) -> None:
     """When there is an answer. The Hub waits for that too, but looks less and less often. Raises ``TimeoutError``."""
     async with asyncio.timeout(timeout_s):
         while True:
             with suppress(OSError, HTTPClientError):
-                answer = await AsyncHTTPClient().fetch(url, raise_error=False, follow_redirects=False)
+                answer = await AsyncHTTPClient().fetch(url, raise_error=False, follow_redirects=False, ssl_options=tls)
                 if answer.code < HTTPStatus.INTERNAL_SERVER_ERROR:
                     return
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -49,6 +49,9 @@ export function lookOf(state: IState, trans: TranslationBundle): ILook {
   if (state.status === 'RUNNING' && ENDS_SOON.includes(state.reason?.code ?? '')) {
     return { word: trans.__('Stops soon'), icon: warningIcon, role: 'attention' };
   }
+  if (state.status === 'RUNNING' && state.reason?.code === 'held') {
+    return { word: trans.__('Held'), icon: warningIcon, role: 'attention' };
+  }
   if (state.status === 'RUNNING' && state.reason?.code === 'suspended') {
     return { word: trans.__('Suspended'), icon: ringIcon, role: 'running' };
   }
@@ -123,7 +126,7 @@ export function describeAge(milliseconds: number, trans: TranslationBundle): str
 /** The second line of a session: its sentence, unless it is well; then only what it has and for how long. */
 export function sentenceOf(session: ISession): string | null {
   const code = session.reason?.code ?? '';
-  const isWell = session.status === 'RUNNING' && !session.unreachable && code !== 'suspended' && !ENDS_SOON.includes(code);
+  const isWell = session.status === 'RUNNING' && !session.unreachable && !['suspended', 'held', ...ENDS_SOON].includes(code);
   return isWell ? null : keepUnits(session.reason?.text ?? '');
 }
 

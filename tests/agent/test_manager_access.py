@@ -11,8 +11,12 @@ import pytest
 import pytest_asyncio
 from bai_agent.doors import Doors
 from bai_agent.manager_access import DOOR, ManagerAccess, address_of
+from bai_agent.manager_place import ManagerPlace
+from certificates import Authority
 
 from bai_jupyter.common.ids import KernelId
+from bai_jupyter.common.trust import Trust
+from bai_jupyter.manager.certificate import load
 
 pytestmark = pytest.mark.asyncio
 
@@ -39,7 +43,7 @@ async def doors() -> AsyncIterator[Doors]:
         writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    address = address_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    address = address_of(ManagerPlace(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), None)
     made = Doors({DOOR: address, "hub": address})
     yield made
     await made.close()
@@ -69,6 +73,33 @@ async def test_the_door_leads_to_the_manager_and_back(access: Any, run: Path) ->
     writer.write_eof()
     assert await reader.read() == b"who am I?"
     writer.close()
+
+
+async def test_the_agent_sees_to_tls_and_to_whom_it_speaks(run: Path, tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readline())
+        writer.write(b"I am the manager")
+        writer.close()
+
+    certificate = load(Authority(tmp_path).sign("127.0.0.1"), None)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=certificate.context)
+    port = server.sockets[0].getsockname()[1]
+    for fingerprint, answered in ((certificate.fingerprint, b"I am the manager"), ("ab" * 32, b"")):
+        place = ManagerPlace(f"https://127.0.0.1:{port}", Trust(fingerprint))
+        doors = Doors({DOOR: address_of(place, place.tls())})
+        (run / "manager.sock").unlink(missing_ok=True)
+        found = await ManagerAccess(place.url, doors).grant(KERNEL, run, "token")
+        assert found["BACKEND_ENDPOINT"] == place.url
+        reader, writer = await dial(run)
+        writer.write(b"hello\n")  # not encrypted inside
+        assert await asyncio.wait_for(reader.read(), DEADLINE_S) == answered
+        writer.close()
+        await doors.close()
+    server.close()
+    await server.wait_closed()
+    assert heard == [b"hello\n"]
 
 
 async def test_a_fresh_token_takes_the_place_of_the_old_one(access: Any, run: Path) -> None:

@@ -1,6 +1,7 @@
 """The other nouns: agents, images, kernelspecs, version, help."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from bai_jupyter.cli import build_parser
 from bai_jupyter.cli.terminal import Exit
 from bai_jupyter.common.errors import Forbidden
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.common.reasons import Reason
 
 SPEC = {"name": "python3", "display_name": "Python 3", "language": "python", "metadata": {"debugger": True}}
@@ -102,10 +104,11 @@ def test_other_accelerators_go_by_name_and_what_is_not_handed_out_is_said(bai, l
 
 
 def test_a_join_token(bai, logged_in) -> None:
-    logged_in.answers["POST /agents/join-tokens"] = {"token": "t0k"}
+    token = JoinToken("t0k", "https://m:1", "ab" * 32).format()
+    logged_in.answers["POST /agents/join-tokens"] = {"token": token}
     ran = bai("agent", "join-token", "--group", "gpu", "--uses", "3", "--expires", "2h")
-    assert ran.lines == ["t0k"]
-    assert f"bai agent run --manager {logged_in.endpoint}" in ran.err
+    assert ran.lines == [token]
+    assert f"bai agent join {token}\nIt leads to https://m:1, whose certificate it knows (abababababab…)." in ran.err
     assert logged_in.bodies("POST /agents/join-tokens") == [{"resource_group": "gpu", "uses": 3, "expires_s": 7200}]
     logged_in.answers["POST /agents/join-tokens"] = Forbidden(Reason.of("forbidden", role="a superadmin"))
     assert bai("agent", "join-token").code == Exit.REFUSED
@@ -124,6 +127,34 @@ def test_run_becomes_the_server(bai, monkeypatch, noun: str, module: str) -> Non
     assert argv[-1] == "--log-level=DEBUG"
     assert "t0k" not in argv
     assert ("--ManagerApp.port=81" in argv) or ("--AgentApp.manager_url=http://m:1" in argv)
+
+
+def became(bai, monkeypatch, *words: str) -> list[str]:
+    """The options with which ``bai agent …`` becomes an agent."""
+    argvs = []
+    monkeypatch.setattr("os.execv", lambda program, argv: argvs.append(argv))
+    with pytest.raises(TypeError):
+        bai("agent", *words)
+    return argvs[0][4:]
+
+
+def test_an_agent_finds_its_manager_by_its_token_or_as_the_last_time(bai, monkeypatch, tmp_path, logged_in) -> None:
+    monkeypatch.setenv("BAI_JOIN_TOKEN", "")
+    monkeypatch.setenv("BAI_MANAGER_FINGERPRINT", "cd" * 32)
+    state = f"--state={tmp_path}"
+    logged_in_to = [f"--AgentApp.manager_url={logged_in.endpoint}", f"--AgentApp.manager_fingerprint={'cd' * 32}"]
+    assert became(bai, monkeypatch, "run", state)[:2] == logged_in_to
+    assert became(bai, monkeypatch, "join", "bare", state)[:2] == logged_in_to
+    token = JoinToken("secret", "https://m:1", "ab" * 32).format()
+    assert became(bai, monkeypatch, "join", token, state) == [f"--AgentApp.state_dir={tmp_path}"]
+    assert os.environ["BAI_JOIN_TOKEN"] == token
+    monkeypatch.setenv("BAI_JOIN_TOKEN", "")
+    (tmp_path / "manager").write_text("{}")
+    assert became(bai, monkeypatch, "run", state) == [f"--AgentApp.state_dir={tmp_path}"]
+    assert "--AgentApp.manager_url=https://n:2" in became(bai, monkeypatch, "join", token, "--manager", "https://n:2")
+    ran = bai("agent", "join", token[:-9])
+    assert (ran.code, token[:-9] in ran.err) == (Exit.USAGE, False)
+    assert "The join token is not complete" in ran.err
 
 
 # Images

@@ -29,7 +29,10 @@ def free_port() -> int:
 
 
 class Cluster:
-    """``start`` and ``kill`` take ``"manager"`` or ``"agent"``. Everything is below ``folder``, on free ports."""
+    """``start`` and ``kill`` take ``"manager"`` or ``"agent"``. Everything is below ``folder``, on free ports.
+
+    ``manager`` holds further options of the manager, and ``join_token`` is what both find at their starts.
+    """
 
     def __init__(self, folder: Path, port: int, runtime: str = "process", **agent: Any) -> None:
         self.folder, self.port, self.runtime = folder, port, runtime
@@ -45,6 +48,8 @@ class Cluster:
             for parent in (folder, *folder.parents):  # the agent drops root: its user must get through to its folders
                 if parent.stat().st_uid == 0 and parent != Path("/"):
                     parent.chmod(parent.stat().st_mode | 0o011)
+        self.manager: dict[str, Any] = {}
+        self.join_token = JOIN_TOKEN
         self._agent = agent
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -54,7 +59,7 @@ class Cluster:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 self._command(name),
-                env={**os.environ, "BAI_JOIN_TOKEN": JOIN_TOKEN},
+                env={**os.environ, "BAI_JOIN_TOKEN": self.join_token},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -70,6 +75,7 @@ class Cluster:
                 "home_volume": "local:home",
                 "heartbeat_s": 1,
                 "idle_check_s": 1,
+                **self.manager,
             }
             return [sys.executable, "-m", "bai_jupyter.manager", *(f"--ManagerApp.{k}={v}" for k, v in options.items())]
         options = {

@@ -338,7 +338,8 @@ async def test_kernel_and_output_outlive_a_full_disk_and_an_agent_that_starts_on
 # Ended while it ran
 
 
-@on_docker
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker", "hold_s": 0}], indirect=True)
 async def test_out_of_memory_is_said_with_its_figures(cluster):
     async with (
         nothing_is_left(cluster),

@@ -156,6 +156,16 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class MemoryLimit:
+    """What the kernel does with a container's processes that want more than ``limit_bytes``: kill one of them, or let
+    them wait (``kills`` false). ``is_reached``: some wait now."""
+
+    limit_bytes: int
+    kills: bool
+    is_reached: bool = False
+
+
+@dataclass(frozen=True)
 class ContainerEvent:
     """Something happened to a container: ``kind`` is ``die``, ``oom``, or ``sync`` (events may have been missed)."""
 
@@ -259,6 +269,14 @@ class Runtime(Protocol):
 
     async def memory(self, ref: str) -> Memory | None:
         """For telling an out-of-memory kill; ``None`` if it is gone or this runtime sets no limit."""
+        ...
+
+    async def memory_limit(self, ref: str) -> MemoryLimit | None:
+        """``None`` if it is gone, or where processes cannot be made to wait for memory."""
+        ...
+
+    async def limit_memory(self, ref: str, limit: MemoryLimit) -> None:
+        """Set the limit that the kernel goes by, within the container's size, as far as what is used allows."""
         ...
 
     def events(self) -> AsyncIterator[ContainerEvent]:

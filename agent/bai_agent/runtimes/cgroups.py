@@ -1,10 +1,13 @@
 """What a container uses, read from the cgroup of its main process. Both cgroup versions; no engine is asked."""
 
+import errno
+from contextlib import suppress
 from pathlib import Path
 
-from bai_agent.runtimes.base import Memory
+from bai_agent.runtimes.base import Memory, MemoryLimit
 
 _ROOT = Path("/sys/fs/cgroup")
+_PROC = Path("/proc")
 
 
 def usage(pid: int) -> dict[str, float]:
@@ -32,6 +35,44 @@ def memory(pid: int) -> Memory | None:
         return None
 
 
+def memory_limit(pid: int) -> MemoryLimit | None:
+    """``None`` if the process is gone, or if this host cannot make processes wait: only version 1 can."""
+    try:
+        folder, v1 = _folder(pid, "memory")
+        if not v1:
+            return None
+        control = folder / "memory.oom_control"
+        return MemoryLimit(
+            _number(folder / "memory.limit_in_bytes"),
+            kills=not _field(control, "oom_kill_disable"),
+            is_reached=bool(_field(control, "under_oom")),
+        )
+    except OSError:
+        return None
+
+
+def limit_memory(pid: int, limit: MemoryLimit) -> None:
+    """Raises ``PermissionError`` if this agent may not; does nothing if the process is gone. A limit below what is used
+    and cannot be given back is refused by the kernel, and the one before stays."""
+    with suppress(FileNotFoundError):
+        folder, _ = _folder(pid, "memory")
+        memory, both = folder / "memory.limit_in_bytes", folder / "memory.memsw.limit_in_bytes"
+        files = [file for file in (memory, both) if file.exists()]
+        if limit.limit_bytes > _number(memory):  # that of both is never the lower
+            files.reverse()
+        (folder / "memory.oom_control").write_text("0" if limit.kills else "1")
+        for file in files:
+            _write_unless_busy(file, limit.limit_bytes)
+
+
+def _write_unless_busy(path: Path, number: int) -> None:
+    try:
+        path.write_text(str(number))
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EINVAL):  # EINVAL: the other of the two was busy
+            raise
+
+
 def _cpu_s(pid: int) -> float | None:
     try:
         folder, v1 = _folder(pid, "cpuacct")
@@ -54,7 +95,7 @@ def _in_use(pid: int) -> float:
 def _folder(pid: int, controller: str) -> tuple[Path, bool]:
     """The folder of that controller and whether it is of cgroup version 1. Raises ``OSError`` if there is none."""
     unified = None
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+    for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             return _ROOT / controller / path.lstrip("/"), True

@@ -17,6 +17,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,7 @@ from bai_agent.runtimes.base import (
     CreateRequest,
     FoundContainer,
     Memory,
+    MemoryLimit,
     Process,
     Progress,
     RuntimeFault,
@@ -102,6 +104,7 @@ class DockerRuntime:
         self._images = EngineImages(self._engine, agent_id, self._labels, self._state_dir / "images.json")
         self._events: EngineEvents | None = None
         self._pids: dict[str, int] = {}
+        self._granted: dict[str, int] = {}  # bytes of memory: the kernel may go by less
 
     @property
     def bridge(self) -> str:
@@ -361,6 +364,7 @@ class DockerRuntime:
         except NotFound:
             return None
         self._pids[ref] = container["State"]["Pid"]
+        self._granted[ref] = int(container["HostConfig"].get("Memory") or 0)
         return container
 
     async def is_ending(self, ref: str) -> bool:
@@ -385,6 +389,7 @@ class DockerRuntime:
         }
         answer = self._api._post_json(self._api._url("/containers/{0}/update", ref), data=wanted)
         self._api._raise_for_status(answer)
+        self._granted[ref] = size.mem_bytes
 
     async def pause(self, ref: str) -> None:
         await self._call("suspend-failed", lambda: self._unless_so(lambda: self._api.pause(ref), "already paused"))
@@ -403,6 +408,7 @@ class DockerRuntime:
     async def remove(self, ref: str) -> None:
         await self._call("other", unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
         self._pids.pop(ref, None)
+        self._granted.pop(ref, None)
 
     async def list_ours(self) -> list[FoundContainer]:
         filters = {"label": [f"bai.agent-id={self._agent_id}", "bai.kernel-id"]}
@@ -425,11 +431,25 @@ class DockerRuntime:
 
     async def stats(self, ref: str) -> dict[str, float]:
         pid = await self.main_pid(ref)
-        return await asyncio.to_thread(cgroups.usage, pid) if pid else {}
+        found = await asyncio.to_thread(cgroups.usage, pid) if pid else {}
+        if "mem_limit_bytes" in found:
+            found["mem_limit_bytes"] = float(self._granted.get(ref) or found["mem_limit_bytes"])
+        return found
 
     async def memory(self, ref: str) -> Memory | None:
         pid = await self.main_pid(ref)
-        return await asyncio.to_thread(cgroups.memory, pid) if pid else None
+        found = await asyncio.to_thread(cgroups.memory, pid) if pid else None
+        return found and replace(found, limit_bytes=self._granted.get(ref) or found.limit_bytes)
+
+    async def memory_limit(self, ref: str) -> MemoryLimit | None:
+        pid = await self.main_pid(ref)
+        return await asyncio.to_thread(cgroups.memory_limit, pid) if pid else None
+
+    async def limit_memory(self, ref: str, limit: MemoryLimit) -> None:
+        pid = await self.main_pid(ref)
+        if pid:
+            with contextlib.suppress(PermissionError):  # an agent that is not root: the kernel kills, as it did
+                await asyncio.to_thread(cgroups.limit_memory, pid, limit)
 
     async def main_pid(self, ref: str) -> int | None:
         pid = self._pids.get(ref)

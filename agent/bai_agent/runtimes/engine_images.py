@@ -20,6 +20,7 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 from bai_agent.runtimes.base import Progress, RuntimeFault
 from bai_agent.runtimes.engine import Engine, new_client
 from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
+from bai_agent.runtimes.pull import PullProgress
 from bai_jupyter.common.messages import ENVIRON_LABEL, ImageFacts, KernelSpecFacts, from_json, to_json
 from bai_jupyter.common.reasons import Reason
 
@@ -75,21 +76,14 @@ class EngineImages:
             return False
         return True
 
-    def _pull(self, name: str, tell: Callable[[float, int, int], None]) -> None:
-        layers: dict[str, tuple[int, int]] = {}
-        last = -1
+    def _pull(self, name: str, tell: Callable[[int, int, int], None]) -> None:
+        progress = PullProgress()
         tag = None if re.search(r"@|:[^/]+$", name) else "latest"
         for line in self._engine.api.pull(name, tag=tag, stream=True, decode=True):
             if "error" in line:
                 raise DockerException(line["error"])
-            detail = line.get("progressDetail") or {}
-            if line.get("status") == "Downloading" and detail.get("total"):
-                layers[line["id"]] = (detail.get("current", 0), detail["total"])
-            done, total = (sum(figures) for figures in zip(*layers.values(), strict=True)) if layers else (0, 0)
-            percent = 100 * done // total if total else 0
-            if percent != last:
-                last = percent
-                tell(percent, done, total)
+            if figures := progress.take(line):
+                tell(*figures)
 
     async def _facts(self, name: str) -> ImageFacts:
         return await self._engine.call("create-failed", lambda: self._look_inside(name))

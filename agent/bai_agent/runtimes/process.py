@@ -42,6 +42,7 @@ from bai_agent.runtimes.base import (
     FoundContainer,
     Identity,
     Memory,
+    MemoryLimit,
     Process,
     Progress,
     RuntimeFault,
@@ -233,6 +234,12 @@ class ProcessRuntime:
 
     async def memory(self, ref: str) -> Memory | None:  # noqa: ARG002 - no limits here
         return None
+
+    async def memory_limit(self, ref: str) -> MemoryLimit | None:  # noqa: ARG002 - no limits here
+        return None
+
+    async def limit_memory(self, ref: str, limit: MemoryLimit) -> None:
+        pass
 
     async def events(self) -> AsyncIterator[ContainerEvent]:
         yield ContainerEvent("sync", None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from bai_jupyter.common.errors import BadRequest, NotFound, Unavailable
 from bai_jupyter.common.ids import AgentId
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.common.messages import ImageFacts, from_json
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.link import AgentFault, AgentLink
@@ -26,7 +27,8 @@ MAX_USES, MAX_EXPIRES_S = 10_000, 30 * 86400
 
 
 class AgentService:
-    """``nudge_group`` is told when an image came that waiting sessions may need."""
+    """``nudge_group`` is told when an image came that waiting sessions may need. ``place_of`` says, for the address at
+    which somebody asks, where agents reach this manager, and the fingerprint of its certificate."""
 
     def __init__(
         self,
@@ -34,8 +36,10 @@ class AgentService:
         registry: Registry,
         nudge_group: Callable[[str | None], None],
         now: Callable[[], datetime],
+        place_of: Callable[[str], tuple[str, str]],
     ) -> None:
         self._store, self._registry, self._nudge_group, self._now = store, registry, nudge_group, now
+        self._place_of = place_of
 
     async def list_agents(self) -> list[AgentRecord]:
         return await self._store.read(agents.list_agents)
@@ -47,16 +51,20 @@ class AgentService:
         """Of its sessions' containers."""
         return self._registry.mem_used_bytes(agent_id)
 
-    async def make_join_token(self, caller: Caller, body: Mapping[str, Any]) -> str:
-        """A token with which ``uses`` agents may join a group; it is stored as a hash and cannot be shown again."""
+    async def make_join_token(self, caller: Caller, body: Mapping[str, Any], called: str) -> str:
+        """As a person asked for it. ``called``: the address at which they did."""
         group = str(body.get("resource_group") or "default")
         uses = _number("uses", body.get("uses", 1), MAX_USES)
         expires_s = _number("expires_s", body.get("expires_s", 3600), MAX_EXPIRES_S)
-        token = new_token()
-        if not await self.add_join_token(token, group, uses, expires_s, caller.user_id):
+        return await self.new_join_token(group, uses, expires_s, caller.user_id, called)
+
+    async def new_join_token(self, group: str, uses: int, expires_s: int, user_id: str | None, called: str) -> str:
+        """A token with which ``uses`` agents may join a group; it is stored as a hash and cannot be shown again."""
+        secret = new_token()
+        if not await self.add_join_token(secret, group, uses, expires_s, user_id):
             names = ", ".join(one.name for one in await self._store.read(groups.list_groups))
             raise NotFound(Reason.of("group-unknown", group=group, groups=names))
-        return token
+        return JoinToken(secret, *self._place_of(called)).format()
 
     async def add_join_token(self, token: str, group: str, uses: int, expires_s: int, user_id: str | None) -> bool:
         now = self._now()

@@ -25,7 +25,7 @@ class JoinTokensHandler(ApiHandler):
     @takes(resource_group=str, uses=int, expires_s=int)
     @needs("agent:join")
     async def post(self) -> Answer:
-        return 201, {"token": await self.services.agents.make_join_token(self.caller, self.params)}
+        return 201, {"token": await self.services.agents.make_join_token(self.caller, self.params, self.own_url(""))}
 
 
 class ImagesHandler(ApiHandler):

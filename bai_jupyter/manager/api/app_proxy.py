@@ -90,12 +90,12 @@ class AppProxyHandler(ReverseProxyHandler):
             policy.require(caller.role, "session:execute")
             return await self.services.sessions.get(caller, self.path_args[0])
         claims = self.services.app_tokens.read(cookie)
-        found = await self.services.sessions.get_many([claims.session_id])
-        if not found or self.path_args[0] not in (found[0].id, found[0].name):
+        found = await self.services.sessions.get_by_link(claims.session_id)
+        if found is None or self.path_args[0] not in (found.id, found.name):
             raise NotFound(Reason.of("not-found", kind="session", name=self.path_args[0]), title="No such session.")
         if claims.app != self.path_args[1]:
             raise AuthFailed(Reason.of("token"))
-        return found[0]
+        return found
 
 
 # Pure

@@ -22,7 +22,17 @@ from bai_jupyter.manager.agents.streams import AGENT_AWAY, ENDED, NO_SUCH, Agent
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import Vault
-from bai_jupyter.manager.db import catalog, groups, jupyter_kernels, people, placements, sessions, settings, vfolders
+from bai_jupyter.manager.db import (
+    accounts,
+    catalog,
+    groups,
+    jupyter_kernels,
+    people,
+    placements,
+    sessions,
+    settings,
+    vfolders,
+)
 from bai_jupyter.manager.db.admission import owner_of
 from bai_jupyter.manager.db.jupyter_kernels import NewJupyterKernel
 from bai_jupyter.manager.db.placements import GroupState
@@ -129,6 +139,15 @@ class SessionService:
         """The live session that a request for this path goes to, and its port."""
         found = await self._store.recall(sessions.at_path, paths_above(path))
         return None if found is None or found.route_port is None else (found, found.route_port)
+
+    async def get_by_link(self, session_id: SessionId) -> SessionRecord | None:
+        """For whoever has a link that the owner was given: ``None`` also once the owner, or the keypair with which the
+        session was made, is shut out."""
+        found = next(iter(await self._store.recall(sessions.load_many, (session_id,))), None)
+        if found is None:
+            return None
+        keypair = await self._store.recall(accounts.find_keypair, found.access_key)
+        return found if keypair is not None and keypair.is_active else None
 
     async def get_many(self, session_ids: Collection[SessionId]) -> list[SessionRecord]:
         return await self._store.read(sessions.load_many, session_ids)

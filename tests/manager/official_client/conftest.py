@@ -145,7 +145,7 @@ def make_client(installed_client: Path, manager: Any, tmp_path: Path) -> Callabl
 
     def make(signed: Any) -> OfficialClient:
         home = tmp_path / f"client-{signed.access_key}"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         credentials = {"endpoint": signed.endpoint, "access_key": signed.access_key, "secret_key": signed.secret_key}
         return OfficialClient(installed_client, home, credentials)
 

@@ -20,6 +20,13 @@ made = api.ComputeSession.get_or_create(
 result = str(made.id)
 """
 
+SPARE_KEYPAIR = """mutation($email: String!) {create_keypair(
+    user_id: $email, props: {is_active: true, is_admin: true, resource_policy: "default", rate_limit: 1000}
+) {keypair {access_key secret_key}}}"""
+SET_KEYPAIR = """mutation($key: String!, $props: ModifyKeyPairInput!) {
+    modify_keypair(access_key: $key, props: $props) {ok}
+}"""
+
 APP = """
 import hashlib, json, tornado.web, tornado.websocket
 class Echo(tornado.web.RequestHandler):
@@ -73,9 +80,7 @@ def serve(client_of_cluster, cluster, signed, make_free_port) -> Any:
     async def start() -> str:
         port = make_free_port()
         await client_of_cluster.sdk(CREATE.format(image=cluster.image, port=port))
-        code = APP.replace("PORT", str(port))
-        ran = await signed.post("/session/web-here", {"mode": "query", "code": code}, 200)
-        assert (ran["result"]["status"], ran["result"]["console"]) == ("finished", [])
+        assert await signed.run("web-here", APP.replace("PORT", str(port))) == ""
         return f"/apps/web-here/{port}"
 
     return start
@@ -171,6 +176,24 @@ async def test_a_browser_comes_by_a_link(signed, serve, client_of_cluster):
     nobody = await http.fetch(HTTPRequest(address), raise_error=False)
     guessed = await http.fetch(HTTPRequest(address + "?bai-token=guess", follow_redirects=False), raise_error=False)
     assert [one.code for one in (api, other, elsewhere, nobody, guessed)] == [401, 401, 404, 401, 401]
+
+
+async def test_a_link_is_of_no_use_once_its_owner_is_shut_out(signed, serve, client_of_cluster, helpers, gql):
+    base = await serve()
+    _, _, session, port = base.split("/")
+    link = await client_of_cluster.sdk(f'result = api.ComputeSession("{session}").start_service("{port}")')
+    first = await signed.http.fetch(
+        HTTPRequest(f"{link['wsproxy_addr']}?bai-token={link['token']}", follow_redirects=False), raise_error=False
+    )
+    with_cookie = HTTPRequest(link["wsproxy_addr"], headers={"Cookie": first.headers["Set-Cookie"].partition(";")[0]})
+    assert (await signed.http.fetch(with_cookie)).code == 200
+    owner = (await gql(signed, "{user {email}}"))["user"]["email"]
+    spare = (await gql(signed, SPARE_KEYPAIR, email=owner))["create_keypair"]["keypair"]
+    other = helpers.client(endpoint=signed.endpoint, **spare)
+    for is_active, code in ((False, 404), (True, 200)):
+        await gql(other, SET_KEYPAIR, key=signed.access_key, props={"is_active": is_active})
+        assert (await signed.http.fetch(with_cookie, raise_error=False)).code == code
+    other.close()
 
 
 async def test_what_is_not_there(signed, serve):

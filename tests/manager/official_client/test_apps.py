@@ -51,13 +51,14 @@ async def test_batches(client_of_cluster, cluster):
     assert ends(got["usual"])[1][2] != 0  # there is nothing to run
 
 
-async def test_a_port_that_was_asked_for_through_the_clients_proxy(client_of_cluster, cluster, make_free_port):
+async def test_a_port_that_was_asked_for_through_the_clients_proxy(client_of_cluster, cluster, make_free_port, helpers):
     inside, here = make_free_port(), make_free_port()
     created = CREATE.format(image=cluster.image, ports=[inside])
     _, _, ports = await client_of_cluster.sdk(created)
     assert ports == [{"name": str(inside), "protocol": "preopen", "ports": [inside]}]
-    serve = SERVER + f"serve({inside})"
-    await client_of_cluster.sdk(f'result = api.ComputeSession("app-here").execute(None, {serve!r})')
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    assert await signed.run("app-here", SERVER + f"serve({inside})") == ""
+    signed.close()
     async with client_of_cluster.running("app", "app-here", str(inside), "-b", f"127.0.0.1:{here}"):
         sent = bytes(range(256)) * 20_000
         async with asyncio.timeout(60):

@@ -218,9 +218,7 @@ async def test_hundreds_of_runs_leave_the_manager_as_large_as_it_was(client_of_c
 
     async def rounds(count: int) -> None:
         for n in range(count):
-            answer = await signed.post("/session/code-here", {"mode": "query", "code": f"print({n})"}, 200)
-            assert answer["result"]["console"] == [["stdout", f"{n}\n"]]
-            assert answer["result"]["status"] == "finished"
+            assert await signed.run("code-here", f"print({n})") == f"{n}\n"
 
     await rounds(200)
     before = resident_bytes(cluster.pid("manager"))
@@ -232,15 +230,14 @@ async def test_hundreds_of_runs_leave_the_manager_as_large_as_it_was(client_of_c
 async def test_a_manager_that_was_killed_finds_the_kernel_again(client_of_cluster, cluster, helpers):
     await created(client_of_cluster, cluster)
     signed = helpers.client(**helpers.of_cluster(cluster))
-    await signed.post("/session/code-here", {"mode": "query", "code": "x = 5", "runId": "before"}, 200)
+    await signed.run("code-here", "x = 5", runId="before")
     links = cluster.log("agent").count("linked to")
     cluster.kill("manager")
     cluster.start("manager")
     await cluster.until(partial(cluster.is_linked_after, links))
     forgotten = await signed.call("POST", "/session/code-here", {"mode": "continue", "code": "", "runId": "before"})
     assert (forgotten.status, forgotten.json["title"]) == (404, "No such run.")
-    again = await signed.post("/session/code-here", {"mode": "query", "code": "print(x)"}, 200)
-    assert again["result"]["console"] == [["stdout", "5\n"]]
+    assert await signed.run("code-here", "print(x)") == "5\n"
     signed.close()
 
 
