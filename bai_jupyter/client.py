@@ -422,6 +422,24 @@ class ManagerClient:
     async def resume(self, session: str) -> Json:
         return await self.request("POST", f"{_session(session)}/resume")
 
+    async def save(self, session: str, seconds: float = 60) -> list[Json]:
+        """Save the variables of a session's Python kernels, each at most so long: what was saved of each.
+
+        ``{"jupyter_kernel_id", "refused", "variables", "bytes", "left_out", "doubtful"}``; of the last two
+        ``{"name", "type", "why"}`` each.
+        """
+        body = {"seconds": seconds}
+        timeout_s = 30 + 10 * seconds  # there may be several kernels
+        return (await self.request("POST", f"{_session(session)}/save", body, timeout_s=timeout_s))["kernels"]
+
+    async def wake(
+        self, session: str, source: str | None = None, kernel: str | None = None, into: str | None = None
+    ) -> Json:
+        """Restart Jupyter kernels with what was saved of them, or of those of the session ``source``. Its view."""
+        body = {"source": source, "kernel": kernel, "into": into}
+        given = {name: value for name, value in body.items() if value is not None}
+        return await self.request("POST", f"{_session(session)}/wake", given)
+
     async def extend(self, session: str) -> Json:
         """Keep a session for a while that would be stopped for being idle. Its ``idleChecks``."""
         return (await self.request("POST", f"{_session(session)}/extend"))["idleChecks"]

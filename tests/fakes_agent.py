@@ -304,6 +304,8 @@ class FakeAgent:
         elif error is None and call.method in ("suspend", "resume"):
             await self.report(call.params["kernel_id"], KernelStatus.RUNNING, suspended=call.method == "suspend")
             await self.send(Reply(call.call_id, {}, None))
+        elif error is None and call.method == "save":
+            await self.send(Reply(call.call_id, self.call_results.get("save", {"kernels": []}), None))
         elif error is None and call.method == "figures":
             await self.send(Reply(call.call_id, dict(self.figures), None))
         else:

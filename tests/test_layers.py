@@ -83,6 +83,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_agent": BASE | ENGINE | {"jupyter_client", "jupyter_core", "pyhlml", "yaml"},
     "bai_agent.allocation": set(),
     "bai_agent.relay": set(),
+    "bai_agent.variables.inside": {"bai_variables"},  # what it is called where it runs
 }
 
 

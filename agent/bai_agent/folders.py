@@ -145,6 +145,20 @@ def replace_private(root: Path, name: str, content: bytes) -> None:
         os.close(parent)
 
 
+def read_small(root: Path, name: str, limit: int) -> bytes:
+    """What a file in ``root`` holds; as careful as ``make_private``. Raises ``OSError`` also if it is larger."""
+    parent = open_below(root, "")
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
+    finally:
+        os.close(parent)
+    with os.fdopen(file, "rb") as reader:
+        content = reader.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(f"{name} holds more than {limit} bytes")
+    return content
+
+
 def put_file(root: Path, want: FileWant) -> None:
     """Write a file below ``root``, with the folders that it needs; as careful as ``make_private``.
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from bai_agent import folders
 from bai_agent.first_word import first_word
@@ -28,6 +29,7 @@ from bai_agent.listener import Listener
 from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import Process, Runtime, RuntimeFault, describe_exit
+from bai_agent.variables import outside
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import JupyterKernelReport, JupyterKernelWant, KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
@@ -38,11 +40,14 @@ log = logging.getLogger("bai_agent.jupyter_kernels")
 
 TAPE_LIMIT_BYTES = 1024**3  # per tape; the design's bound per Jupyter kernel
 CONNECT_S = 60.0  # a kernel that does not listen by then has failed to start
+WAKE_S = 1800.0  # one that restores its variables has so long: there may be much to read
+_SAVE_MARGIN_S = 10.0  # an object that takes long by itself is not interrupted; then nobody waits for it
 _TERM_GRACE_S = 2.0
 _RETIRE_S = 10.0  # how long the relay of a replaced launch goes on answering readers that are behind
 _PORTS = {"shell": 1, "iopub": 2, "stdin": 3, "hb": 4, "control": 5}
 _KEPT_GENERATIONS = 2
 _CONNECTION_FILE = "connection.json"
+_PYTHON = "python"
 # What the relay's exit code says of the kernel.
 _KERNEL_REFUSED = {NOT_LISTENING: "it does not listen", NOT_THE_KERNEL: "what listens is not the kernel"}
 
@@ -80,6 +85,9 @@ class Launch:
         self.keeper = Keeper(place.ours)
         self.listener = Listener(place.ours)
         self._key = ""
+        self._saves = False
+        self._is_to_wake = False
+        self._saving = asyncio.Lock()
         self.process: Process | None = None
         self.report = report
 
@@ -87,6 +95,8 @@ class Launch:
 
     def start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
         self._key = want.key
+        self._saves = spec.language == _PYTHON and want.save_to is not None
+        self._is_to_wake = want.wake_from is not None
         self.listener.active_at = time.time()
         self._run(self._start(ref, want, spec, image))
 
@@ -107,9 +117,44 @@ class Launch:
         inside = {"connection_file": connection_file, "resource_dir": spec.metadata.get("resource_dir", "")}
         argv = [_fill(word, inside) for word in spec.argv]
         await self._kill_strays(connection_file)
-        return await self._runtime.exec(
-            ref, argv, env={**spec.env, **want.env}, cwd=want.cwd, log_path=self._place.shared / "log"
-        )
+        env = {**spec.env, **want.env, **self._prepare_variables(want)}
+        return await self._runtime.exec(ref, argv, env=env, cwd=want.cwd, log_path=self._place.shared / "log")
+
+    def _prepare_variables(self, want: JupyterKernelWant) -> dict[str, str]:
+        """Put in what saves and restores variables, where that can be done; the environment that tells it where."""
+        if not self._saves or want.save_to is None:
+            return {}
+        try:
+            folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
+            if want.wake_from is None:
+                return {outside.SAVE_TO: want.save_to}
+            call = outside.calling(self._inside(outside.PROGRAM), outside.wake_call(self._inside(self._woken)))
+            folders.replace_private(self._run_folder, self._startup, call.encode())
+        except OSError as error:  # its user hinders it, or the disk is full; it goes without
+            log.warning("launch %s: its variables can be neither saved nor restored: %s", self._place.ours.name, error)
+            self._saves = False
+            return {}
+        startup = {"PYTHONSTARTUP": self._inside(self._startup)}
+        return {outside.SAVE_TO: want.save_to, outside.WAKE_FROM: want.wake_from, **startup}
+
+    @property
+    def _run_folder(self) -> Path:
+        return self._place.shared.parent
+
+    @property
+    def _startup(self) -> str:
+        return outside.STARTUP.format(self._place.shared.name)
+
+    @property
+    def _woken(self) -> str:
+        return outside.WOKEN.format(self._place.shared.name)
+
+    @property
+    def _wakes(self) -> bool:
+        return os.path.lexists(self._run_folder / self._startup)
+
+    def _inside(self, name: str) -> str:
+        return self._runtime.to_inside(self.kernel_id, self._run_folder / name)
 
     def _make_folders(self, want: JupyterKernelWant) -> str:
         """Both folders, empty, and the connection file in the shared one. Its path as seen inside."""
@@ -171,15 +216,66 @@ class Launch:
         if self.report.status is not JupyterKernelStatus.STARTING:
             return
         hearing = asyncio.create_task(first_word(self.keeper, self._key))
-        done, _ = await asyncio.wait({hearing, watch}, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
+        patience_s = WAKE_S if self._wakes else CONNECT_S
+        done, _ = await asyncio.wait({hearing, watch}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         if hearing in done and not hearing.exception() and hearing.result():
-            self._set(JupyterKernelStatus.RUNNING)
+            self._set(JupyterKernelStatus.RUNNING, reason=self._how_it_woke())
         elif not done:
             hearing.cancel()
             await self._end(Reason.of("kernel-died-start", code="none", line="it listens, but does not answer"))
         else:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
+
+    # Variables
+
+    def _how_it_woke(self) -> Reason | None:
+        """None for a kernel that was to begin with no variables."""
+        if not self._wakes:
+            cannot = Reason.of("wake-failed", cause="this kernel is not one that can restore them")
+            return cannot if self._is_to_wake else None
+        report = outside.read_report(self._run_folder, self._woken)
+        return Reason.of("wake-failed", cause="it said nothing of it") if report is None else outside.woken(report)
+
+    async def save(self, seconds: float) -> dict[str, object]:
+        """Have it save its variables, unless something runs in it. As in ``messages.Call``; raises nothing."""
+        report: outside.Report | None = None
+        refused = self._why_not_saved()
+        if refused is None:
+            async with self._saving:
+                try:
+                    report = await self._ask_to_save(seconds)
+                except TimeoutError:
+                    refused = Reason.of("save-late", seconds=f"{seconds:g}")
+                except (OSError, ValueError) as error:
+                    refused = Reason.of("save-failed", cause=str(error))
+        if report is not None and report.error is not None:
+            refused = Reason.of("save-failed", cause=report.error)
+        if report is None and refused is None:
+            refused = Reason.of("save-failed", cause="the kernel does not say how it went")
+        said = outside.Report("", None, 0, 0, [], [], []) if report is None else report
+        return {
+            "jupyter_kernel_id": self.report.jupyter_kernel_id,
+            "refused": refused.to_json() if refused else None,
+            "variables": said.variables,
+            "bytes": said.size_bytes,
+            "left_out": said.left_out,
+            "doubtful": said.doubtful,
+        }
+
+    def _why_not_saved(self) -> Reason | None:
+        if not self._saves:
+            return Reason.of("save-language")
+        return Reason.of("save-busy") if self.is_busy else None
+
+    async def _ask_to_save(self, seconds: float) -> outside.Report | None:
+        name, ask = outside.SAVED.format(self._place.shared.name), uuid4().hex
+        folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
+        code = outside.calling(self._inside(outside.PROGRAM), outside.save_call(self._inside(name), ask, seconds))
+        async with asyncio.timeout(seconds + _SAVE_MARGIN_S):
+            await outside.run_silently(self.keeper, self._key, code)
+        report = outside.read_report(self._run_folder, name)
+        return report if report is not None and report.ask == ask else None
 
     # Watch
 
@@ -217,14 +313,14 @@ class Launch:
 
     # Adopt, interrupt, end
 
-    async def adopt(self, ref: str, process: Process | None, key: str, image: str) -> bool:
+    async def adopt(self, ref: str, process: Process | None, key: str, image: str, *, saves: bool) -> bool:
         """Take over what an earlier agent left. False if it had not got as far as a process."""
         if self.report.status is JupyterKernelStatus.DEAD:
             await self._serve_tapes()
             return True
         if process is None:
             return False
-        self.process, self._key = process, key
+        self.process, self._key, self._saves = process, key, saves
         kills = await self._oom_kills(ref)
         watch = self._run(self._watch(ref, kills, image, None))
         if not await self.keeper.adopt():
@@ -312,6 +408,7 @@ class Launch:
             "reason": self.report.reason.to_json() if self.report.reason else None,
             "process": asdict(self.process) if self.process else None,
             "key": self._key,
+            "saves": self._saves,
         }
         scratch = self._place.ours / "launch.tmp"
         try:
@@ -395,6 +492,9 @@ class JupyterKernels:
                 break
             shutil.rmtree(place.ours, ignore_errors=True)
             shutil.rmtree(place.shared, ignore_errors=True)
+            for name in (outside.STARTUP, outside.WOKEN, outside.SAVED):
+                with contextlib.suppress(OSError):  # its user may have put something else there
+                    (place.shared.parent / name.format(place.shared.name)).unlink()
 
     async def adopt(self, kernel_id: KernelId, ref: str, image: str = "the image") -> None:
         """After an agent restart: find the newest launch of each Jupyter kernel and take it over."""
@@ -418,7 +518,7 @@ class JupyterKernels:
         )
         launch = self._new_launch(kernel_id, report)
         process = Process(**saved["process"]) if saved["process"] else None
-        if not await launch.adopt(ref, process, saved["key"], image):
+        if not await launch.adopt(ref, process, saved["key"], image, saves=saved.get("saves", False)):
             del self._launches[kernel_id, report.jupyter_kernel_id]  # ``converge`` starts it again
 
     def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]:
@@ -431,6 +531,13 @@ class JupyterKernels:
             await asyncio.to_thread(launch.listener.look)
         moments = [launch.listener.active_at for launch in mine if launch.listener.active_at is not None]
         return any(launch.is_busy for launch in mine), max(moments, default=None)
+
+    async def save(self, kernel_id: KernelId, seconds: float) -> list[dict[str, object]]:
+        """Save the variables of each that runs, at most ``seconds`` long. As in ``messages.Call``."""
+        await self.activity(kernel_id)
+        mine = [launch for (owner, _), launch in self._launches.items() if owner == kernel_id]
+        running = [launch for launch in mine if launch.report.status is JupyterKernelStatus.RUNNING]
+        return [await launch.save(seconds) for launch in running]
 
     async def interrupt(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId) -> None:
         """Raises ``KeyError`` if there is no such Jupyter kernel here."""

@@ -16,6 +16,9 @@ from pathlib import Path
 from bai_jupyter.common.records import is_last, read_frame_header
 
 _ACTS = frozenset({"execute_request", "complete_request", "inspect_request", "comm_open", "comm_msg", "comm_close"})
+SAVER = "bai-save"
+"""Who asks for variables to be saved: that is nobody's use of the kernel."""
+
 _DELIMITER = b"<IDS|MSG>"
 _HEADER, _PARENT, _CONTENT = 2, 3, 5  # frames behind the delimiter, which is 0
 _LONGEST_BYTES = 64 * 1024  # of a frame that is read: those of a status are short
@@ -120,7 +123,7 @@ def _busy(tape: _Segments, frames: list[Frame]) -> bool | None:
     parts = frames[next((index for index, is_it in enumerate(is_delimiter) if is_it), len(frames)) :]
     if len(parts) <= _CONTENT or _field(tape, parts[_HEADER], "msg_type") != "status":
         return None
-    if _field(tape, parts[_PARENT], "msg_type") not in _ACTS:
+    if _field(tape, parts[_PARENT], "msg_type") not in _ACTS or _field(tape, parts[_PARENT], "username") == SAVER:
         return None
     return _field(tape, parts[_CONTENT], "execution_state") == "busy"
 

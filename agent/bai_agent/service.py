@@ -18,6 +18,7 @@ from bai_jupyter.common.reasons import Reason
 
 _TIMEOUTS_S = {
     "inspect_image": 1800.0,  # it may pull
+    "save": 3600.0,  # each kernel has its own time
     "commit": 1800.0,  # what it writes may be large
     "clone_folder": 6 * 3600.0,
     "delete_folder": 3600.0,
@@ -56,6 +57,7 @@ class AgentService:
             "suspend": self._suspend,
             "resume": self._resume,
             "release_mount": self._release_mount,
+            "save": self._save,
             "open_stream": self._open_stream,
             "inspect_image": self._inspect_image,
             "commit": self._commit,
@@ -111,6 +113,12 @@ class AgentService:
     async def _release_mount(self, params: dict[str, Any]) -> dict[str, Any]:
         await self._reconciler.release_mount(KernelId(params["kernel_id"]), params["target"], is_forced=params["force"])
         return {}
+
+    async def _save(self, params: dict[str, Any]) -> dict[str, Any]:
+        kernel_id = KernelId(params["kernel_id"])
+        self._ref_of(kernel_id)
+        await self._wake(kernel_id)
+        return {"kernels": await self._jupyter.save(kernel_id, float(params["seconds"]))}
 
     async def _wake(self, kernel_id: KernelId) -> None:
         """Whoever uses a session that is suspended wakes it."""

@@ -156,6 +156,16 @@ def _add_session(command: Any, session: Any) -> None:
         ("resume", "Let a suspended session go on"),
     ):
         command(session, name, f"session:{name}", help_text).add_argument("session", help="name or id")
+    save = command(session, "save", "session:save", "Save the variables of its Python kernels")
+    save.add_argument("session", help="name or id")
+    save.add_argument(
+        "--within", type=parse_span, default=60.0, metavar="TIME", help="at most this long for each kernel (1m)"
+    )
+    wake = command(session, "wake", "session:wake", "Restart its Python kernels with the variables that were saved")
+    wake.add_argument("session", help="name or id")
+    wake.add_argument("--from", dest="source", metavar="SESSION", help="of this session, which may have ended")
+    wake.add_argument("--kernel", metavar="ID", help="which saved kernel, if there are several")
+    wake.add_argument("--into", metavar="ID", help="into which kernel, if several run")
     remove = command(session, "rm", "session:rm", "End sessions")
     remove.add_argument("sessions", nargs="+", metavar="session", help="name or id")
     remove.add_argument("--force", action="store_true", help="kill at once")

@@ -1,4 +1,4 @@
-"""``bai session``: start, list, info, logs, resize, suspend, resume, extend, rm."""
+"""``bai session``: start, list, info, logs, resize, suspend, resume, save, wake, extend, rm."""
 
 import argparse
 import asyncio
@@ -19,10 +19,12 @@ from bai_jupyter.cli.terminal import (
 )
 from bai_jupyter.client import Json, ManagerClient, SessionEnded, SessionRequest
 from bai_jupyter.common.errors import BaiError
-from bai_jupyter.common.slots import ResourceSlots
-from bai_jupyter.common.statuses import FINAL, SessionStatus
+from bai_jupyter.common.slots import ResourceSlots, format_size
+from bai_jupyter.common.statuses import FINAL, JupyterKernelStatus, SessionStatus
 
 END_TIMEOUT_S = 120.0
+WAKE_TIMEOUT_S = 1800.0
+_LOOK_S = 0.5
 
 _WORDS: Mapping[str, str] = {
     SessionStatus.PENDING: "Queued",
@@ -219,7 +221,9 @@ def info(options: argparse.Namespace, terminal: Terminal) -> int:
 def _facts(view: Json) -> list[tuple[str, str]]:
     isolation = {True: "isolated", False: "not isolated"}.get(view.get("isolated"), "")  # type: ignore[arg-type]
     mounts = [f"{m['target']} ({m['name']}{', read only' if m.get('read_only') else ''})" for m in view["mounts"]]
-    kernels = [f"{k['kernelspec']} {k['status']} ({k['id']})" for k in view.get("jupyterKernels") or []]
+    processes = view.get("jupyterKernels") or []
+    kernels = [f"{k['kernelspec']} {k['status']} ({k['id']})" for k in processes]
+    saves = [f"{plural(k['saved']['variables'], 'variable')} of {k['id']}" for k in processes if k.get("saved")]
     facts = [
         ("Name", view["name"]),
         ("Id", view["id"]),
@@ -235,6 +239,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ("Ended", view.get("terminationTime")),
         *(("Folder", mount) for mount in mounts),
         *(("Jupyter kernel", kernel) for kernel in kernels),
+        *(("Saved", save) for save in saves),
     ]
     return [(name, str(value)) for name, value in facts if value]
 
@@ -280,6 +285,45 @@ def _show_changed(view: Json, terminal: Terminal) -> int:
     else:
         terminal.line(f"{view['name']}: {_status(view)}. {sentence(view)}")
     return Exit.DONE
+
+
+def save(options: argparse.Namespace, terminal: Terminal) -> int:
+    kernels = with_manager(lambda client: client.save(options.session, options.within))
+    if terminal.as_json:
+        terminal.document({"kernels": kernels})
+        return Exit.DONE
+    for one in kernels:
+        name = f"Kernel {one['jupyter_kernel_id'][:8]}"
+        if one["refused"]:
+            terminal.line(f"{name}: {one['refused']['text']}")
+            continue
+        terminal.line(f"{name}: saved {plural(one['variables'], 'variable')}, {format_size(one['bytes'])}.")
+        for what, listed in (("not saved", one["left_out"]), ("doubtful", one["doubtful"])):
+            for said in listed:
+                terminal.line(f"  {what}: {said['name']} ({said['why']})")
+    return Exit.DONE
+
+
+def wake(options: argparse.Namespace, terminal: Terminal) -> int:
+    if not terminal.ask(f"Restart kernels of {options.session} with what was saved? What they hold now is lost."):
+        raise CommandFailed("Nothing was restarted.")
+    view = with_manager(lambda client: _wake(client, options))
+    if terminal.as_json:
+        terminal.document(view)
+        return Exit.DONE
+    for one in view["jupyterKernels"]:
+        terminal.line(f"Kernel {one['id'][:8]}: {(one.get('reason') or {}).get('text') or one['status']}")
+    return Exit.DONE
+
+
+async def _wake(client: ManagerClient, options: argparse.Namespace) -> Json:
+    """The view, once its kernels have begun."""
+    view = await client.wake(options.session, options.source, options.kernel, options.into)
+    async with asyncio.timeout(WAKE_TIMEOUT_S):
+        while any(one["status"] == JupyterKernelStatus.STARTING for one in view["jupyterKernels"]):
+            await asyncio.sleep(_LOOK_S)
+            view = await client.get_session(view["id"])
+    return view
 
 
 def extend(options: argparse.Namespace, terminal: Terminal) -> int:

@@ -113,6 +113,8 @@ class JupyterKernelWant:
     env: dict[str, str]
     key: str  # signs the Jupyter messages; a secret
     target: Target = Target.RUNNING
+    save_to: str | None = None  # the folder for its variables, inside the container
+    wake_from: str | None = None  # the folder of those that it starts with
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ class Call:
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
     ``suspend``, ``resume``   kernel_id                                                    ``{}``; freeze its processes
     ``release_mount``         kernel_id, target, force (end what uses it)                  ``{}``
+    ``save``                  kernel_id, seconds (for each)                                ``{"kernels": [saved]}``
     ``figures``               kernel_id                                                    as in ``Heartbeat``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON
@@ -224,6 +227,9 @@ class Call:
     ``upload_offset``         folder, upload_id                                            ``{"offset": int | None}``
     ``drop_upload``           folder, upload_id                                            ``{}``
     ========================  ===========================================================  ======================
+
+    Saved are the variables of a Jupyter kernel: jupyter_kernel_id, refused (a reason, or None), variables (how many),
+    bytes, left_out and doubtful (``{"name", "type", "why"}`` each, the first hundred).
 
     A folder is ``volume`` and ``subpath``, as in ``MountWant``. Facts of a file: name, type (``FILE``, ``DIRECTORY``,
     ``SYMLINK``, ``OTHER``), size, mode (``-rw-r--r--``), mtime_ns, ctime_ns.

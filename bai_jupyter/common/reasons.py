@@ -115,6 +115,21 @@ _REFUSED = {
     "suspend-busy": "Something runs in the session, and what runs is not suspended. Wait for it, or interrupt it.",
     "suspend-runtime": "{agent} runs sessions without containers, so they cannot be suspended.",
     "suspend-failed": "{agent} could not do it: {cause}.",
+    "save-busy": "Something runs in it, and variables are not saved under what runs. Wait for it, or interrupt it.",
+    "save-nothing": "No Jupyter kernel runs in session {name}, so it has no variables.",
+    "save-language": "Only Python kernels can save their variables, and those only that were started since this "
+    "was possible.",
+    "save-late": "It has not answered within {seconds} s; an object may take long to be saved. What was saved before "
+    "is as it was.",
+    "save-failed": "Its variables could not be saved: {cause}. What was saved before is as it was.",
+    "saved-none": "No variables of session {name} are saved. Save them with `bai session save {name}` while it runs.",
+    "saved-elsewhere": "The variables lie in the folder {folder}, which session {name} does not have. Start it with "
+    "that folder.",
+    "wake-which": "{saved} saved kernels and {running} running ones: say which is to get which, with `kernel` and "
+    "`into`. Saved: {saved_ids}. Running: {running_ids}.",
+    "woken": "Restored: {variables} variables and imports.",
+    "woken-partly": "Restored: {variables} variables and imports. Not restored, or doubtful: {names}.",
+    "wake-failed": "Its variables could not be restored: {cause}. It began without them; what was saved is as it was.",
     "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
     "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
     "resize-in-use": "The session uses {used} of memory now, so it cannot be made smaller than that; asked for "

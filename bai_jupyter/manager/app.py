@@ -86,6 +86,7 @@ from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.scheduling import Conditions
 from bai_jupyter.manager.sessions.service import SessionService
 from bai_jupyter.manager.sessions.templates import Templates
+from bai_jupyter.manager.sessions.variables import Variables
 from bai_jupyter.manager.sessions.views import Views
 from bai_jupyter.manager.vfolders.files import FolderFiles
 from bai_jupyter.manager.vfolders.homes import Homes
@@ -153,6 +154,11 @@ class ManagerApp(Application):
         config=True
     )
     max_extensions = Integer(3, help="How often that may be asked for, one after the other.").tag(config=True)
+    save_before_stop_s = Float(
+        60.0,
+        help="How long it may take to save the variables of each Python kernel of a session before that is stopped for "
+        "being idle or having lived too long, in seconds. 0: they are not saved.",
+    ).tag(config=True)
     session_token_s = Float(
         600.0, help="How long a token lives that a session was granted; it gets the next after a third of that."
     ).tag(config=True)
@@ -314,6 +320,7 @@ class ManagerApp(Application):
         self.reconciler = Reconciler(
             self.store, self.registry, hub, conditions, now, self.sweep_s, self.session_token_s / 3
         )
+        variables = Variables(self.store, self.registry, hub, self.reconciler.nudge_session, now)
         self.idle_watch = IdleWatch(
             self.store,
             self.registry,
@@ -324,6 +331,9 @@ class ManagerApp(Application):
             every_s=self.idle_check_s,
             extension=timedelta(seconds=self.extension_s),
             max_extensions=self.max_extensions,
+            save=partial(variables.save_before_stop, seconds=self.save_before_stop_s)
+            if self.save_before_stop_s
+            else None,
         )
         tokens = SessionTokens(self.store, self.vault, now, self.session_token_s)
         volumes = Volumes(self.store, self.registry, self.streams, self.home_volume)
@@ -353,6 +363,7 @@ class ManagerApp(Application):
             sessions=session_service,
             idle=self.idle_watch,
             commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),
+            variables=variables,
             templates=Templates(self.store, now),
             tasks=self.tasks,
             execution=Execution(session_service, hub, self.vault),

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -65,6 +66,8 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._pages: WeakSet[KernelStream] = WeakSet()
+        self._pages_loop: asyncio.AbstractEventLoop | None = None
+        self._followed = 0  # the generation that pages read
 
     @default("home_root")
     def _home_root(self) -> str:
@@ -98,8 +101,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         finally:
             self._show()
         self._has_process = True
-        for stream in list(self._pages):
-            stream.follow(self._remote.generation)
+        self._follow()
         self.connection_info = self._connection_info(ports, key)
         return self.connection_info
 
@@ -109,8 +111,17 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     def _show(self) -> None:
         remote = self._remote
         if remote is not None:
+            if self.generation != self._followed and self._pages_loop is not None:
+                with suppress(RuntimeError):  # that loop has ended, and its pages with it
+                    self._pages_loop.call_soon_threadsafe(self._follow)
             self.view = remote.view
             self.reason = remote.reason
+
+    def _follow(self) -> None:
+        """Pages read the process that runs now, whoever started it."""
+        self._followed = self.generation
+        for stream in list(self._pages):
+            stream.follow(self.generation)
 
     def _connection_info(self, ports: Ports, key: bytes) -> KernelConnectionInfo:
         return {
@@ -139,6 +150,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         stream = self._new_stream(reader, bookmark, on_message, on_gap)
         stream.follow(self.generation)
         self._pages.add(stream)
+        self._pages_loop, self._followed = asyncio.get_running_loop(), self.generation
         return stream
 
     def open_replay(

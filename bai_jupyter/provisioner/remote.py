@@ -78,7 +78,7 @@ class RemoteKernel:
                 await self._create(options, key, notebook, path, env)
             elif self.has_run:
                 jupyter_kernel = await self._client.restart_jupyter_kernel(self.session_id, self.kernel_id)
-                self.generation = jupyter_kernel["generation"]
+                self.generation = max(self.generation, jupyter_kernel["generation"])
             self._watch()
             await self._until_running()
         except ManagerAway:
@@ -169,6 +169,7 @@ class RemoteKernel:
 
     def _take(self, view: Json) -> None:
         self.view = view
+        self._follow_restart()
         jupyter_kernel = self._jupyter_kernel()
         if view["status"] in FINAL:
             self.exit_code = UNKNOWN_EXIT if self.exit_code is None else self.exit_code
@@ -177,6 +178,15 @@ class RemoteKernel:
             self.exit_code = UNKNOWN_EXIT if code is None else code
         self._changed.set()
         self._on_change()
+
+    def _follow_restart(self) -> None:
+        """It was restarted by other means (woken with its variables, say): read on in the process that runs now."""
+        mine = [item for item in (self.view or {}).get("jupyterKernels", []) if item["id"] == self.kernel_id]
+        newest = max((item["generation"] for item in mine), default=0)
+        if self.exit_code is None and newest > self.generation > 0:
+            self.generation = newest
+            if self._facade is not None:
+                self._facade.stream.follow(newest)
 
     def _jupyter_kernel(self) -> Json | None:
         """Its part of the view, if that speaks of this generation."""
@@ -187,9 +197,13 @@ class RemoteKernel:
 
     @property
     def reason(self) -> Json | None:
-        """Why it waits, failed or ended: of the Jupyter kernel if it has one, else of the session."""
+        """Why it waits, failed or ended: of the Jupyter kernel if it has one, else of the session.
+
+        What one that runs says, how it woke, is in its ``notice``.
+        """
         jupyter_kernel = self._jupyter_kernel() or {}
-        return jupyter_kernel.get("reason") or (self.view or {}).get("reason")
+        own = None if jupyter_kernel.get("status") == "running" else jupyter_kernel.get("reason")
+        return own or (self.view or {}).get("reason")
 
     def mark_ended(self, code: int) -> None:
         """The caller ends this process: do not wait for the news to come round."""

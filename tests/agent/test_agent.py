@@ -486,7 +486,9 @@ async def test_a_jupyter_kernel_runs_is_interrupted_and_survives_the_agent(
     agent: Agent, manager: PlainManager, python_image: str
 ) -> None:
     """The parts together: image, container, process inside, relay, adoption."""
-    jupyter = JupyterKernelWant(JupyterKernelId("0123abcd-kernel"), 1, "python3", "/home/work", {}, "a-key")
+    jupyter = JupyterKernelWant(
+        JupyterKernelId("0123abcd-kernel"), 1, "python3", "/home/work", {}, "a-key", save_to="/home/work/.bai/v/s/k"
+    )
     slots = ResourceSlots.parse({"cpu": 1, "mem": "512m"})
     want = agent.bench.want(image=python_image, jupyter_kernels=[jupyter], slots=slots)
     await manager.want(want)
@@ -498,6 +500,10 @@ async def test_a_jupyter_kernel_runs_is_interrupted_and_survives_the_agent(
     await agent.restart()
     (told,) = manager.hellos[-1].kernels[0].jupyter_kernels
     assert (told.status, told.reason) == (JupyterKernelStatus.RUNNING, None)
+    saved = await manager.call("save", kernel_id=want.kernel_id, seconds=60)
+    assert saved.error is None
+    assert saved.result["kernels"][0]["refused"] is None
+    assert (agent.bench.folder(want.kernel_id) / "scratch" / ".bai" / "v" / "s" / "k" / "manifest.json").exists()
     assert "a-key" not in agent.log.read_text()
     await manager.want(_ended(want))
     await manager.status(want.kernel_id, KernelStatus.TERMINATED)

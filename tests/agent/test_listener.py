@@ -1,18 +1,20 @@
 """What a kernel publishes tells whether it is busy; only what somebody does counts."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-from bai_agent.listener import Listener
+from bai_agent.listener import SAVER, Listener
 
 from bai_jupyter.common.records import pack_frames
 
 LONG_AGO = 1_000_000_000
 
 
-def status(state: str, asked: str = "execute_request") -> bytes:
-    parts = [b"sig", b'{"msg_type": "status"}', b'{"msg_type": "%s"}' % asked.encode(), b"{}"]
+def status(state: str, asked: str = "execute_request", by: str = "alice") -> bytes:
+    parent = json.dumps({"msg_type": asked, "username": by}).encode()
+    parts = [b"sig", b'{"msg_type": "status"}', parent, b"{}"]
     return pack_frames([b"topic", b"<IDS|MSG>", *parts, b'{"execution_state": "%s"}' % state.encode()])
 
 
@@ -49,6 +51,19 @@ class Tape:
 @pytest.fixture
 def tape(tmp_path: Path) -> Tape:
     return Tape(tmp_path)
+
+
+def test_saving_variables_is_nobodys_use(tape: Tape) -> None:
+    tape.write(status("busy") + status("idle"))
+    assert not tape.is_busy
+    active_at = tape.listener.active_at
+    tape.write(status("busy", by=SAVER))
+    assert not tape.is_busy
+    tape.write(status("idle", by=SAVER))
+    assert not tape.is_busy
+    assert tape.listener.active_at == active_at
+    tape.write(status("busy"))
+    assert tape.is_busy
 
 
 def test_without_a_tape_nothing_is_known(tmp_path: Path) -> None:

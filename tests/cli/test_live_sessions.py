@@ -1,4 +1,4 @@
-"""`bai session resize`, `suspend`, `resume` and `extend`, and limits of low use in `bai policy`."""
+"""`bai session resize`, `suspend`, `resume`, `save`, `wake` and `extend`, and limits of low use in `bai policy`."""
 
 import json
 from typing import Any
@@ -63,6 +63,37 @@ def test_suspend_and_resume(bai, logged_in) -> None:
     logged_in.answers["POST /session/demo/resume"] = view()
     assert bai("session", "suspend", "demo").lines[0].startswith("demo: Suspended. Suspended on lab-1: it keeps")
     assert bai("session", "resume", "demo").lines == ["demo: Running. Running on lab-1."]
+
+
+def test_save(bai, logged_in) -> None:
+    said = {"variables": 12, "bytes": 10 << 20, "left_out": [{"name": "lock", "type": "lock", "why": "a lock"}]}
+    doubtful = [{"name": "t", "type": "torch.Tensor", "why": "it was copied"}]
+    kernel = {"jupyter_kernel_id": "0123456789abcdef", "refused": None, "doubtful": doubtful, **said}
+    other = {**kernel, "jupyter_kernel_id": "fedcba9876543210", "refused": Reason.of("save-language").to_json()}
+    logged_in.answers["POST /session/demo/save"] = {"kernels": [kernel, other]}
+    ran = bai("session", "save", "demo", "--within", "2m")
+    assert ran.lines[:3] == [
+        "Kernel 01234567: saved 12 variables, 10 MiB.",
+        "  not saved: lock (a lock)",
+        "  doubtful: t (it was copied)",
+    ]
+    assert ran.lines[3].startswith("Kernel fedcba98: Only Python kernels can save their variables")
+    assert logged_in.bodies("POST /session/demo/save") == [{"seconds": 120}]
+    assert json.loads(bai("session", "save", "demo", "--json").out) == {"kernels": [kernel, other]}
+
+
+def test_wake(bai, logged_in) -> None:
+    kernel = {"id": "0123456789abcdef", "status": "starting", "reason": None}
+    woken = {**kernel, "status": "running", "reason": Reason.of("woken", variables=3).to_json()}
+    logged_in.answers["POST /session/demo/wake"] = view(jupyterKernels=[kernel])
+    logged_in.answers["GET /session/id-demo"] = view(jupyterKernels=[woken])
+    ran = bai("session", "wake", "demo", "--from", "past", "--yes")
+    assert ran.lines == ["Kernel 01234567: Restored: 3 variables and imports."]
+    assert logged_in.bodies("POST /session/demo/wake") == [{"source": "past"}]
+    assert bai("session", "wake", "demo").code == Exit.USAGE  # without a terminal it is not asked
+    saved = {**kernel, "kernelspec": "python3", "saved": {"variables": 3}}
+    logged_in.answers["GET /session/demo"] = view(jupyterKernels=[saved])
+    assert "Saved           3 variables of 0123456789abcdef" in bai("session", "info", "demo").lines
 
 
 def test_extend_and_what_would_stop_it(bai, logged_in) -> None:

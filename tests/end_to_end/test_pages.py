@@ -320,3 +320,24 @@ async def test_a_frozen_agent_is_unreachable_and_comes_back(server, cluster):
 
         await cluster.until(is_back)
     page.close()
+
+
+async def test_a_page_goes_on_in_the_kernel_that_was_woken(server, cluster):
+    from bai_jupyter.client import ManagerClient
+
+    kernel_id = await server.start_kernel()
+    page, out = await server.page(kernel_id), Heard()
+    await page.hear(await page.execute("x = [1, 2]; lock = __import__('threading').Lock()"), Heard(), is_idle)
+    async with ManagerClient(cluster.config) as client:
+        (view,) = await client.list_sessions()
+        await client.save(view["id"])
+        await client.wake(view["id"])
+
+    async def is_told():
+        model = await server.ask("GET", f"/api/kernels/{kernel_id}")
+        return "lock (a lock)" in (model["bai"]["notice"] or "")
+
+    await cluster.until(is_told)
+    await page.hear(await page.execute("print(x, 'lock' in globals())"), out, is_idle)
+    assert out.text == "[1, 2] False\n"
+    page.close()

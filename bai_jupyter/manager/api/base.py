@@ -41,6 +41,7 @@ from bai_jupyter.manager.sessions.files import SessionFiles
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.service import SessionService
 from bai_jupyter.manager.sessions.templates import Templates
+from bai_jupyter.manager.sessions.variables import Variables
 from bai_jupyter.manager.sessions.views import Views
 from bai_jupyter.manager.vfolders.files import FolderFiles
 from bai_jupyter.manager.vfolders.service import VFolderService
@@ -102,6 +103,7 @@ class Services:
     sessions: SessionService
     idle: IdleWatch
     commits: Commits
+    variables: Variables
     templates: Templates
     tasks: BackgroundTasks
     execution: Execution

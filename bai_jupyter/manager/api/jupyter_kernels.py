@@ -8,7 +8,7 @@ from bai_jupyter.manager.sessions.views import jupyter_kernel_view
 
 
 class JupyterKernelsHandler(ApiHandler):
-    @takes(id=str, kernelspec=str, key=str, env=dict, folder=str, path=str)
+    @takes(id=str, kernelspec=str, key=str, env=dict, folder=str, path=str, wake=str, wake_kernel=str)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         created = await self.services.sessions.start_jupyter_kernel(self.caller, ref, self.params)

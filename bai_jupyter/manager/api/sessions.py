@@ -138,6 +138,28 @@ class ResumeHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.resume(self.caller, ref))
 
 
+class SaveHandler(ApiHandler):
+    @takes(seconds=float)
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Save the variables of a session's Python kernels, in its owner's home folder."""
+        session = await self.services.sessions.get(self.caller, ref)
+        saved = await self.services.variables.save(session, self.params.get("seconds"))
+        return 200, {"kernels": saved}
+
+
+class WakeHandler(ApiHandler):
+    @takes(source=str, kernel=str, into=str)
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """Restart a session's Python kernels with the variables that were saved, of this or another session."""
+        target = await self.services.sessions.get(self.caller, ref)
+        source = await self.services.sessions.get(self.caller, self.optional_text("source") or target.id)
+        kernel, into = self.optional_text("kernel"), self.optional_text("into")
+        await self.services.variables.wake(source, target, kernel, into)
+        return 200, self.services.views.session(await self.services.sessions.get(self.caller, target.id))
+
+
 class ExtendHandler(ApiHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -251,6 +273,8 @@ ROUTES = [
     (r"/(?:session|kernel)/([^/]+)/detach-folder", DetachFolderHandler),
     (r"/(?:session|kernel)/([^/]+)/suspend", SuspendHandler),
     (r"/(?:session|kernel)/([^/]+)/resume", ResumeHandler),
+    (r"/(?:session|kernel)/([^/]+)/save", SaveHandler),
+    (r"/(?:session|kernel)/([^/]+)/wake", WakeHandler),
     (r"/(?:session|kernel)/([^/]+)/extend", ExtendHandler),
     (r"/(?:session|kernel)/([^/]+)/logs", LogsHandler),
     (r"/(?:session|kernel)/([^/]+)/commit", CommitHandler),

@@ -1,5 +1,6 @@
 """Units of work on Jupyter kernels: the processes that should be inside a session."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,6 +27,7 @@ class NewJupyterKernel:
     secret_encrypted: str = field(repr=False)
     cwd: str
     notice: Reason | None
+    wake_from: str | None = None
 
 
 def create(conn: Connection, new: NewJupyterKernel, now: datetime) -> JupyterKernelRecord | None:
@@ -54,16 +56,19 @@ def create(conn: Connection, new: NewJupyterKernel, now: datetime) -> JupyterKer
             secret_encrypted=new.secret_encrypted,
             cwd=new.cwd,
             notice=write_reason(new.notice),
+            wake_from=new.wake_from,
         )
     return find(conn, new.id)
 
 
-def restart(conn: Connection, jupyter_kernel_id: JupyterKernelId) -> JupyterKernelRecord | None:
-    """One generation more. None if its session is ending."""
+def restart(
+    conn: Connection, jupyter_kernel_id: JupyterKernelId, wake_from: str | None = None
+) -> JupyterKernelRecord | None:
+    """One generation more, which begins with the variables in that folder. None if its session is ending."""
     present = find(conn, jupyter_kernel_id)
     if present is None or _session_status(conn, present.session_id) in _ENDING:
         return None
-    _start_anew(conn, present)
+    _start_anew(conn, present, wake_from=wake_from)
     return find(conn, jupyter_kernel_id)
 
 
@@ -84,6 +89,12 @@ def ask_end(conn: Connection, jupyter_kernel_id: JupyterKernelId, reason: Reason
     if present.status is not _DEAD and _session_status(conn, present.session_id) is SessionStatus.PENDING:
         values |= {"status": _DEAD, "reason": write_reason(reason)}
     conn.execute(_where(jupyter_kernel_id).values(**values))
+
+
+def note_saved(conn: Connection, session_id: SessionId, saved: Mapping[JupyterKernelId, Mapping[str, object]]) -> None:
+    """What was saved of the variables of a session's Jupyter kernels."""
+    for jupyter_kernel_id, one in saved.items():
+        conn.execute(_where(jupyter_kernel_id).where(t.jupyter_kernels.c.session_id == session_id).values(saved=one))
 
 
 def find(conn: Connection, jupyter_kernel_id: str) -> JupyterKernelRecord | None:
@@ -118,6 +129,8 @@ def read_jupyter_kernel(row: sa.Row) -> JupyterKernelRecord:  # type: ignore[typ
         target=Target(row.target),
         exit_code=row.exit_code,
         reason=read_reason(row.reason),
+        saved=row.saved,
+        wake_from=row.wake_from,
     )
 
 
@@ -129,7 +142,7 @@ def _start_anew(conn: Connection, present: JupyterKernelRecord, **values: object
             target=Target.RUNNING,
             exit_code=None,
             reason=None,
-            **values,
+            **{"wake_from": None, **values},
         )
     )
 

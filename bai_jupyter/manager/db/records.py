@@ -199,6 +199,8 @@ class JupyterKernelRecord:
     target: Target
     exit_code: int | None
     reason: Reason | None
+    saved: Mapping[str, Any] | None = None
+    wake_from: str | None = None
 
 
 @dataclass(frozen=True)

@@ -424,6 +424,8 @@ jupyter_kernels = sa.Table(
     sa.Column("exit_code", sa.Integer),
     sa.Column("reason", JSON),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("saved", JSON),  # of its variables {at, variables, bytes, left_out, doubtful}
+    sa.Column("wake_from", sa.String),  # the folder of those that this generation starts with, inside
 )
 
 # Bookkeeping

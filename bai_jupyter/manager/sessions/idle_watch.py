@@ -6,7 +6,7 @@ look) begins anew with the process, which can only make a session live longer.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from bai_jupyter.manager.sessions.idle import Decision, History, Limits, Seen
 log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S = 10.0
+SAVED_SOON_S = 2.0  # so long others wait for a session's variables to be saved; then it is looked at again
 EXECUTION = "a cell, or a job in a terminal"
 
 Figures = Mapping[str, float]
@@ -59,10 +60,13 @@ class IdleWatch:
         every_s: float,
         extension: timedelta,
         max_extensions: int,
+        save: Callable[[SessionId], Coroutine[object, object, None]] | None = None,
     ) -> None:
         self._store, self._registry, self._traffic, self._hub = store, registry, traffic, hub
         self._nudge, self._now, self._every_s = nudge, now, every_s
         self._extension, self._max_extensions = extension, max_extensions
+        self._save = save
+        self._saves: dict[SessionId, asyncio.Task[None]] = {}  # of sessions that are due
         self._cpu: dict[SessionId, tuple[datetime, float]] = {}  # seconds used, as of the last look
         self._task: asyncio.Task[None] | None = None
         self.standing: dict[SessionId, Standing] = {}
@@ -74,6 +78,9 @@ class IdleWatch:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        for saving in self._saves.values():
+            saving.cancel()
+        await asyncio.gather(*self._saves.values(), return_exceptions=True)
 
     def view(self, session_id: SessionId) -> dict[str, Any]:
         """``idle_checks`` of a session; empty if nothing limits it, or it was not looked at yet."""
@@ -131,6 +138,8 @@ class IdleWatch:
         for known in (self.standing, self._cpu):
             for gone in known.keys() - ids:
                 del known[gone]
+        for gone in [key for key, saving in self._saves.items() if key not in ids and saving.done()]:
+            del self._saves[gone]
         self._traffic.keep(self._registry.kernel_ids())
 
     def _first(self, one: Watched) -> History:
@@ -181,6 +190,8 @@ class IdleWatch:
     async def _follow(self, one: Watched, standing: Standing) -> None:
         decision, before = standing.decision, self.standing.get(one.id)
         self.standing[one.id] = standing
+        if decision.stop is None and one.id in self._saves and self._saves[one.id].done():
+            del self._saves[one.id]  # it was used meanwhile: what it holds then is saved anew
         if decision.stop is not None:
             await self._stop(one, standing)
         elif decision.is_news and decision.pressing is not None:
@@ -193,6 +204,8 @@ class IdleWatch:
 
     async def _stop(self, one: Watched, standing: Standing) -> None:
         """End it, unless what its agent says right now is another thing than what it said a moment ago."""
+        if not await self._has_saved(one.id):
+            return  # it is looked at again
         history = standing.decision.history
         fresh = await self._ask(one)
         if fresh is None:
@@ -208,6 +221,20 @@ class IdleWatch:
         await self._store.write(sessions.ask_end, one.id, reason, reason, self._now())
         self._hub.publish(one.id, one.user_id)
         self._nudge(one.id)
+
+    async def _has_saved(self, session_id: SessionId) -> bool:
+        """Begin to save a session's variables before it is stopped; True once that was done or tried."""
+        if self._save is None:
+            return True
+        if session_id not in self._saves:
+            self._saves[session_id] = asyncio.create_task(self._save(session_id))
+        saving = self._saves[session_id]
+        await asyncio.wait({saving}, timeout=SAVED_SOON_S)
+        if not saving.done():
+            return False
+        if not saving.cancelled() and (error := saving.exception()) is not None:
+            log.error("session %s is stopped without its variables", session_id, exc_info=error)
+        return True
 
     async def _ask(self, one: Watched) -> Figures | None:
         link = self._registry.link(one.agent_id)

@@ -50,7 +50,7 @@ from bai_jupyter.manager.db.sessions import NewSession
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
 from bai_jupyter.manager.scheduler import Waiting, verdict
-from bai_jupyter.manager.sessions import capacity, lifecycle, requests, scheduling
+from bai_jupyter.manager.sessions import capacity, lifecycle, requests, scheduling, variables
 from bai_jupyter.manager.sessions.events import Hub, Subscription
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.requests import HOME, Offer, Resolved, SessionRequest, bad_value
@@ -403,7 +403,13 @@ class SessionService:
     # Jupyter kernels
 
     async def start_jupyter_kernel(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> JupyterKernelRecord:
-        return await self.start_process(await self.get(caller, ref), body)
+        session = await self.get(caller, ref)
+        wake = requests.optional_text("wake", body.get("wake"))
+        if wake is None:
+            return await self.start_process(session, body)
+        kernel = requests.optional_text("wake_kernel", body.get("wake_kernel"))
+        folder = variables.choose_save(await self.get(caller, wake), session, kernel)
+        return await self.start_process(session, body, wake_from=folder)
 
     async def get_jupyter_kernel(self, caller: Caller, ref: str, jupyter_kernel_id: str) -> JupyterKernelRecord:
         return _pick(await self.get(caller, ref), jupyter_kernel_id)
@@ -433,7 +439,9 @@ class SessionService:
 
     # The same for a session that was looked up already
 
-    async def start_process(self, session: SessionRecord, body: Mapping[str, Any]) -> JupyterKernelRecord:
+    async def start_process(
+        self, session: SessionRecord, body: Mapping[str, Any], *, wake_from: str | None = None
+    ) -> JupyterKernelRecord:
         spec = await self._find_kernelspec(session, body.get("kernelspec"))
         cwd, notice = choose_cwd(session, body.get("folder"), body.get("path"))
         secret = {"key": _key(body.get("key")), "env": _env(body.get("env"))}
@@ -445,6 +453,7 @@ class SessionService:
             secret_encrypted=self._vault.seal(json.dumps(secret)),
             cwd=cwd,
             notice=notice,
+            wake_from=wake_from,
         )
         created = await self._store.write(jupyter_kernels.create, new, self._now())
         if created is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.statuses import SessionStatus
+from bai_jupyter.common.statuses import JupyterKernelStatus, SessionStatus
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
 from bai_jupyter.manager.scheduler import Waiting
@@ -178,11 +178,18 @@ def jupyter_kernel_view(record: JupyterKernelRecord) -> dict[str, Any]:
         "kernelspec": record.kernelspec,
         "status": record.status.value,
         "cwd": record.cwd,
-        "notice": record.notice.text if record.notice else None,
+        "notice": _notice(record),
         "exit_code": record.exit_code,
         "reason": record.reason.to_json() if record.reason else None,
         "interrupt_mode": record.interrupt_mode,
+        "saved": record.saved,
     }
+
+
+def _notice(record: JupyterKernelRecord) -> str | None:
+    """What its user should know of one that runs: where it is, and what it began with."""
+    woken = record.reason if record.status is JupyterKernelStatus.RUNNING else None
+    return " ".join(one.text for one in (record.notice, woken) if one is not None) or None
 
 
 def _queued(record: SessionRecord) -> Reason:

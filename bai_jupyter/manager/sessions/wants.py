@@ -8,6 +8,7 @@ from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
 from bai_jupyter.manager.db.user_config import OwnerConfig
+from bai_jupyter.manager.sessions.variables import folder_for
 
 _SSH_FILES = {"ssh-rsa": "id_rsa", "ssh-ed25519": "id_ed25519"}
 """Where ssh looks for a private key, by the first word of the public one."""
@@ -31,7 +32,7 @@ def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens, con
         shm_bytes=session.shm_bytes,
         environ={**json.loads(vault.open(session.environ_encrypted)), **_own_environ(session)},
         mounts=list(session.mounts),
-        jupyter_kernels=[_jupyter_kernel_want(one, vault) for one in processes if _is_wanted(one)],
+        jupyter_kernels=[_jupyter_kernel_want(session, one, vault) for one in processes if _is_wanted(one)],
         bootstrap=_open(session.bootstrap_encrypted, vault),
         owner_bootstrap=_open(config.bootstrap_encrypted, vault),
         files=_files(config, vault),
@@ -68,7 +69,7 @@ def _is_wanted(process: JupyterKernelRecord) -> bool:
     return process.target is Target.RUNNING or process.status is not JupyterKernelStatus.DEAD
 
 
-def _jupyter_kernel_want(process: JupyterKernelRecord, vault: Vault) -> JupyterKernelWant:
+def _jupyter_kernel_want(session: SessionRecord, process: JupyterKernelRecord, vault: Vault) -> JupyterKernelWant:
     secret = json.loads(vault.open(process.secret_encrypted))
     return JupyterKernelWant(
         jupyter_kernel_id=process.id,
@@ -78,6 +79,8 @@ def _jupyter_kernel_want(process: JupyterKernelRecord, vault: Vault) -> JupyterK
         env=secret["env"],
         key=secret["key"],
         target=process.target,
+        save_to=folder_for(session, process.id),
+        wake_from=process.wake_from,
     )
 
 

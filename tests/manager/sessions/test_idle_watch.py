@@ -1,12 +1,15 @@
 """The idle checks on a manager: what agents tell decides, owners are warned, and a restart forgets nothing."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.db import people, policies
 from bai_jupyter.manager.db.records import PolicyRecord
+from bai_jupyter.manager.sessions import idle_watch
 
 pytestmark = pytest.mark.asyncio
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,6 +132,64 @@ async def test_a_cell_that_began_at_the_last_moment_is_spared(manager, admin, ag
     await clock.watch.look()
     assert (await alice.session("work"))["status"] == "RUNNING"
     assert agent.calls[-1].method == "figures"
+
+
+async def test_variables_are_saved_before_a_stop(manager, admin, agent, make_user, clock, helpers, monkeypatch):
+    """It is stopped once they are; whoever comes back meanwhile keeps the session, and they are saved anew."""
+    monkeypatch.setattr(idle_watch, "SAVED_SOON_S", 0)
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=60)
+    await started(alice, agent, manager, helpers, IDLE)
+    process = await alice.post("/session/work/jupyter-kernels", {"kernelspec": "python3", "key": "k"})
+    saved = {"refused": None, "variables": 3, "bytes": 10, "left_out": [], "doubtful": []}
+    agent.call_results["save"] = {"kernels": [{"jupyter_kernel_id": process["id"], **saved}]}
+    answer, may_save = agent._answer, asyncio.Event()
+
+    async def slowly(call):
+        if call.method == "save":
+            await may_save.wait()
+        await answer(call)
+
+    def saves():
+        return [call for call in agent.calls if call.method == "save"]
+
+    async def saved_at():
+        (kernel,) = (await alice.session("work"))["jupyterKernels"]
+        return kernel["saved"] and kernel["saved"]["at"]
+
+    agent._answer = slowly
+    await clock.watch.look()
+    clock.ahead = timedelta(minutes=2)
+    for _ in range(3):
+        await clock.watch.look()
+        assert (await alice.session("work"))["status"] == "RUNNING"
+    await tell(manager, agent, helpers, BUSY)
+    may_save.set()
+    first = await helpers.wait_until(saved_at)
+    assert len(saves()) == 1
+    await clock.watch.look()
+    assert (await alice.session("work"))["status"] == "RUNNING"
+
+    await tell(manager, agent, helpers, IDLE)
+    await clock.watch.look()
+    clock.ahead = timedelta(minutes=5)
+
+    async def is_stopped():
+        await clock.watch.look()
+        return (await alice.session("work"))["status"] == "TERMINATED"
+
+    await helpers.wait_until(is_stopped)
+    assert len(saves()) == 2
+    assert await saved_at() > first
+
+
+async def test_a_session_whose_variables_cannot_be_saved_is_stopped(manager, admin, agent, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=60)
+    await started(alice, agent, manager, helpers, IDLE)
+    agent.call_errors["save"] = Reason.of("save-failed", cause="no room")
+    await clock.pass_(minutes=4)
+    await alice.until_status("work", "TERMINATED")
 
 
 async def test_app_traffic_keeps_a_session_and_an_open_terminal_does_not(

@@ -1,0 +1,163 @@
+"""The agent's side of saving and restoring a Python kernel's variables: what is put in, said to it, and read back.
+
+What is read was written by the session's user: it is cut to size, and shown to that user alone.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+import uuid
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bai_agent import folders
+from bai_agent.keeper import Keeper
+from bai_agent.listener import SAVER
+from bai_jupyter.common.jupyter_messages import pack_message, read_message
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.records import (
+    Channel,
+    Envelope,
+    FrameReader,
+    Hello,
+    Kind,
+    RecordReader,
+    pack_frames,
+    pack_hello,
+    pack_request,
+    read_welcome,
+)
+
+PROGRAM = "variables.zip"
+STARTUP, WOKEN, SAVED = "wake-{}.py", "woken-{}.json", "saved-{}.json"  # of one launch, in the run folder
+SAVE_TO, WAKE_FROM = "BAI_SAVE_TO", "BAI_WAKE_FROM"
+_READER = hashlib.sha256(b"agent that saves").digest()[:8]
+_MAX_REPORT_BYTES = 4 * 1024 * 1024
+_MAX_LISTED = 100
+_MAX_NAMED = 20  # in a sentence
+_MAX_TEXT = 200
+
+
+@cache
+def program() -> bytes:
+    """The package ``bai_variables`` as a zip, which Python imports as it is."""
+    found = find_spec("cloudpickle")
+    assert found is not None
+    assert found.origin is not None
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # not compressed: an image's Python may lack zlib
+        archive.writestr("bai_variables/__init__.py", Path(__file__).with_name("inside.py").read_bytes())
+        archive.writestr("bai_variables/cloudpickle.py", Path(found.origin).with_name("cloudpickle.py").read_bytes())
+    return buffer.getvalue()
+
+
+def calling(program_inside: str, call: str) -> str:
+    """An expression that calls something of the program in a kernel and leaves no name behind."""
+    bring = f"(path.insert(0, {program_inside!r}), __import__('bai_variables'), path.remove({program_inside!r}))[1]"
+    return f"(lambda path: {bring})(__import__('sys').path).{call}"
+
+
+def save_call(report_inside: str, ask: str, seconds: float) -> str:
+    return f"save({report_inside!r}, {ask!r}, {seconds!r})"
+
+
+def wake_call(report_inside: str) -> str:
+    return f"wake({report_inside!r})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the program said. ``left_out`` and ``doubtful``: ``{"name", "type", "why"}`` each, the first hundred."""
+
+    ask: str
+    error: str | None
+    variables: int
+    size_bytes: int
+    left_out: list[dict[str, str]]
+    doubtful: list[dict[str, str]]
+    missing: list[dict[str, str]]
+
+
+def read_report(run: Path, name: str) -> Report | None:
+    """None if there is none that can be read."""
+    try:
+        said = json.loads(folders.read_small(run, name, _MAX_REPORT_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(said, Mapping):
+        return None
+    error = said.get("error")
+    return Report(
+        _text(said.get("ask", "")),
+        None if error is None else _text(error),
+        _number(said.get("variables")),
+        _number(said.get("bytes")),
+        *(_listed(said.get(key)) for key in ("left_out", "doubtful", "missing")),
+    )
+
+
+def woken(report: Report) -> Reason:
+    """How it went, for the owner."""
+    if report.error is not None:
+        return Reason.of("wake-failed", cause=report.error)
+    amiss = [*report.missing, *report.left_out, *report.doubtful]
+    if not amiss:
+        return Reason.of("woken", variables=report.variables)
+    names = ", ".join(f"{one['name']} ({one['why']})" for one in amiss[:_MAX_NAMED])
+    more = f" and {len(amiss) - _MAX_NAMED} more" if len(amiss) > _MAX_NAMED else ""
+    return Reason.of("woken-partly", variables=report.variables, names=names + more)
+
+
+async def run_silently(keeper: Keeper, key: str, code: str) -> bool:
+    """Run code in an idle kernel, unseen by its pages. Returns when it was run; False if the kernel ended before."""
+    sock = await asyncio.get_running_loop().run_in_executor(None, keeper.dial)
+    reader, writer = await asyncio.open_unix_connection(sock=sock)
+    message_id = uuid.uuid4().hex
+    content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
+    message = pack_message("execute_request", content, key, message_id, SAVER)
+    frames: FrameReader | None = None
+    try:
+        records = RecordReader()
+        writer.write(pack_hello(Hello(_READER.hex(), {})))
+        while data := await reader.read(64 * 1024):
+            for record in records.feed(data):
+                if record.kind == Kind.ENDED:
+                    return False
+                if record.kind == Kind.WELCOME:
+                    welcome = read_welcome(record.payload)
+                    frames = FrameReader(welcome.end["shell"])
+                    envelope = Envelope(_READER, welcome.taken + 1, b"").pack()
+                    for piece in pack_request(Channel.SHELL, welcome.taken + 1, pack_frames([envelope, *message])):
+                        writer.write(piece)
+                if record.kind == Kind.DATA and record.channel == Channel.SHELL and frames is not None:
+                    for parts in frames.feed(record.offset, record.payload):
+                        answer = read_message(parts)
+                        if answer is not None and answer.parent_id == message_id:
+                            return True
+        return False
+    finally:
+        writer.close()
+
+
+def _listed(given: Any) -> list[dict[str, str]]:
+    if not isinstance(given, list):
+        return []
+    return [
+        {key: _text(one.get(key, "")) for key in ("name", "type", "why")}
+        for one in given[:_MAX_LISTED]
+        if isinstance(one, Mapping)
+    ]
+
+
+def _text(given: Any) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in str(given)[:_MAX_TEXT])
+
+
+def _number(given: Any) -> int:
+    return given if isinstance(given, int) else 0

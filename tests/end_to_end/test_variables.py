@@ -1,0 +1,155 @@
+"""Variables of a kernel are saved, and restored into kernels of the same owner, in clusters of real processes."""
+
+import asyncio
+import json
+import os
+import signal
+
+import pytest
+from end_to_end.kernels import WAIT_S, Kernel, kernel_of
+
+from bai_jupyter.client import ManagerClient
+from bai_jupyter.common.errors import BaiError
+
+pytestmark = pytest.mark.asyncio
+
+FILLED = """
+import collections, os, threading
+os.makedirs('there', exist_ok=True); os.chdir('there')
+class Point:
+    def __init__(self, x): self.x = x
+    def moved(self): return Point(self.x + step)
+step = 5
+def twice(n): return 2 * n + step
+shared = ['one']
+both = {'a': shared, 'points': [Point(1), Point(2)]}
+lock = threading.Lock()
+opened = open('/etc/hostname')
+"""
+SEEN = """
+step = 6
+print(both['a'] is shared, both['points'][1].moved().x, twice(1), type(both['points'][0]) is Point,
+      os.path.basename(os.getcwd()), collections.Counter('aa')['a'], 'lock' in globals())
+"""
+RESTORED = "True 8 8 True there 2 False\n"
+
+
+async def test_a_kernel_is_saved_and_woken(cluster):
+    async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
+        (view,) = await client.list_sessions()
+        (process,) = view["jupyterKernels"]
+        with pytest.raises(BaiError, match=r"No variables of session .* are saved"):
+            await client.wake(view["id"])
+        await kernel.run(FILLED)
+        count = await kernel.run("print(len(In))")
+        (saved,) = await client.save(view["id"])
+        assert await kernel.run("print(len(In) - 1)") == count  # nobody sees that anything was run
+        assert (saved["jupyter_kernel_id"], saved["refused"]) == (process["id"], None)
+        assert {one["name"]: one["why"] for one in saved["left_out"]} == {"lock": "a lock", "opened": "an open file"}
+        folder = cluster.home / ".bai" / "variables" / view["id"] / process["id"]
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+        assert set(modes.values()) == {0o600}
+        assert len(modes) == 2
+        if os.geteuid() == 0:
+            assert {path.stat().st_uid for path in folder.iterdir()} == {1000}
+
+        # Under a running cell nothing is saved, and what was saved before stays.
+        before = (folder / "manifest.json").read_bytes()
+        kernel.client.execute("input('wait for me ')", allow_stdin=True)
+        await kernel.client.get_stdin_msg(timeout=WAIT_S)
+        while (await kernel.client.get_iopub_msg(timeout=WAIT_S))["content"].get("execution_state") != "busy":
+            pass
+        with pytest.raises(BaiError, match="not saved under what runs"):
+            await client.save(view["id"])
+        kernel.client.input("here")
+        assert (folder / "manifest.json").read_bytes() == before
+
+        await kernel.run("step = shared = both = None")
+        await client.wake(view["id"])
+        assert "lock (a lock)" in await _woken(client, view["id"], kernel)
+        assert await kernel.run(SEEN) == RESTORED
+        assert "both" in await kernel.run("%who")
+        assert await kernel.run("print(len(In))") == "4\n"  # a new kernel's third cell
+
+        # A restart as ever begins with nothing.
+        await client.restart_jupyter_kernel(view["id"], process["id"])
+
+        async def is_new():
+            (now,) = (await client.get_session(view["id"]))["jupyterKernels"]
+            is_followed = kernel.manager.provisioner.generation == now["generation"]
+            return now["status"] == "running" and now["reason"] is None and is_followed
+
+        await cluster.until(is_new)
+        assert await kernel.run("print('both' in globals())") == "False\n"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_another_session_wakes_with_it_after_both_were_killed(cluster):
+    async with ManagerClient(cluster.config) as client:
+        async with kernel_of(cluster) as kernel:
+            (first,) = await client.list_sessions()
+            await kernel.run(FILLED)
+            await client.save(first["id"])
+        await client.wait_for(first["id"], ["TERMINATED"])
+        for name in ("agent", "manager"):
+            cluster.kill(name, signal.SIGKILL)
+        await cluster.revive()
+        async with kernel_of(cluster) as kernel:
+            (second,) = await client.list_sessions()
+            assert second["id"] != first["id"]
+            await client.wake(second["id"], source=first["id"])
+            assert "opened (an open file)" in await _woken(client, second["id"], kernel)
+            assert await kernel.run(SEEN) == RESTORED
+
+
+async def test_an_agent_that_is_killed_meanwhile_leaves_one_whole_save(cluster):
+    async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
+        (view,) = await client.list_sessions()
+        (process,) = view["jupyterKernels"]
+        await kernel.run("x = 1")
+        await client.save(view["id"])
+        await kernel.run(
+            "import os, time\n"
+            "class Slow:\n"
+            "    def __reduce__(self):\n"
+            "        open('begun', 'w').close()\n"
+            "        while not os.path.exists('go on'): time.sleep(0.01)\n"
+            "        return (int, (7,))\n"
+            "x, slow, here = 2, Slow(), os.getcwd()"
+        )
+        folder = cluster.home / ".bai" / "variables" / view["id"] / process["id"]
+        before = json.loads((folder / "manifest.json").read_text())
+        saving = asyncio.create_task(client.save(view["id"]))
+
+        async def has_begun():
+            return (cluster.home / "begun").exists()
+
+        await cluster.until(has_begun)
+        cluster.kill("agent", signal.SIGKILL)
+        with pytest.raises(BaiError):
+            await saving
+        assert json.loads((folder / "manifest.json").read_text()) == before
+        assert (folder / before["data"]).exists()
+        await cluster.revive()
+        (cluster.home / "go on").touch()
+
+        async def is_replaced():
+            found = json.loads((folder / "manifest.json").read_text())
+            return found != before and {path.name for path in folder.iterdir()} == {"manifest.json", found["data"]}
+
+        await cluster.until(is_replaced)
+        await client.wake(view["id"])
+        await _woken(client, view["id"], kernel)
+        assert await kernel.run("print(x, slow)") == "2 7\n"
+
+
+async def _woken(client: ManagerClient, session_id: str, kernel: Kernel) -> str:
+    """What the session's one kernel says of how it woke, once its client has heard of that."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            (process,) = (await client.get_session(session_id))["jupyterKernels"]
+            is_followed = kernel.manager.provisioner.generation == process["generation"]
+            if process["status"] == "running" and process["reason"] is not None and is_followed:
+                return process["reason"]["text"]
+            await asyncio.sleep(0.1)
