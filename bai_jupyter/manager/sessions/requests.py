@@ -32,6 +32,7 @@ from bai_jupyter.manager.sessions.routes import EXPECTED as EXPECTED_ROUTE
 from bai_jupyter.manager.sessions.routes import Route, read_route
 
 HOME = "/home/work"
+_PLACE_OF_HOME = f"{HOME}/home"  # where variables are saved, and loaded from: nobody else writes there
 DEFAULT_SHM_BYTES = 64 * 1024**2
 RESIZABLE = ("cpu", "mem")
 LEAST_MEM_BYTES = 6 * 1024**2  # what container engines want at least
@@ -247,7 +248,7 @@ def _choose_mounts(request: SessionRequest, vfolders: Sequence[VFolderRecord], o
     mounts: dict[str, MountWant] = {}
     for folder in {one.id: one for one in (*always, *asked)}.values():
         usual = f"{HOME}/{folder.name}"
-        target = usual if folder in always else _target(paths.get(folder.id, usual))
+        target = usual if folder in always else _target(paths.get(folder.id, usual), folder, owner)
         if any(_is_inside(target, other) or _is_inside(other, target) for other in mounts):
             raise BadRequest(Reason.of("mount-clash", path=target))
         read_only = _is_read_only(folder, wishes.get(folder.id))
@@ -272,10 +273,12 @@ def _is_read_only(folder: VFolderRecord, wish: str | None) -> bool:
     return (wish or folder.access) == "ro"
 
 
-def _target(path: str) -> str:
+def _target(path: str, folder: VFolderRecord, owner: UserId) -> str:
     clean = posixpath.normpath(posixpath.join(HOME, path))
     if not clean.startswith(f"{HOME}/") or ".." in path.split("/") or "\0" in path:
         raise bad_value("config.mount_map", path, f"a path below {HOME}")
+    if _is_inside(clean, _PLACE_OF_HOME) and (folder.user_id, folder.name) != (owner, "home"):
+        raise bad_value("config.mount_map", path, "another path: there is the place of your home folder")
     return clean
 
 
@@ -302,7 +305,7 @@ def read_attach(
         if (one.volume, one.subpath) == (folder.volume, folder.subpath):
             there = {"folder": folder.name, "session": session.name, "path": one.target}
             raise BadRequest(Reason.of("folder-attached", **there))
-    target = _target(optional_text("path", body.get("path")) or folder.name)
+    target = _target(optional_text("path", body.get("path")) or folder.name, folder, session.user_id)
     if any(_is_inside(target, one.target) or _is_inside(one.target, target) for one in session.mounts):
         raise BadRequest(Reason.of("mount-clash", path=target))
     wish = optional_text("permission", body.get("permission"))

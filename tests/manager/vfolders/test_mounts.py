@@ -76,6 +76,7 @@ async def test_what_cannot_be_mounted(agent, admin, make_user):
     same = {"one": "/home/work/x", "two": "/home/work/x/y"}
     assert await refused(alice, 400, mounts=["one", "two"], mount_map=same) == "mount-clash"
     assert await refused(alice, 400, mounts=["one"], mount_map={"one": "/etc"}) == "bad-value"
+    assert await refused(alice, 400, mounts=["one"], mount_map={"one": "home/one"}) == "bad-value"
     assert await refused(alice, 400, mounts=["one"], mount_options={"one": {"permission": "all"}}) == "bad-value"
     assert await refused(alice, 400, mounts=["one"], mount_options=["one"]) == "bad-value"
 
