@@ -12,7 +12,9 @@ from bai_jupyter.extension.notebooks import wishes_of
 
 
 class BaiSessionManager(SessionManager):
-    """The stock session manager, which remembers over a restart and hears what trusted notebooks ask for.
+    """The stock session manager, which remembers over a restart and hears what notebooks ask for.
+
+    Heard is one that the notary trusts, or whose very choice somebody has confirmed.
 
     Its table lies in the folder of the kernel records. Rows of local kernels disappear at the first listing after a
     restart, as those kernels did.
@@ -47,6 +49,6 @@ class BaiSessionManager(SessionManager):
     async def _wishes(self, path: str, kernel_name: str | None) -> dict[str, Any]:
         """Start keywords for what the notebook asks for, or for why it was not heard."""
         wishes = await wishes_of(self.contents_manager, path, kernel_name)
-        if not wishes.is_trusted:
+        if not (wishes.is_trusted or self.kernel_manager.confirmed_choices.covers(path, wishes.choice)):
             return {"bai_notice": Reason.of("notebook-untrusted").text}
         return {"bai_metadata": wishes.choice} if wishes.choice else {}
