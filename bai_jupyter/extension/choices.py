@@ -72,10 +72,15 @@ class ChoiceHandler(BaiHandler):
     @authorized
     @authorized("read", resource="contents")
     async def get(self, path: str) -> None:
-        """``{"choice", "is_heard"}``: what it asks for as it lies here, and whether a start would follow that."""
+        """``{"choice", "is_heard"}``: what it asks for as it lies here, and whether a start would follow that.
+
+        If not, that it was saved here since does not change it: only a choice that is made for it does.
+        """
         await notebooks.read(self.contents_manager, path)  # refuses what is none
         wishes = await notebooks.wishes_of(self.contents_manager, path, None)
-        is_heard = wishes.is_trusted or self.kernels.confirmed_choices.covers(path, wishes.choice)
+        is_heard = self.kernels.consents.is_heard(path, wishes.choice, wishes.is_trusted)
+        if not is_heard:
+            self.kernels.consents.ask(path, wishes.choice)
         self.finish({"choice": wishes.choice, "is_heard": is_heard})
 
     @web.authenticated
@@ -109,7 +114,7 @@ class ChoiceHandler(BaiHandler):
         if runs := self._runs_now(model):
             kernelspec = _named(*self.kernelspecs.install_for(runs))
         await notebooks.write(self.contents_manager, model, None, kernelspec)
-        self.kernels.confirmed_choices.confirm(path, {})
+        self.kernels.consents.give(path, {})
         self.set_status(204)
         self.finish()
 
@@ -123,7 +128,7 @@ class ChoiceHandler(BaiHandler):
             raise BadRequest(Reason.from_json(verdict["reason"]))
         kernelspec = _named(*self.kernelspecs.install_for(wanted))
         self.kernels.last_choices.remember(wanted["image"], choice)
-        self.kernels.confirmed_choices.confirm(path, choice)
+        self.kernels.consents.give(path, choice)
         return {"choice": choice, "kernelspec": kernelspec, "verdict": verdict}
 
     @property

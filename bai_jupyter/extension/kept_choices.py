@@ -1,12 +1,13 @@
 """Choices that this server keeps, each kind in one file beside the kernel records.
 
-``LastChoices`` are the user's last for each image. ``ConfirmedChoices`` are what somebody who is logged in here has
-chosen for a notebook: what that notebook asks for is then followed, also if Jupyter's notary does not know the file.
+``LastChoices`` are the user's last for each image. ``Consents`` know for which notebooks somebody who is logged in here
+has agreed to what they ask for, or was asked and has not.
 """
 
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,36 @@ class LastChoices(KeptChoices):
         self.keep(image, {key: value for key, value in choice.items() if key not in _NOT_KEPT})
 
 
-class ConfirmedChoices(KeptChoices):
-    """By path of the notebook. One that was moved, or that asks for something else, is confirmed anew."""
+class Consents:
+    """By path of the notebook. One that was moved, or that asks for something else, is looked at anew."""
 
-    def confirm(self, path: str, choice: Mapping[str, Any]) -> None:
-        self.keep(path.strip("/"), choice)
+    def __init__(self, folder: Path, log: Logger) -> None:
+        self._given = KeptChoices(folder / "confirmed_choices.json", log)
+        self._asked = KeptChoices(folder / "doubted_choices.json", log)
 
-    def covers(self, path: str, asked: object) -> bool:
-        """Whether this very choice, as the notebook has it, was confirmed for that path."""
-        try:
-            return self._choices.get(path.strip("/")) == read_choice(asked)
-        except BadRequest:
-            return False
+    def give(self, path: str, choice: Mapping[str, Any]) -> None:
+        """Somebody has chosen this for the notebook, or nothing."""
+        self._given.keep(_key(path), choice)
+        self._asked.keep(_key(path), {})
+
+    def is_heard(self, path: str, asked: object, is_trusted: bool) -> bool:
+        """Whether what the notebook asks for is followed. ``is_trusted``: the notary knows the file."""
+        if _is(self._given, path, asked):
+            return True
+        return is_trusted and not _is(self._asked, path, asked)
+
+    def ask(self, path: str, asked: object) -> None:
+        """From now on only consent counts: a page saves an open notebook by itself, which makes the notary know it."""
+        with suppress(BadRequest):
+            self._asked.keep(_key(path), read_choice(asked))
+
+
+def _key(path: str) -> str:
+    return path.strip("/")
+
+
+def _is(kept: KeptChoices, path: str, asked: object) -> bool:
+    try:
+        return kept.all().get(_key(path)) == read_choice(asked)
+    except BadRequest:
+        return False

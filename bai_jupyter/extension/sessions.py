@@ -14,7 +14,7 @@ from bai_jupyter.extension.notebooks import wishes_of
 class BaiSessionManager(SessionManager):
     """The stock session manager, which remembers over a restart and hears what notebooks ask for.
 
-    Heard is one that the notary trusts, or whose very choice somebody has confirmed.
+    Heard is one that the notary trusts, or for whose very choice somebody has given consent.
 
     Its table lies in the folder of the kernel records. Rows of local kernels disappear at the first listing after a
     restart, as those kernels did.
@@ -49,6 +49,6 @@ class BaiSessionManager(SessionManager):
     async def _wishes(self, path: str, kernel_name: str | None) -> dict[str, Any]:
         """Start keywords for what the notebook asks for, or for why it was not heard."""
         wishes = await wishes_of(self.contents_manager, path, kernel_name)
-        if not (wishes.is_trusted or self.kernel_manager.confirmed_choices.covers(path, wishes.choice)):
+        if not self.kernel_manager.consents.is_heard(path, wishes.choice, wishes.is_trusted):
             return {"bai_notice": Reason.of("notebook-untrusted").text}
         return {"bai_metadata": wishes.choice} if wishes.choice else {}

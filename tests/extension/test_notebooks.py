@@ -261,3 +261,19 @@ def test_a_choice_that_was_confirmed_is_heard_though_the_notebook_is_not_trusted
     choose(with_image, None, method="DELETE")
     arrive(with_image, notebook(bai=choice))
     assert with_image.ask("GET", path)["is_heard"] is False
+
+
+def test_one_that_was_asked_about_is_not_heard_for_having_been_saved(server: Any) -> None:
+    server.start()
+    path = "/bai/api/notebooks/a.ipynb/choice"
+    content = new_notebook(metadata={"bai": CHOICE})  # without outputs, so that any saving makes it trusted
+    save(server, content)
+    assert server.ask("GET", path)["is_heard"] is True
+    path = "/bai/api/notebooks/b.ipynb/choice"
+    content["metadata"]["written"] = "elsewhere"
+    arrive(server, content, "b.ipynb")
+    assert server.ask("GET", path)["is_heard"] is False
+    save(server, content, "b.ipynb")
+    assert server.ask("GET", path)["is_heard"] is False
+    save(server, new_notebook(metadata={"bai": {"preset": "large"}}), "b.ipynb")
+    assert server.ask("GET", path)["is_heard"] is True
