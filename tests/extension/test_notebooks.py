@@ -31,8 +31,8 @@ def arrive(server: Any, content: dict[str, Any], name: str = "a.ipynb") -> None:
     nbformat.write(nbformat.from_dict(content), server.home / "work" / name)
 
 
-def start(server: Any, name: str = "a.ipynb") -> dict[str, Any]:
-    body = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "survivor"}}
+def start(server: Any, name: str = "a.ipynb", path: str | None = None) -> dict[str, Any]:
+    body = {"path": path or name, "name": name, "type": "notebook", "kernel": {"name": "survivor"}}
     kernel: dict[str, Any] = server.ask("POST", "/api/sessions", body)["kernel"]
     return kernel
 
@@ -58,6 +58,12 @@ def test_a_trusted_notebook_is_heard(server: Any, started_with: Any) -> None:
     kernel = start(server)
     assert started_with(kernel) == {"bai_metadata": CHOICE}
     assert server.ask("GET", f"/api/kernels/{kernel['id']}")["bai"]["notice"] is None
+
+
+def test_one_whose_session_begins_under_a_made_up_path_as_labs_do_is_heard(server: Any, started_with: Any) -> None:
+    (server.home / "work" / "sub").mkdir()
+    save(server, notebook(bai=CHOICE), "sub/a.ipynb")
+    assert started_with(start(server, path="sub/0f0a6e0e-6f0e-4a52-9a3b-6a2d2f1b8a11")) == {"bai_metadata": CHOICE}
 
 
 @pytest.mark.parametrize("has_cells", [True, False])
