@@ -1,20 +1,21 @@
 """What somebody wants a kernel to run on, as notebooks, ``/bai/api`` and kernelspecs hold it. Pure.
 
-A *choice* is ``{"image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group"}``, each of them
-optional. It has no environment variables: a notebook is passed on, and no secret should travel in it. Which of several
-choices counts is decided in ``provisioner.options``.
+A *choice* is ``{"image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group", "project"}``,
+each of them optional. It has no environment variables: a notebook is passed on, and no secret should travel in it.
+Which of several choices counts is decided in ``provisioner.options``.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from bai_jupyter.client import SessionRequest
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 
 METADATA_KEY = "bai"  # in a notebook's metadata
-CHOICE_KEYS = ("image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group")
+CHOICE_KEYS = ("image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group", "project")
 
 
 def read_choice(raw: object, where: str = METADATA_KEY) -> dict[str, Any]:
@@ -30,6 +31,19 @@ def read_choice(raw: object, where: str = METADATA_KEY) -> dict[str, Any]:
     return {
         key: _read(key, raw[key], f"{where}.{key}") for key in CHOICE_KEYS if raw.get(key) not in (None, "", [], {})
     }
+
+
+def request_of(choice: Mapping[str, Any], name: str) -> SessionRequest:
+    """The session, called ``name``, that a choice with an image asks for; one that is to be joined is not in it."""
+    return SessionRequest(
+        name=name,
+        image=choice["image"],
+        resources=choice.get("resources") or None,
+        preset=choice.get("preset"),
+        mounts=tuple(choice.get("mounts") or ()),
+        resource_group=choice.get("resource_group"),
+        project=choice.get("project"),
+    )
 
 
 def _read(key: str, value: object, where: str) -> Any:

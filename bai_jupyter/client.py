@@ -387,6 +387,15 @@ class ManagerClient:
     async def get_session(self, session: str) -> Json:
         return await self.request("GET", _session(session))
 
+    async def find_running(self, session: str) -> str:
+        """The id of a running session of one's own. Raises ``NotFound``: a superadmin sees others', but joins none."""
+        view = await self.get_session(session)
+        if view["userId"] != (await self.whoami())["id"]:
+            raise errors.NotFound(Reason.of("not-found", kind="session", name=session))
+        if view["status"] != SessionStatus.RUNNING:
+            raise errors.NotFound(Reason.of("not-running", name=view["name"], status=view["status"]))
+        return str(view["id"])
+
     async def list_sessions(self, statuses: Collection[str] = (), everyone: bool = False) -> list[Json]:
         """Session views, newest first; without ``statuses`` all that have not ended. ``everyone``: superadmins."""
         query = {"status": ",".join(statuses) or None, "all": "true" if everyone else None}
@@ -572,6 +581,15 @@ class ManagerClient:
         """Delete one that is in the trash for good."""
         await self.request("POST", f"{_folder(folder)}/purge", timeout_s=timeout_s)
 
+    async def list_shares(self, folder: str) -> list[Json]:
+        """Who has it besides its owner: ``[{"shared_to": {"uuid", "email"}, "perm"}]``; of others' folders nobody."""
+        return (await self.request("GET", "/folders/_/shared", query={"vfolder_id": folder}))["shared"]
+
+    async def change_share(self, folder: str, user: str, permission: str | None) -> None:
+        """What one person may; ``None`` takes the folder away."""
+        body = {"vfolder": folder, "user": user, "perm": permission}
+        await self.request("POST", "/folders/_/shared", body)
+
     async def rename_folder(self, folder: str, name: str) -> None:
         await self.request("POST", f"{_folder(folder)}/rename", {"new_name": name})
 
@@ -729,6 +747,10 @@ class ManagerClient:
     async def whoami(self) -> Json:
         """``{"id", "name", "role"}`` of the keypair's user."""
         return (await self.request("GET", "/auth"))["user"]
+
+    async def list_projects(self) -> list[str]:
+        """Names of the projects that the keypair's user is in."""
+        return [str(one["name"]) for one in (await self.graphql("{user {groups {name}}}"))["user"]["groups"]]
 
     async def log_in(self, email: str, password: str, domain: str = "default") -> ClientConfig:
         """What to call with as the person whose e-mail and password these are.

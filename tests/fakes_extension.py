@@ -30,6 +30,8 @@ class StubManager:
     presets: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     agents: list[dict[str, Any]] = field(default_factory=list)
+    refusal: dict[str, Any] | None = None  # the reason for which any session would be refused
+    trials: list[dict[str, Any]] = field(default_factory=list)  # what was only asked about
     calls: list[tuple[str, str]] = field(default_factory=list)
     is_away: bool = False
     endpoint: str = ""
@@ -110,12 +112,18 @@ class _Everything(RequestHandler):
             self.finish("[]")
         elif path in answers:
             self.finish(answers[path])
+        elif found := [one for one in stub.sessions if path in (f"session/{one['id']}", f"session/{one['name']}")]:
+            self.finish(found[0])
         else:
             self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
 
     def post(self, path: str) -> None:
         if path.endswith("/extend"):
             self.finish({"idleChecks": {}})
+        elif path == "resource/dry-run":
+            self.stub.trials.append(json.loads(self.request.body))
+            verdict = "refused" if self.stub.refusal else "now"
+            self.finish({"verdict": verdict, "reason": self.stub.refusal, "estimate_s": None})
         else:
             self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
 
@@ -140,6 +148,7 @@ def session_view(name: str, status: str = "RUNNING", code: str = "running", **mo
     view = {
         "id": f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012d}",
         "name": name,
+        "userId": "u-1",
         "type": "interactive",
         "status": status,
         "image": "python:3.11",

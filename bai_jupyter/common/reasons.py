@@ -160,7 +160,7 @@ _REFUSED = {
     "volume-missing": "Folder {folder} lies on volume {volume}, which no agent of group {group} has. Tell your admin.",
     "path-unmounted": "{path} is not in a folder that the session mounts; the kernel starts in {cwd} instead.",
     "notebook-untrusted": "This notebook is not trusted, so the resources it asks for were not followed. "
-    "Trust it and save it, then choose its kernel again.",
+    "Choose them with Resources in its toolbar, or trust it, save it, and choose its kernel again.",
 }
 
 # Files and transfers: nothing was changed.

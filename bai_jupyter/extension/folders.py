@@ -89,7 +89,40 @@ class RestoreHandler(FoldersBaseHandler):
         self.finish_empty()
 
 
+class PurgeHandler(FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, folder: str) -> None:
+        """Out of the trash, for good."""
+        await self.client.purge_folder(folder)
+        self.finish_empty()
+
+
 # Sharing
+
+
+class MembersHandler(FoldersBaseHandler):
+    """Those with whom a folder is shared. Only its owner learns of them."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, folder: str) -> None:
+        """``{"members": [{"id", "email", "permission"}]}``."""
+        shares = await self.client.list_shares(folder)
+        self.finish({"members": [member_view(share) for share in shares]})
+
+    @web.authenticated
+    @authorized
+    async def patch(self, folder: str) -> None:
+        """``{"member": id, "permission"}``: what that person may from now on; without a permission, nothing."""
+        given = self.fields()
+        await self.client.change_share(folder, given.get("member", ""), given.get("permission"))
+        self.finish_empty()
+
+
+def member_view(share: dict[str, Any]) -> dict[str, Any]:
+    person = share["shared_to"]
+    return {"id": person["uuid"], "email": person["email"], "permission": share["perm"]}
 
 
 class InviteHandler(FoldersBaseHandler):
@@ -244,6 +277,8 @@ HANDLERS = [
     (r"/bai/api/folders", FoldersHandler),
     (_ONE, FolderHandler),
     (_ONE + r"/restore", RestoreHandler),
+    (_ONE + r"/purge", PurgeHandler),
+    (_ONE + r"/members", MembersHandler),
     (_ONE + r"/invite", InviteHandler),
     (_ONE + r"/files", FilesHandler),
     (_ONE + r"/directories", DirectoriesHandler),

@@ -12,13 +12,8 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from bai_jupyter._version import __version__
-from bai_jupyter.choice import read_choice
 from bai_jupyter.client import ManagerClient
-from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
-from bai_jupyter.common.reasons import Reason
-from bai_jupyter.extension import notebooks
-from bai_jupyter.extension.kernels import BaiMappingKernelManager
-from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
+from bai_jupyter.common.errors import PublicError, Unavailable
 
 NOT_CONNECTED = (
     "This Jupyter server is not connected to a Backend.AI manager. "
@@ -163,61 +158,6 @@ class AgentsHandler(BaiHandler):
         self.finish({"agents": [summarize(agent) for agent in await self.client.list_agents()]})
 
 
-class ChoiceHandler(BaiHandler):
-    """What a notebook's kernel runs on, remembered in the notebook and in a kernelspec that it names.
-
-    The kernelspec is for clients that pass on no metadata: nbclient, papermill, a console.
-    """
-
-    @web.authenticated
-    @authorized
-    @authorized("write", resource="contents")
-    async def put(self, path: str) -> None:
-        choice = read_choice(self.get_json_body(), "choice")
-        model = await notebooks.read(self.contents_manager, path)
-        wanted = choice if "image" in choice else {**self._runs_now(model), **choice}
-        if "image" not in wanted:
-            raise BadRequest(Reason.of("bad-value", field="choice.image", given="nothing", expected="an image"))
-        name, spec = self.kernelspecs.install_for(wanted)
-        is_trusted = await notebooks.write(self.contents_manager, model, choice, _named(name, spec))
-        self.kernels.last_choices.remember(wanted["image"], choice)
-        self.finish({"choice": choice, "kernelspec": name, "is_trusted": is_trusted})
-
-    @web.authenticated
-    @authorized
-    @authorized("write", resource="contents")
-    async def delete(self, path: str) -> None:
-        """The notebook names its image's own kernelspec again. The one for the choice stays: others may name it."""
-        model = await notebooks.read(self.contents_manager, path)
-        kernelspec = model["content"]["metadata"].get("kernelspec")
-        if runs := self._runs_now(model):
-            kernelspec = _named(*self.kernelspecs.install_for(runs))
-        await notebooks.write(self.contents_manager, model, None, kernelspec)
-        self.set_status(204)
-        self.finish()
-
-    @property
-    def kernelspecs(self) -> BaiKernelSpecManager:
-        if not isinstance(self.kernel_spec_manager, BaiKernelSpecManager) or self.extension.client is None:
-            raise NotConnected(self.extension.config_error or NOT_CONNECTED)
-        return self.kernel_spec_manager
-
-    @property
-    def kernels(self) -> BaiMappingKernelManager:
-        if not isinstance(self.kernel_manager, BaiMappingKernelManager):
-            raise NotConnected(NOT_CONNECTED)
-        return self.kernel_manager
-
-    def _runs_now(self, model: dict[str, Any]) -> dict[str, str]:
-        named = model["content"]["metadata"].get("kernelspec") or {}
-        return self.kernelspecs.runs(str(named.get("name", "")))
-
-
-def _named(name: str, spec: dict[str, Any]) -> dict[str, str]:
-    """A kernelspec as notebooks name it."""
-    return {"name": name, "display_name": spec["display_name"], "language": spec["language"]}
-
-
 _AGENT_SUMMARY = ("name", "status", "resource_group", "runtime", "isolated", "slots", "used")
 
 
@@ -237,5 +177,4 @@ HANDLERS = [
     (r"/bai/api/capacity", CapacityHandler),
     (r"/bai/api/resource-groups", ResourceGroupsHandler),
     (r"/bai/api/agents", AgentsHandler),
-    (r"/bai/api/notebooks/(.+)/choice", ChoiceHandler),
 ]

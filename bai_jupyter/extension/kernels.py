@@ -38,9 +38,9 @@ from traitlets import Set, Unicode, default
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.extension import status
 from bai_jupyter.extension.executions import Executions
+from bai_jupyter.extension.kept_choices import Consents, LastChoices
 from bai_jupyter.extension.kernel_records import KernelRecord, KernelRecords, pack_launch, unpack_launch
 from bai_jupyter.extension.kernelspecs import make_spec
-from bai_jupyter.extension.last_choices import LastChoices
 
 RETRY_S = (0.5, 1, 2, 5, 10)
 REATTACH_TIMEOUT_S = 60
@@ -86,6 +86,7 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         self._loop = IOLoop.current()
         self.records = KernelRecords.claim(Path(self.state_dir), self.root_dir, self.log)
         self.last_choices = LastChoices(self.records.folder / "last_choices.json", self.log)
+        self.consents = Consents(self.records.folder, self.log)
         # The first thing the loop does, before any request is read: no listing misses a kernel and drops its session.
         self._loop.add_callback(self._restore_all)
 

@@ -1,5 +1,6 @@
 """Jupyter's sessions: which notebook has which kernel, and what a notebook's kernel is started with."""
 
+import posixpath
 from typing import Any
 
 from jupyter_core.utils import ensure_async
@@ -12,7 +13,9 @@ from bai_jupyter.extension.notebooks import wishes_of
 
 
 class BaiSessionManager(SessionManager):
-    """The stock session manager, which remembers over a restart and hears what trusted notebooks ask for.
+    """The stock session manager, which remembers over a restart and hears what notebooks ask for.
+
+    Heard is one that the notary trusts, or for whose very choice somebody has given consent.
 
     Its table lies in the folder of the kernel records. Rows of local kernels disappear at the first listing after a
     restart, as those kernels did.
@@ -41,12 +44,18 @@ class BaiSessionManager(SessionManager):
             kernel_name=kernel_name,
             env=self.get_kernel_env(path, name),
             kernel_id=kernel_id,
-            **(await self._wishes(path, kernel_name) if type == "notebook" and path else {}),
+            **(await self._wishes(path, name, kernel_name) if type == "notebook" and path else {}),
         )
 
-    async def _wishes(self, path: str, kernel_name: str | None) -> dict[str, Any]:
+    async def _wishes(self, path: str, name: str | None, kernel_name: str | None) -> dict[str, Any]:
         """Start keywords for what the notebook asks for, or for why it was not heard."""
+        path = await self._notebook(path, name)
         wishes = await wishes_of(self.contents_manager, path, kernel_name)
-        if not wishes.is_trusted:
+        if not self.kernel_manager.consents.is_heard(path, wishes.choice, wishes.is_trusted):
             return {"bai_notice": Reason.of("notebook-untrusted").text}
         return {"bai_metadata": wishes.choice} if wishes.choice else {}
+
+    async def _notebook(self, path: str, name: str | None) -> str:
+        """Lab begins a session under a path that it makes up, in the notebook's directory; its name is the file's."""
+        named = posixpath.join(posixpath.dirname(path), name) if name else path
+        return named if await ensure_async(self.contents_manager.file_exists(named)) else path

@@ -7,11 +7,11 @@ and policy. Whether a notebook is trusted is known to the Jupyter server, which 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from bai_jupyter.choice import CHOICE_KEYS, read_choice
+from bai_jupyter.choice import CHOICE_KEYS, read_choice, request_of
 from bai_jupyter.client import SessionRequest
 
 _KEYS = (*CHOICE_KEYS, "environ")
@@ -30,19 +30,12 @@ class KernelOptions:
     mounts: tuple[str, ...] = ()
     session: str | None = None  # join this one instead of starting another
     resource_group: str | None = None
+    project: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, name: str) -> SessionRequest:
         """The session to ask for, called ``name``."""
-        return SessionRequest(
-            name=name,
-            image=self.image,
-            resources=self.resources or None,
-            preset=self.preset,
-            mounts=self.mounts,
-            resource_group=self.resource_group,
-            environ=self.environ,
-        )
+        return replace(request_of(vars(self), name), environ=self.environ)
 
 
 def sources_of(

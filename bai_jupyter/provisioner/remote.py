@@ -14,8 +14,7 @@ from typing import Any
 
 from bai_jupyter.client import ClientConfig, Json, ManagerAway, ManagerClient
 from bai_jupyter.common.errors import BadRequest, BaiError, NotFound, PublicError
-from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.statuses import FINAL, SessionStatus
+from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.kernel_stream import reader_id
 from bai_jupyter.provisioner.facade import Facade, Ports
 from bai_jupyter.provisioner.options import HOME_FOLDER, KernelOptions, session_name
@@ -95,7 +94,7 @@ class RemoteKernel:
     ) -> None:
         if options.session:
             self.owns_session = False
-            self.session_id = await self._find_own(options.session)
+            self.session_id = await self._client.find_running(options.session)
         else:
             created = await self._client.create_session(options.request(session_name(self.kernel_id, notebook)))
             self.session_id = created["sessionId"]
@@ -109,15 +108,6 @@ class RemoteKernel:
             path=path,
         )
         self.generation = jupyter_kernel["generation"]
-
-    async def _find_own(self, session: str) -> str:
-        """The id of a running session of one's own. Raises ``NotFound``: a superadmin sees others', but joins none."""
-        view = await self._client.get_session(session)
-        if view["userId"] != (await self._client.whoami())["id"]:
-            raise NotFound(Reason.of("not-found", kind="session", name=session))
-        if view["status"] != SessionStatus.RUNNING:
-            raise NotFound(Reason.of("not-running", name=view["name"], status=view["status"]))
-        return str(view["id"])
 
     async def _until_running(self) -> None:
         while self.exit_code is None:

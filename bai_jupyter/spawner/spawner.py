@@ -224,7 +224,7 @@ class BackendAISpawner(Spawner):
                 slots = {one["name"]: one["resource_slots"] for one in await client.list_presets()}
                 presets = ["", *slots]
                 trial = replace(self._trial(chosen), image=chosen.image if chosen.image in images else images[0])
-                projects = (await client.graphql("{user {groups {name}}}"))["user"]["groups"]
+                projects = await client.list_projects()
                 answers = await asyncio.gather(*(client.dry_run(replace(trial, preset=name)) for name in presets))
                 folders = {
                     one["name"]: "ro" if one["permission"] == "ro" else "rw"
@@ -239,7 +239,7 @@ class BackendAISpawner(Spawner):
             del verdicts[""]
         amounts = {name: ResourceSlots.parse({**of_preset, **self._resources()}) for name, of_preset in slots.items()}
         shown = {name: amount.describe() for name, amount in amounts.items()}
-        return form_of(Offer(images, verdicts, folders, shown, [one["name"] for one in projects]), chosen)
+        return form_of(Offer(images, verdicts, folders, shown, projects), chosen)
 
     def choose(self, user_options: Mapping[str, Any]) -> None:
         """Make the user's options this server's (``apply_user_options``). Raises ``SpawnException``."""

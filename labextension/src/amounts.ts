@@ -4,7 +4,8 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 import { ICapacity, IPreset, Slots } from './api';
 
-const UNITS: Record<string, string> = {
+/** What a kind of slot is called. */
+export const UNITS: Record<string, string> = {
   cpu: 'CPU',
   'cuda.device': 'GPU',
   'cuda.shares': 'GPU',
@@ -24,7 +25,8 @@ function describeAmount(name: string, amount: string): string {
   return name === 'mem' ? formatSize(Number(amount)) : `${Number(amount)} ${UNITS[name] ?? name}`;
 }
 
-function inOrder(names: string[]): string[] {
+/** CPU, memory, then the rest by name. */
+export function inOrder(names: string[]): string[] {
   const order = (name: string) => ({ cpu: '0', mem: '1' })[name] ?? `2${name}`;
   return names.sort((a, b) => (order(a) < order(b) ? -1 : 1));
 }

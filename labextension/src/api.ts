@@ -116,6 +116,44 @@ export interface ICapacity {
   presets: IPreset[];
 }
 
+/** An environment, and the Jupyter kernels in it. */
+export interface IImage {
+  name: string;
+  kernelspecs: { name: string; display_name?: string }[];
+}
+
+/** What a kernel is to run on, as a notebook keeps it in its metadata `bai`; all else is left to policy and habit. */
+export interface IChoice {
+  image?: string;
+  kernelspec?: string;
+  preset?: string;
+  resources?: Slots;
+  mounts?: string[];
+  session?: string;
+  resource_group?: string;
+  project?: string;
+}
+
+/** What would happen to a choice. */
+export interface IVerdict {
+  verdict: 'now' | 'wait' | 'refused';
+  reason: IReason | null;
+  estimate_s: number | null;
+}
+
+/** A kernelspec as notebooks name it. */
+export interface IKernelspecName {
+  name: string;
+  display_name: string;
+  language: string;
+}
+
+export interface IMember {
+  id: string;
+  email: string;
+  permission: 'ro' | 'rw' | 'wd';
+}
+
 /** A refusal, with its code and the sentence for people. */
 export class ApiError extends Error {
   constructor(
@@ -131,9 +169,11 @@ type Settings = ServerConnection.ISettings;
 /** Ask the server extension. Throws `ApiError`; without an answer its code is `server-away`. */
 async function requestAPI<T>(settings: Settings, path: string, init: RequestInit = {}): Promise<T> {
   const url = URLExt.join(settings.baseUrl, 'bai', 'api', path);
+  const request = () => ServerConnection.makeRequest(url, init, settings);
   let response: Response;
   try {
-    response = await ServerConnection.makeRequest(url, init, settings);
+    // A network that changes breaks what is on its way; what only reads is asked once more.
+    response = await (init.method === undefined ? request().catch(request) : request());
   } catch {
     throw new ApiError('server-away', 'The Jupyter server does not answer.');
   }
@@ -187,6 +227,26 @@ export async function trashFolder(settings: Settings, id: string): Promise<void>
 
 export async function restoreFolder(settings: Settings, id: string): Promise<void> {
   await requestAPI(settings, `${folderPath(id)}/restore`, { method: 'POST' });
+}
+
+/** Out of the trash, for good. */
+export async function purgeFolder(settings: Settings, id: string): Promise<void> {
+  await requestAPI(settings, `${folderPath(id)}/purge`, { method: 'POST' });
+}
+
+/** With whom a folder of one's own is shared. */
+export async function listMembers(settings: Settings, id: string): Promise<IMember[]> {
+  return (await requestAPI<{ members: IMember[] }>(settings, `${folderPath(id)}/members`)).members;
+}
+
+/** `null` takes the folder away from that person. */
+export async function changeMember(
+  settings: Settings,
+  id: string,
+  member: string,
+  permission: string | null
+): Promise<void> {
+  await requestAPI(settings, `${folderPath(id)}/members`, withBody('PATCH', { member, permission }));
 }
 
 /** False if that person has the folder already, or was invited before. */
@@ -267,6 +327,31 @@ export async function startApp(settings: Settings, sessionId: string, app: strin
   return (await requestAPI<{ link: string }>(settings, path, { method: 'POST' })).link;
 }
 
+export async function listImages(settings: Settings): Promise<IImage[]> {
+  return (await requestAPI<{ images: IImage[] }>(settings, 'images')).images;
+}
+
+/** Names of those that a session may count for. */
+export async function listProjects(settings: Settings): Promise<string[]> {
+  return (await requestAPI<{ projects: string[] }>(settings, 'projects')).projects;
+}
+
+/** What would happen to each choice. Starts nothing. */
+export async function judge(settings: Settings, choices: IChoice[]): Promise<IVerdict[]> {
+  return (await requestAPI<{ verdicts: IVerdict[] }>(settings, 'verdicts', withBody('POST', { choices }))).verdicts;
+}
+
+/** What a notebook asks for as it was saved, and whether a start would follow that. */
+export async function askedBy(settings: Settings, path: string): Promise<{ choice: unknown; is_heard: boolean }> {
+  return requestAPI(settings, choicePath(path));
+}
+
+/** Have a choice followed once the notebook holds it and names that kernelspec. Throws what the manager refuses. */
+export async function confirmChoice(settings: Settings, path: string, choice: IChoice): Promise<IKernelspecName> {
+  const init = withBody('POST', choice);
+  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, choicePath(path), init)).kernelspec;
+}
+
 export async function getCapacity(settings: Settings): Promise<ICapacity> {
   return requestAPI(settings, 'capacity');
 }
@@ -317,6 +402,10 @@ function withBody(method: string, body: unknown): RequestInit {
 
 function folderPath(id: string): string {
   return `folders/${encodeURIComponent(id)}`;
+}
+
+function choicePath(path: string): string {
+  return `notebooks/${URLExt.encodeParts(path)}/choice`;
 }
 
 function executionsPath(kernelId: string): string {

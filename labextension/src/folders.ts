@@ -7,6 +7,7 @@ import {
   answerInvitation,
   ApiError,
   beginUpload,
+  changeMember,
   createFolder,
   downloadUrl,
   dropUpload,
@@ -14,17 +15,21 @@ import {
   IFilePage,
   IFolder,
   IInvitation,
+  IMember,
   inviteTo,
   listFiles,
   listFolders,
   listInvitations,
+  listMembers,
   makeDirectory,
+  purgeFolder,
   renameFolder,
   restoreFolder,
   sendPiece,
   trashFolder,
   uploadedBytes
 } from './api';
+import { IArrival } from './drops';
 import { Watched } from './watched';
 
 type Settings = ServerConnection.ISettings;
@@ -69,6 +74,21 @@ export class Folders extends Watched<IFolders> {
   async restore(id: string): Promise<void> {
     await restoreFolder(this.settings, id);
     await this.refresh();
+  }
+
+  /** Out of the trash, for good. */
+  async purge(id: string): Promise<void> {
+    await purgeFolder(this.settings, id);
+    await this.refresh();
+  }
+
+  async members(id: string): Promise<IMember[]> {
+    return listMembers(this.settings, id);
+  }
+
+  /** `null` takes the folder away from that person. */
+  async changeMember(id: string, member: string, permission: string | null): Promise<void> {
+    await changeMember(this.settings, id, member, permission);
   }
 
   /** False if that person has the folder already, or was invited before. */
@@ -143,12 +163,19 @@ export class Upload {
   constructor(
     readonly folder: IFolder,
     readonly path: string,
-    readonly file: File
+    readonly file: File,
+    /** Directories of the folder that are known to be there. */
+    readonly directories: Set<string>
   ) {}
 
-  readonly aborter = new AbortController();
+  aborter = new AbortController();
+
+  /** What its pieces are sent with, once the manager has agreed to it. */
+  token: string | null = null;
 
   sentBytes = 0;
+
+  isPaused = false;
 
   /** Nothing answers at the moment; it goes on by itself. */
   isWaiting = false;
@@ -172,10 +199,51 @@ export class Uploads {
     return this._arrived;
   }
 
-  async start(folder: IFolder, path: string, file: File): Promise<void> {
-    const upload = new Upload(folder, path, file);
+  /** Directories above `path` other than `directories` are made. */
+  async start(folder: IFolder, path: string, file: File, directories = new Set([parentOf(path)])): Promise<void> {
+    const upload = new Upload(folder, path, file, directories);
     this.list = [...this.list, upload];
     this._changed.emit();
+    await this._run(upload);
+  }
+
+  /** What was dropped into, or chosen for, a directory of a folder. */
+  async startAll(folder: IFolder, directory: string, arrivals: IArrival[]): Promise<void> {
+    const directories = new Set([directory]);
+    const below = (path: string) => (directory ? `${directory}/${path}` : path);
+    await Promise.all(arrivals.map(({ path, file }) => this.start(folder, below(path), file, directories)));
+  }
+
+  /** What has come is kept. */
+  pause(upload: Upload): void {
+    upload.isPaused = true;
+    upload.aborter.abort();
+    this._changed.emit();
+  }
+
+  /** After a pause from where it stopped, after a failure from the beginning. */
+  async goOn(upload: Upload): Promise<void> {
+    upload.aborter = new AbortController();
+    upload.isPaused = false;
+    upload.error = null;
+    upload.isWaiting = upload.token !== null; // of the piece that was on its way, some may have come
+    this._changed.emit();
+    await this._run(upload);
+  }
+
+  /** Stop it, or take note that it has failed. */
+  remove(upload: Upload): void {
+    if (upload.isPaused && upload.token !== null) {
+      void dropUpload(this.settings, upload.token).catch(() => undefined);
+    }
+    upload.isPaused = false;
+    upload.aborter.abort();
+    this.list = this.list.filter(one => one !== upload);
+    this._changed.emit();
+  }
+
+  private async _run(upload: Upload): Promise<void> {
+    const { signal } = upload.aborter;
     const sent = this._queue.then(() => this._send(upload));
     this._queue = sent.catch(() => undefined);
     try {
@@ -183,36 +251,43 @@ export class Uploads {
       this.remove(upload);
       this._arrived.emit(upload);
     } catch (error) {
-      if (!upload.aborter.signal.aborted) {
+      if (!signal.aborted) {
         upload.error = (error as Error).message;
         this._changed.emit();
       }
     }
   }
 
-  /** Stop it, or take note that it has failed. */
-  remove(upload: Upload): void {
-    upload.aborter.abort();
-    this.list = this.list.filter(one => one !== upload);
-    this._changed.emit();
-  }
-
   private async _send(upload: Upload): Promise<void> {
-    upload.aborter.signal.throwIfAborted();
-    const token = await beginUpload(this.settings, upload.folder.id, upload.path, upload.file.size);
+    const { signal } = upload.aborter;
+    signal.throwIfAborted();
+    await this._makeParent(upload);
+    upload.token ??= await beginUpload(this.settings, upload.folder.id, upload.path, upload.file.size);
+    const { token } = upload;
     try {
       while (upload.sentBytes < upload.file.size) {
-        upload.aborter.signal.throwIfAborted();
-        await this._sendPiece(upload, token);
+        signal.throwIfAborted();
+        await this._sendPiece(upload, token, signal);
       }
     } catch (error) {
-      await dropUpload(this.settings, token).catch(() => undefined); // the manager drops it by itself, later
+      if (!upload.isPaused) {
+        upload.token = null;
+        upload.sentBytes = 0;
+        await dropUpload(this.settings, token).catch(() => undefined); // the manager drops it by itself, later
+      }
       throw error;
     }
   }
 
-  private async _sendPiece(upload: Upload, token: string): Promise<void> {
-    const { signal } = upload.aborter;
+  private async _makeParent({ folder, path, directories }: Upload): Promise<void> {
+    const parent = parentOf(path);
+    if (!directories.has(parent)) {
+      await makeDirectory(this.settings, folder.id, parent);
+      directories.add(parent);
+    }
+  }
+
+  private async _sendPiece(upload: Upload, token: string, signal: AbortSignal): Promise<void> {
     try {
       if (upload.isWaiting) {
         this._tell(upload, await uploadedBytes(this.settings, token));
@@ -238,6 +313,10 @@ export class Uploads {
   private _queue: Promise<void> = Promise.resolve();
   private readonly _changed = new Signal<this, void>(this);
   private readonly _arrived = new Signal<this, Upload>(this);
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }
 
 function isAway(error: unknown): boolean {

@@ -5,10 +5,11 @@ import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { kernels } from './plugins/kernels';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
+import { resources } from './plugins/resources';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
 
-const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, sidebar, statusItem, notice, outputs];
+const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, sidebar, statusItem, notice, outputs, resources];
 
 export default plugins;

@@ -5,6 +5,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import {
   endSession,
+  extendSession,
   getCapacity,
   IApp,
   ICapacity,
@@ -25,6 +26,12 @@ export class Sessions extends Watched<ISession[]> {
     super('sessions', 2);
   }
 
+  /** For a while, if it would be stopped for being idle. */
+  async keep(id: string): Promise<void> {
+    await extendSession(this.settings, id);
+    await this.refresh();
+  }
+
   async end(id: string): Promise<void> {
     await endSession(this.settings, id);
     await this.refresh();
@@ -33,6 +40,11 @@ export class Sessions extends Watched<ISession[]> {
   protected load(): Promise<ISession[]> {
     return listSessions(this.settings);
   }
+}
+
+/** Whether a browser can show it. */
+export function isShown(app: IApp): boolean {
+  return ['http', 'preopen'].includes(app.protocol);
 }
 
 /** The apps of one running session. */
@@ -59,13 +71,17 @@ export class Apps extends Watched<IApp[]> {
     this._follow();
   }
 
+  async of(sessionId: string): Promise<IApp[]> {
+    return listApps(this.settings, sessionId);
+  }
+
   /** A link that lets a browser in. */
   async start(sessionId: string, app: IApp): Promise<string> {
     return startApp(this.settings, sessionId, app.name);
   }
 
   protected async load(): Promise<IApp[]> {
-    return this.session === null ? [] : listApps(this.settings, this.session.id);
+    return this.session === null ? [] : this.of(this.session.id);
   }
 
   private _follow(): void {

@@ -10,6 +10,7 @@ export const NAME = '@bai-jupyter/labextension';
 export namespace CommandIDs {
   export const showPanel = 'bai:show-panel';
   export const refresh = 'bai:refresh-sessions';
+  export const resources = 'bai:resources';
   export const endSession = 'bai:end-session';
 }
 

@@ -52,6 +52,12 @@ export abstract class Watched<T> implements IDisposable {
     await this._poll.schedule({ interval: Poll.IMMEDIATE, phase: 'refreshed' });
   }
 
+  /** What there is now, also if nobody looks. */
+  async ask(): Promise<T> {
+    await this._ask();
+    return this.value!;
+  }
+
   dispose(): void {
     this._poll.dispose();
     Signal.clearData(this);

@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 import { formatSize, keepUnits } from './amounts';
-import { IApp, IKernelStatus, IQueue, IReason, ISession } from './api';
+import { IApp, IKernelStatus, IQueue, IReason, ISession, IVerdict } from './api';
 import { IMyFolder } from './folders';
 import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
 
@@ -91,6 +91,39 @@ export function ordinal(place: number, trans: TranslationBundle): string {
     default:
       return trans.__('%1th', place);
   }
+}
+
+/** When a session that is not asked for yet would start. */
+export function lookOfVerdict(verdict: IVerdict, trans: TranslationBundle): ILook {
+  switch (verdict.verdict) {
+    case 'now':
+      return { word: trans.__('Starts now'), icon: dotIcon, role: 'running' };
+    case 'wait':
+      return { word: waitWord(verdict.estimate_s, trans), icon: clockIcon, role: 'waiting' };
+    default:
+      return { word: trans.__('Not possible'), icon: warningIcon, role: 'attention' };
+  }
+}
+
+/** Rounded up, coarser when later, as the manager says it in sentences. */
+function waitWord(seconds: number | null, trans: TranslationBundle): string {
+  if (seconds === null) {
+    return trans.__('Has to wait');
+  }
+  if (seconds < 60) {
+    return trans.__('In under a minute');
+  }
+  if (seconds > 8 * 3600) {
+    return trans.__('In more than 8 h');
+  }
+  const minutes = Math.ceil(seconds / 60);
+  const step = minutes < 10 ? 1 : minutes < 60 ? 5 : 15;
+  const rounded = Math.ceil(minutes / step) * step;
+  const [hours, rest] = [Math.floor(rounded / 60), rounded % 60];
+  if (hours === 0) {
+    return trans.__('In about %1 min', rest);
+  }
+  return rest ? trans.__('In about %1 h %2 min', hours, rest) : trans.__('In about %1 h', hours);
 }
 
 export function describePermission(permission: string, trans: TranslationBundle): string {

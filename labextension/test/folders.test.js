@@ -4,6 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
+const { filesIn } = require('../lib/test/drops.js');
 const { Files, Uploads } = require('../lib/test/folders.js');
 
 const MIB = 1024 ** 2;
@@ -131,4 +132,99 @@ test('a late answer about another directory is not shown', async () => {
   await new Promise(setImmediate);
   assert.strictEqual(files.value.items[0].name, 'new');
   files.dispose();
+});
+
+test('an upload that is paused goes on from what has come', async () => {
+  const asked = [];
+  let uploads;
+  const settings = settingsOf(async (request, path) => {
+    const offset = request.headers.get('Upload-Offset');
+    asked.push(`${request.method} ${path}${offset === null ? '' : ` ${offset}`}`);
+    if (request.method === 'GET') {
+      return { offset: 5 * MIB };
+    }
+    if (request.method === 'PATCH') {
+      if (offset === '4194304') {
+        uploads.pause(uploads.list[0]);
+      }
+      return { offset: Number(offset) + (await request.arrayBuffer()).byteLength };
+    }
+    return { token: 'secret' };
+  });
+  uploads = new Uploads(settings);
+  await uploads.start(folder, 'a.bin', fileOf(10 * MIB));
+  const before = ['POST folders/f/uploads', 'PATCH uploads 0', 'PATCH uploads 4194304'];
+  assert.deepStrictEqual(asked, before);
+  const [upload] = uploads.list;
+  assert.deepStrictEqual([upload.isPaused, upload.error], [true, null]);
+  await uploads.goOn(upload);
+  assert.deepStrictEqual(asked.slice(3), ['GET uploads', 'PATCH uploads 5242880', 'PATCH uploads 9437184']);
+  assert.deepStrictEqual(uploads.list, []);
+});
+
+test('a paused upload that is cancelled is dropped, one that failed begins again', async () => {
+  const asked = [];
+  let uploads;
+  const settings = settingsOf(async (request, path) => {
+    asked.push(`${request.method} ${path}`);
+    if (request.method === 'PATCH') {
+      uploads.pause(uploads.list[0]);
+      return { offset: 4 * MIB };
+    }
+    return request.method === 'DELETE' ? null : { token: 'secret' };
+  });
+  uploads = new Uploads(settings);
+  await uploads.start(folder, 'a.bin', fileOf(10 * MIB));
+  uploads.remove(uploads.list[0]);
+  assert.deepStrictEqual(asked, ['POST folders/f/uploads', 'PATCH uploads', 'DELETE uploads']);
+
+  let isFull = true;
+  const refusing = {
+    ...settings,
+    fetch: async request => (isFull ? refuse(asked) : new Response(JSON.stringify({ token: 'x', offset: 1 })))
+  };
+  uploads = new Uploads(refusing);
+  await uploads.start(folder, 'b.bin', fileOf(1));
+  assert.strictEqual(uploads.list[0].error, 'Too much.');
+  isFull = false;
+  await uploads.goOn(uploads.list[0]);
+  assert.deepStrictEqual(uploads.list, []);
+});
+
+test('directories of what is dropped are made once, before their files', async () => {
+  const asked = [];
+  const settings = settingsOf(async (request, path) => {
+    const { path: of } = await request.json();
+    asked.push(`${path.split('/').at(-1)} ${of}`);
+    return path.endsWith('uploads') ? { token: 'secret' } : null;
+  });
+  const uploads = new Uploads(settings);
+  const paths = ['top.bin', 'in/a.bin', 'in/b.bin', 'in/deep/c.bin'];
+  await uploads.startAll(folder, 'raw', paths.map(path => ({ path, file: fileOf(0) })));
+  assert.deepStrictEqual(asked, [
+    'uploads raw/top.bin',
+    'directories raw/in',
+    'uploads raw/in/a.bin',
+    'uploads raw/in/b.bin',
+    'directories raw/in/deep',
+    'uploads raw/in/deep/c.bin'
+  ]);
+});
+
+test('a directory that is dropped is read in all its batches', async () => {
+  const file = fullPath => ({ isFile: true, fullPath, file: resolve => resolve(fileOf(1, fullPath)) });
+  const directory = (fullPath, ...batches) => ({
+    isDirectory: true,
+    fullPath,
+    createReader: () => ({ readEntries: resolve => resolve(batches.shift() ?? []) })
+  });
+  const dropped = [
+    file('/top'),
+    directory('/d', [file('/d/1'), directory('/d/e', [file('/d/e/2')])], [file('/d/3')]),
+    directory('/empty')
+  ];
+  assert.deepStrictEqual(
+    (await filesIn(dropped)).map(({ path }) => path),
+    ['top', 'd/1', 'd/e/2', 'd/3']
+  );
 });

@@ -23,6 +23,7 @@ from traitlets import Dict, Unicode
 class Survivor(KernelProvisionerBase):
     gate = Unicode()
     log_file = Unicode()
+    image, kernelspec, preset, resources = Unicode(), Unicode(), Unicode(), Dict()  # what a choice's kernelspec says
     view: Any = Dict(None, allow_none=True)
     reason: Any = Dict(None, allow_none=True)
 

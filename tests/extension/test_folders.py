@@ -207,6 +207,14 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("POST", "sessions/served/folders"),
         ("DELETE", "sessions/served/folders/home"),
         ("GET", "capacity"),
+        ("GET", "projects"),
+        ("POST", "verdicts"),
+        ("GET", "folders/home/members"),
+        ("PATCH", "folders/home/members"),
+        ("POST", "folders/home/purge"),
+        ("GET", "notebooks/a.ipynb/choice"),
+        ("POST", "notebooks/a.ipynb/choice"),
+        ("PUT", "notebooks/a.ipynb/choice"),
     ],
 )
 async def test_nobody_is_let_in_without_leave(
@@ -225,3 +233,41 @@ async def test_nobody_is_let_in_without_leave(
     monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", deny)
     assert (await bai(method, path))[0] == 403
     assert asked == [("read" if method == "GET" else "write", "bai")]
+
+
+async def test_who_has_a_folder_what_they_may_and_that_they_no_longer_do(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    folder = await make(bai, "members")
+    mia = cluster.add_user("mia")
+    assert await bai("GET", f"folders/{folder}/members") == (200, {"members": []})
+    cluster.ask("POST", "/folders/members/invite", {"perm": "ro", "user_ids": ["mia@localhost"]})
+    invitation = cluster.ask("GET", "/folders/invitations/list", config=mia)["invitations"][0]["id"]
+    cluster.ask("POST", "/folders/invitations/accept", {"inv_id": invitation}, mia)
+    _, answer = await bai("GET", f"folders/{folder}/members")
+    (member,) = answer["members"]
+    assert (member["email"], member["permission"]) == ("mia@localhost", "ro")
+    path = f"folders/{folder}/members"
+    assert await bai("PATCH", path, {"member": member["id"], "permission": "rw"}) == (204, None)
+    assert (await bai("GET", path))[1]["members"][0]["permission"] == "rw"
+    status, refused = await bai("PATCH", path, {"member": "nobody", "permission": "rw"})
+    assert (status, refused["code"]) == (404, "person-unknown")
+    status, refused = await bai("PATCH", path, {"member": member["id"], "permission": "all"})
+    assert status == 400
+    assert await bai("PATCH", path, {"member": member["id"]}) == (204, None)
+    assert await bai("GET", path) == (200, {"members": []})
+    assert "members" not in [one["name"] for one in cluster.ask("GET", "/folders", config=mia)]
+
+
+async def test_a_folder_is_purged_from_the_trash_only(bai: Callable[..., Any]) -> None:
+    folder = await make(bai, "purged")
+    status, _ = await bai("POST", f"folders/{folder}/purge")
+    assert 400 <= status < 500
+    assert (await listed(bai))["purged"]["status"] == "ready"
+    await bai("DELETE", f"folders/{folder}")
+    assert await bai("POST", f"folders/{folder}/purge") == (204, None)
+    assert "purged" not in await listed(bai)
+
+
+async def test_the_projects_that_one_is_in(bai: Callable[..., Any]) -> None:
+    assert await bai("GET", "projects") == (200, {"projects": ["default"]})

@@ -7,9 +7,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from bai_jupyter.common.reasons import Reason
+
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 IMAGE = {"name": "bai/python:3.11", "kernelspecs": [KERNELSPEC]}
 CHOICE = {"preset": "small", "mounts": ["data"]}
+STARTS_NOW = {"verdict": "now", "reason": None, "estimate_s": None}
 
 
 def notebook(**metadata: Any) -> dict[str, Any]:
@@ -28,8 +31,8 @@ def arrive(server: Any, content: dict[str, Any], name: str = "a.ipynb") -> None:
     nbformat.write(nbformat.from_dict(content), server.home / "work" / name)
 
 
-def start(server: Any, name: str = "a.ipynb") -> dict[str, Any]:
-    body = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "survivor"}}
+def start(server: Any, name: str = "a.ipynb", path: str | None = None) -> dict[str, Any]:
+    body = {"path": path or name, "name": name, "type": "notebook", "kernel": {"name": "survivor"}}
     kernel: dict[str, Any] = server.ask("POST", "/api/sessions", body)["kernel"]
     return kernel
 
@@ -55,6 +58,12 @@ def test_a_trusted_notebook_is_heard(server: Any, started_with: Any) -> None:
     kernel = start(server)
     assert started_with(kernel) == {"bai_metadata": CHOICE}
     assert server.ask("GET", f"/api/kernels/{kernel['id']}")["bai"]["notice"] is None
+
+
+def test_one_whose_session_begins_under_a_made_up_path_as_labs_do_is_heard(server: Any, started_with: Any) -> None:
+    (server.home / "work" / "sub").mkdir()
+    save(server, notebook(bai=CHOICE), "sub/a.ipynb")
+    assert started_with(start(server, path="sub/0f0a6e0e-6f0e-4a52-9a3b-6a2d2f1b8a11")) == {"bai_metadata": CHOICE}
 
 
 @pytest.mark.parametrize("has_cells", [True, False])
@@ -119,14 +128,21 @@ def metadata_of(server: Any, name: str = "a.ipynb") -> Any:
 def test_a_choice_is_written_into_a_notebook_that_stays_trusted(with_image: Any) -> None:
     save(with_image, notebook())
     choice = {"image": "bai/python:3.11", "preset": "small", "mounts": ["data"]}
-    assert choose(with_image, choice) == {"choice": choice, "kernelspec": "bai-python-3.11-small", "is_trusted": True}
+    name = "bai-python-3.11-small"
+    display_name = "Python 3 · bai/python:3.11 · small"
+    assert choose(with_image, choice) == {
+        "choice": choice,
+        "kernelspec": {"name": name, "display_name": display_name, "language": "python"},
+        "verdict": STARTS_NOW,
+        "is_trusted": True,
+    }
     assert metadata_of(with_image)["bai"] == choice
     assert metadata_of(with_image)["kernelspec"]["name"] == "bai-python-3.11-small"
     spec = json.loads((with_image.home / "data" / "kernels" / "bai-python-3.11-small" / "kernel.json").read_text())
     config = {"image": "bai/python:3.11", "kernelspec": "python3", "preset": "small"}
     assert spec["metadata"]["kernel_provisioner"]["config"] == config
     # Now that the notebook names an image, a choice need not.
-    assert choose(with_image, {"preset": "large"})["kernelspec"] == "bai-python-3.11-large"
+    assert choose(with_image, {"preset": "large"})["kernelspec"]["name"] == "bai-python-3.11-large"
     choose(with_image, None, method="DELETE")
     assert "bai" not in metadata_of(with_image)
     assert metadata_of(with_image)["kernelspec"]["name"] == "bai-python-3.11-python3"
@@ -140,7 +156,10 @@ def test_a_choice_makes_no_foreign_output_trusted(with_image: Any) -> None:
     assert choose(with_image, {"image": "bai/python:3.11", "preset": "small"})["is_trusted"] is False
 
 
-def test_the_last_choice_is_used_for_other_notebooks_also_by_the_next_server(with_image: Any, wait_until: Any) -> None:
+def test_the_last_choice_is_used_for_other_notebooks_also_by_the_next_server(
+    with_image: Any, manager: Any, make_session: Any, wait_until: Any
+) -> None:
+    manager.sessions = [make_session("mine")]
     save(with_image, notebook())
     choose(with_image, {"image": "bai/python:3.11", "preset": "small", "session": "mine"})
     with_image.stop()
@@ -169,3 +188,98 @@ def test_what_cannot_be_chosen_changes_nothing(
     assert (code, answer["message"]) == (status, words)
     assert (with_image.home / "work" / "a.ipynb").read_text() == before
     assert not list((with_image.home / "data" / "kernels").glob("bai-*"))
+
+
+def test_what_the_manager_would_refuse_is_refused_with_its_sentence_and_changes_nothing(
+    with_image: Any, manager: Any
+) -> None:
+    manager.refusal = Reason.of("folder-denied", folder="data").to_json()
+    save(with_image, notebook())
+    before = metadata_of(with_image)
+    choice = {"image": "bai/python:3.11", "preset": "large", "mounts": ["data"], "project": "vision"}
+    path = "/bai/api/notebooks/a.ipynb/choice"
+    for method in ("PUT", "POST"):
+        code, answer = with_image.refusal(method, path, choice)
+        assert (code, answer) == (400, {"code": "folder-denied", "message": manager.refusal["text"]})
+    assert metadata_of(with_image) == before
+    assert not list((with_image.home / "data" / "kernels").glob("bai-*"))
+    assert not with_image.ask("GET", path)["choice"]
+    asked = manager.trials[0]
+    assert (asked["image"], asked["group"]) == ("bai/python:3.11", "vision")
+    assert asked["config"] == {"preset": "large", "mounts": ["data"]}
+
+
+def test_a_session_to_join_must_be_one_that_runs_and_is_ones_own(
+    with_image: Any, manager: Any, make_session: Any
+) -> None:
+    manager.sessions = [
+        make_session("mine"),
+        make_session("waits", "PENDING"),
+        make_session("theirs", userId="somebody"),
+    ]
+    choices = [{"image": "bai/python:3.11", "session": name} for name in ("mine", "waits", "theirs")]
+    verdicts = with_image.ask("POST", "/bai/api/verdicts", {"choices": choices})["verdicts"]
+    assert verdicts[0] == STARTS_NOW
+    texts = [verdict["reason"]["text"] for verdict in verdicts[1:]]
+    assert texts == [
+        "Session waits is PENDING; this needs a running one.",
+        "There is no session theirs that you can see.",
+    ]
+    assert manager.trials == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ([], "choices: another value is not a list of at most 32 choices."),
+        ({"choices": [{"image": "r"}] * 33}, "choices: another value is not a list of at most 32 choices."),
+        ({"choices": [{"image": "r"}, {}]}, "choices[1].image: nothing is not an image."),
+        ({"choices": [{"image": "r", "preset": 3}]}, "choices[0].preset: 3 is not a text."),
+    ],
+)
+def test_what_is_no_question(with_image: Any, manager: Any, body: Any, words: str) -> None:
+    code, answer = with_image.refusal("POST", "/bai/api/verdicts", body)
+    assert (code, answer["message"]) == (400, words)
+    assert manager.trials == []
+
+
+def test_a_choice_that_was_confirmed_is_heard_though_the_notebook_is_not_trusted(
+    with_image: Any, wait_until: Any
+) -> None:
+    path = "/bai/api/notebooks/a.ipynb/choice"
+    choice = {"image": "bai/python:3.11", **CHOICE}
+    arrive(with_image, notebook(bai=choice))
+    assert with_image.ask("GET", path) == {"choice": choice, "is_heard": False}
+    chosen = with_image.ask("POST", path, choice)
+    assert chosen["kernelspec"]["name"] == "bai-python-3.11-small"
+    assert metadata_of(with_image)["bai"] == choice, "the page writes it"
+    with_image.stop()
+    with_image.start()
+    assert with_image.ask("GET", path)["is_heard"] is True
+    kernel = start(with_image)
+    wait_until(lambda: is_launched(with_image, kernel), "the start of the kernel")
+    given = json.loads((with_image.home / f"options-{kernel['id']}.json").read_text())
+    assert given["bai_metadata"] == choice
+    arrive(with_image, notebook(bai={**choice, "mounts": ["data", "more"]}))
+    assert with_image.ask("GET", path)["is_heard"] is False
+    arrive(with_image, notebook(bai=choice), "b.ipynb")
+    assert with_image.ask("GET", "/bai/api/notebooks/b.ipynb/choice")["is_heard"] is False
+    choose(with_image, None, method="DELETE")
+    arrive(with_image, notebook(bai=choice))
+    assert with_image.ask("GET", path)["is_heard"] is False
+
+
+def test_one_that_was_asked_about_is_not_heard_for_having_been_saved(server: Any) -> None:
+    server.start()
+    path = "/bai/api/notebooks/a.ipynb/choice"
+    content = new_notebook(metadata={"bai": CHOICE})  # without outputs, so that any saving makes it trusted
+    save(server, content)
+    assert server.ask("GET", path)["is_heard"] is True
+    path = "/bai/api/notebooks/b.ipynb/choice"
+    content["metadata"]["written"] = "elsewhere"
+    arrive(server, content, "b.ipynb")
+    assert server.ask("GET", path)["is_heard"] is False
+    save(server, content, "b.ipynb")
+    assert server.ask("GET", path)["is_heard"] is False
+    save(server, new_notebook(metadata={"bai": {"preset": "large"}}), "b.ipynb")
+    assert server.ask("GET", path)["is_heard"] is True

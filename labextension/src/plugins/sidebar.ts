@@ -14,6 +14,7 @@ import { createCapacity } from '../widgets/capacity';
 import { createFolders, Mount } from '../widgets/folders';
 import { createPanel } from '../widgets/panel';
 import { createSessions } from '../widgets/sessions';
+import { addActions } from './actions';
 
 export const sidebar: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:sidebar`,
@@ -32,22 +33,28 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const settings = app.serviceManager.serverSettings;
     const kept = { folders: new Folders(settings), files: new Files(settings), uploads: new Uploads(settings) };
+    const mount = notebooks && mountInto(notebooks, trans);
+    const apps = new Apps(settings, sessions);
     const sections = [
       createSessions(app.commands, sessions, trans),
-      createFolders(kept, notebooks && mountInto(notebooks, trans), trans),
-      createApps(new Apps(settings, sessions), trans),
+      createFolders(kept, mount, trans),
+      createApps(apps, trans),
       createCapacity(new Capacity(settings), trans)
     ];
     const panel = createPanel(sections, translator ?? nullTranslator);
     restorer?.add(panel, panel.id);
     app.shell.add(panel, 'left', { rank: 320 });
 
+    const show = () => app.shell.activateById(panel.id);
     app.commands.addCommand(CommandIDs.showPanel, {
       label: trans.__('Show Backend.AI'),
       describedBy: { args: { type: 'object', properties: {} } },
-      execute: () => app.shell.activateById(panel.id)
+      execute: show
     });
-    palette?.addItem({ command: CommandIDs.showPanel, category: 'Backend.AI' });
+    const actions = addActions(app.commands, { ...kept, sessions, apps }, mount, show, trans);
+    for (const command of [CommandIDs.showPanel, ...actions]) {
+      palette?.addItem({ command, category: 'Backend.AI' });
+    }
   }
 };
 

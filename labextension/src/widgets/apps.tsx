@@ -5,12 +5,9 @@ import { launchIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 
 import { IApp } from '../api';
-import { Apps } from '../model';
+import { Apps, isShown } from '../model';
 import { describeApp } from '../words';
 import { Loading, Section, Trouble, useChanges } from './section';
-
-/** What a browser can show. */
-const SHOWN = ['http', 'preopen'];
 
 interface IViewProps {
   model: Apps;
@@ -94,7 +91,7 @@ function App({ app, sessionId, model, trans }: IViewProps & { app: IApp; session
         <span className="jp-bai-Row-name" title={name}>
           <bdi>{name}</bdi>
         </span>
-        {SHOWN.includes(app.protocol) && (
+        {isShown(app) && (
           <button
             className="jp-bai-Button"
             disabled={isStarting}

@@ -13,9 +13,13 @@ import React from 'react';
 
 import { formatPart, formatSize, keepUnits } from '../amounts';
 import { IFile } from '../api';
+import { arrivalsIn, arrivalsOf } from '../drops';
 import { Files, PAGE_SIZE, Upload, Uploads } from '../folders';
 import { Form } from './form';
 import { Bar, IPlace, Loading, Trouble, useChanges, useRows } from './section';
+
+/** Of uploads, which go one after the other. */
+const SHOWN_UPLOADS = 20;
 
 interface IViewProps {
   files: Files;
@@ -26,7 +30,7 @@ interface IViewProps {
 export function FilesView({ files, uploads, trans }: IViewProps): JSX.Element {
   const page = files.value;
   return (
-    <>
+    <DropZone files={files} uploads={uploads} trans={trans}>
       <Path files={files} trans={trans} />
       {files.folder!.permission === 'ro' ? (
         <p className="jp-bai-Hint">{trans.__('You may read this folder, not write.')}</p>
@@ -39,7 +43,56 @@ export function FilesView({ files, uploads, trans }: IViewProps): JSX.Element {
       {page?.total === 0 && <p className="jp-bai-Hint">{trans.__('Nothing is in here.')}</p>}
       {page && <FileList key={files.path} list={page.items} files={files} trans={trans} />}
       {page && page.total > PAGE_SIZE && <Pages files={files} total={page.total} trans={trans} />}
-    </>
+    </DropZone>
+  );
+}
+
+/** Files and directories that are dropped here go into the directory that is shown; Upload does the same by keyboard. */
+function DropZone({ files, uploads, trans, children }: React.PropsWithChildren<IViewProps>): JSX.Element {
+  const [isOver, setOver] = React.useState(false);
+  const [error, setError] = React.useState('');
+  const isForFiles = (event: React.DragEvent) =>
+    files.folder!.permission !== 'ro' && event.dataTransfer.types.includes('Files');
+
+  const onDragOver = (event: React.DragEvent) => {
+    if (isForFiles(event)) {
+      event.preventDefault();
+      event.dataTransfer.dropEffect = 'copy';
+      setOver(true);
+    }
+  };
+  const onDragLeave = (event: React.DragEvent) => {
+    if (!event.currentTarget.contains(event.relatedTarget as Node | null)) {
+      setOver(false);
+    }
+  };
+  const onDrop = (event: React.DragEvent) => {
+    if (!isForFiles(event)) {
+      return;
+    }
+    event.preventDefault();
+    setOver(false);
+    setError('');
+    const { folder, path } = files;
+    arrivalsIn(event.dataTransfer)
+      .then(arrivals => uploads.startAll(folder!, path, arrivals))
+      .catch(failed => setError(trans.__('What was dropped cannot be read: %1', (failed as Error).message)));
+  };
+
+  return (
+    <div
+      className={`jp-bai-Drop ${isOver ? 'jp-mod-over' : ''}`}
+      onDragOver={onDragOver}
+      onDragLeave={onDragLeave}
+      onDrop={onDrop}
+    >
+      {children}
+      {error && (
+        <p className="jp-bai-Refusal" role="alert">
+          {error}
+        </p>
+      )}
+    </div>
   );
 }
 
@@ -72,11 +125,10 @@ function Path({ files, trans }: Omit<IViewProps, 'uploads'>): JSX.Element {
 function Tools({ files, uploads, trans }: IViewProps): JSX.Element {
   const [isNaming, setNaming] = React.useState(false);
   const chooser = React.useRef<HTMLInputElement>(null);
-  const upload = (chosen: FileList | null) => {
-    for (const file of chosen ?? []) {
-      void uploads.start(files.folder!, files.pathOf(file.name), file);
-    }
-    chooser.current!.value = ''; // the same file may be chosen again
+  const directoryChooser = React.useRef<HTMLInputElement>(null);
+  const upload = ({ target }: React.ChangeEvent<HTMLInputElement>) => {
+    void uploads.startAll(files.folder!, files.path, arrivalsOf(target.files));
+    target.value = ''; // the same file may be chosen again
   };
   return (
     <>
@@ -85,11 +137,16 @@ function Tools({ files, uploads, trans }: IViewProps): JSX.Element {
           <fileUploadIcon.react tag="span" aria-hidden="true" />
           {trans.__('Upload')}
         </button>
+        <button className="jp-bai-Button" onClick={() => directoryChooser.current!.click()}>
+          <fileUploadIcon.react tag="span" aria-hidden="true" />
+          {trans.__('Upload directory')}
+        </button>
         <button className="jp-bai-Button" aria-expanded={isNaming} onClick={() => setNaming(!isNaming)}>
           <newFolderIcon.react tag="span" aria-hidden="true" />
           {trans.__('New directory')}
         </button>
-        <input ref={chooser} type="file" multiple hidden onChange={event => upload(event.target.files)} />
+        <input ref={chooser} type="file" multiple hidden onChange={upload} />
+        <input ref={directoryChooser} type="file" hidden onChange={upload} {...{ webkitdirectory: '' }} />
       </div>
       {isNaming && (
         <Form
@@ -108,23 +165,35 @@ function Tools({ files, uploads, trans }: IViewProps): JSX.Element {
 /** Files on their way, into whichever folder. */
 function Transfers({ uploads, trans }: Omit<IViewProps, 'files'>): JSX.Element {
   useChanges(uploads);
+  const waiting = uploads.list.length - SHOWN_UPLOADS;
   return (
-    <ul className="jp-bai-List" aria-label={trans.__('Uploads')}>
-      {uploads.list.map((upload, place) => (
-        <Transfer key={place} upload={upload} remove={() => uploads.remove(upload)} trans={trans} />
-      ))}
-    </ul>
+    <>
+      <ul className="jp-bai-List" aria-label={trans.__('Uploads')}>
+        {uploads.list.slice(0, SHOWN_UPLOADS).map(upload => (
+          <Transfer key={`${upload.folder.id} ${upload.path}`} upload={upload} uploads={uploads} trans={trans} />
+        ))}
+      </ul>
+      {waiting > 0 && (
+        <div className="jp-bai-Tools">
+          <span>{trans._n('and one more', 'and %1 more', waiting)}</span>
+          <button className="jp-bai-Button" onClick={() => [...uploads.list].forEach(one => uploads.remove(one))}>
+            {trans.__('Cancel all')}
+          </button>
+        </div>
+      )}
+    </>
   );
 }
 
 interface ITransferProps {
   upload: Upload;
-  remove: () => void;
+  uploads: Uploads;
   trans: TranslationBundle;
 }
 
-function Transfer({ upload, remove, trans }: ITransferProps): JSX.Element {
+function Transfer({ upload, uploads, trans }: ITransferProps): JSX.Element {
   const { name, size } = upload.file;
+  const isMoving = !upload.error && !upload.isPaused;
   const button = upload.error ? trans.__('Dismiss %1', name) : trans.__('Cancel %1', name);
   return (
     <li className="jp-bai-Row">
@@ -134,7 +203,7 @@ function Transfer({ upload, remove, trans }: ITransferProps): JSX.Element {
           <bdi>{name}</bdi>
         </span>
       </div>
-      <button className="jp-bai-IconButton" title={button} aria-label={button} onClick={remove}>
+      <button className="jp-bai-IconButton" title={button} aria-label={button} onClick={() => uploads.remove(upload)}>
         <closeIcon.react tag="span" aria-hidden="true" />
       </button>
       <div className="jp-bai-Row-rest">
@@ -152,6 +221,25 @@ function Transfer({ upload, remove, trans }: ITransferProps): JSX.Element {
             </div>
           </>
         )}
+        <div className="jp-bai-Actions">
+          {isMoving ? (
+            <button
+              className="jp-bai-Button"
+              aria-label={trans.__('Pause %1', name)}
+              onClick={() => uploads.pause(upload)}
+            >
+              {trans.__('Pause')}
+            </button>
+          ) : (
+            <button
+              className="jp-bai-Button"
+              aria-label={trans.__('Go on with %1', name)}
+              onClick={() => void uploads.goOn(upload)}
+            >
+              {upload.error ? trans.__('Try again') : trans.__('Go on')}
+            </button>
+          )}
+        </div>
       </div>
     </li>
   );

@@ -4,8 +4,8 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { addIcon, ellipsesIcon, folderIcon, usersIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 
-import { formatPart, keepUnits } from '../amounts';
-import { IFolder, IInvitation } from '../api';
+import { formatPart, formatSize, keepUnits } from '../amounts';
+import { IFolder, IInvitation, IMember } from '../api';
 import { Files, Folders, IFolders, IMyFolder, Uploads } from '../folders';
 import { describeFolder, describePermission } from '../words';
 import { FilesView } from './files';
@@ -204,10 +204,10 @@ function Quota({ folder, limit, trans }: { folder: IFolder; limit: number; trans
 
 /** What can be done with a folder. */
 function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
-  const [form, setForm] = React.useState<'rename' | 'share' | null>(null);
+  const [form, setForm] = React.useState<'rename' | 'share' | 'people' | null>(null);
   const [done, setDone] = React.useState('');
   const [attempt, error] = useAttempt();
-  const toggle = (wanted: 'rename' | 'share') => setForm(form === wanted ? null : wanted);
+  const toggle = (wanted: 'rename' | 'share' | 'people') => setForm(form === wanted ? null : wanted);
   const close = () => setForm(null);
   const isHome = folder.isMine && folder.name === 'home';
   const isAlwaysMounted = isHome || (folder.isMine && folder.name.startsWith('.'));
@@ -230,6 +230,11 @@ function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
         {folder.is_owner && folder.ownership_type === 'user' && (
           <button className="jp-bai-Button" aria-expanded={form === 'share'} onClick={() => toggle('share')}>
             {trans.__('Share')}
+          </button>
+        )}
+        {folder.isMine && folder.ownership_type === 'user' && (
+          <button className="jp-bai-Button" aria-expanded={form === 'people'} onClick={() => toggle('people')}>
+            {trans.__('People')}
           </button>
         )}
         {folder.is_owner && !isHome && (
@@ -274,10 +279,62 @@ function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
           close={close}
         />
       )}
+      {form === 'people' && <People folder={folder} folders={folders} trans={trans} />}
       <Refusal error={error} />
       <p className="jp-bai-Done" role="status">
         {!error && done}
       </p>
+    </>
+  );
+}
+
+/** Who has a folder, what they may, and that they no longer do. */
+function People({ folder, folders, trans }: Pick<IRowProps, 'folder' | 'folders' | 'trans'>): JSX.Element {
+  const [members, setMembers] = React.useState<IMember[] | null>(null);
+  const [attempt, error] = useAttempt();
+  const load = async () => setMembers(await folders.members(folder.id));
+  const change = (member: IMember, permission: string | null) =>
+    attempt(async () => {
+      await folders.changeMember(folder.id, member.id, permission);
+      await load();
+    });
+  React.useEffect(() => attempt(load), [folder.id]);
+  return (
+    <>
+      <Refusal error={error} />
+      {members?.length === 0 && <p className="jp-bai-Done">{trans.__('Nobody but you.')}</p>}
+      <ul
+        className="jp-bai-List"
+        aria-label={trans.__('People who have %1', folder.name)}
+        onKeyDown={event => event.stopPropagation() /* the keys of the list around it */}
+      >
+        {members?.map(member => (
+          <li key={member.id} className="jp-bai-Person">
+            <bdi className="jp-bai-Row-name" title={member.email}>
+              {member.email}
+            </bdi>
+            <div className="jp-bai-Actions">
+              <select
+                className="jp-bai-Field"
+                aria-label={trans.__('What %1 can', member.email)}
+                value={member.permission}
+                onChange={event => change(member, event.target.value)}
+              >
+                <option value="ro">{trans.__('read')}</option>
+                <option value="rw">{trans.__('read and write')}</option>
+                <option value="wd">{trans.__('read, write and delete')}</option>
+              </select>
+              <button
+                className="jp-bai-Button"
+                aria-label={trans.__('Stop sharing with %1', member.email)}
+                onClick={() => change(member, null)}
+              >
+                {trans.__('Stop sharing')}
+              </button>
+            </div>
+          </li>
+        ))}
+      </ul>
     </>
   );
 }
@@ -291,23 +348,73 @@ function Trash(props: { list: IFolder[]; folders: Folders; trans: TranslationBun
       <Refusal error={error} />
       <ul className="jp-bai-List" aria-label={trans.__('Trash')}>
         {list.map(folder => (
-          <li key={folder.id} className="jp-bai-Row jp-bai-Row-plain">
-            <div className="jp-bai-Row-first jp-bai-Row-wide">
-              <span className="jp-bai-Row-name" title={folder.name}>
-                <bdi>{folder.name}</bdi>
-              </span>
-              <button
-                className="jp-bai-Button"
-                aria-label={trans.__('Restore %1', folder.name)}
-                onClick={() => attempt(() => folders.restore(folder.id))}
-              >
-                {trans.__('Restore')}
-              </button>
-            </div>
-          </li>
+          <Trashed key={folder.id} folder={folder} folders={folders} attempt={attempt} trans={trans} />
         ))}
       </ul>
     </details>
+  );
+}
+
+interface ITrashedProps {
+  folder: IFolder;
+  folders: Folders;
+  attempt: (work: () => Promise<void>) => void;
+  trans: TranslationBundle;
+}
+
+/** It is deleted for good by who types its name. */
+function Trashed({ folder, folders, attempt, trans }: ITrashedProps): JSX.Element {
+  const [isPurging, setPurging] = React.useState(false);
+  const purge = async ({ name }: Record<string, string>) => {
+    if (name !== folder.name) {
+      throw new Error(trans.__('This is not its name. Type %1 to delete it for good.', folder.name));
+    }
+    await folders.purge(folder.id);
+  };
+  return (
+    <li className="jp-bai-Row jp-bai-Row-plain">
+      <div className="jp-bai-Row-first jp-bai-Row-wide">
+        <span className="jp-bai-Row-name" title={folder.name}>
+          <bdi>{folder.name}</bdi>
+        </span>
+      </div>
+      <div className="jp-bai-Row-rest">
+        <div className="jp-bai-Actions">
+          <button
+            className="jp-bai-Button"
+            aria-label={trans.__('Restore %1', folder.name)}
+            onClick={() => attempt(() => folders.restore(folder.id))}
+          >
+            {trans.__('Restore')}
+          </button>
+          {folder.is_owner && (
+            <button
+              className="jp-bai-Button"
+              aria-label={trans.__('Delete %1 for good', folder.name)}
+              aria-expanded={isPurging}
+              onClick={() => setPurging(!isPurging)}
+            >
+              {trans.__('Delete for good')}
+            </button>
+          )}
+        </div>
+        {isPurging && (
+          <Form
+            label={trans.__('Delete %1 for good', folder.name)}
+            fields={[
+              {
+                name: 'name',
+                label: trans.__('%1 are gone for good then. Its name:', formatSize(folder.cur_size))
+              }
+            ]}
+            verb={trans.__('Delete for good')}
+            trans={trans}
+            submit={purge}
+            close={() => setPurging(false)}
+          />
+        )}
+      </div>
+    </li>
   );
 }
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from bai_jupyter import extension
+
+expect.set_options(timeout=30_000)
 
 BUILT = Path(extension.__file__).with_name("labextension")
 
@@ -55,7 +57,10 @@ def make_lab(make_server: Callable[..., Any], missing: Callable[..., None]) -> C
     def make(manager: Any) -> Any:
         if not (BUILT / "package.json").exists():
             missing("browser", "the panel is not built (python labext_build.py)")
-        options = ["--LabApp.expose_app_in_browser=True"]
+        options = [
+            "--LabApp.expose_app_in_browser=True",
+            "--BaiKernelSpecManager.kernelspec_for=survivor_specs.kernelspec_for",
+        ]
         server = make_server(manager.environ, program="jupyterlab", options=options)
         link = server.home / "data" / "labextensions" / "@bai-jupyter" / "labextension"
         link.parent.mkdir(parents=True)
@@ -82,8 +87,11 @@ def lab(make_lab: Callable[[Any], Any], ui_manager: Any) -> Iterator[Any]:
 def open_lab() -> Callable[[Browser, Any], Page]:
     def open_page(browser: Browser, server: Any) -> Page:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
+        # Lab waits for a theme for a second and a half, which is short where much else runs; the next change loads it.
+        slow = page.get_by_role("dialog", name="Error Loading Theme")
+        page.add_locator_handler(slow, lambda dialog: dialog.get_by_role("button", name="OK").click())
         page.goto(f"{server.url}/lab?token=test-token&reset")
-        page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+        page.wait_for_function("window.jupyterapp !== undefined", timeout=30_000)
         page.evaluate("window.jupyterapp.restored")
         page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=30_000)
         return page

@@ -84,6 +84,11 @@ def actions(folders: Locator, name: str) -> Locator:
     return found
 
 
+def chooser_of(folders: Locator) -> Locator:
+    """Where files are chosen to be uploaded."""
+    return folders.locator("input[type=file]:not([webkitdirectory])")
+
+
 def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: RealManager, shots: Path) -> None:
     cluster.add_user("kim")
     (folders,) = section(page, "Folders")
@@ -161,7 +166,7 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, shots: Path
     files = folders.get_by_role("list", name="Files").get_by_role("listitem")
     files.filter(has_text="raw").get_by_role("button", name="raw").click()
     expect(folders.get_by_role("navigation", name="Path")).to_have_text("Folders/files/raw")
-    folders.locator("input[type=file]").set_input_files(sent)
+    chooser_of(folders).set_input_files(sent)
     expect(files).to_have_text([f"{sent.name}9.8 MiB"])
     expect(folders.get_by_role("list", name="Uploads").get_by_role("listitem")).to_have_count(0)
     take_shots(page, shots, "files")
@@ -173,12 +178,111 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, shots: Path
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
+def test_what_is_dropped_goes_into_the_directory_that_is_shown(
+    page: Page, cluster: RealManager, shots: Path, tmp_path: Path
+) -> None:
+    made = cluster.ask("POST", "/folders", {"name": "dropped"})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    row(folders, "dropped").get_by_role("button", name="dropped", exact=True).click()
+    expect(folders).to_contain_text("Nothing is in here.")
+    zone = folders.locator(".jp-bai-Drop")
+    transfer = page.evaluate_handle(
+        "() => {const all = new DataTransfer(); all.items.add(new File(['one'], 'one.txt')); return all}"
+    )
+    zone.dispatch_event("dragover", {"dataTransfer": transfer})
+    expect(zone).to_have_class("jp-bai-Drop jp-mod-over")
+    take_shots(page, shots, "drop")
+    zone.dispatch_event("drop", {"dataTransfer": transfer})
+    files = folders.get_by_role("list", name="Files").get_by_role("listitem")
+    expect(files).to_have_text(["one.txt3 B"])
+    expect(zone).to_have_class("jp-bai-Drop ")
+
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "top.txt").write_text("top")
+    (tmp_path / "tree" / "deep" / "leaf.txt").write_text("leaf")
+    folders.locator("input[webkitdirectory]").set_input_files(tmp_path / "tree")
+    expect(files).to_have_text(["one.txt3 B", "tree"])
+    expect(folders.get_by_role("list", name="Uploads").get_by_role("listitem")).to_have_count(0)
+    files.filter(has_text="tree").get_by_role("button", name="tree").click()
+    expect(files).to_have_text(["deep", "top.txt3 B"])
+    files.filter(has_text="deep").get_by_role("button", name="deep").click()
+    expect(files).to_have_text(["leaf.txt4 B"])
+    folders.get_by_role("button", name="Folders", exact=True).click()
+    cluster.ask("DELETE", f"/folders/{made['id']}")
+
+
+def test_an_upload_that_is_paused_goes_on(page: Page, cluster: RealManager, shots: Path) -> None:
+    made = cluster.ask("POST", "/folders", {"name": "paused"})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    row(folders, "paused").get_by_role("button", name="paused", exact=True).click()
+    held: list[Any] = []
+    page.route("**/bai/api/uploads*", lambda route: held.append(route))  # the piece stays on its way
+    content = bytes(range(256)) * 8
+    file = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": content}
+    chooser_of(folders).set_input_files(file)
+    uploads = folders.get_by_role("list", name="Uploads").get_by_role("listitem")
+    uploads.get_by_role("button", name="Pause big.bin").click()
+    expect(uploads.get_by_role("button", name="Go on with big.bin")).to_be_visible()
+    take_shots(page, shots, "upload-paused")
+    page.unroute("**/bai/api/uploads*")
+    uploads.get_by_role("button", name="Go on with big.bin").click()
+    files = folders.get_by_role("list", name="Files").get_by_role("listitem")
+    expect(files).to_have_text(["big.bin2 KiB"])
+    expect(uploads).to_have_count(0)
+    folders.get_by_role("button", name="Folders", exact=True).click()
+    cluster.ask("DELETE", f"/folders/{made['id']}")
+
+
+def test_who_has_a_folder_is_seen_and_changed(page: Page, cluster: RealManager, shots: Path) -> None:
+    mia = cluster.add_user("mia")
+    cluster.ask("POST", "/folders", {"name": "shared"})
+    cluster.ask("POST", "/folders/shared/invite", {"perm": "ro", "user_ids": ["mia@localhost"]})
+    invitation = cluster.ask("GET", "/folders/invitations/list", config=mia)["invitations"][0]["id"]
+    cluster.ask("POST", "/folders/invitations/accept", {"inv_id": invitation}, mia)
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    shared = actions(folders, "shared")
+    shared.get_by_role("button", name="People").click()
+    person = shared.get_by_role("list", name="People who have shared").get_by_role("listitem")
+    expect(person).to_contain_text("mia@localhost")
+    can = person.get_by_label("What mia@localhost can")
+    expect(can).to_have_value("ro")
+    take_shots(page, shots, "people")
+    can.select_option("rw")
+    expect(can).to_have_value("rw")
+    (theirs,) = [one for one in cluster.ask("GET", "/folders", config=mia) if one["name"] == "shared"]
+    assert theirs["permission"] == "rw"
+    person.get_by_role("button", name="Stop sharing with mia@localhost").click()
+    expect(shared).to_contain_text("Nobody but you.")
+    assert "shared" not in [one["name"] for one in cluster.ask("GET", "/folders", config=mia)]
+
+
+def test_the_trash_deletes_for_good_who_types_the_name(page: Page, cluster: RealManager, shots: Path) -> None:
+    made = cluster.ask("POST", "/folders", {"name": "obsolete"})
+    cluster.ask("DELETE", f"/folders/{made['id']}")
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    folders.get_by_text("Trash (").click()
+    folders.get_by_role("button", name="Delete obsolete for good").click()
+    form = folders.get_by_role("form", name="Delete obsolete for good")
+    form.get_by_role("textbox").fill("absolute")
+    page.keyboard.press("Enter")
+    expect(form.get_by_role("alert")).to_contain_text("This is not its name.")
+    take_shots(page, shots, "purge")
+    form.get_by_role("textbox").fill("obsolete")
+    page.keyboard.press("Enter")
+    expect(folders.get_by_role("button", name="Restore obsolete")).to_have_count(0)
+    assert made["id"] not in [one["id"] for one in cluster.ask("GET", "/folders")]
+
+
 def test_an_upload_that_is_cancelled_or_refused(page: Page, cluster: RealManager, shots: Path) -> None:
     made = cluster.ask("POST", "/folders", {"name": "small", "quota": "1m"})
     (folders,) = section(page, "Folders")
     page.get_by_role("button", name="Refresh", exact=True).click()
     row(folders, "small").get_by_role("button", name="small", exact=True).click()
-    chooser = folders.locator("input[type=file]")
+    chooser = chooser_of(folders)
     big = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": bytes(2 * 1024**2)}
     chooser.set_input_files(big)
     uploads = folders.get_by_role("list", name="Uploads").get_by_role("listitem")

@@ -1,0 +1,160 @@
+"""``/bai/api``: what a notebook's kernel is to run on, and what the manager says of it before anything is started."""
+
+import asyncio
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from bai_jupyter.choice import read_choice, request_of
+from bai_jupyter.client import ManagerClient
+from bai_jupyter.common.errors import BadRequest, NotFound
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.extension import notebooks
+from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected
+from bai_jupyter.extension.kernels import BaiMappingKernelManager
+from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
+
+LARGEST_QUESTION = 32
+"""As many choices are judged at once: each is a call to the manager."""
+
+
+async def verdict_on(client: ManagerClient, choice: dict[str, Any]) -> dict[str, Any]:
+    """``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}`` of a choice with an image."""
+    if "session" not in choice:
+        answer: dict[str, Any] = await client.dry_run(request_of(choice, "dry-run"))
+        return answer
+    try:
+        await client.find_running(choice["session"])
+    except NotFound as error:
+        reason = error.reason or Reason.of("other", text=error.message)
+        return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None}
+    return {"verdict": "now", "reason": None, "estimate_s": None}
+
+
+def read_with_image(raw: object, where: str) -> dict[str, Any]:
+    choice = read_choice(raw, where)
+    if "image" not in choice:
+        raise BadRequest(Reason.of("bad-value", field=f"{where}.image", given="nothing", expected="an image"))
+    return choice
+
+
+class VerdictsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """``{"choices": [choice, …]}`` → ``{"verdicts": [verdict, …]}``, what would happen to each. Starts nothing."""
+        given = self.get_json_body()
+        raw = given.get("choices") if isinstance(given, dict) else None
+        if not isinstance(raw, list) or len(raw) > LARGEST_QUESTION:
+            expected = f"a list of at most {LARGEST_QUESTION} choices"
+            raise BadRequest(Reason.of("bad-value", field="choices", given="another value", expected=expected))
+        choices = [read_with_image(one, f"choices[{place}]") for place, one in enumerate(raw)]
+        verdicts = await asyncio.gather(*(verdict_on(self.client, choice) for choice in choices))
+        self.finish({"verdicts": verdicts})
+
+
+class ProjectsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Names of the projects that a session may count for."""
+        self.finish({"projects": await self.client.list_projects()})
+
+
+class ChoiceHandler(BaiHandler):
+    """What a notebook's kernel runs on: in the notebook, and in a kernelspec that it names.
+
+    The kernelspec is for clients that pass on no metadata: nbclient, papermill, a console.
+    """
+
+    @web.authenticated
+    @authorized
+    @authorized("read", resource="contents")
+    async def get(self, path: str) -> None:
+        """``{"choice", "is_heard"}``: what it asks for as it lies here, and whether a start would follow that.
+
+        If not, that it was saved here since does not change it: only a choice that is made for it does.
+        """
+        await notebooks.read(self.contents_manager, path)  # refuses what is none
+        wishes = await notebooks.wishes_of(self.contents_manager, path, None)
+        is_heard = self.kernels.consents.is_heard(path, wishes.choice, wishes.is_trusted)
+        if not is_heard:
+            self.kernels.consents.ask(path, wishes.choice)
+        self.finish({"choice": wishes.choice, "is_heard": is_heard})
+
+    @web.authenticated
+    @authorized
+    @authorized("write", resource="contents")
+    async def post(self, path: str) -> None:
+        """Have a choice followed that the caller, a page in which the notebook is open, writes into it.
+
+        → ``{"choice", "kernelspec": as notebooks name it, "verdict"}``.
+        """
+        model = await notebooks.read(self.contents_manager, path)
+        self.finish(await self._choose(model, path))
+
+    @web.authenticated
+    @authorized
+    @authorized("write", resource="contents")
+    async def put(self, path: str) -> None:
+        """The same, written into the notebook. → also ``is_trusted``, whether the notary knows it then."""
+        model = await notebooks.read(self.contents_manager, path)
+        chosen = await self._choose(model, path)
+        is_trusted = await notebooks.write(self.contents_manager, model, chosen["choice"], chosen["kernelspec"])
+        self.finish({**chosen, "is_trusted": is_trusted})
+
+    @web.authenticated
+    @authorized
+    @authorized("write", resource="contents")
+    async def delete(self, path: str) -> None:
+        """The notebook names its image's own kernelspec again. The one for the choice stays: others may name it."""
+        model = await notebooks.read(self.contents_manager, path)
+        kernelspec = model["content"]["metadata"].get("kernelspec")
+        if runs := self._runs_now(model):
+            kernelspec = _named(*self.kernelspecs.install_for(runs))
+        await notebooks.write(self.contents_manager, model, None, kernelspec)
+        self.kernels.consents.give(path, {})
+        self.set_status(204)
+        self.finish()
+
+    async def _choose(self, model: dict[str, Any], path: str) -> dict[str, Any]:
+        """Raises ``BadRequest`` with the manager's sentence if it would refuse; nothing is kept then."""
+        choice = read_choice(self.get_json_body(), "choice")
+        runs_now = {} if "image" in choice else self._runs_now(model)
+        wanted = read_with_image({**runs_now, **choice}, "choice")
+        verdict = await verdict_on(self.client, wanted)
+        if verdict["verdict"] == "refused":
+            raise BadRequest(Reason.from_json(verdict["reason"]))
+        kernelspec = _named(*self.kernelspecs.install_for(wanted))
+        self.kernels.last_choices.remember(wanted["image"], choice)
+        self.kernels.consents.give(path, choice)
+        return {"choice": choice, "kernelspec": kernelspec, "verdict": verdict}
+
+    @property
+    def kernelspecs(self) -> BaiKernelSpecManager:
+        if not isinstance(self.kernel_spec_manager, BaiKernelSpecManager) or self.extension.client is None:
+            raise NotConnected(self.extension.config_error or NOT_CONNECTED)
+        return self.kernel_spec_manager
+
+    @property
+    def kernels(self) -> BaiMappingKernelManager:
+        if not isinstance(self.kernel_manager, BaiMappingKernelManager):
+            raise NotConnected(NOT_CONNECTED)
+        return self.kernel_manager
+
+    def _runs_now(self, model: dict[str, Any]) -> dict[str, str]:
+        named = model["content"]["metadata"].get("kernelspec") or {}
+        return self.kernelspecs.runs(str(named.get("name", "")))
+
+
+def _named(name: str, spec: dict[str, Any]) -> dict[str, str]:
+    """A kernelspec as notebooks name it."""
+    return {"name": name, "display_name": spec["display_name"], "language": spec["language"]}
+
+
+HANDLERS = [
+    (r"/bai/api/verdicts", VerdictsHandler),
+    (r"/bai/api/projects", ProjectsHandler),
+    (r"/bai/api/notebooks/(.+)/choice", ChoiceHandler),
+]

@@ -1,0 +1,238 @@
+/** Every action of the panel as a command in the palette: which folder, session or person it is about is asked. */
+
+import { InputDialog, Notification, showErrorMessage } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { CommandRegistry } from '@lumino/commands';
+
+import { arrivalsOf } from '../drops';
+import { Files, Folders, IFolders, IMyFolder, Uploads } from '../folders';
+import { Apps, isShown, Sessions } from '../model';
+import { CommandIDs } from '../tokens';
+import { Mount } from '../widgets/folders';
+import { describeApp, describePermission } from '../words';
+
+export interface IModels {
+  sessions: Sessions;
+  folders: Folders;
+  files: Files;
+  uploads: Uploads;
+  apps: Apps;
+}
+
+interface IAction {
+  label: string;
+  /** What was done, in a sentence, if that is not seen. */
+  run: () => Promise<string | void>;
+}
+
+/** Adds the commands; returns their ids. */
+export function addActions(
+  commands: CommandRegistry,
+  models: IModels,
+  mount: Mount | null,
+  showPanel: () => void,
+  trans: TranslationBundle
+): string[] {
+  const all = actionsOf(commands, models, mount, showPanel, trans);
+  return Object.entries(all).map(([name, { label, run }]) => {
+    const id = `bai:${name}`;
+    commands.addCommand(id, {
+      label,
+      describedBy: { args: { type: 'object', properties: {} } },
+      execute: async () => {
+        try {
+          const said = await run();
+          if (said) {
+            Notification.success(said);
+          }
+        } catch (error) {
+          if (!(error instanceof Nothing)) {
+            await showErrorMessage(label, error as Error);
+          }
+        }
+      }
+    });
+    return id;
+  });
+}
+
+/** A dialog was left without an answer. */
+class Nothing extends Error {}
+
+function actionsOf(
+  commands: CommandRegistry,
+  { sessions, folders, files, uploads, apps }: IModels,
+  mount: Mount | null,
+  showPanel: () => void,
+  trans: TranslationBundle
+): Record<string, IAction> {
+  const nobody = trans.__('There is nothing to choose from.');
+
+  const pick = async <T>(label: string, list: T[], nameOf: (one: T) => string): Promise<T> => {
+    if (list.length === 0) {
+      throw new Error(nobody);
+    }
+    const names = list.map(nameOf);
+    const { button, value } = await InputDialog.getItem({ title: label, items: names });
+    const chosen = list[names.indexOf(value ?? '')];
+    if (!button.accept || chosen === undefined) {
+      throw new Nothing();
+    }
+    return chosen;
+  };
+  const text = async (title: string, label: string, given = ''): Promise<string> => {
+    const { button, value } = await InputDialog.getText({ title, label, text: given });
+    if (!button.accept || value === null) {
+      throw new Nothing();
+    }
+    return value;
+  };
+  const permission = async (title: string): Promise<string> =>
+    pick(title, ['ro', 'rw'], one => describePermission(one, trans));
+  const folder = async (
+    label: string,
+    isMeant: (one: IMyFolder) => boolean = () => true,
+    list: keyof Pick<IFolders, 'usable' | 'trashed'> = 'usable'
+  ): Promise<IMyFolder> => pick(label, (await folders.ask())[list].filter(isMeant), one => one.name);
+  const invitation = async (label: string) =>
+    pick(label, (await folders.ask()).invitations, one => trans.__('%1 from %2', one.vfolder_name, one.inviter));
+  const isShareable = (one: IMyFolder) => one.is_owner && one.ownership_type === 'user';
+  const isChangeable = (one: IMyFolder) => one.is_owner && !(one.isMine && one.name === 'home');
+
+  const actions: Record<string, IAction> = {
+    'new-folder': {
+      label: trans.__('New Folder…'),
+      run: async () => folders.create(await text(trans.__('New folder'), trans.__('Name')), '')
+    },
+    'open-folder': {
+      label: trans.__('Open Folder…'),
+      run: async () => {
+        files.open(await folder(trans.__('Open folder')));
+        showPanel();
+      }
+    },
+    'upload-files': {
+      label: trans.__('Upload Files to Folder…'),
+      run: async () => {
+        const into = await folder(trans.__('Upload files to'), one => one.permission !== 'ro');
+        const chooser = document.createElement('input');
+        chooser.type = 'file';
+        chooser.multiple = true;
+        chooser.onchange = () => {
+          files.open(into);
+          showPanel();
+          void uploads.startAll(into, '', arrivalsOf(chooser.files));
+        };
+        chooser.click();
+      }
+    },
+    'new-directory': {
+      label: trans.__('New Directory in Folder…'),
+      run: async () => {
+        const into = await folder(trans.__('New directory in'), one => one.permission !== 'ro');
+        const name = await text(trans.__('New directory in %1', into.name), trans.__('Name'));
+        files.open(into);
+        await files.makeDirectory(name);
+        showPanel();
+      }
+    },
+    'rename-folder': {
+      label: trans.__('Rename Folder…'),
+      run: async () => {
+        const { id, name } = await folder(trans.__('Rename folder'), isChangeable);
+        await folders.rename(id, await text(trans.__('Rename %1', name), trans.__('New name'), name));
+      }
+    },
+    'share-folder': {
+      label: trans.__('Share Folder…'),
+      run: async () => {
+        const { id, name } = await folder(trans.__('Share folder'), isShareable);
+        const person = await text(trans.__('Share %1', name), trans.__('E-mail address'));
+        const isNew = await folders.share(id, person, await permission(trans.__('What %1 can', person)));
+        return isNew
+          ? trans.__('%1 was invited.', person)
+          : trans.__('%1 has the folder, or was invited before.', person);
+      }
+    },
+    'change-share': {
+      label: trans.__('Change What People Can with Folder…'),
+      run: async () => {
+        const { id } = await folder(trans.__('Folder'), one => isShareable(one) && one.isMine);
+        const member = await pick(trans.__('Person'), await folders.members(id), one => one.email);
+        await folders.changeMember(id, member.id, await permission(trans.__('What %1 can', member.email)));
+      }
+    },
+    'stop-sharing': {
+      label: trans.__('Stop Sharing Folder…'),
+      run: async () => {
+        const { id } = await folder(trans.__('Folder'), one => isShareable(one) && one.isMine);
+        const member = await pick(trans.__('Stop sharing with'), await folders.members(id), one => one.email);
+        await folders.changeMember(id, member.id, null);
+      }
+    },
+    'trash-folder': {
+      label: trans.__('Move Folder to Trash…'),
+      run: async () => folders.trash((await folder(trans.__('Move to trash'), isChangeable)).id)
+    },
+    'restore-folder': {
+      label: trans.__('Restore Folder…'),
+      run: async () => folders.restore((await folder(trans.__('Restore folder'), undefined, 'trashed')).id)
+    },
+    'purge-folder': {
+      label: trans.__('Delete Folder for Good…'),
+      run: async () => {
+        const { id, name } = await folder(trans.__('Delete for good'), one => one.is_owner, 'trashed');
+        if ((await text(trans.__('Delete %1 for good', name), trans.__('Its name, once more'))) !== name) {
+          throw new Error(trans.__('This is not its name. Type %1 to delete it for good.', name));
+        }
+        await folders.purge(id);
+      }
+    },
+    'accept-invitation': {
+      label: trans.__('Accept Invitation to Folder…'),
+      run: async () => folders.answer(await invitation(trans.__('Accept')), true)
+    },
+    'decline-invitation': {
+      label: trans.__('Decline Invitation to Folder…'),
+      run: async () => folders.answer(await invitation(trans.__('Decline')), false)
+    },
+    'choose-session-to-end': {
+      label: trans.__('End Session…'),
+      run: async () => {
+        const { id, name } = await pick(trans.__('End session'), await sessions.ask(), one => one.name);
+        await commands.execute(CommandIDs.endSession, { id, name });
+      }
+    },
+    'keep-session': {
+      label: trans.__('Keep Session…'),
+      run: async () => {
+        const kept = await pick(trans.__('Keep session'), await sessions.ask(), one => one.name);
+        await sessions.keep(kept.id);
+        return trans.__('%1 is kept for a while.', kept.name);
+      }
+    },
+    'open-app': {
+      label: trans.__('Open App…'),
+      run: async () => {
+        await sessions.ask();
+        const session = await pick(trans.__('Session'), apps.running, one => one.name);
+        const list = (await apps.of(session.id)).filter(isShown);
+        const app = await pick(trans.__('App of %1', session.name), list, one => describeApp(one, trans).name);
+        const tab = window.open('about:blank');
+        const link = await apps.start(session.id, app);
+        if (tab === null) {
+          throw new Error(trans.__('The browser does not let a tab open. Allow it for this page.'));
+        }
+        tab.opener = null;
+        tab.location.replace(link);
+      }
+    }
+  };
+  if (mount) {
+    actions['mount-folder'] = {
+      label: trans.__('Mount Folder When This Kernel Starts Next…'),
+      run: async () => mount(await folder(trans.__('Mount folder'), one => one.name !== 'home'))
+    };
+  }
+  return actions;
+}

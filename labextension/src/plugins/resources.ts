@@ -1,0 +1,177 @@
+/** What a notebook's kernel runs on: shown in its toolbar, chosen in a dialog, kept in its metadata. */
+
+import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import {
+  ICommandPalette,
+  ISessionContextDialogs,
+  IToolbarWidgetRegistry,
+  showErrorMessage
+} from '@jupyterlab/apputils';
+import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
+
+import { askedBy, confirmChoice, IChoice } from '../api';
+import { Draft, loadOffer, readChoice } from '../resources';
+import { CommandIDs, NAME } from '../tokens';
+import { Chip } from '../widgets/chip';
+import { ResourceDialog } from '../widgets/resources';
+
+const METADATA_KEY = 'bai';
+
+export const resources: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:resources`,
+  description: 'Lets users choose what the kernel of a notebook runs on.',
+  autoStart: true,
+  requires: [INotebookTracker],
+  optional: [IToolbarWidgetRegistry, ISettingRegistry, ICommandPalette, ISessionContextDialogs, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    notebooks: INotebookTracker,
+    toolbars: IToolbarWidgetRegistry | null,
+    registry: ISettingRegistry | null,
+    palette: ICommandPalette | null,
+    dialogs: ISessionContextDialogs | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('bai_jupyter');
+    const chooser = new Chooser(app, dialogs, trans);
+
+    app.commands.addCommand(CommandIDs.resources, {
+      label: trans.__('Resources…'),
+      caption: trans.__('Choose what the kernel of this notebook runs on'),
+      describedBy: { args: { type: 'object', properties: {} } },
+      isEnabled: () => notebooks.currentWidget !== null,
+      execute: async () => {
+        if (notebooks.currentWidget) {
+          await chooser.choose(notebooks.currentWidget);
+        }
+      }
+    });
+    palette?.addItem({ command: CommandIDs.resources, category: 'Backend.AI' });
+    notebooks.currentChanged.connect(() => app.commands.notifyCommandChanged(CommandIDs.resources));
+    toolbars?.addFactory<NotebookPanel>(
+      'Notebook',
+      'bai-resources',
+      panel =>
+        new Chip(panel, trans, {
+          choice: () => choiceOf(app, panel),
+          isLocal: () => isLocal(app, kernelNameOf(panel)),
+          open: () => void chooser.choose(panel)
+        })
+    );
+    void registry?.load(resources.id).catch(console.warn); // its schema adds to toolbar and menu
+    notebooks.widgetAdded.connect((_, panel) => void chooser.holdIfForeign(panel).catch(console.warn));
+  }
+};
+
+class Chooser {
+  constructor(
+    private readonly app: JupyterFrontEnd,
+    private readonly dialogs: ISessionContextDialogs | null,
+    private readonly trans: TranslationBundle
+  ) {}
+
+  async choose(panel: NotebookPanel): Promise<void> {
+    await panel.context.ready;
+    await this._show(panel, choiceOf(this.app, panel), false);
+  }
+
+  /**
+   * A notebook that somebody else may have written starts nothing by itself if it asks for anything; its user is shown
+   * what. The kernel would start when the file has been read and its checkpoints listed; here it is held before.
+   */
+  async holdIfForeign(panel: NotebookPanel): Promise<void> {
+    await panel.context.ready;
+    const context = panel.sessionContext;
+    const { shouldStart } = context.kernelPreference;
+    if (!this._asks(panel) || shouldStart === false) {
+      return;
+    }
+    context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
+    const asked = await askedBy(this.app.serviceManager.serverSettings, this._path(panel)).catch(() => null);
+    const isHeard = asked?.is_heard ?? true; // an answer that fails leaves it to the server, which asks itself
+    if (isHeard) {
+      context.kernelPreference = { ...context.kernelPreference, shouldStart };
+    }
+    await context.ready;
+    if (context.isDisposed || context.session?.kernel) {
+      return;
+    }
+    if (isHeard) {
+      if (await context.startKernel()) {
+        await this.dialogs?.selectKernel(context);
+      }
+    } else {
+      await this._show(panel, choiceOf(this.app, panel), true);
+    }
+  }
+
+  /** Whether a notebook asks for anything. What one with a local kernel asks for, nobody hears. */
+  private _asks(panel: NotebookPanel): boolean {
+    const isHeard = !isLocal(this.app, panel.model?.defaultKernelName ?? '');
+    return isHeard && Object.keys(readChoice(panel.model?.getMetadata(METADATA_KEY))).length > 0;
+  }
+
+  private async _show(panel: NotebookPanel, asked: IChoice, isForeign: boolean): Promise<void> {
+    const { trans } = this;
+    const settings = this.app.serviceManager.serverSettings;
+    let draft: Draft;
+    try {
+      draft = new Draft(settings, await loadOffer(settings), asked);
+    } catch (error) {
+      await showErrorMessage(trans.__('Resources cannot be chosen now'), error as Error);
+      return;
+    }
+    const dialog = new ResourceDialog({
+      draft,
+      notebook: panel.title.label,
+      isRunning: !!panel.sessionContext.session?.kernel,
+      isForeign,
+      trans,
+      take: choice => this._take(panel, choice)
+    });
+    await dialog.launch();
+  }
+
+  /** The notebook is saved before its kernel starts: the server goes by the file. */
+  private async _take(panel: NotebookPanel, choice: IChoice): Promise<void> {
+    const { serverSettings, kernelspecs } = this.app.serviceManager;
+    const kernelspec = await confirmChoice(serverSettings, this._path(panel), choice);
+    panel.model!.setMetadata(METADATA_KEY, choice);
+    panel.model!.setMetadata('kernelspec', kernelspec);
+    await panel.context.save();
+    await kernelspecs.refreshSpecs();
+    await panel.sessionContext.ready; // a first kernel that is still being started is then the one that is replaced
+    await panel.sessionContext.changeKernel({ name: kernelspec.name });
+  }
+
+  private _path(panel: NotebookPanel): string {
+    return this.app.serviceManager.contents.localPath(panel.context.path);
+  }
+}
+
+/** Of a notebook's kernel, or of the one that would be started. */
+function kernelNameOf({ sessionContext }: NotebookPanel): string {
+  return sessionContext.session?.kernel?.name ?? sessionContext.kernelPreference.name ?? '';
+}
+
+function provisionerOf(app: JupyterFrontEnd, kernelName: string): { config?: unknown } | undefined {
+  const spec = app.serviceManager.kernelspecs.specs?.kernelspecs[kernelName];
+  return spec?.metadata?.['kernel_provisioner'] as { config?: unknown } | undefined;
+}
+
+/** Whether a kernelspec that is there starts its kernels beside the Jupyter server. */
+function isLocal(app: JupyterFrontEnd, kernelName: string): boolean {
+  const isThere = kernelName in (app.serviceManager.kernelspecs.specs?.kernelspecs ?? {});
+  return isThere && !provisionerOf(app, kernelName);
+}
+
+/** What a notebook asks for, over what its kernelspec says. */
+function choiceOf(app: JupyterFrontEnd, panel: NotebookPanel): IChoice {
+  const provisioner = provisionerOf(app, kernelNameOf(panel));
+  const asked = readChoice(panel.model?.getMetadata(METADATA_KEY));
+  const { preset, resources, ...rest } = readChoice(provisioner?.config);
+  const amounts = asked.preset || asked.resources ? {} : { preset, resources };
+  return readChoice({ ...rest, ...amounts, ...asked });
+}

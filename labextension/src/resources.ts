@@ -1,0 +1,310 @@
+/** What a notebook's kernel is to run on, while somebody chooses it. Knows no widgets. */
+
+import { ServerConnection } from '@jupyterlab/services';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { describeSlots, inOrder, UNITS } from './amounts';
+import {
+  ApiError,
+  getCapacity,
+  ICapacity,
+  IChoice,
+  IFolder,
+  IImage,
+  IPreset,
+  ISession,
+  IVerdict,
+  judge,
+  listFolders,
+  listImages,
+  listProjects,
+  listSessions,
+  Slots
+} from './api';
+
+type Settings = ServerConnection.ISettings;
+
+const GIB = 1024 ** 3;
+const TEXTS = ['image', 'kernelspec', 'preset', 'session', 'resource_group', 'project'] as const;
+
+/** Where amounts of one's own are kept among the verdicts; presets are kept by name. */
+export const CUSTOM = '';
+
+/** What there is to choose from. */
+export interface IOffer {
+  images: IImage[];
+  presets: IPreset[];
+  /** Those that can be left out: the home folder is always mounted. */
+  folders: IFolder[];
+  /** One's own that run. */
+  sessions: ISession[];
+  groups: string[];
+  projects: string[];
+  capacity: ICapacity;
+}
+
+export async function loadOffer(settings: Settings): Promise<IOffer> {
+  const [images, capacity, folders, sessions, projects] = await Promise.all([
+    listImages(settings),
+    getCapacity(settings),
+    listFolders(settings),
+    listSessions(settings),
+    listProjects(settings)
+  ]);
+  return {
+    images: images.filter(image => image.kernelspecs.length > 0),
+    presets: capacity.presets,
+    folders: folders.filter(one => one.status === 'ready' && one.name !== 'home' && !one.name.startsWith('.')),
+    sessions: sessions.filter(session => session.status === 'RUNNING'),
+    groups: Object.keys(capacity.scaling_groups),
+    projects,
+    capacity
+  };
+}
+
+/** The choice in a value that anybody may have written; what is of another kind is left out. */
+export function readChoice(raw: unknown): IChoice {
+  const given = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>;
+  const choice: IChoice = {};
+  for (const key of TEXTS) {
+    if (typeof given[key] === 'string' && given[key]) {
+      choice[key] = given[key];
+    }
+  }
+  const mounts = Array.isArray(given.mounts) ? given.mounts.filter(name => typeof name === 'string') : [];
+  if (mounts.length > 0) {
+    choice.mounts = mounts;
+  }
+  if (typeof given.resources === 'object' && given.resources !== null) {
+    const amounts = Object.entries(given.resources).map(([slot, amount]) => [slot, String(amount)]);
+    if (amounts.length > 0) {
+      choice.resources = Object.fromEntries(amounts);
+    }
+  }
+  return choice;
+}
+
+/** `gpu`, `2 CPU · 8 GiB`, or the session that is joined; nothing if policy and habit decide. */
+export function describeChoice(choice: IChoice): string {
+  if (choice.session) {
+    return choice.session;
+  }
+  const amounts = Object.entries(choice.resources ?? {}).map(([slot, amount]) => [slot, `${toNumber(slot, amount)}`]);
+  return [choice.preset ?? '', describeSlots(Object.fromEntries(amounts))].filter(Boolean).join(' · ');
+}
+
+const FACTORS: Record<string, number> = { '': 1, k: 1024, m: 1024 ** 2, g: GIB, t: 1024 * GIB };
+
+/** An amount as people write it: memory in bytes, all else as it is; 0 if it is none. */
+export function toNumber(slot: string, amount: string): number {
+  const size = slot === 'mem' ? /^\s*([\d.]+)\s*([kmgt]?)(?:i?b)?\s*$/i.exec(amount) : null;
+  const number = size ? Number(size[1]) * FACTORS[size[2].toLowerCase()] : Number(amount);
+  return Number.isFinite(number) ? number : 0;
+}
+
+/** One kind of slot as it is chosen: memory in GiB. */
+export interface ISlider {
+  slot: string;
+  label: string;
+  min: number;
+  max: number;
+  step: number;
+}
+
+/** What can be chosen of each kind: up to the tightest limit, or what the group has. */
+export function slidersOf(capacity: ICapacity, group: string | undefined, trans: TranslationBundle): ISlider[] {
+  const groups = Object.entries(capacity.scaling_groups).filter(([name]) => !group || name === group);
+  const totals: Record<string, number> = {};
+  for (const [, { using, remaining }] of groups) {
+    for (const slot of Object.keys(remaining)) {
+      const total = Number(using[slot] ?? 0) + Number(remaining[slot]);
+      totals[slot] = Math.max(totals[slot] ?? 0, total);
+    }
+  }
+  const limits = [capacity.keypair_limits, capacity.user_limits, capacity.group_limits, capacity.domain_limits];
+  return inOrder(Object.keys(totals))
+    .map(slot => {
+      const most = Math.min(totals[slot], ...limits.map(level => Number(level[slot] ?? Infinity)));
+      return slot === 'mem' ? memorySlider(most, trans) : deviceSlider(slot, most, trans);
+    })
+    .filter(slider => slider.max >= Math.max(slider.min, slider.step));
+}
+
+function memorySlider(bytes: number, trans: TranslationBundle): ISlider {
+  const step = bytes < 8 * GIB ? 0.25 : 1;
+  return { slot: 'mem', label: trans.__('Memory'), min: step, max: floorTo(bytes / GIB, step), step };
+}
+
+function deviceSlider(slot: string, most: number, trans: TranslationBundle): ISlider {
+  const step = slot.endsWith('.shares') ? 0.1 : 1;
+  const label = slot === 'cpu' ? trans.__('CPU') : (UNITS[slot] ?? slot);
+  return { slot, label, min: slot === 'cpu' ? 1 : 0, max: floorTo(most, step), step };
+}
+
+function floorTo(number: number, step: number): number {
+  return Number((Math.floor(number / step + 1e-9) * step).toFixed(2));
+}
+
+/** Within the slider's ends, on one of its steps. */
+export function fit(slider: ISlider, value: number): number {
+  const { min, max, step } = slider;
+  const nearest = Math.round((Number.isFinite(value) ? value : min) / step) * step;
+  return Number(Math.min(Math.max(nearest, min), max).toFixed(2));
+}
+
+/** How a slider's value is asked for: `2`, `8g`, `512m`. */
+export function toAmount(slot: string, value: number): string {
+  if (slot !== 'mem') {
+    return `${value}`;
+  }
+  return Number.isInteger(value) ? `${value}g` : `${Math.round(value * 1024)}m`;
+}
+
+export function fromAmount(slot: string, amount: string): number {
+  return slot === 'mem' ? toNumber(slot, amount) / GIB : toNumber(slot, amount);
+}
+
+/** Where nothing is known that would be enough. */
+const LEAST: Slots = { cpu: '1', mem: '1g' };
+
+/** As many choices the server has judged at once. */
+const LARGEST_QUESTION = 32;
+
+/** Changes follow one another while a slider moves; the manager is asked when it rests. */
+const REST_MS = 250;
+
+/** A choice on its way, and what the manager says of it and of each preset in its place. */
+export class Draft {
+  constructor(
+    private readonly settings: Settings,
+    readonly offer: IOffer,
+    asked: IChoice
+  ) {
+    this._choice = begin(asked, offer);
+    void this._ask();
+  }
+
+  verdicts = new Map<string, IVerdict>();
+
+  /** Why there are no verdicts. */
+  error: ApiError | null = null;
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get choice(): IChoice {
+    return this._choice;
+  }
+
+  /** The preset, or `CUSTOM`. */
+  get row(): string {
+    return this._choice.preset ?? CUSTOM;
+  }
+
+  /** What the manager says of the choice; `undefined` while that is not known. */
+  get verdict(): IVerdict | undefined {
+    return this.verdicts.get(this.row);
+  }
+
+  /** What is empty in `part` is left open. */
+  change(part: IChoice): void {
+    this._choice = readChoice({ ...this._choice, ...part });
+    if (Object.keys(part).every(key => ['preset', 'resources'].includes(key))) {
+      this.verdicts.delete(CUSTOM); // what was said of the presets in its place holds
+    } else {
+      this.verdicts.clear();
+    }
+    this._changed.emit();
+    clearTimeout(this._timer);
+    this._timer = setTimeout(() => void this._ask(), REST_MS);
+  }
+
+  /** A preset, or amounts of one's own, which begin with those of the preset before. */
+  choosePreset(name: string): void {
+    const { preset, resources } = this._choice;
+    this._ownAmounts = resources ?? this._ownAmounts;
+    if (name === CUSTOM) {
+      this.change({ preset: '', resources: this._ownAmounts ?? amountsOf(this.offer, preset) ?? LEAST });
+    } else {
+      this.change({ preset: name, resources: {} });
+    }
+  }
+
+  chooseAmount(slot: string, value: number): void {
+    const resources = { ...this._choice.resources };
+    if (value > 0) {
+      resources[slot] = toAmount(slot, value);
+    } else {
+      delete resources[slot];
+    }
+    this.change({ resources });
+  }
+
+  mount(name: string, isMounted: boolean): void {
+    const others = (this._choice.mounts ?? []).filter(one => one !== name);
+    this.change({ mounts: isMounted ? [...others, name] : others });
+  }
+
+  dispose(): void {
+    clearTimeout(this._timer);
+    this._question += 1;
+    Signal.clearData(this);
+  }
+
+  private async _ask(): Promise<void> {
+    const question = (this._question += 1);
+    const presets = this._choice.session ? [] : this.offer.presets;
+    const rows = new Map([[this.row, this._choice]]);
+    presets.forEach(({ name: preset }) => rows.set(preset, readChoice({ ...this._choice, preset, resources: {} })));
+    const unknown = [...rows].filter(([row]) => !this.verdicts.has(row)).slice(0, LARGEST_QUESTION);
+    if (unknown.length === 0) {
+      return;
+    }
+    let error: ApiError | null = null;
+    let verdicts: IVerdict[] = [];
+    try {
+      const choices = unknown.map(([, choice]) => choice);
+      verdicts = await judge(this.settings, choices);
+    } catch (refused) {
+      error = refused as ApiError;
+    }
+    if (question === this._question) {
+      this.error = error;
+      verdicts.forEach((verdict, place) => this.verdicts.set(unknown[place][0], verdict));
+      this._changed.emit();
+    }
+  }
+
+  private _choice: IChoice;
+  private _ownAmounts: Slots | undefined;
+  private _question = 0;
+  private _timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly _changed = new Signal<this, void>(this);
+}
+
+/** What was asked for, made whole: an image that is there, and a preset or amounts. */
+function begin(asked: IChoice, offer: IOffer): IChoice {
+  const image = offer.images.find(one => one.name === asked.image) ?? offer.images[0];
+  const choice: IChoice = { ...asked, image: image?.name };
+  if (!image?.kernelspecs.some(one => one.name === asked.kernelspec)) {
+    choice.kernelspec = image?.kernelspecs[0]?.name;
+  }
+  if (asked.resources) {
+    const resources = { ...amountsOf(offer, asked.preset), ...asked.resources };
+    return readChoice({ ...choice, preset: '', resources });
+  }
+  const preset = offer.presets.find(one => one.name === asked.preset) ?? offer.presets[0];
+  return readChoice(preset ? { ...choice, preset: preset.name } : { ...choice, preset: '', resources: LEAST });
+}
+
+/** What is in a preset, as one would ask for it oneself; without what no agent offers, for which there is no slider. */
+function amountsOf(offer: IOffer, preset: string | undefined): Slots | undefined {
+  const slots = offer.presets.find(one => one.name === preset)?.resource_slots;
+  const offered = new Set(Object.values(offer.capacity.scaling_groups).flatMap(group => Object.keys(group.remaining)));
+  const amounts = Object.entries(slots ?? {})
+    .filter(([slot]) => offered.has(slot))
+    .map(([slot, amount]) => [slot, toAmount(slot, fromAmount(slot, amount))]);
+  return slots && Object.fromEntries(amounts);
+}

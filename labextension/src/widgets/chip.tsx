@@ -1,0 +1,55 @@
+/** The button in a notebook's toolbar: what its kernel runs on. */
+
+import { NotebookPanel } from '@jupyterlab/notebook';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { ReactWidget, ToolbarButtonComponent } from '@jupyterlab/ui-components';
+import React from 'react';
+
+import { keepUnits } from '../amounts';
+import { IChoice } from '../api';
+import { describeChoice } from '../resources';
+
+interface IOptions {
+  choice: () => IChoice;
+  /** Whether its kernel runs beside the Jupyter server. */
+  isLocal: () => boolean;
+  open: () => void;
+}
+
+export class Chip extends ReactWidget {
+  constructor(
+    private readonly panel: NotebookPanel,
+    private readonly trans: TranslationBundle,
+    private readonly options: IOptions
+  ) {
+    super();
+    this.addClass('jp-bai-Chip');
+    panel.sessionContext.kernelChanged.connect(this._follow, this);
+    panel.content.model?.metadataChanged.connect(this._follow, this);
+  }
+
+  dispose(): void {
+    this.panel.sessionContext.kernelChanged.disconnect(this._follow, this);
+    this.panel.content.model?.metadataChanged.disconnect(this._follow, this);
+    super.dispose();
+  }
+
+  protected render(): JSX.Element {
+    const { trans, options } = this;
+    const choice = options.choice();
+    const label = options.isLocal() ? trans.__('Local') : describeChoice(choice) || trans.__('Resources');
+    const title = [trans.__('Choose what the kernel runs on'), choice.image, ...(choice.mounts ?? [])];
+    return (
+      <ToolbarButtonComponent
+        label={keepUnits(label)}
+        tooltip={title.filter(Boolean).join(' · ')}
+        onClick={options.open}
+        noFocusOnClick={false}
+      />
+    );
+  }
+
+  private _follow(): void {
+    this.update();
+  }
+}

@@ -1,0 +1,414 @@
+/** The dialog in which a notebook's resources are chosen; each choice shows what would happen. */
+
+import { Dialog } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { ReactWidget } from '@jupyterlab/ui-components';
+import React from 'react';
+
+import { describeSlots, keepUnits } from '../amounts';
+import { IChoice, IImage, IVerdict } from '../api';
+import { CUSTOM, Draft, fit, fromAmount, ISlider, slidersOf } from '../resources';
+import { describePermission, lookOfVerdict } from '../words';
+import { useChanges } from './section';
+import { StateIcon } from './state';
+
+interface IOptions {
+  draft: Draft;
+  /** The notebook, as its user calls it. */
+  notebook: string;
+  /** Whether its kernel runs, which ends if the choice is taken. */
+  isRunning: boolean;
+  /** Whether the notebook asks, and nobody who is trusted here has said so. */
+  isForeign: boolean;
+  trans: TranslationBundle;
+  /** Takes the choice; what it throws is shown, and the dialog stays. */
+  take: (choice: IChoice) => Promise<void>;
+}
+
+/** Resolves with a button that accepts once the choice was taken. */
+export class ResourceDialog extends Dialog<unknown> {
+  constructor(private readonly options: IOptions) {
+    const { draft, trans, isRunning } = options;
+    const body = new Body(options);
+    super({
+      title: isRunning ? trans.__('Change resources') : trans.__('Start kernel'),
+      body,
+      buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })]
+    });
+    this._view = body;
+    this.addClass('jp-bai-Resources');
+    this.node.setAttribute('aria-label', trans.__('Resources for %1', options.notebook));
+    draft.changed.connect(this._follow, this);
+    this._follow();
+  }
+
+  dispose(): void {
+    this.options.draft.dispose();
+    super.dispose();
+  }
+
+  resolve(index?: number): void {
+    if (index === 0) {
+      super.resolve(index);
+    } else if (!this._isBusy && this._accept.getAttribute('aria-disabled') !== 'true') {
+      void this._take();
+    }
+  }
+
+  private async _take(): Promise<void> {
+    this._isBusy = true;
+    this._view.refusal = '';
+    this._follow();
+    try {
+      await this.options.take(this.options.draft.choice);
+      super.resolve(1);
+    } catch (refused) {
+      this._view.refusal = (refused as Error).message;
+    } finally {
+      this._isBusy = false;
+      if (!this.isDisposed) {
+        this._follow();
+      }
+    }
+  }
+
+  /** The button says what will happen; its reason for not doing so stands above it. */
+  private _follow(): void {
+    const { draft, trans, isRunning } = this.options;
+    const verdict = draft.verdict?.verdict;
+    const start = verdict === 'wait' ? trans.__('Queue') : trans.__('Start');
+    const label = isRunning ? trans.__('Restart and apply') : start;
+    this._accept.querySelector('.jp-Dialog-buttonLabel')!.textContent = label;
+    this._accept.setAttribute('aria-label', label);
+    this._accept.setAttribute('aria-disabled', `${this._isBusy || verdict === 'refused'}`);
+    this._accept.setAttribute('aria-describedby', VERDICT_ID);
+  }
+
+  private get _accept(): HTMLElement {
+    return this.node.querySelector<HTMLElement>('.jp-Dialog-button.jp-mod-accept')!;
+  }
+
+  private readonly _view: Body;
+  private _isBusy = false;
+}
+
+const VERDICT_ID = 'jp-bai-verdict';
+
+class Body extends ReactWidget {
+  constructor(private readonly options: IOptions) {
+    super();
+    this.addClass('jp-bai-Resources-body');
+  }
+
+  /** Why the choice could not be taken. */
+  set refusal(sentence: string) {
+    this._refusal = sentence;
+    this.update();
+  }
+
+  protected render(): JSX.Element {
+    return <View {...this.options} refusal={this._refusal} />;
+  }
+
+  private _refusal = '';
+}
+
+function View(props: IOptions & { refusal: string }): JSX.Element {
+  const { draft, notebook, isForeign, trans, refusal } = props;
+  useChanges(draft);
+  const { choice, offer } = draft;
+  const isJoining = !!choice.session;
+  const [isMoreOpen, setMoreOpen] = React.useState(
+    isJoining || !!choice.resource_group || !!choice.project
+  );
+  return (
+    <>
+      {isForeign && (
+        <p className="jp-bai-Resources-foreign">
+          {trans.__(
+            '%1 comes from somewhere else and asks for what is chosen here. Nothing starts until you agree; then it is not asked again.',
+            notebook
+          )}
+        </p>
+      )}
+      <Environments draft={draft} trans={trans} />
+      {!isJoining && <Presets draft={draft} trans={trans} />}
+      {!isJoining && offer.folders.length > 0 && <Folders draft={draft} trans={trans} />}
+      <details
+        className="jp-bai-Resources-more"
+        open={isMoreOpen}
+        onToggle={event => setMoreOpen(event.currentTarget.open)}
+      >
+        <summary>{trans.__('Group, project, join a running session')}</summary>
+        {!isJoining && (
+          <>
+            <Choice
+              label={trans.__('Resource group')}
+              value={choice.resource_group}
+              none={trans.__('any')}
+              names={offer.groups}
+              choose={resource_group => draft.change({ resource_group })}
+            />
+            <Choice
+              label={trans.__('Project whose limits count')}
+              value={choice.project}
+              none={trans.__('as usual')}
+              names={offer.projects}
+              choose={project => draft.change({ project })}
+            />
+          </>
+        )}
+        <Choice
+          label={trans.__('Session')}
+          value={choice.session}
+          none={trans.__('a new one')}
+          names={offer.sessions.map(session => session.name)}
+          choose={session => draft.change({ session })}
+        />
+      </details>
+      <Consequence draft={draft} isRunning={props.isRunning} trans={trans} />
+      {refusal && (
+        <p className="jp-bai-Refusal" role="alert">
+          {refusal}
+        </p>
+      )}
+    </>
+  );
+}
+
+interface IPartProps {
+  draft: Draft;
+  trans: TranslationBundle;
+}
+
+/** One entry for each Jupyter kernel of each image. */
+function Environments({ draft, trans }: IPartProps): JSX.Element {
+  const { choice, offer } = draft;
+  const entries = offer.images.flatMap(image => image.kernelspecs.map(({ name }) => ({ image, name })));
+  const place = entries.findIndex(({ image, name }) => image.name === choice.image && name === choice.kernelspec);
+  const id = React.useId();
+  if (entries.length === 0) {
+    return <p>{trans.__('There is no environment that you may use yet. Tell your admin.')}</p>;
+  }
+  return (
+    <div className="jp-bai-Resources-pair">
+      <label htmlFor={id}>{trans.__('Environment')}</label>
+      <select
+        id={id}
+        className="jp-bai-Field"
+        value={place}
+        onChange={event => {
+          const chosen = entries[Number(event.target.value)];
+          draft.change({ image: chosen.image.name, kernelspec: chosen.name });
+        }}
+      >
+        {entries.map(({ image, name }, number) => (
+          <option key={number} value={number}>
+            {nameOf(image, name)}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+function nameOf(image: IImage, kernelspec: string): string {
+  const found = image.kernelspecs.find(one => one.name === kernelspec);
+  return `${found?.display_name ?? kernelspec} · ${image.name}`;
+}
+
+function Presets({ draft, trans }: IPartProps): JSX.Element {
+  const { offer, row, choice } = draft;
+  const sliders = slidersOf(offer.capacity, choice.resource_group, trans);
+  const group = choice.resource_group ?? (offer.groups.length === 1 ? offer.groups[0] : undefined);
+  const free = offer.capacity.scaling_groups[group ?? '']?.remaining ?? {};
+  const most = sliders.filter(({ max }) => max > 0).map(({ slot, max }) => [slot, `${fromSlider(slot, max)}`]);
+  return (
+    <fieldset className="jp-bai-Resources-part">
+      <legend>{trans.__('Preset')}</legend>
+      {group && (
+        <p className="jp-bai-Resources-free">
+          {keepUnits(trans.__('Free in group %1: %2', group, describeSlots(free) || trans.__('nothing')))}
+        </p>
+      )}
+      {offer.presets.map(preset => (
+        <PresetRow
+          key={preset.name}
+          draft={draft}
+          name={preset.name}
+          label={preset.name}
+          amounts={describeSlots(preset.resource_slots)}
+          trans={trans}
+        />
+      ))}
+      <PresetRow
+        draft={draft}
+        name={CUSTOM}
+        label={trans.__('Custom')}
+        amounts={trans.__('up to %1', describeSlots(Object.fromEntries(most)))}
+        trans={trans}
+      />
+      {row === CUSTOM && sliders.map(slider => <Slider key={slider.slot} slider={slider} draft={draft} trans={trans} />)}
+    </fieldset>
+  );
+}
+
+function fromSlider(slot: string, value: number): number {
+  return slot === 'mem' ? value * 1024 ** 3 : value;
+}
+
+interface IPresetRowProps extends IPartProps {
+  name: string;
+  label: string;
+  amounts: string;
+}
+
+function PresetRow({ draft, name, label, amounts, trans }: IPresetRowProps): JSX.Element {
+  const verdict = draft.verdicts.get(name);
+  const isChosen = draft.row === name;
+  const id = React.useId();
+  return (
+    <div className="jp-bai-Preset">
+      <input
+        type="radio"
+        name="jp-bai-preset"
+        id={id}
+        checked={isChosen}
+        aria-describedby={`${id}-verdict`}
+        onChange={() => draft.choosePreset(name)}
+      />
+      <label htmlFor={id}>
+        <bdi>{label}</bdi>
+      </label>
+      <bdi dir="ltr">{keepUnits(amounts)}</bdi>
+      <span id={`${id}-verdict`} className="jp-bai-Preset-verdict">
+        {verdict && <Word verdict={verdict} trans={trans} />}
+      </span>
+      {verdict?.verdict === 'refused' && !isChosen && (
+        <span className="jp-bai-Preset-reason">{keepUnits(verdict.reason?.text ?? '')}</span>
+      )}
+    </div>
+  );
+}
+
+function Word({ verdict, trans }: { verdict: IVerdict; trans: TranslationBundle }): JSX.Element {
+  const look = lookOfVerdict(verdict, trans);
+  return (
+    <>
+      <StateIcon look={look} />
+      {keepUnits(look.word)}
+    </>
+  );
+}
+
+/** PageUp and PageDown move by a tenth, as the browser has it. */
+function Slider({ slider, draft, trans }: IPartProps & { slider: ISlider }): JSX.Element {
+  const { slot, label, min, max, step } = slider;
+  const value = fromAmount(slot, draft.choice.resources?.[slot] ?? '0');
+  const unit = slot === 'mem' ? ' GiB' : '';
+  const id = React.useId();
+  const [text, setText] = React.useState<string | null>(null);
+  const choose = (number: number) => draft.chooseAmount(slot, fit(slider, number));
+  return (
+    <div className="jp-bai-Slider">
+      <label htmlFor={id}>{label}</label>
+      <input
+        type="range"
+        aria-label={label}
+        aria-valuetext={trans.__('%1 of %2', value, `${max}${unit}`)}
+        {...{ min, max, step, value }}
+        onChange={event => choose(event.target.valueAsNumber)}
+      />
+      <input
+        id={id}
+        className="jp-bai-Field"
+        type="number"
+        {...{ min, max, step }}
+        value={text ?? value}
+        onChange={event => {
+          setText(event.target.value); // also while it is no number yet
+          choose(event.target.valueAsNumber);
+        }}
+        onBlur={() => setText(null)}
+      />
+      <bdi dir="ltr">{keepUnits(trans.__('of %1', `${max}${unit}`))}</bdi>
+    </div>
+  );
+}
+
+function Folders({ draft, trans }: IPartProps): JSX.Element {
+  const { offer, choice } = draft;
+  const missing = (choice.mounts ?? []).filter(name => !offer.folders.some(folder => folder.name === name));
+  return (
+    <fieldset className="jp-bai-Resources-part jp-bai-Resources-folders">
+      <legend>{trans.__('Folders, beside your home')}</legend>
+      {offer.folders.map(folder => (
+        <Folder
+          key={folder.id}
+          name={folder.name}
+          about={describePermission(folder.permission, trans)}
+          draft={draft}
+          trans={trans}
+        />
+      ))}
+      {missing.map(name => (
+        <Folder key={name} name={name} about={trans.__('not there, or not shared with you')} draft={draft} trans={trans} />
+      ))}
+    </fieldset>
+  );
+}
+
+function Folder({ name, about, draft }: IPartProps & { name: string; about: string }): JSX.Element {
+  return (
+    <label className="jp-bai-Resources-folder">
+      <input
+        type="checkbox"
+        checked={draft.choice.mounts?.includes(name) ?? false}
+        onChange={event => draft.mount(name, event.target.checked)}
+      />
+      <bdi title={name}>{name}</bdi> <span>{about}</span>
+    </label>
+  );
+}
+
+interface IChoiceProps {
+  label: string;
+  value: string | undefined;
+  /** What leaving it open is called. */
+  none: string;
+  names: string[];
+  choose: (name: string) => void;
+}
+
+function Choice({ label, value, none, names, choose }: IChoiceProps): JSX.Element {
+  const id = React.useId();
+  const shown = value && !names.includes(value) ? [...names, value] : names;
+  return (
+    <div className="jp-bai-Resources-pair">
+      <label htmlFor={id}>{label}</label>
+      <select id={id} className="jp-bai-Field" value={value ?? ''} onChange={event => choose(event.target.value)}>
+        <option value="">{none}</option>
+        {shown.map(name => (
+          <option key={name} value={name}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+/** What happens if the choice is taken, in a sentence that a screen reader hears when it changes. */
+function Consequence({ draft, isRunning, trans }: IPartProps & { isRunning: boolean }): JSX.Element {
+  const { verdict, error } = draft;
+  return (
+    <div className="jp-bai-Resources-verdict">
+      <p id={VERDICT_ID} role="status">
+        {error && trans.__('It cannot be said when it would start. %1', error.message)}
+        {verdict && <Word verdict={verdict} trans={trans} />}
+        {verdict?.reason && <span>{keepUnits(verdict.reason.text)}</span>}
+      </p>
+      {isRunning && <p>{trans.__('The kernel is restarted: files and folders stay, variables are gone.')}</p>}
+    </div>
+  );
+}

@@ -1,0 +1,226 @@
+"""What a notebook's kernel runs on, chosen in a real Lab in front of a real manager, light and dark."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes_agent import IMAGE
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from playwright.sync_api import Browser, Locator, Page, expect
+from real_manager import RealManager
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+FAULTS = (Path(__file__).parent / "faults.js").read_text()
+PYTHON = {"image": IMAGE.name, "kernelspec": "python3"}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
+    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
+        manager.ask("POST", "/folders", {"name": "data"})
+        yield manager
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
+    server = make_lab(cluster)
+    yield server
+    server.stop(signal.SIGKILL)
+    server.kill_kernels()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    page = open_lab(browser, lab)
+    page.set_default_timeout(60_000)
+    yield page
+    page.close()
+
+
+def take_shots(page: Page, shots: Path, name: str) -> None:
+    for theme, full_name in THEMES.items():
+        page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", full_name)
+        page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=full_name)
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
+        assert page.evaluate(FAULTS, ".jp-bai-Resources-body") == []
+        page.screenshot(path=shots / f"{name}-{theme}.png")
+    body = page.locator(".jp-bai-Resources-body")
+    assert body.evaluate("node => node.scrollWidth <= node.clientWidth"), f"{name} is cut"
+
+
+def run(page: Page, command: str, **arguments: str) -> None:
+    page.evaluate("([command, args]) => void window.jupyterapp.commands.execute(command, args)", [command, arguments])
+
+
+def dialog_of(page: Page) -> Locator:
+    dialog = page.get_by_role("dialog", name="Resources for")
+    expect(dialog).to_be_visible()
+    return dialog
+
+
+def preset(dialog: Locator, name: str) -> Locator:
+    return dialog.locator(".jp-bai-Preset").filter(has=dialog.page.get_by_role("radio", name=name, exact=True))
+
+
+def metadata_of(lab: Any, name: str) -> Any:
+    return lab.ask("GET", f"/api/contents/{name}")["content"]["metadata"]
+
+
+def kernel_of(lab: Any, name: str) -> str | None:
+    """The id of the notebook's kernel."""
+    return next((one["kernel"]["id"] for one in lab.ask("GET", "/api/sessions") if one["path"] == name), None)
+
+
+def is_started_with(lab: Any, name: str, choice: Any) -> bool:
+    kernel = kernel_of(lab, name)
+    options = lab.home / f"options-{kernel}.json"
+    return bool(kernel) and options.exists() and json.loads(options.read_text()).get("bai_metadata") == choice
+
+
+def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Path, wait_until: Any) -> None:
+    run(page, "notebook:create-new", kernelName="survivor")
+    chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip jp-button")
+    expect(chip).to_have_text("Resources")
+    expect(page.locator(".jp-bai-StatusItem button")).to_have_text(
+        "Running"
+    )  # then the kernel is there to be restarted
+    chip.click()
+    dialog = dialog_of(page)
+    expect(dialog.get_by_label("Environment")).to_contain_text(IMAGE.name)
+    expect(preset(dialog, "small")).to_contain_text("Starts now")
+    expect(preset(dialog, "gpu")).to_contain_text("Not possible")
+    take_shots(page, shots, "resources")
+
+    dialog.get_by_role("radio", name="gpu", exact=True).check()
+    expect(dialog.get_by_role("status")).to_contain_text("No agent offers")
+    accept = dialog.get_by_role("button", name="Restart and apply")
+    expect(accept).to_have_attribute("aria-disabled", "true")
+    accept.focus()
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
+
+    dialog.get_by_role("radio", name="Custom", exact=True).check()
+    cpu = dialog.get_by_role("slider", name="CPU")
+    cpu.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    expect(cpu).to_have_attribute("aria-valuetext", "2 of 8")
+    dialog.get_by_role("slider", name="Memory").fill("3")
+    dialog.get_by_role("checkbox", name="data").check()
+    dialog.get_by_text("Group, project").click()
+    dialog.get_by_label("Project whose limits count").select_option("default")
+    expect(dialog.get_by_role("status")).to_contain_text("Starts now")
+    take_shots(page, shots, "resources-custom")
+    accept.click()
+    expect(dialog).to_have_count(0)
+
+    choice = {**PYTHON, "resources": {"cpu": "2", "mem": "3g"}, "mounts": ["data"], "project": "default"}
+    expect(page.locator(".jp-NotebookPanel:visible .jp-bai-Chip")).to_have_text("2\u00a0CPU · 3\u00a0GiB")
+    metadata = metadata_of(lab, "Untitled.ipynb")
+    assert metadata["bai"] == choice
+    assert metadata["kernelspec"]["name"].startswith("bai-python-test-cpu-2-mem-3g")
+    wait_until(lambda: is_started_with(lab, "Untitled.ipynb", choice), "the kernel with what was chosen", 60)
+
+
+def test_what_the_manager_refuses_stays_in_the_dialog(page: Page, lab: Any, cluster: RealManager) -> None:
+    run(page, "bai:resources")
+    dialog = dialog_of(page)
+    expect(dialog.get_by_role("status")).to_contain_text("Starts now")
+    before = metadata_of(lab, "Untitled.ipynb")
+    made = cluster.ask("GET", "/folders/data")
+    cluster.ask("DELETE", f"/folders/{made['id']}")  # after the page has heard that it would do
+    try:
+        dialog.get_by_role("button", name="Restart and apply").click()
+        expect(dialog.get_by_role("alert")).to_contain_text("data")
+    finally:
+        cluster.ask("POST", f"/folders/{made['id']}/restore")
+    assert metadata_of(lab, "Untitled.ipynb") == before
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_a_notebook_from_elsewhere_asks_before_anything_starts(
+    page: Page, lab: Any, shots: Path, wait_until: Any
+) -> None:
+    choice = {**PYTHON, "preset": "small", "mounts": ["data"]}
+    cell = new_code_cell("1", outputs=[new_output("display_data", {"text/html": "<b>1</b>"})])
+    kernelspec = {"name": "bai-python-test-python3", "display_name": "Python 3", "language": "python"}
+    content = new_notebook(cells=[cell], metadata={"bai": choice, "kernelspec": kernelspec})
+    (lab.home / "work" / "foreign.ipynb").write_text(json.dumps(content))
+
+    run(page, "docmanager:open", path="foreign.ipynb")
+    dialog = dialog_of(page)
+    expect(dialog).to_contain_text("foreign.ipynb comes from somewhere else")
+    expect(dialog.get_by_role("checkbox", name="data")).to_be_checked()
+    expect(preset(dialog, "small").get_by_role("radio")).to_be_checked()
+    take_shots(page, shots, "resources-foreign")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert kernel_of(lab, "foreign.ipynb") is None
+    save_and_close(page)
+
+    run(page, "docmanager:open", path="foreign.ipynb")
+    dialog = dialog_of(page)
+    expect(preset(dialog, "small")).to_contain_text("Starts now")
+    expect(dialog.get_by_role("button", name="Start")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    wait_until(lambda: is_started_with(lab, "foreign.ipynb", choice), "the kernel with what was confirmed", 60)
+    save_and_close(page)
+    lab.ask("DELETE", f"/api/sessions/{session_of(lab, 'foreign.ipynb')}")
+
+    run(page, "docmanager:open", path="foreign.ipynb")
+    wait_until(lambda: is_started_with(lab, "foreign.ipynb", choice), "the kernel, without a question", 60)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def save_and_close(page: Page) -> None:
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("window.jupyterapp.commands.execute('application:close')")
+
+
+def session_of(lab: Any, name: str) -> str:
+    return next(str(one["id"]) for one in lab.ask("GET", "/api/sessions") if one["path"] == name)
+
+
+def test_by_keyboard(page: Page, lab: Any, wait_until: Any) -> None:
+    run(page, "notebook:create-new", kernelName="survivor")
+    expect(page.locator(".jp-NotebookPanel:visible .jp-bai-Chip")).to_have_text("Resources")
+    expect(page.locator(".jp-bai-StatusItem button")).to_have_text("Running")
+    name = page.evaluate("window.jupyterapp.shell.currentWidget.context.path")
+    run(page, "bai:resources")
+    dialog = dialog_of(page)
+    expect(preset(dialog, "small")).to_contain_text("Starts now")
+    preset(dialog, "small").get_by_role("radio").focus()
+    page.keyboard.press("ArrowDown")
+    expect(preset(dialog, "medium").get_by_role("radio")).to_be_checked()
+    expect(preset(dialog, "medium")).to_contain_text("Starts now")
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    wait_until(
+        lambda: is_started_with(lab, name, {**PYTHON, "preset": "medium"}),
+        "the kernel that was chosen",
+        60,
+    )
+
+
+def test_actions_of_the_panel_are_commands_that_ask_what_they_are_about(
+    page: Page, cluster: RealManager, wait_until: Any
+) -> None:
+    run(page, "bai:new-folder")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill("a/b")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("a/b")
+    dialog.get_by_role("button").last.click()
+    run(page, "bai:trash-folder")
+    expect(dialog).to_contain_text("Move to trash")
+    dialog.get_by_role("combobox").select_option("data")
+    dialog.get_by_role("button", name="Ok").click()
+    expect(dialog).to_have_count(0)
+    wait_until(lambda: cluster.ask("GET", "/folders/data")["status"] == "delete-pending", "the trash", 60)
