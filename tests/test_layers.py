@@ -31,7 +31,7 @@ SERVICES = {
 ALLOWED: dict[str, set[str]] = {
     "bai_jupyter": set(),
     "bai_jupyter.common": set(),
-    "bai_jupyter.choice": {COMMON},
+    "bai_jupyter.choice": {COMMON, "bai_jupyter.client"},
     "bai_jupyter.client": {COMMON},
     "bai_jupyter.kernel_stream": {COMMON},
     "bai_jupyter.provisioner": CLIENTS,

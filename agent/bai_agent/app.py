@@ -329,6 +329,9 @@ class AgentApp(Application):
 
     async def _main(self) -> None:
         stopping = asyncio.Event()
+        for signum in (signal.SIGHUP, signal.SIGQUIT):
+            if signal.getsignal(signum) is signal.SIG_IGN:  # as nohup starts us
+                signal.signal(signum, lambda *_: None)  # what we start begins without it, and can be hung up
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
         run = asyncio.create_task(self._run())
