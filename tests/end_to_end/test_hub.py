@@ -254,8 +254,9 @@ async def start_gpu_kernel(kim: Visitor, cluster: Any) -> str:
     notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     await kim.ask("PUT", KIM, "api/contents/work/train.ipynb", {"type": "notebook", "content": notebook})
     choice = {"image": "local", "resources": {"cpu": "1", "mem": "512m", "cuda.device": "1"}}
-    name = (await kim.ask("PUT", KIM, "bai/api/notebooks/work/train.ipynb/choice", choice))["kernelspec"]
-    body = {"path": "work/train.ipynb", "name": "train.ipynb", "type": "notebook", "kernel": {"name": name}}
+    chosen = await kim.ask("PUT", KIM, "bai/api/notebooks/work/train.ipynb/choice", choice)
+    kernel = {"name": chosen["kernelspec"]["name"]}
+    body = {"path": "work/train.ipynb", "name": "train.ipynb", "type": "notebook", "kernel": kernel}
     return str((await kim.ask("POST", KIM, "api/sessions", body))["kernel"]["id"])
 
 

@@ -145,7 +145,7 @@ async def test_the_manager_is_reached_only_where_it_was_granted_and_only_as_gran
         plain = await stack.enter_async_context(kernel_of(cluster))
         (other,) = await client.list_sessions()
         seen = "print(sorted(n for n in os.listdir('/run/bai') if '-' not in n), os.environ.get('BAI_TOKEN_FILE'))"
-        assert await plain.run(f"import os; {seen}") == "['supervise.py', 'supervisor.sock'] None\n"
+        assert await plain.run(f"import os; {seen}") == "['supervise.py', 'supervisor.sock', 'variables.zip'] None\n"
         request = SessionRequest("granted", python_image, manager_access="self")
         granted = (await client.create_session(request))["sessionId"]
         await client.wait_for(granted)

@@ -126,10 +126,14 @@ async def test_a_port_nobody_listens_at(bench: Any, free_port: int) -> None:
 
 @pytest.mark.docker
 async def test_without_root_the_containers_address_is_dialled(docker_bench: Any, monkeypatch: Any) -> None:
-    async def refuse(_ref: str) -> int:
-        raise PermissionError
+    as_root = docker_bench.runtime._namespace
 
-    monkeypatch.setattr(docker_bench.runtime, "_network_of", refuse)
+    def refuse(pid: int, ref: str, kind: str) -> Any:
+        if kind == "net":
+            raise PermissionError
+        return as_root(pid, ref, kind)
+
+    monkeypatch.setattr(docker_bench.runtime, "_namespace", refuse)
     async with attached(docker_bench, "/bin/busybox httpd -f -p 8000"):
         (await connected(docker_bench, 8000)).close()
 
