@@ -18,7 +18,7 @@ from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
 
-_LARGEST_MARGIN = 8  # a margin takes no more than one part in so many of what was granted
+_PARTS = 8  # of what was granted; a margin takes one of them at most
 _LOOK_S = 1.0  # between two looks at one that waits
 
 
@@ -85,7 +85,7 @@ class Hold:
         return int((state.report.slots or state.want.slots)["mem"])
 
     def _margin(self, granted: int) -> int:
-        return min(self._patience.margin_bytes, granted // _LARGEST_MARGIN)
+        return min(self._patience.margin_bytes, granted // _PARTS)
 
     async def _why(self, ref: str, granted: int, until: float) -> Reason:
         used = int((await self._runtime.stats(ref)).get("mem_used_bytes", granted))

@@ -1,6 +1,6 @@
 """Containers that are started ahead while nothing else is, so that a session need not wait for one.
 
-What a container is made from cannot be changed later (image, folders, user), so a spare is made for sessions like those
+What a container is made from cannot be changed later (``Recipe``), so a spare is made for sessions like those
 that were asked for lately: how many of which kind is ``demand.wanted``. It holds no slots: its memory is the agent's
 own (``AgentApp.warm_pool_mem``), and a spare is limited to its part of that. Nothing of this survives the agent, and
 nothing of it is missed: what is not there is made as ever.

@@ -1,6 +1,6 @@
 """Containers that were started ahead, and how a kernel gets one.
 
-A spare is a container like any other (the same limits on what it may, the same network, mounts and user), made from a
+A spare is a container like any other (the same limits on what it may, the same network and user), made from a
 ``Recipe``. It belongs to nobody; in it run the supervisor and, where the image has ipykernel, a process that waits to
 become a Jupyter kernel (``standby.py``), and nothing out of a mounted folder. A kernel takes one for good: from then on
 it is that kernel's container, and is removed with it.
