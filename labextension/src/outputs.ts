@@ -14,9 +14,12 @@ import { KernelShellFutureHandler } from '@jupyterlab/services/lib/kernel/future
 import { deserialize } from '@jupyterlab/services/lib/kernel/serialize';
 
 import { ApiError, IExecution, listExecutions, openOutputs, settleExecutions } from './api';
+import { joined } from './streams';
 
 const PROTOCOL = 'v1.kernel.websocket.jupyter.org';
 const RETRY_MS = 2000;
+/** What is told again comes faster than a page can draw it: this much of it is drawn at once. */
+const GATHER_MS = 50;
 const MAX_SETTLED_AT_ONCE = 500;
 
 type Future = Kernel.IShellFuture<KernelMessage.IExecuteRequestMsg, KernelMessage.IExecuteReplyMsg>;
@@ -153,7 +156,7 @@ export class Outputs {
       }
       missed = missed.filter(run => !run.isComplete);
       if (missed.length > 0) {
-        await pause();
+        await pause(RETRY_MS);
       }
     }
   }
@@ -190,7 +193,7 @@ export class Outputs {
         if ((error as ApiError).code === 'object-not-found') {
           break;
         }
-        await pause();
+        await pause(RETRY_MS);
       }
     }
     return [];
@@ -201,12 +204,23 @@ export class Outputs {
     const seen = runs.map(run => ({ msg_id: run.msgId, after: run.lastId }));
     const socket = openOutputs(this.settings, kernel.id, seen);
     const byId = new Map(runs.map(run => [run.msgId, run]));
+    let waiting: KernelMessage.IMessage[] = [];
     let last: Promise<void> = Promise.resolve();
+    const take = async (): Promise<void> => {
+      await pause(GATHER_MS);
+      const messages = joined(waiting);
+      waiting = [];
+      for (const msg of messages) {
+        if (!signal.aborted) {
+          await byId.get((msg.parent_header as KernelMessage.IHeader).msg_id)?.take(msg);
+        }
+      }
+    };
     const closed = new Promise<boolean>(resolve => {
       socket.onmessage = event => {
-        const msg = deserialize(event.data, PROTOCOL);
-        const run = byId.get((msg.parent_header as KernelMessage.IHeader).msg_id);
-        last = last.then(() => (signal.aborted ? undefined : run?.take(msg))).catch(console.warn);
+        if (waiting.push(deserialize(event.data, PROTOCOL)) === 1) {
+          last = last.then(take).catch(console.warn);
+        }
       };
       socket.onclose = event => resolve(event.code === 1000);
     });
@@ -367,6 +381,6 @@ class Run {
   private readonly _prompts = new Set<string>();
 }
 
-function pause(): Promise<void> {
-  return new Promise(resolve => setTimeout(resolve, RETRY_MS));
+function pause(ms: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, ms));
 }

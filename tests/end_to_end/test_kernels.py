@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,85 @@ async def test_stdin_reaches_the_asking_client(cluster):
 
         out = await kernel.run("print('hello', input('name? '))", allow_stdin=True, stdin_hook=answer)
         assert out == "hello Kim\n"
+
+
+@on_both_runtimes
+async def test_a_subshell_answers_while_a_cell_runs(cluster):
+    async with kernel_of(cluster) as kernel:
+        client = kernel.client
+        assert (
+            "kernel subshells"
+            in (await client.kernel_info(reply=True, timeout=WAIT_S))["content"]["supported_features"]
+        )
+        subshell = (await _ask(client, client.control_channel, "create_subshell_request", {}))["content"]["subshell_id"]
+        waits = "import threading\ngo = threading.Event()\nwent = go.wait(60)"
+        frees = "import time\nwhile 'go' not in globals(): time.sleep(0.01)\ngo.set()"
+        asked = {
+            _send(client, client.shell_channel, "execute_request", _cell(waits)),
+            _send(client, client.shell_channel, "execute_request", _cell(frees), subshell_id=subshell),
+        }
+        while asked:
+            reply = await client.get_shell_msg(timeout=WAIT_S)
+            assert reply["content"]["status"] == "ok"
+            asked.discard(reply["parent_header"]["msg_id"])
+        assert await kernel.run("print(went)") == "True\n"
+
+
+@on_both_runtimes
+async def test_the_debugger_stops_at_a_breakpoint_and_goes_on(cluster):
+    async with kernel_of(cluster) as kernel:
+        client = kernel.client
+        numbers = iter(range(1, 100))
+
+        async def debug(command: str, **arguments: Any) -> dict[str, Any]:
+            content = {"type": "request", "seq": next(numbers), "command": command, "arguments": arguments}
+            reply = (await _ask(client, client.control_channel, "debug_request", content))["content"]
+            assert reply["success"], reply
+            return dict(reply.get("body") or {})
+
+        code = "x = 1\nx = x + 41\nprint(x)"
+        await debug("initialize", clientID="test", adapterID="", pathFormat="path", linesStartAt1=True)
+        await debug("attach", cwd="")
+        source = {"path": (await debug("dumpCell", code=code))["sourcePath"]}
+        await debug("setBreakpoints", source=source, breakpoints=[{"line": 2}], sourceModified=False)
+        await debug("configurationDone")
+        running = asyncio.ensure_future(_ask(client, client.shell_channel, "execute_request", _cell(code)))
+        stopped = await _event(client, "stopped")
+        (frame, *_) = (await debug("stackTrace", threadId=stopped["threadId"]))["stackFrames"]
+        assert frame["line"] == 2
+        assert (await debug("evaluate", expression="x", frameId=frame["id"]))["result"] == "1"
+        await debug("continue", threadId=stopped["threadId"])
+        assert (await running)["content"]["status"] == "ok"
+        await debug("disconnect", restart=False, terminateDebuggee=False)
+        assert await kernel.run("print(x)") == "42\n"
+
+
+def _cell(code: str) -> dict[str, Any]:
+    return {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+
+
+def _send(client: Any, channel: Any, kind: str, content: dict[str, Any], **header: Any) -> str:
+    request = client.session.msg(kind, content)
+    request["header"].update(header)
+    channel.send(request)
+    return str(request["header"]["msg_id"])
+
+
+async def _ask(client: Any, channel: Any, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    """The reply to a request."""
+    msg_id = _send(client, channel, kind, content)
+    while True:
+        reply: dict[str, Any] = await channel.get_msg(timeout=WAIT_S)
+        if reply["parent_header"].get("msg_id") == msg_id:
+            return reply
+
+
+async def _event(client: Any, name: str) -> dict[str, Any]:
+    """What the debugger says of the next event of this name."""
+    while True:
+        message = await client.get_iopub_msg(timeout=WAIT_S)
+        if message["msg_type"] == "debug_event" and message["content"]["event"] == name:
+            return dict(message["content"]["body"])
 
 
 async def test_a_kernel_that_ends_by_itself_says_so(cluster):
@@ -205,5 +286,57 @@ async def test_rounds_of_kills_end_with_containers_equal_to_rows(cluster):
         async def containers_are_rows() -> bool:
             rows = {session["containerId"] for session in await client.list_sessions()}
             return cluster.kernels_alive() == rows
+
+        await cluster.until(containers_are_rows)
+
+
+@pytest.mark.soak
+@pytest.mark.docker
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_random_kills_lose_no_kernel_and_leave_no_container(cluster, docker_client, test_run):
+    """Twelve rounds: sessions come and go, three kernels count on, and whoever is drawn is killed."""
+    seed = random.randrange(10**6)  # noqa: S311 - no secret
+    print(f"seed {seed}")
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(ManagerClient(cluster.config))
+        kernels = [await stack.enter_async_context(kernel_of(cluster)) for _ in range(3)]
+        image = next(image["name"] for image in await client.list_images())
+        tiny = {"cpu": "0.01", "mem": "64m"}
+        expected = {session["id"] for session in await client.list_sessions()}
+        for kernel in kernels:
+            await kernel.run("x = 0")
+        for round_number in range(12):
+            running = [
+                asyncio.ensure_future(kernel.run("for i in range(1000): x += 1; print(i)")) for kernel in kernels
+            ]
+            made = await client.create_session(SessionRequest(f"round-{round_number}", image, resources=tiny))
+            victim = draw.choice(("manager", "agent", "relay"))
+            if victim == "relay":
+                for pid in draw.sample(cluster.relay_pids(), 1):
+                    os.kill(pid, signal.SIGKILL)
+            else:
+                cluster.kill(victim)
+                cluster.start(victim)
+            await cluster.ready()
+            if draw.random() < 0.7:
+                await client.destroy_session(made["id"])
+            else:
+                expected.add(made["id"])
+            for printed in await asyncio.gather(*running):
+                assert printed == "".join(f"{i}\n" for i in range(1000)), victim
+        for kernel in kernels:
+            assert await kernel.run("print(x)") == "12000\n"
+
+        async def containers_are_rows() -> bool:
+            sessions = await client.list_sessions()
+            labels = [f"{name}={value}" for name, value in test_run.items()]
+            found = docker_client.containers.list(all=True, filters={"label": labels})
+            return (
+                {session["id"] for session in sessions} == expected
+                and all(session["status"] == "RUNNING" for session in sessions)
+                and {container.id for container in found} == {session["containerId"] for session in sessions}
+            )
 
         await cluster.until(containers_are_rows)
