@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -182,9 +182,12 @@ class Lab:
 @contextmanager
 def lab_at(url: str, browser: Browser, up: Up) -> Iterator[Lab]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    yield Lab(page, url)
-    page.screenshot(path=up.folder / "last.png")  # for whoever looks for the cause of a failure
-    page.close()
+    try:
+        yield Lab(page, url)
+        with suppress(PlaywrightError):  # of a page that is too busy
+            page.screenshot(path=up.folder / "last.png")  # for whoever looks for the cause of a failure
+    finally:
+        page.close()
 
 
 @pytest.fixture

@@ -133,5 +133,6 @@ async def test_no_request_finds_a_fault(manager, admin, holder):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3000)
 async def test_no_request_of_many_finds_a_fault(manager, admin, holder):
     await ask_everything(manager, admin, holder, range(ROUNDS, 15 * ROUNDS))
