@@ -153,6 +153,10 @@ _REFUSED = {
     "no-image": "No environment was chosen, and the Hub names none. Choose one, or tell your admin.",
     "grant-without-route": "A service gives a session its own way to the manager only with a route. Ask for one too.",
     "route-taken": "Another session serves {path}. End that one first.",
+    "route-ports-missing": "The manager has no ports that lead into sessions unread. Tell your admin, who can name "
+    "some in ManagerApp.route_ports.",
+    "route-ports-taken": "All {count} ports of the manager that lead into sessions are taken. Try again when another "
+    "server has stopped, or tell your admin.",
     "not-committable": "{agent} runs sessions without containers; no image can be made of one.",
     "too-many-images": "You have {used} images made from sessions; {limit} are allowed. Delete one first.",
     "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",
