@@ -223,7 +223,7 @@ class PeopleService:
             return {"id": present.user_id, "name": present.user_name, "email": present.email, "created": False}
         email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@localhost")
         if await self._store.read(_has_user, name):
-            raise Forbidden(f"There is a user {name} already, whom an admin has not given to this service.")
+            raise Forbidden(Reason.of("not-a-ward", name=name, service=service.access_key))
         user_id = await self._add_user(
             name=name,
             email=email,
