@@ -151,8 +151,15 @@ _REFUSED = {
     "server-ended": 'The server ended before it answered. {why} Its last line: "{line}".',
     "no-images": "There is no environment that you may use yet. Tell your admin.",
     "no-image": "No environment was chosen, and the Hub names none. Choose one, or tell your admin.",
+    "not-a-ward": "There is a user {name} already, for whom this service may not act. They can let it, or a "
+    "superadmin: bai user give {name} --service {service}. For admins no service may act: they need another account "
+    "here.",
     "grant-without-route": "A service gives a session its own way to the manager only with a route. Ask for one too.",
     "route-taken": "Another session serves {path}. End that one first.",
+    "route-ports-missing": "The manager has no ports that lead into sessions unread. Tell your admin, who can name "
+    "some in ManagerApp.route_ports.",
+    "route-ports-taken": "All {count} ports of the manager that lead into sessions are taken. Try again when another "
+    "server has stopped, or tell your admin.",
     "not-committable": "{agent} runs sessions without containers; no image can be made of one.",
     "too-many-images": "You have {used} images made from sessions; {limit} are allowed. Delete one first.",
     "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",

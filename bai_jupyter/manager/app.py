@@ -73,6 +73,7 @@ from bai_jupyter.manager.db.people import DEFAULT, NewUser
 from bai_jupyter.manager.db.records import PresetRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.execution.service import Execution
+from bai_jupyter.manager.own_ports import OwnPorts
 from bai_jupyter.manager.people.config import UserConfig
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
@@ -83,6 +84,7 @@ from bai_jupyter.manager.sessions.files import SessionFiles
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.intake import Intake
 from bai_jupyter.manager.sessions.reconciler import Reconciler
+from bai_jupyter.manager.sessions.routes import read_ports
 from bai_jupyter.manager.sessions.scheduling import Conditions
 from bai_jupyter.manager.sessions.service import SessionService
 from bai_jupyter.manager.sessions.templates import Templates
@@ -131,6 +133,10 @@ class ManagerApp(Application):
         0,
         help="Another port, at 127.0.0.1 and without TLS, for programs of this machine such as a JupyterHub and its "
         "proxy. 0: none.",
+    ).tag(config=True)
+    route_ports = Unicode(
+        help="Ports of this manager that lead into sessions unread, such as 42000-42099, one for each server of a "
+        "JupyterHub with internal_ssl. Default: none."
     ).tag(config=True)
     public_url = Unicode(
         help="Where clients reach this manager, if that is not the address that they call: behind a proxy that speaks "
@@ -221,6 +227,11 @@ class ManagerApp(Application):
             raise ValueError(f"{proposal['trait'].name} must be more than 0 seconds, not {proposal['value']}")
         return float(proposal["value"])
 
+    @validate("route_ports")
+    def _check_ports(self, proposal: Any) -> str:
+        read_ports(proposal["value"])
+        return str(proposal["value"])
+
     @validate("callback_networks")
     def _check_networks(self, proposal: Any) -> list[str]:
         return [str(ipaddress.ip_network(one)) for one in proposal["value"]]
@@ -303,6 +314,10 @@ class ManagerApp(Application):
         self._serve_at(stack, sockets, self.certificate)
         if self.loopback_port:
             self._serve_at(stack, _bind(stack, self.loopback_port, "127.0.0.1"), None)
+        own_ports = OwnPorts(self.services.sessions, self.services.apps)
+        bound = [one for port in read_ports(self.route_ports) for one in _bind(stack, port, self.ip)]
+        stack.push_async_callback(own_ports.close)
+        await own_ports.open(bound)
         self._say_where()
 
     # Joining the parts
@@ -339,7 +354,16 @@ class ManagerApp(Application):
         volumes = Volumes(self.store, self.registry, self.streams, self.home_volume)
         homes = Homes(self.store, volumes)
         session_service = SessionService(
-            self.store, self.registry, self.streams, hub, self.vault, self.reconciler, conditions, homes, now
+            self.store,
+            self.registry,
+            self.streams,
+            hub,
+            self.vault,
+            self.reconciler,
+            conditions,
+            homes,
+            now,
+            read_ports(self.route_ports),
         )
         nudge = self.reconciler.nudge_group
         auth, rates = KeypairAuth(self.store, self.vault, now), Rates()

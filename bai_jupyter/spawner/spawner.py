@@ -4,6 +4,9 @@ The Hub holds the keypair of a service at the manager, and acts for its users wi
 manager, which has the server's path in the session's row; the server reaches the Hub by a door of its container. So
 nothing here is needed for a server that runs: Hub, proxy, manager and agent may end and start again.
 
+With the Hub's ``internal_ssl`` the target is a port of the manager that leads to the server unread, and the server
+speaks TLS itself, to the Hub too. Its certificate goes there in its environment.
+
 What a user chose becomes traits (``choose``) before the hooks run, and ``start`` looks at nothing else.
 """
 
@@ -14,12 +17,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from aiohttp import ClientError
+from jupyterhub.httpclient import fetch
 from jupyterhub.spawner import Spawner, SpawnException
-from jupyterhub.utils import random_port, url_path_join
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+from jupyterhub.utils import make_ssl_context, random_port, url_path_join
 from traitlets import Dict, Enum, List, Unicode, default
 
 from bai_jupyter.client import ConfigError, Json, ManagerClient, SessionEnded, SessionRequest
@@ -45,6 +51,15 @@ _PLACES = {
     "JUPYTER_CONFIG_DIR": f"{_HOME}/.jupyter",
     "JUPYTER_DATA_DIR": f"{_HOME}/.local/share/jupyter",  # with which kernels it has, for the next server
 }
+_CERTS_FOLDER = "/home/work/.jupyterhub-tls"  # of this container alone
+_CERTS = {"keyfile": "BAI_HUB_KEY", "certfile": "BAI_HUB_CERT", "cafile": "BAI_HUB_CA"}
+_ANY_OWN_PORT = ":0"  # of the manager
+# What was carried in variables becomes files that only their user can read, where JupyterHub says.
+_UNPACK = (
+    '(umask 077; mkdir -p "${JUPYTERHUB_SSL_KEYFILE%/*}" && '
+    'printf %s "$BAI_HUB_KEY" >"$JUPYTERHUB_SSL_KEYFILE" && printf %s "$BAI_HUB_CERT" >"$JUPYTERHUB_SSL_CERTFILE" && '
+    'printf %s "$BAI_HUB_CA" >"$JUPYTERHUB_SSL_CLIENT_CA") && unset BAI_HUB_KEY BAI_HUB_CERT BAI_HUB_CA && '
+)
 
 
 class BackendAISpawner(Spawner):
@@ -75,6 +90,16 @@ class BackendAISpawner(Spawner):
         "hub",
         help="Which of the agent's doors (AgentApp.doors) leads to the Hub. Empty: sessions reach the Hub by network.",
     ).tag(config=True)
+
+    @default("door")
+    def _default_door(self) -> str:
+        return "" if self.internal_ssl else "hub"  # JupyterHub speaks no TLS through sockets
+
+    @default("ssl_alt_names")
+    def _default_ssl_alt_names(self) -> list[str]:
+        """Where the proxy finds the server: at the manager."""
+        host = _host_of(service_config().endpoint)
+        return [f"IP:{host}" if _is_address(host) else f"DNS:{host}"]
 
     @default("start_timeout")
     def _default_start_timeout(self) -> int:
@@ -109,6 +134,7 @@ class BackendAISpawner(Spawner):
         self._session = ""  # its id
         self._queued: Queued | None = None  # while this Hub waits for it
         self._left: Queued | None = None  # what an earlier Hub waited for
+        self._certs: dict[str, str] = {}  # with internal_ssl, as PEM: keyfile, certfile, cafile
         self._view: Json | None = None
         self._changed = asyncio.Event()
 
@@ -185,7 +211,14 @@ class BackendAISpawner(Spawner):
             self._keep_state()
 
     async def get_url(self) -> str:
-        return url_path_join(service_config().endpoint, self.server.base_url)
+        """For a Hub that finds a server which its predecessor did not see start."""
+        async with self._manager() as client:
+            return url_path_join(await self._target(client), self.server.base_url)
+
+    async def move_certs(self, paths: dict[str, str]) -> dict[str, str]:
+        """Where they will be for the server."""
+        self._certs = {name: Path(path).read_text() for name, path in paths.items()}
+        return {name: f"{_CERTS_FOLDER}/{name}.pem" for name in paths}
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         told = None
@@ -288,10 +321,13 @@ class BackendAISpawner(Spawner):
             raise BadRequest(Reason.of("no-image"))
         return replace(
             self._wish,
-            environ={name: str(value) for name, value in self.get_env().items() if value is not None},
+            environ={
+                **{name: str(value) for name, value in self.get_env().items() if value is not None},
+                **{_CERTS[name]: text for name, text in self._certs.items()},
+            },
             reuse_if_exists=False,
-            command=shlex.join(["exec", *self.cmd, *self.get_args()]),
-            route=(self.server.base_url, self.port),
+            command=(_UNPACK if self._certs else "") + shlex.join(["exec", *self.cmd, *self.get_args()]),
+            route=(_ANY_OWN_PORT if self.internal_ssl else self.server.base_url, self.port),
             doors=[self.door] if self.door else [],
             manager_access=self.manager_access or None,
         )
@@ -333,16 +369,17 @@ class BackendAISpawner(Spawner):
         self._changed = asyncio.Event()
 
     async def _until_it_answers(self, client: ManagerClient) -> str:
-        """The manager's address; the server's path is behind it. Raises ``SpawnException`` if the session ends."""
-        api = url_path_join(await self.get_url(), "api")
-        tls = client.config.trust.context() if api.startswith("https:") else None
+        """The proxy's target; the server's path is behind it. Raises ``SpawnException`` if the session ends."""
+        target = await self._target(client)
+        api = url_path_join(target, self.server.base_url, "api")
+        tls = self._tls(client) if target.startswith("https:") else None
         up = asyncio.create_task(_answers(api, tls, self.http_timeout))
         end = asyncio.create_task(client.wait_for(self._session, FINAL, timeout_s=self.http_timeout))
         try:
             done, _ = await asyncio.wait({up, end}, return_when=asyncio.FIRST_COMPLETED)
             if up in done:
                 up.result()
-                return client.config.endpoint
+                return target
             lines = (await client.logs(self._session)).strip().splitlines() or ["nothing was printed"]
             why = Reason.of("server-ended", why=end.result()["reason"]["text"], line=lines[-1])
             raise SpawnException(why.text, reason=why.code, status_code=500)
@@ -350,6 +387,21 @@ class BackendAISpawner(Spawner):
             for task in (up, end):
                 task.cancel()
             await asyncio.gather(up, end, return_exceptions=True)
+
+    async def _target(self, client: ManagerClient) -> str:
+        """The manager; with internal_ssl the port of it that is the session's. Raises ``PublicError``."""
+        if not self.internal_ssl:
+            return client.config.endpoint
+        route = (await client.get_session(self._session))["route"]
+        host = _host_of(client.config.endpoint)
+        return f"https://{f'[{host}]' if ':' in host else host}{route['path']}"
+
+    def _tls(self, client: ManagerClient) -> ssl.SSLContext:
+        """As who answers must be known: the manager by its certificate, a server by that which the Hub made for it."""
+        if not self.internal_ssl:
+            return client.config.trust.context()
+        ours = (self.user.settings[f"internal_ssl_{name}"] for name in ("key", "cert", "ca"))
+        return make_ssl_context(*ours)
 
     async def _take_up(self, client: ManagerClient) -> bool:
         """Go on with what an earlier Hub waited for, in its place in the queue. False if there is nothing of the kind.
@@ -398,9 +450,10 @@ async def _answers(url: str, tls: ssl.SSLContext | None, timeout_s: float) -> No
     """When there is an answer. The Hub waits for that too, but looks less and less often. Raises ``TimeoutError``."""
     async with asyncio.timeout(timeout_s):
         while True:
-            with suppress(OSError, HTTPClientError):
-                answer = await AsyncHTTPClient().fetch(url, raise_error=False, follow_redirects=False, ssl_options=tls)
-                if answer.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            with suppress(ClientError):
+                answer = await fetch(url, raise_for_status=False, allow_redirects=False, ssl=tls or True)
+                answer.release()
+                if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                     return
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -408,3 +461,15 @@ async def _answers(url: str, tls: ssl.SSLContext | None, timeout_s: float) -> No
 def _refusal(error: PublicError | ConfigError) -> SpawnException:
     status = error.status if isinstance(error, PublicError) else 500
     return SpawnException(str(error), reason=error.code, status_code=status)
+
+
+def _host_of(url: str) -> str:
+    return str(urlsplit(url).hostname)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

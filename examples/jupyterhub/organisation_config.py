@@ -5,6 +5,7 @@ Besides ``BAI_CREDENTIALS`` and ``BAI_HUB_IMAGE``, as in jupyterhub_config.py: `
 """
 
 import os
+import sys
 
 c = get_config()  # noqa: F821 - JupyterHub's
 
@@ -34,3 +35,23 @@ c.BackendAISpawner.mem_limit = "2G"
 c.BackendAISpawner.group_overrides = {
     "more-memory": {"groups": ["nlp-lab"], "spawner_override": {"mem_limit": "8G"}},
 }
+
+# The manager as a service at /services/bai/: a page of one's sessions, and the manager's calls with a token of the Hub.
+# Roles say who may look (custom:bai:read), and who may change anything too (custom:bai:use).
+c.JupyterHub.custom_scopes = {
+    "custom:bai:read": {"description": "See one's own sessions and folders at Backend.AI"},
+    "custom:bai:use": {"description": "Use Backend.AI as oneself", "subscopes": ["custom:bai:read"]},
+}
+c.JupyterHub.services = [
+    {
+        "name": "bai",
+        "url": "http://127.0.0.1:8092",
+        "command": [sys.executable, "-m", "bai_jupyter.spawner.service"],
+        "environment": {"BAI_CREDENTIALS": os.environ["BAI_CREDENTIALS"]},
+        "oauth_client_allowed_scopes": ["custom:bai:use"],
+        "oauth_no_confirm": True,
+    }
+]
+c.JupyterHub.load_roles = [
+    {"name": "user", "scopes": ["self", "access:services!service=bai", "custom:bai:use"]},
+]

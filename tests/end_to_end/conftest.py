@@ -84,7 +84,7 @@ def hub_image(docker_client: Any) -> str:
 @pytest.fixture
 def ports(free_port: int) -> dict[str, int]:
     """All different, also from the manager's."""
-    names, found = ("port", "proxy_port", "hub_port"), {free_port}
+    names, found = ("port", "proxy_port", "hub_port", "route_port", "service_port"), {free_port}
     while len(found) <= len(names):
         found.add(cluster_module.free_port())
     return dict(zip(names, found - {free_port}, strict=True))

@@ -23,6 +23,7 @@ from bai_jupyter.client import ManagerClient
 
 PROXY = "configurable-http-proxy@5.3.0"
 WAIT_S = 60
+START_S = 180  # its programs are large
 EXAMPLES = Path(__file__).parents[2] / "examples" / "jupyterhub"
 CONFIG = """
 load_subconfig({example!r})
@@ -35,6 +36,8 @@ c.BackendAISpawner.mem_limit = "512M"
 c.BackendAISpawner.cpu_limit = 1
 {more}
 """
+SERVICE = 'c.JupyterHub.services[0]["url"] = "http://127.0.0.1:{service_port}"\n'
+NO_SERVICE = "c.JupyterHub.services, c.JupyterHub.load_roles = [], []\n"
 KEYS = "query($email: String) {keypairs(email: $email) {access_key secret_key}}"
 CREATE = "mutation($email: String!, $props: UserInput!) {create_user(email: $email, props: $props) {ok msg}}"
 
@@ -71,7 +74,7 @@ class JupyterHub:
     def __init__(self, cluster: Any, folder: Path, proxy_folder: Path, ports: dict[str, int], image: str) -> None:
         self.folder, self.ports = folder, ports
         self.url = f"http://127.0.0.1:{ports['port']}"
-        self._environ = {
+        self.environ = {
             **os.environ,
             "PATH": f"{proxy_folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "BAI_CREDENTIALS": str(folder / "service.json"),
@@ -80,11 +83,14 @@ class JupyterHub:
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, more: str = "", example: str = "jupyterhub_config.py", **environ: str) -> None:
-        """``more`` is configuration, ``environ`` what the example reads besides."""
-        text = CONFIG.format(example=str(EXAMPLES / example), more=more, **self.ports)
+    def configure(
+        self, more: str = "", example: str = "jupyterhub_config.py", *, service: bool = False, **environ: str
+    ) -> None:
+        """``more`` is configuration, ``environ`` what the example reads besides; ``service``: with the example's."""
+        of_service = SERVICE if service else NO_SERVICE
+        text = CONFIG.format(example=str(EXAMPLES / example), more=of_service.format(**self.ports) + more, **self.ports)
         (self.folder / "config.py").write_text(text)
-        self._environ |= environ
+        self.environ |= environ
 
     async def make_service(self) -> None:
         """The Hub's own user at the manager, and its credentials."""
@@ -96,19 +102,21 @@ class JupyterHub:
             keypair = (await admin.graphql(KEYS, email=email))["keypairs"][0]
         path = self.folder / "service.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps({"endpoint": self._cluster.config.endpoint, **keypair}))
+        config = self._cluster.config
+        trust = {"fingerprint": config.trust.fingerprint} if config.trust.fingerprint else {}
+        path.write_text(json.dumps({"endpoint": config.endpoint, **keypair, **trust}))
 
     async def start(self) -> None:
         """Returns when it answers."""
         self._spawn()
-        await self._cluster.until(self.is_up)
+        await self._cluster.until(self.is_up, START_S)
 
     def _spawn(self) -> None:
         with (self.folder / "hub.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterhub", "-f", "config.py"],
                 cwd=self.folder,
-                env=self._environ,
+                env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -126,6 +134,11 @@ class JupyterHub:
         with suppress(FileNotFoundError, ProcessLookupError):
             if b"configurable-http-proxy" in Path(f"/proc/{self.proxy_pid}/cmdline").read_bytes():
                 os.kill(self.proxy_pid, signal.SIGTERM)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def proxy_pid(self) -> int:
@@ -193,9 +206,10 @@ class Visitor:
             text = await answer.text()
             return answer.status, json.loads(text) if text else None
 
-    async def progress(self, name: str, server: str) -> AsyncIterator[dict[str, Any]]:
+    async def progress(self, name: str, server: str = "") -> AsyncIterator[dict[str, Any]]:
         """What the page of a server that starts is told."""
-        address = f"{self._hub.url}/hub/api/users/{name}/servers/{server}/progress"
+        which = f"servers/{server}" if server else "server"
+        address = f"{self._hub.url}/hub/api/users/{name}/{which}/progress"
         async with self._http.get(address, headers={"Referer": f"{self._hub.url}/hub/home"}) as answer:
             assert answer.status == 200, await answer.text()
             async for line in answer.content:

@@ -23,7 +23,7 @@ from bai_jupyter.manager.auth.vault import new_token
 
 TICKET_S = 30.0
 MAX_MESSAGE_BYTES = 1024 * 1024
-_PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
 NO_SUCH, ENDED, AGENT_AWAY = 4404, 4409, 4503
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -204,8 +204,8 @@ async def local_socket(stream: ByteStream) -> socket.socket:
     The stream ends when both ways have ended, or the socket was closed.
     """
     ours, theirs = socket.socketpair()
-    reader, writer = await asyncio.open_connection(sock=theirs, limit=_PIECE_BYTES)
-    _carriers.add(carrier := asyncio.create_task(_carry(stream, reader, writer)))
+    reader, writer = await asyncio.open_connection(sock=theirs, limit=PIECE_BYTES)
+    _carriers.add(carrier := asyncio.create_task(carry(stream, reader, writer)))
     carrier.add_done_callback(_carriers.discard)
     return ours
 
@@ -213,9 +213,11 @@ async def local_socket(stream: ByteStream) -> socket.socket:
 _carriers: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
 
 
-async def _carry(stream: ByteStream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def carry(stream: ByteStream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """All bytes both ways, until both have ended or either side is closed. Closes both."""
+
     async def up() -> None:
-        while piece := await reader.read(_PIECE_BYTES):
+        while piece := await reader.read(PIECE_BYTES):
             await stream.write_message(piece)
         await stream.write_message(b"")
 

@@ -1,7 +1,7 @@
 """Units of work on sessions: create, find, list, change status. Every change of a status goes through ``apply``."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,10 +69,13 @@ class NewSession:
     depends_on: tuple[SessionId, ...] = ()
 
 
-def create(conn: Connection, new: NewSession, now: datetime) -> tuple[SessionRecord, bool] | None:
+def create(
+    conn: Connection, new: NewSession, now: datetime, own_routes: Sequence[str] = ()
+) -> tuple[SessionRecord, bool] | None:
     """Queue a session, or return the one of that name that its owner has and that is not final. True if it is new.
 
-    None if another live session has its route.
+    Where ``own_routes`` are given, its route is the first of them that no live session has. None if another one has
+    its route, or those.
     """
     present = conn.execute(
         sa.select(t.sessions.c.id).where(
@@ -83,7 +86,12 @@ def create(conn: Connection, new: NewSession, now: datetime) -> tuple[SessionRec
     ).first()
     if present is not None:
         return load_many(conn, [present.id])[0], False
-    if new.route_path is not None and at_path(conn, [new.route_path]) is not None:
+    if own_routes:
+        free = _free_route(conn, own_routes)
+        if free is None:
+            return None
+        new = replace(new, route_path=free)
+    elif new.route_path is not None and at_path(conn, [new.route_path]) is not None:
         return None
     values = {**vars(new), "slots": new.slots.to_json(), "mounts": to_json(new.mounts)}
     depends_on = values.pop("depends_on")
@@ -129,6 +137,13 @@ def at_path(conn: Connection, paths: Collection[str]) -> SessionRecord | None:
     )
     found = load_many(conn, list(conn.execute(query).scalars()))
     return found[0] if found else None
+
+
+def _free_route(conn: Connection, routes: Sequence[str]) -> str | None:
+    path = t.sessions.c.route_path
+    query = sa.select(path).where(path.in_(list(routes)), t.sessions.c.status.not_in(_FINAL))
+    taken = set(conn.execute(query).scalars())
+    return next((route for route in routes if route not in taken), None)
 
 
 def list_sessions(

@@ -223,7 +223,7 @@ class PeopleService:
             return {"id": present.user_id, "name": present.user_name, "email": present.email, "created": False}
         email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@localhost")
         if await self._store.read(_has_user, name):
-            raise Forbidden(f"There is a user {name} already, whom an admin has not given to this service.")
+            raise Forbidden(Reason.of("not-a-ward", name=name, service=service.access_key))
         user_id = await self._add_user(
             name=name,
             email=email,
@@ -243,7 +243,11 @@ class PeopleService:
             await self._recheck([user_id])
 
     async def give_ward(self, caller: Caller, service_key: str, user_name: str, *, is_ward: bool) -> None:
-        """Let a service act for a user, or no longer. Users decide for themselves, superadmins for everybody."""
+        """Let a service act for a user, or no longer. Users decide for themselves, superadmins for everybody.
+
+        A service that acts for a user does not decide it for them.
+        """
+        policy.require(caller.signing_role, "user:give-ward")
         if user_name != caller.user_name:
             policy.require(caller.role, "user:give-others")
         await self._store.read(_require_service, service_key, caller)

@@ -54,7 +54,7 @@ from bai_jupyter.manager.sessions import capacity, lifecycle, requests, scheduli
 from bai_jupyter.manager.sessions.events import Hub, Subscription
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.requests import HOME, Offer, Resolved, SessionRequest, bad_value
-from bai_jupyter.manager.sessions.routes import paths_above
+from bai_jupyter.manager.sessions.routes import ANY_OWN_PORT, at_own_port, paths_above
 from bai_jupyter.manager.sessions.scheduling import Conditions
 from bai_jupyter.manager.vfolders.homes import Homes
 
@@ -100,10 +100,12 @@ class SessionService:
         conditions: Conditions,
         homes: Homes,
         now: Callable[[], datetime],
+        route_ports: Sequence[int] = (),
     ) -> None:
         self._store, self._registry, self._streams, self._hub = store, registry, streams, hub
         self._vault, self._reconciler, self._conditions = vault, reconciler, conditions
         self._homes, self._now = homes, now
+        self._own_routes = [at_own_port(port) for port in route_ports]
 
     # Sessions
 
@@ -123,7 +125,13 @@ class SessionService:
         depends_on = await self._find_dependencies(caller, request)
         await self._homes.ensure(caller.user_id)
         new = self._new_session(caller, request, resolved, depends_on)
-        created: tuple[SessionRecord, bool] | None = await self._store.write(sessions.create, new, self._now())
+        is_own = new.route_path == ANY_OWN_PORT
+        if is_own and not self._own_routes:
+            raise BadRequest(Reason.of("route-ports-missing"))
+        routes = self._own_routes if is_own else ()
+        created: tuple[SessionRecord, bool] | None = await self._store.write(sessions.create, new, self._now(), routes)
+        if created is None and is_own:
+            raise Unavailable(Reason.of("route-ports-taken", count=len(routes)))
         if created is None:
             raise AlreadyExists(Reason.of("route-taken", path=new.route_path))
         session, is_new = created
@@ -146,7 +154,14 @@ class SessionService:
 
     async def at_path(self, path: str) -> tuple[SessionRecord, int] | None:
         """The live session that a request for this path goes to, and its port."""
-        found = await self._store.recall(sessions.at_path, paths_above(path))
+        return await self._routed(paths_above(path))
+
+    async def at_own_port(self, port: int) -> tuple[SessionRecord, int] | None:
+        """The live session to which this port of the manager leads, and its own port."""
+        return await self._routed((at_own_port(port),))
+
+    async def _routed(self, paths: tuple[str, ...]) -> tuple[SessionRecord, int] | None:
+        found = await self._store.recall(sessions.at_path, paths)
         return None if found is None or found.route_port is None else (found, found.route_port)
 
     async def get_by_link(self, session_id: SessionId) -> SessionRecord | None:

@@ -1,12 +1,16 @@
 """Paths of the manager that lead to a JupyterHub's servers: who may have one, and what is answered there."""
 
+import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 from fakes_agent import IMAGE
 from tornado.httpclient import HTTPRequest
+from tornado.netutil import bind_sockets
 
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.manager.own_ports import OwnPorts
 
 pytestmark = pytest.mark.asyncio
 KIM = "?on_behalf_of=kim"
@@ -129,3 +133,61 @@ async def test_a_server_that_waits_says_so(agent, make_hub):
     await hub.post(f"/session{KIM}", {**server(), "starts_at": "1h"})
     status, why = await refusal(hub, "/user/kim/api")
     assert (status, why) == (503, "Session jupyterhub is PENDING; this needs a running one.")
+
+
+async def test_a_port_of_the_manager_leads_to_one_live_session(manager, agent, admin, make_hub):
+    hub = await make_hub()
+    await hub.post("/wards", {"name": "kim"})
+    refused = await hub.call("POST", f"/session{KIM}", server(":0"))
+    assert (refused.status, refused.json["data"]["reason"]["code"]) == (400, "route-ports-missing")
+    manager.services.sessions._own_routes = [":42001", ":42002"]
+    for name, path in (("first", ":42001"), ("second", ":42002")):
+        made = await hub.post(f"/session{KIM}", server(":0", name))
+        assert (await hub.get(f"/session/{name}{KIM}"))["route"] == {"path": path, "port": 8888}
+    taken = await hub.call("POST", f"/session{KIM}", server(":0", "third"))
+    assert (taken.status, taken.json["data"]["reason"]["code"]) == (503, "route-ports-taken")
+    assert (await manager.services.sessions.at_own_port(42002))[0].name == "second"
+    await hub.call("DELETE", f"/session/second{KIM}")
+    await admin.until_status(made["sessionId"], "TERMINATED")
+    assert await manager.services.sessions.at_own_port(42002) is None
+    await hub.post(f"/session{KIM}", server(":0", "third"))
+    assert (await hub.get(f"/session/third{KIM}"))["route"]["path"] == ":42002"
+
+
+async def test_what_comes_to_such_a_port_is_not_read(manager, agent, admin, make_hub, free_port):
+    """The agent answers with what it gets."""
+    hub = await make_hub()
+    await hub.post("/wards", {"name": "kim"})
+    sessions = manager.services.sessions
+    sessions._own_routes = [f":{free_port}"]
+    ports = OwnPorts(sessions, manager.services.apps)
+    await ports.open(bind_sockets(free_port, "127.0.0.1"))
+    try:
+        assert await answer_at(free_port, b"hello") == b""
+        made = await hub.post(f"/session{KIM}", server(":0"))
+        await admin.until_status(made["sessionId"], "RUNNING")
+        content = b"\x16\x03\x01\r\n\r\n" * 100_000
+        assert await answer_at(free_port, content) == content
+        agent.call_errors["open_stream"] = Reason.of("port-closed", port=8888, cause="connection refused")
+        assert await answer_at(free_port, b"hello") == b""
+    finally:
+        await ports.close()
+
+
+async def answer_at(port: int, content: bytes) -> bytes:
+    """As much as was sent, or what comes before the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send() -> None:
+        with suppress(ConnectionError):
+            writer.write(content)
+            await writer.drain()
+
+    sending = asyncio.create_task(send())
+    try:
+        return await reader.readexactly(len(content))
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return b""
+    finally:
+        await sending
+        writer.close()

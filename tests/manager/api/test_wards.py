@@ -75,6 +75,15 @@ async def test_admin_gives_and_takes_wards(admin, make_hub, make_user):
     assert (await hub.call("GET", "/auth?on_behalf_of=bob")).status == 404
 
 
+async def test_a_service_does_not_decide_for_its_wards_who_acts_for_them(agent, make_hub):
+    hub, other = await make_hub(), await make_hub("hub-2")
+    await hub.post("/wards", {"name": "alice"})
+    for key in (hub.access_key, other.access_key):
+        for method in ("PUT", "DELETE"):
+            assert (await hub.call(method, f"/wards/{key}/alice?on_behalf_of=alice")).status == 403
+    assert (await other.call("GET", "/auth?on_behalf_of=alice")).status == 404
+
+
 async def test_users_decide_for_themselves_who_acts_for_them(admin, make_hub, make_user):
     hub = await make_hub()
     bob, carol = await make_user("bob"), await make_user("carol")

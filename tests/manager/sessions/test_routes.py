@@ -1,6 +1,6 @@
 import pytest
 
-from bai_jupyter.manager.sessions.routes import Route, paths_above, read_route
+from bai_jupyter.manager.sessions.routes import Route, paths_above, read_ports, read_route
 
 
 @pytest.mark.parametrize(
@@ -10,9 +10,10 @@ from bai_jupyter.manager.sessions.routes import Route, paths_above, read_route
         ("/user/kim/lab/", "/user/kim/lab/"),
         ("/hub/at/user/kim/", "/hub/at/user/kim/"),
         ("/user/kim%40uni.example/", "/user/kim@uni.example/"),
+        (":0", ":0"),
         *(
             (path, None)
-            for path in ("/user/kim", "user/kim/", "/user/", "/session/", "/user/kim/a/b/", "//user/kim/", 7)
+            for path in (":42000", "/user/kim", "user/kim/", "/user/", "/session/", "/user/kim/a/b/", "//user/kim/", 7)
         ),
     ],
 )
@@ -39,3 +40,16 @@ def test_routes_that_a_request_may_belong_to(path, above):
 
 def test_long_paths_are_not_searched_to_their_end():
     assert len(paths_above("/a" * 1000)) < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "ports"), [("", []), ("42000-42002", [42000, 42001, 42002]), ("42000-42000", [42000])]
+)
+def test_ports_of_the_manager_s_own(text, ports):
+    assert list(read_ports(text)) == ports
+
+
+@pytest.mark.parametrize("text", ["42000", "42002-42000", "80-90", "65535-65536", "a-b", "-"])
+def test_what_is_no_range_of_ports(text):
+    with pytest.raises(ValueError, match="such as 42000-42099"):
+        read_ports(text)
