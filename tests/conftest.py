@@ -10,10 +10,12 @@ thread, so a folder of browser tests overrides the autouse fixtures ``jp_asyncio
 ones that do nothing, keeps its browser module-scoped, and starts JupyterLab as a subprocess.
 """
 
+import fcntl
 import gc
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -95,6 +97,38 @@ def small_disk(missing: MissingTool) -> Iterator[Callable[[Path, str], SmallDisk
     yield make
     for disk in made:
         disk.unmount()
+
+
+@pytest.fixture
+def limited_disk(missing: MissingTool, tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """``limited_disk(folder)`` mounts a btrfs with simple quotas there. Ask for it before what uses the folder."""
+    if os.geteuid() != 0:
+        missing("btrfs", "only root may mount")
+    if shutil.which("mkfs.btrfs") is None:
+        missing("btrfs", "there is no mkfs.btrfs; Debian's package is btrfs-progs")
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        image = tmp_path / f"btrfs-{len(made)}.img"
+        with image.open("wb") as file:
+            file.truncate(256 * 1024**2)
+        subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
+        mounting = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True)
+        if mounting.returncode:
+            missing("btrfs", f"this Linux does not mount it: {mounting.stderr.strip()}")
+        made.append(folder)
+        folder.chmod(0o711)
+        root = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.ioctl(root, 0xC0109428, struct.pack("QQ", 4, 0))  # `btrfs quota enable --simple` of later btrfs-progs
+        except OSError as error:
+            missing("btrfs", f"this Linux has no simple quotas: {error.strerror}")
+        finally:
+            os.close(root)
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -296,7 +296,12 @@ def _lift(folder: int, above: int) -> None:
         try:
             os.unlink(name, dir_fd=folder)
         except IsADirectoryError:
-            os.rename(name, f".{secrets.token_hex(16)}", src_dir_fd=folder, dst_dir_fd=above)
+            try:
+                os.rename(name, f".{secrets.token_hex(16)}", src_dir_fd=folder, dst_dir_fd=above)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EDQUOT):
+                    raise
+                delete_tree(folder, name)  # in a subvolume of its own, or there is no room left even to move it
 
 
 def copy_tree(source: int, target: int, is_wanted: Callable[[], bool]) -> None:

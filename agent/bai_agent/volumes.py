@@ -5,6 +5,9 @@ that act as the folder's owner (``acting``), through descriptors (``files``). Wh
 
     .vfolders/<id>            folders that the manager had made (others, such as homes, lie where an admin put them)
     .uploads/<folder>/<id>    what has come of uploads: no mount leads there, and the rename into place is one step
+
+Where the file system keeps limits (``btrfs``), a new folder's place is ``.vfolders/<id>/files`` in a subvolume
+``.vfolders/<id>``, which has its uploads, too, in ``uploads/<id>``: they count as well, and can be renamed.
 """
 
 import asyncio
@@ -16,7 +19,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -25,10 +28,11 @@ from typing import Any, Protocol, TypeVar
 
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
-from bai_agent import files, folders
+from bai_agent import btrfs, files, folders
 from bai_agent.acting import acting_as, drop_groups
 from bai_agent.files import FileFault, Usage, opened
 from bai_agent.runtimes.base import Identity
+from bai_jupyter.common.messages import has_hard_quota
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
 
@@ -38,6 +42,7 @@ T = TypeVar("T")
 Params = Mapping[str, Any]
 
 _DRAFTS = ".uploads"
+_LIMITED_FILES, _LIMITED_DRAFTS = "files", "uploads"
 _DRAFT_LIFE_S = 2 * 86400
 _WRITE_BYTES = 1024**2  # what comes is written in pieces of about this size
 _CLOSE_TIMEOUT_S = 10.0  # tornado gives a peer that does not answer 5 s
@@ -71,6 +76,7 @@ class Volumes:
         self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
             "volume_usage": self._volume_usage,
             "make_folder": self._make_folder,
+            "limit_folder": self._limit_folder,
             "delete_folder": self._delete_folder,
             "clone_folder": self._clone_folder,
             "folder_usage": self._folder_usage,
@@ -101,25 +107,56 @@ class Volumes:
     # Folders as a whole
 
     async def _volume_usage(self, params: Params) -> dict[str, Any]:
-        root = self._root_of(params["volume"])
-        free, total = await self._run(self._quick, partial(_free_bytes, root))
-        return {"free_bytes": free, "total_bytes": total}
+        free, total, is_hard = await self._run(self._quick, partial(_space, self._root_of(params["volume"])))
+        return {"free_bytes": free, "total_bytes": total, "hard_quota": is_hard}
 
     async def _make_folder(self, params: Params) -> dict[str, Any]:
-        """May be repeated. ``beside``: the owner's home, if there is one; who owns that owns the new folder."""
-        await self._run(self._quick, partial(self._make, params))
-        return {}
+        """May be repeated. ``beside``: the owner's home, if there is one; who owns that owns the new folder.
 
-    def _make(self, params: Params) -> None:
+        With ``quota_bytes`` it may come to lie in a place of its own below ``subpath``, where its limit is hard.
+        """
+        return {"subpath": await self._run(self._quick, partial(self._make, params))}
+
+    def _make(self, params: Params) -> str:
         owner = self._owner_beside(params.get("beside"))
-        parent, name = _split(params["subpath"])
+        subpath: str = params["subpath"]
+        parent, name = _split(subpath)
         root = self._root_of(params["volume"])
         if parent and "/" not in parent:
             with suppress(FileExistsError):
                 os.mkdir(root / parent, 0o711)
-        with opened(folders.open_below(root, parent)) as above, suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=above)
-            os.close(folders.open_owned(above, name, owner))
+        with opened(folders.open_below(root, parent)) as above:
+            if "quota_bytes" in params and self._make_limited(above, name, owner, params["quota_bytes"]):
+                return f"{subpath}/{_LIMITED_FILES}"
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=above)
+                os.close(folders.open_owned(above, name, owner))
+        return subpath
+
+    def _make_limited(self, parent: int, name: str, owner: Identity, quota_bytes: int | None) -> bool:
+        """False, and nothing made, where limits are not hard."""
+        with opened(files.open_folder(parent, ())) as above:
+            if not btrfs.keeps_limits(above):
+                return False
+            btrfs.sweep(above)
+            btrfs.make_subvolume(above, name)
+            with opened(files.open_folder(above, (name,))) as subvolume:
+                os.fchmod(subvolume, 0o711)
+                for inside in (_LIMITED_FILES, _LIMITED_DRAFTS):
+                    with suppress(FileExistsError):
+                        os.mkdir(inside, 0o700, dir_fd=subvolume)
+                    os.close(folders.open_owned(subvolume, inside, owner))
+                btrfs.limit(subvolume, quota_bytes)
+        return True
+
+    async def _limit_folder(self, params: Params) -> dict[str, Any]:
+        """Of a folder with a hard limit."""
+        await self._run(self._quick, partial(self._limit, params))
+        return {}
+
+    def _limit(self, params: Params) -> None:
+        with opened(self._open(params)) as root, opened(files.open_folder(root, ())) as readable:
+            btrfs.limit(readable, params["quota_bytes"])
 
     def _owner_beside(self, home: Params | None) -> Identity:
         if os.geteuid() != 0:
@@ -136,6 +173,10 @@ class Volumes:
 
     def _delete(self, params: Params) -> None:
         parent, name = _split(params["subpath"])
+        if has_hard_quota(params["subpath"]):
+            with suppress(FileNotFoundError):
+                self._limit({**params, "quota_bytes": None})  # deleting takes room for a moment
+            parent, name = _split(parent)
         root = self._root_of(params["volume"])
         with opened(folders.open_below(root, parent)) as above:
             files.delete_tree(above, name)
@@ -144,18 +185,20 @@ class Volumes:
 
     async def _clone_folder(self, params: Params) -> dict[str, Any]:
         """Make ``target`` and copy ``source`` into it. What was made stays if it fails: it is to be deleted then."""
-        await self._run(self._slow, partial(self._clone, params["source"], params["target"]))
-        return {}
+        return {"subpath": await self._run(self._slow, partial(self._clone, params["source"], params["target"]))}
 
-    def _clone(self, source: Params, target: Params) -> None:
-        self._make(target)
+    def _clone(self, source: Params, target: Params) -> str:
+        need = self._in_folder(source, partial(self._measure, source)).used_bytes
+        _refuse_excess(_limits(target, 0, self._used_elsewhere(target)), "the copy", need)
+        place = self._make(target)
         with (
             opened(self._open(source)) as here,
-            opened(self._open(target)) as there,
+            opened(self._open({**target, "subpath": place})) as there,
             acting_as(self._user_of(there)),
             opened(files.open_folder(here, ())) as readable,
         ):
             files.copy_tree(readable, there, lambda: not self._stopping.is_set())
+        return place
 
     async def _folder_usage(self, params: Params) -> dict[str, Any]:
         usage = await self._run(self._slow, partial(self._in_folder, params, partial(self._measure, params)))
@@ -235,6 +278,7 @@ class Volumes:
         assert task is not None
         self._receiving[upload_id] = task
         try:
+            params = {**params, "used_elsewhere": await self._run(self._slow, partial(self._used_elsewhere, params))}
             await self._with_drafts(params, partial(self._begin_upload, params))
             offset = await self._append(socket, params)
             if offset == params["size"]:
@@ -279,8 +323,10 @@ class Volumes:
             try:
                 with opened(files.open_draft(drafts, params["upload_id"])) as file:
                     files.write_all(file, data, offset)
-            except OSError:  # no room: what has come is of no use
+            except OSError as error:  # no room: what has come is of no use
                 self._drop_draft(params, root, drafts)
+                if error.errno == errno.EDQUOT and params["quota_bytes"] is not None:
+                    raise _full(params) from error
                 raise
 
         await _to_its_end(self._with_drafts(params, work))
@@ -303,20 +349,29 @@ class Volumes:
             raise
         self._measured.pop((params["volume"], params["subpath"]), None)
 
+    def _used_elsewhere(self, params: Params) -> int:
+        """What the other folders of its owner on this volume hold, if a limit counts them all."""
+        scope = params.get("scope")
+        used = 0
+        for subpath in scope["others"] if scope else ():
+            other = {"volume": params["volume"], "subpath": subpath}
+            with suppress(FileNotFoundError):
+                used += self._in_folder(other, partial(self._measure, other)).used_bytes
+        return used
+
     def _check_quota(self, params: Params, root: int, drafts: int) -> None:
         """Refuse an upload that would not fit, and drop what has come of it."""
-        limit = params["quota_bytes"]
-        if limit is None:
+        if params["quota_bytes"] is None and params.get("scope") is None:
             return
-        used, replaced = self._measure(params, root).used_bytes, 0
+        limits = _limits(params, self._measure(params, root).used_bytes, params["used_elsewhere"])
+        replaced = 0
         with suppress(FileFault):
             replaced = files.facts_of(root, params["path"])["size"]
-        excess = used - replaced + params["size"] - limit
-        if excess > 0:
+        try:
+            _refuse_excess(limits, params["path"], params["size"], replaced)
+        except FileFault:
             self._drop_draft(params, root, drafts)
-            figures = {"limit": limit, "used": used, "need": params["size"], "excess": excess}
-            shown = {name: format_size(amount) for name, amount in figures.items()}
-            raise FileFault(Reason.of("quota-reached", folder=params["name"], file=params["path"], **shown))
+            raise
 
     # Downloads: first a frame that is ``{}`` or ``{"error": reason}``, then data, then an empty frame
 
@@ -421,6 +476,9 @@ class Volumes:
 
     def _open_drafts(self, params: Params, owner: Identity) -> int:
         volume = self._root_of(params["volume"])
+        if has_hard_quota(params["subpath"]):
+            with opened(folders.open_below(volume, _split(params["subpath"])[0])) as subvolume:
+                return folders.open_owned(subvolume, _LIMITED_DRAFTS, owner)
         with suppress(FileExistsError):
             os.mkdir(volume / _DRAFTS, 0o711)
         with opened(folders.open_below(volume, _DRAFTS)) as above:
@@ -430,7 +488,9 @@ class Volumes:
 
     def _reason_of(self, error: OSError | ValueError) -> Reason:
         number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT):
+        if number == errno.EDQUOT:
+            return Reason.of("folder-full", agent=self._agent)
+        if number == errno.ENOSPC:
             return Reason.of("host-full", agent=self._agent)
         cause = getattr(error, "strerror", None) or str(error)
         return Reason.of("files-failed", agent=self._agent, cause=cause)
@@ -497,9 +557,35 @@ def _key(params: Params) -> str:
     return hashlib.sha256(params["subpath"].encode()).hexdigest()[:32]
 
 
-def _free_bytes(root: Path) -> tuple[int, int]:
+def _space(root: Path) -> tuple[int, int, bool]:
+    """Free bytes, all bytes, and whether limits of new folders are hard."""
     disk = os.statvfs(root)
-    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    with opened(os.open(root, os.O_RDONLY | os.O_DIRECTORY)) as folder:
+        is_hard = btrfs.keeps_limits(folder)
+    return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, is_hard
+
+
+def _limits(params: Params, used: int, used_elsewhere: int) -> Iterator[tuple[str, int, int]]:
+    """What may hold how much and how much it holds: the folder, and all of its owner on this volume."""
+    if params.get("quota_bytes") is not None:
+        yield params["name"], params["quota_bytes"], used
+    if scope := params.get("scope"):
+        yield scope["name"], scope["limit_bytes"], used + used_elsewhere
+
+
+def _refuse_excess(limits: Iterable[tuple[str, int, int]], file: str, size: int, replaced: int = 0) -> None:
+    for holder, limit, used in limits:
+        excess = used - replaced + size - limit
+        if excess > 0:
+            figures = {"limit": limit, "used": used, "need": size, "excess": excess}
+            shown = {name: format_size(amount) for name, amount in figures.items()}
+            raise FileFault(Reason.of("quota-reached", folder=holder, file=file, **shown))
+
+
+def _full(params: Params) -> FileFault:
+    """The file system says so: it also counts what sessions write this moment, and its own book-keeping."""
+    limit = format_size(params["quota_bytes"])
+    return FileFault(Reason.of("quota-full", folder=params["name"], file=params["path"], limit=limit))
 
 
 def _prune(drafts: int) -> None:

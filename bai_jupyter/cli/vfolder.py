@@ -45,7 +45,7 @@ def _row(folder: Json) -> list[str]:
         owner = f"project {folder['group_name']}"
     used = format_size(folder["cur_size"])
     if folder["max_size"] is not None:
-        used += f" of {format_size(folder['max_size'])} (soft)"
+        used += f" of {format_size(folder['max_size'])} ({folder['quota_kind']})"
     status = _WORDS.get(folder["status"], folder["status"])
     return [folder["name"], status, owner or NOTHING, _MAY[folder["permission"]], used, folder["host"]]
 

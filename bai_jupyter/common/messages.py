@@ -213,10 +213,14 @@ class Call:
     ``inspect_image``         name                                                         ImageFacts as JSON
     ``commit``                kernel_id, name                                              ImageFacts as JSON
     ``remove_image``          name                                                         ``{}``
-    ``volume_usage``          volume                                                       free_bytes, total_bytes
-    ``make_folder``           folder, beside (the owner's home folder, or None)            ``{}``
+    ``volume_usage``          volume                                                       free_bytes, total_bytes,
+                                                                                           hard_quota
+    ``make_folder``           folder, beside (the owner's home folder, or None),           subpath (see below)
+                              quota_bytes (may be left out)
+    ``limit_folder``          folder, quota_bytes                                          ``{}``
     ``delete_folder``         folder                                                       ``{}``
-    ``clone_folder``          source and target (folders; target with beside)              ``{}``
+    ``clone_folder``          source and target (folders; target as for ``make_folder``,   subpath (see below)
+                              with name, scope)
     ``folder_usage``          folder                                                       used_bytes, num_files
     ``list_files``            folder, path, offset, limit, match                           items (facts), total
     ``file_facts``            folder, path                                                 facts of one file
@@ -234,6 +238,10 @@ class Call:
     A folder is ``volume`` and ``subpath``, as in ``MountWant``. Facts of a file: name, type (``FILE``, ``DIRECTORY``,
     ``SYMLINK``, ``OTHER``), size, mode (``-rw-r--r--``), mtime_ns, ctime_ns.
 
+    A new folder may come to lie at another ``subpath`` than was asked for: there its file system keeps the limit
+    (``has_hard_quota``). A scope is None, or all folders of one owner on the volume: name (for people), limit_bytes,
+    others (subpaths of the other folders).
+
     For a stream the agent dials ``/agent/streams/{stream_id}`` with the one-use ticket and carries bytes between that
     and the ``endpoint``; those of a container come with kernel_id:
 
@@ -247,7 +255,7 @@ class Call:
     ``terminal``  rows, columns                           the same; the container's one terminal goes on without it
     ``upload``    folder, name (of the folder),           data to the agent until an empty frame; then one frame back,
                   upload_id, path, size, offset,          ``{"offset": int}`` or ``{"error": reason}``
-                  quota_bytes
+                  quota_bytes, scope
     ``download``  folder, path, start, length, version    from the agent one frame ``{}`` or ``{"error": reason}``, the
                   ([mtime_ns, size])                      data, and an empty frame, without which it is not complete
     ``archive``   folder, path, called                    the same
@@ -257,6 +265,11 @@ class Call:
     call_id: str
     method: str
     params: dict[str, Any]
+
+
+def has_hard_quota(subpath: str) -> bool:
+    """Whether a folder lies where its file system keeps its limit: in a subvolume of its own, ``.vfolders/<id>``."""
+    return subpath.startswith(".vfolders/") and subpath.endswith("/files")
 
 
 # Messages: agent to manager

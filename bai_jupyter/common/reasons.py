@@ -181,6 +181,8 @@ _FILES = {
     "too-deep": "{path}: folders lie more than {limit} deep in one another.",
     "quota-reached": "{folder} may hold {limit}; {used} used, {file} needs {need}: {excess} too much. "
     "Nothing was changed.",
+    "quota-full": "{folder} may hold {limit}, which is used up: {file} does not fit. Delete something first.",
+    "folder-full": "This would pass a limit of the folder's size on {agent}. Nothing was changed.",
     "host-full": "The disk on {agent} is full. Nothing was changed.",
     "upload-offset": "{file}: {offset} bytes have come, and what was sent begins at {given}.",
     "upload-too-long": "{file}: more was sent than the {size} bytes that were told.",

@@ -62,7 +62,7 @@ export interface IFolder {
   group_name: string | null;
   /** Bytes; `null` is no limit. */
   max_size: number | null;
-  quota_kind: 'soft' | null;
+  quota_kind: 'hard' | 'soft' | null;
   /** Bytes, as they were counted last. */
   cur_size: number;
 }

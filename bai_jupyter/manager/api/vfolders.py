@@ -11,6 +11,7 @@ from bai_jupyter.manager.vfolders.views import (
     folder_view,
     hex_id,
     invitation_view,
+    quota_kind,
     share_view,
 )
 
@@ -296,7 +297,7 @@ def _quota_view(folder: Any) -> dict[str, Any]:
     return {
         "id": hex_id(folder.id),
         "size_bytes": folder.quota_bytes,
-        "quota_kind": None if folder.quota_bytes is None else "soft",
+        "quota_kind": quota_kind(folder),
         "used_bytes": folder.used_bytes,
     }
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import QuotaExceeded
+from bai_jupyter.common.ids import UserId, VFolderId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Owner
@@ -52,6 +53,43 @@ def check_count(conn: Connection, owner: Owner, *, is_projects: bool) -> None:
     if most is not None and (used := conn.execute(count).scalar_one()) >= most:
         whose = "The project has" if is_projects else "You have"
         raise QuotaExceeded(Reason.of("too-many-folders", whose=whose, used=used, limit=most))
+
+
+class Owned(Protocol):
+    """A folder: what is known of its place and its owner."""
+
+    @property
+    def id(self) -> VFolderId: ...
+    @property
+    def user_id(self) -> UserId | None: ...
+    @property
+    def project_id(self) -> str | None: ...
+    @property
+    def volume(self) -> str: ...
+
+
+def scope(conn: Connection, folder: Owned) -> dict[str, Any] | None:
+    """All folders of that folder's owner on its volume, if a policy of the owner limits their size together.
+
+    As agents are told (``messages.Call``). What lies in the trash counts.
+    """
+    owners, key, owned = (
+        (t.users, folder.user_id, t.vfolders.c.user_id)
+        if folder.project_id is None
+        else (t.projects, folder.project_id, t.vfolders.c.project_id)
+    )
+    policies = t.resource_policies
+    owner = conn.execute(
+        sa.select(owners.c.name, policies.c.max_quota_scope_bytes)
+        .select_from(owners.join(policies, policies.c.name == owners.c.resource_policy))
+        .where(owners.c.id == key)
+    ).first()
+    if owner is None or owner.max_quota_scope_bytes is None:
+        return None
+    here = (owned == key) & (t.vfolders.c.volume == folder.volume) & (t.vfolders.c.id != folder.id)
+    others = conn.execute(sa.select(t.vfolders.c.subpath).where(here)).scalars()
+    name = f"All folders of {owner.name} on {folder.volume} together"
+    return {"name": name, "limit_bytes": owner.max_quota_scope_bytes, "others": list(others)}
 
 
 _KEYS = {

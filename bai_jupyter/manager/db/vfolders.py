@@ -197,6 +197,11 @@ def set_status(conn: Connection, vfolder_id: VFolderId, status: FolderStatus) ->
     _update(conn, vfolder_id, status=status)
 
 
+def complete(conn: Connection, vfolder_id: VFolderId, subpath: str) -> None:
+    """A copy is whole, and lies there."""
+    _update(conn, vfolder_id, status=FolderStatus.READY, subpath=subpath)
+
+
 def restore(conn: Connection, folder: VFolderRecord) -> bool:
     """Out of the trash. False if its name is taken by now."""
     if _is_taken(conn, folder.name, folder.user_id, folder.project_id):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from bai_jupyter.common.errors import NotFound, PublicError
 from bai_jupyter.common.ids import SessionId, UserId, new_vfolder_id
+from bai_jupyter.common.messages import has_hard_quota
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.auth import policy
@@ -110,7 +111,9 @@ class VFolderService:
         await self._refuse_taken(caller, new)
         await self._store.read(folder_rules.check_count, owner, is_projects=project_id is not None)
         place = {"volume": new.volume, "subpath": new.subpath}
-        await self._volumes.call(place, "make_folder", {"beside": await self._home(caller.user_id)})
+        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": new.quota_bytes}
+        made = await self._volumes.call(place, "make_folder", wanted)
+        new = replace(new, subpath=made.get("subpath", new.subpath))
         try:
             if not await self._store.write(vfolders.create, new, self._now(), owner):
                 raise FolderExists(Reason.of("folder-used", name=name))
@@ -151,6 +154,8 @@ class VFolderService:
     async def set_quota(self, caller: Caller, ref: str, quota_bytes: int | None) -> VFolderRecord:
         """A limit for what the folder may hold; ``None`` takes it away."""
         folder = await self._owned(caller, ref)
+        if has_hard_quota(folder.subpath):
+            await self._volumes.call(place_of(folder), "limit_folder", {"quota_bytes": quota_bytes})
         await self._store.write(vfolders.set_quota, folder.id, quota_bytes)
         return await self.get(caller, folder.id)
 
@@ -253,14 +258,16 @@ class VFolderService:
     async def _copy(self, source: VFolderRecord, new: NewFolder) -> None:
         target = {"volume": new.volume, "subpath": new.subpath}
         beside = await self._home(new.user_id) if new.user_id else None
+        scope = await self._store.read(folder_rules.scope, new)
+        wanted = {**target, "beside": beside, "name": new.name, "quota_bytes": new.quota_bytes, "scope": scope}
         try:
-            await self._volumes.copy(place_of(source), {**target, "beside": beside}, _COPY_TIMEOUT_S)
+            made = await self._volumes.copy(place_of(source), wanted, _COPY_TIMEOUT_S)
         except PublicError:
             await self._store.write(vfolders.set_status, new.id, FolderStatus.PURGING)
             await self._volumes.call(target, "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
             await self._store.write(vfolders.forget, new.id)
             raise
-        await self._store.write(vfolders.set_status, new.id, FolderStatus.READY)
+        await self._store.write(vfolders.complete, new.id, made.get("subpath", new.subpath))
 
     async def _delete(self, folder: VFolderRecord) -> None:
         try:

@@ -21,7 +21,7 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.streams import ByteStream
 from bai_jupyter.manager.auth import sealing
 from bai_jupyter.manager.auth.vault import Vault
-from bai_jupyter.manager.db import vfolders
+from bai_jupyter.manager.db import folder_rules, vfolders
 from bai_jupyter.manager.db.records import VFolderRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
@@ -111,6 +111,7 @@ class Transfers:
             "size": claims.size,
             "offset": offset,
             "quota_bytes": folder.quota_bytes,
+            "scope": await self._store.read(folder_rules.scope, folder),
         }
         return Upload(await self._volumes.open_stream(place_of(folder), "upload", params))
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bai_jupyter.common.messages import has_hard_quota
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.db.records import InvitationRecord, ShareRecord, VFolderRecord
 from bai_jupyter.manager.vfolders.access import is_owner
@@ -30,10 +31,17 @@ def folder_view(folder: VFolderRecord, caller: Caller) -> dict[str, Any]:
         "cloneable": folder.cloneable,
         "max_files": 0,
         "max_size": folder.quota_bytes,
-        "quota_kind": None if folder.quota_bytes is None else "soft",
+        "quota_kind": quota_kind(folder),
         "cur_size": folder.used_bytes or 0,
         "unmanaged_path": None,
     }
+
+
+def quota_kind(folder: VFolderRecord) -> str | None:
+    """``hard``: the file system keeps the limit, whoever writes. ``soft``: uploads that would pass it are refused."""
+    if folder.quota_bytes is None:
+        return None
+    return "hard" if has_hard_quota(folder.subpath) else "soft"
 
 
 def folder_details(folder: VFolderRecord, caller: Caller) -> dict[str, Any]:

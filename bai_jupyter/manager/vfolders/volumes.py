@@ -28,6 +28,8 @@ _KINDS: dict[str, type[PublicError]] = {
     "bad-value": BadRequest,
     "file-missing": NotFound,
     "quota-reached": QuotaExceeded,
+    "quota-full": QuotaExceeded,
+    "folder-full": QuotaExceeded,
     "host-full": QuotaExceeded,
     "volume-away": Unavailable,
     "upload-offset": Conflict,
@@ -81,10 +83,10 @@ class Volumes:
         link = await self.holder(place["volume"])
         return await self._ask(link, method, {**place, **(params or {})}, timeout_s)
 
-    async def copy(self, source: dict[str, Any], target: dict[str, Any], timeout_s: float) -> None:
+    async def copy(self, source: dict[str, Any], target: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Copy between two places that one agent holds."""
         link = await self.holder(source["volume"], target["volume"])
-        await self._ask(link, "clone_folder", {"source": source, "target": target}, timeout_s)
+        return await self._ask(link, "clone_folder", {"source": source, "target": target}, timeout_s)
 
     async def open_stream(self, place: dict[str, Any], kind: str, params: Mapping[str, Any]) -> ByteStream:
         """Raises as ``call`` does. Must be closed."""
@@ -114,13 +116,16 @@ class Volumes:
 
     async def _describe(self, volume: str) -> dict[str, Any]:
         usage: dict[str, Any] = {}
+        capabilities = ["vfolder"]
         try:
             space = await self.call({"volume": volume}, "volume_usage")
             used = space["total_bytes"] - space["free_bytes"]
+            if space.pop("hard_quota", False):
+                capabilities.append("quota")
             usage = {"percentage": round(100 * used / space["total_bytes"], 1), **space}
         except PublicError:
             pass  # listed all the same
-        return {"backend": "vfs", "capabilities": ["vfolder"], "usage": usage, "sftp_scaling_groups": []}
+        return {"backend": "vfs", "capabilities": capabilities, "usage": usage, "sftp_scaling_groups": []}
 
 
 def place_of(folder: VFolderRecord) -> dict[str, Any]:
