@@ -166,6 +166,7 @@ _UNITS = {
     "mock.shares": "mock GPU",
     "rngd.device": "RNGD",
     "rocm.device": "AMD GPU",
+    "rocm.shares": "AMD GPU",
     "tt-n150.device": "Wormhole n150",
     "tt-n300.device": "Wormhole n300",
     "warboy.device": "Warboy",

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from bai_agent.allocation import NoRoom, allocate
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bai_jupyter.common.messages import DeviceFacts
@@ -135,6 +135,7 @@ def _hosts(draw: st.DrawFn) -> list[DeviceFacts]:
     return host
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other programs may have the cores
 @given(_hosts(), st.lists(st.tuples(_requests(), st.booleans()), max_size=12), st.booleans())
 def test_nothing_is_promised_twice(
     host: list[DeviceFacts], steps: list[tuple[ResourceSlots, bool]], evenly: bool

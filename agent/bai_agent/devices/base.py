@@ -94,6 +94,8 @@ class DevicePlugin:
     key: str
     metrics: Mapping[str, str] = {}
     """``{slot: how the figures of its devices are called}``: ``{"tt-n300.device": "tt_n300"}``."""
+    isolated = True
+    """Each session has a container, and so a cgroup, of its own. The agent says so before ``discover``."""
 
     def discover(self) -> list[DeviceFacts]:
         """The devices of this host, in a stable order.

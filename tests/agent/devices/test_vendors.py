@@ -70,7 +70,8 @@ def test_every_slot_of_a_plugin_has_a_name_for_its_figures_that_metrics_may_have
     metrics = Inventory(loaded).metrics
     assert metrics["tt-n300.device"] == "tt_n300"
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in metrics.values())
-    assert len(set(metrics.values())) == len(metrics)
+    names = [name for plugin in loaded for name in set(plugin.metrics.values())]
+    assert len(set(names)) == len(names)
 
 
 # AMD
@@ -160,6 +161,38 @@ def test_a_gpu_that_cannot_be_read_is_listed_as_broken_beside_the_others(amd: An
     found = RocmPlugin(sysroot=amd.root).discover()
     assert [bool(item.slots) for item in found] == [True, False]
     assert found[1].health.startswith("cannot be read")
+
+
+def give_dmem(host: Any, *addresses: str) -> None:
+    host.write({"/sys/fs/cgroup/cgroup.controllers": "cpu memory dmem"})
+    host.write({"/sys/fs/cgroup/dmem.capacity": "\n".join(f"drm/{pci}/vram 206141652992" for pci in addresses)})
+
+
+def test_amd_gpus_are_given_in_parts_where_the_kernel_can_hold_sessions_to_them(amd: Any) -> None:
+    def found(*, isolated: bool = True) -> list[tuple[dict[str, str], str]]:
+        inventory = Inventory([RocmPlugin({"shares": True}, amd.root)], strategy="evenly", isolated=isolated)
+        return [(device.slots.to_json(), device.health) for device in inventory.devices]
+
+    assert {slots == {} and health.endswith("is not cgroup version 2") for slots, health in found()} == {True}
+    give_dmem(amd, "0000:0c:00.0")
+    first, second = found()
+    assert first == ({"rocm.shares": "1"}, "ok")
+    assert second == ({}, "shares cannot be held: the GPU's driver does not tell the kernel of drm/0000:2b:00.0/vram")
+    assert {health for _, health in found(isolated=False)} == {
+        "shares need a cgroup for each session, which this runtime does not give"
+    }
+    told = Inventory([RocmPlugin({"shares": True}, amd.root)], strategy="evenly").devices[0].attributes
+    assert told == {"pci": "0000:0c:00.0", "enforcement": "cgroup", "allocation_strategy": "evenly"}
+
+
+def test_partitions_are_never_given_in_parts(host: Any) -> None:
+    for index in range(2):
+        add_gpu(host, 1 + index, minor=128 + index, bus=0x0C, xcp=f"amdgpu_xcp_{index}" if index else None, unique=0xAA)
+    give_dmem(host, "0000:0c:00.0")
+    found = RocmPlugin({"shares": True}, host.root).discover()
+    assert [(bool(item.slots), item.health) for item in found] == [
+        (False, "in partitions, which are handed out whole")
+    ] * 2
 
 
 # Furiosa
