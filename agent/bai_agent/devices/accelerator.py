@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bai_agent.allocation import Allocation
+from bai_agent.devices import pci
 from bai_agent.devices.base import ContainerOptions, DevicePlugin, Figures
 from bai_jupyter.common.messages import DeviceFacts
 from bai_jupyter.common.slots import ResourceSlots, parse_size
@@ -242,7 +243,11 @@ class AcceleratorPlugin(DevicePlugin):
             mem_bytes=card.mem_bytes,
             numa_node=self.numa_node(card.pci),
             health=card.health,
-            attributes={**card.attributes, **({"pci": card.pci} if card.pci else {})},
+            attributes={
+                **card.attributes,
+                **({"pci": card.pci} if card.pci else {}),
+                **pci.path_attribute(card.pci, self.at("/sys")),
+            },
         )
 
 
