@@ -454,6 +454,7 @@ class AgentApp(Application):
                 policy=self.share_excess,
                 tolerance_bytes=tolerance_bytes,
             )
+            meter.shared = lambda: watchdog.figures
             watches.append(watchdog.run())
         for watch in watches:
             stack.push_async_callback(_cancelled, asyncio.create_task(watch))

@@ -218,12 +218,14 @@ class AcceleratorPlugin(DevicePlugin):
         folder = f"/sys/bus/pci/devices/{pci}"
         return f"{self.number(f'{folder}/vendor'):04x}", f"{self.number(f'{folder}/device'):04x}"
 
-    def hwmon_watts(self, folder: str) -> Figures:
-        """``power_w`` of the first monitor in a device's folder, which counts in microwatts; nothing if it has none."""
-        for name in ("power1_average", "power1_input"):
-            for file in sorted(self.at(folder).glob(f"hwmon/hwmon*/{name}")):
-                return {"power_w": int(file.read_text()) / 1e6}
-        return {}
+    def hwmon(self, folder: str) -> Figures:
+        """``power_w`` and ``energy_j`` of the first monitor in a device's folder that has them, which count in
+        microwatts and microjoules."""
+        figures: dict[str, float] = {}
+        for name, figure in (("power1_input", "power_w"), ("power1_average", "power_w"), ("energy1_input", "energy_j")):
+            for file in sorted(self.at(folder).glob(f"hwmon/hwmon*/{name}"), reverse=True):
+                figures[figure] = int(file.read_text()) / 1e6
+        return figures
 
     def _read(self, n: int, candidate: Any) -> Card | None:
         try:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 Figures = Mapping[str, float]
 """What was measured of one device, as far as its source tells: ``util_pct`` (0 to 100), ``mem_used_bytes``,
-``mem_total_bytes``, ``power_w``."""
+``mem_total_bytes``, ``power_w``, and ``energy_j``, which only grows."""
 
 
 class OptionConflict(BaiError):

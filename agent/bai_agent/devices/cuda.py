@@ -94,8 +94,8 @@ class CudaPlugin(DevicePlugin):
             pynvml.nvmlShutdown()
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """``{UUID: figures}``: ``util_pct``, ``mem_used_bytes``, ``mem_total_bytes`` and ``power_w`` of whole GPUs, as
-        far as each tells. Never raises."""
+        """``{UUID: figures}``: ``util_pct``, ``mem_used_bytes``, ``mem_total_bytes``, ``power_w`` and ``energy_j`` of
+        whole GPUs, as far as each tells. Never raises."""
         try:
             import pynvml
 
@@ -287,6 +287,8 @@ def _figures(pynvml: Any, handle: Any) -> dict[str, float]:
         figures |= {"mem_used_bytes": float(memory.used), "mem_total_bytes": float(memory.total)}
     if (milliwatts := _ask(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)) is not None:
         figures["power_w"] = milliwatts / 1000
+    if (millijoules := _ask(pynvml, pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)) is not None:
+        figures["energy_j"] = millijoules / 1000
     return figures
 
 

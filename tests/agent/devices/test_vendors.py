@@ -89,7 +89,9 @@ def add_gpu(host: Any, node: int, minor: int, bus: int, *, xcp: str | None = Non
     host.write({f"{drm}/renderD{minor}/dev": f"226:{minor}"})
     busy = {"gpu_busy_percent": 42, "mem_info_vram_used": 1 << 30, "mem_info_vram_total": 192 << 30}
     host.write({f"{folder}/{name}": value for name, value in busy.items()})
-    host.write({f"{folder}/hwmon/hwmon3/power1_average": 550_000_000})
+    host.write(
+        {f"{folder}/hwmon/hwmon3/power1_average": 550_000_000, f"{folder}/hwmon/hwmon3/energy1_input": 7_000_000}
+    )
     host.nodes(f"/dev/dri/renderD{minor}", gid=109)
     return address
 
@@ -151,6 +153,7 @@ def test_amd_figures_are_of_every_gpu(amd: Any) -> None:
     plugin = RocmPlugin(sysroot=amd.root)
     plugin.discover()
     figures = {"util_pct": 42, "mem_used_bytes": 1 << 30, "mem_total_bytes": 192 << 30, "power_w": 550.0}
+    figures["energy_j"] = 7.0
     assert plugin.measure() == {"00000000000000aa": figures, "00000000000000bb": figures}
     (amd.root / "sys/bus/pci/devices/0000:0c:00.0/gpu_busy_percent").unlink()
     assert plugin.measure() == {"00000000000000bb": figures}

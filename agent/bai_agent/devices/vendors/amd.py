@@ -87,7 +87,7 @@ class RocmPlugin(AcceleratorPlugin):
             "util_pct": self.number(f"{folder}/gpu_busy_percent"),
             "mem_used_bytes": self.number(f"{folder}/mem_info_vram_used"),
             "mem_total_bytes": self.number(f"{folder}/mem_info_vram_total"),
-            **self.hwmon_watts(folder),
+            **self.hwmon(folder),
         }
 
     def _properties(self, node: str) -> dict[str, int]:
