@@ -497,16 +497,17 @@ class AgentApp(Application):
 
     def _cuda_options(self, enforcement: Enforcement) -> CudaOptions:
         own = self.accelerator_options.get(CudaPlugin.key, {})
-        near = {name: bool(own.get(name, False)) for name in plugins.CUDA_OPTIONS}
+        rdma, gds = bool(own.get("rdma", False)), bool(own.get("gds", False))
         if self.allocation_mode != "fractional":
-            return CudaOptions(self.allocation_mode, **near)
+            return CudaOptions(self.allocation_mode, rdma=rdma, gds=gds)
         is_enough = enforcement.is_at_least(Enforcement(self.least_enforcement))
         return CudaOptions(
             self.allocation_mode,
             unit_bytes=parse_size(self.share_unit_mem),
             attributes=(("enforcement", enforcement.value),),
             withheld="" if is_enough else f"shares are only held by {enforcement}, not by {self.least_enforcement}",
-            **near,
+            rdma=rdma,
+            gds=gds,
         )
 
     def _inventory(self, runtime: Runtime, enforcement: Enforcement, pool: WarmPool | None) -> Inventory:

@@ -25,9 +25,7 @@ class Meter:
         self._inventory, self._every_s = inventory, every_s
         self.latest: dict[str, Figures] = {}
         self.shared: Callable[[], Mapping[KernelId, Figures]] = dict
-        self._energy_before: dict[
-            KernelId, dict[str, float]
-        ] = {}  # of each device, when a kernel got it
+        self._energy_before: dict[KernelId, dict[str, float]] = {}  # of each device, when a kernel got it
 
     async def run(self) -> None:
         while True:

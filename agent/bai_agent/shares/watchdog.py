@@ -147,7 +147,7 @@ class Watchdog:
         self._policy, self._tolerance_bytes, self._every_s = policy, tolerance_bytes, every_s
         self._over: list[Excess] = []
         self.figures: dict[KernelId, Figures] = {}
-        """Of sessions, at the last look: ``cuda_mem_used_bytes``, and ``cuda_mem_total_bytes``, which is their share."""
+        """Of sessions, at the last look: ``cuda_mem_used_bytes``, and ``cuda_mem_total_bytes``: their share."""
         self._said = ""
 
     async def run(self) -> None:

@@ -59,6 +59,11 @@ int nvmlDeviceGetUUID(void *handle, char *out, unsigned int size) {
 }
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+    const char *first = getenv("NVML_STUB_UUID");
+    if (first && !strcmp(uuid, first)) {
+        *handle = (void *)1L;
+        return SUCCESS;
+    }
     if (strncmp(uuid, "GPU-stub-", 9)) return NOT_FOUND;
     *handle = (void *)(long)(atoi(uuid + 9) + 1);
     return SUCCESS;
