@@ -1,4 +1,4 @@
-"""The agent's own discovery, unchanged, in a process that sees another host's /sys and /dev, which were made by hand."""
+"""The agent's own discovery, unchanged, in a process that sees another host's /sys and /dev, made by hand."""
 
 import json
 import os
