@@ -409,6 +409,23 @@ def test_an_lpu_is_found_by_both_its_functions(host: Any) -> None:
 # The base
 
 
+def test_the_total_is_that_of_all_devices(amd: Any) -> None:
+    inventory = Inventory([RocmPlugin(sysroot=amd.root)])
+    assert inventory.slots == ResourceSlots({"rocm.device": 2})
+    assert len(inventory.measure()) == 2
+
+
+@pytest.mark.parametrize("serials", [("0009", "000a"), ("zz", "ff"), ("10", "9")])
+def test_ids_are_never_read_as_numbers(host: Any, serials: tuple[str, str]) -> None:
+    """Hexadecimal, or no number at all; the order is that of the driver's numbers."""
+    for number, serial in enumerate(serials):
+        add_wormhole(host, number, "n300", serial)
+    plugin = TenstorrentPlugin(sysroot=host.root)
+    ids = [item.device_id for item in plugin.discover()]
+    assert ids == [f"tt-{serial}" for serial in serials]
+    assert options_of(plugin, reversed(ids)).env == {"TT_VISIBLE_DEVICES": "0,1"}
+
+
 def test_devices_in_the_mask_stay_with_the_host(amd: Any) -> None:
     for mask in ("00000000000000aa", "0000:0c:00.0"):
         inventory = Inventory([RocmPlugin(sysroot=amd.root)], [mask])
