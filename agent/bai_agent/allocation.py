@@ -14,6 +14,7 @@ one of them at a time, or its memory would be promised twice.
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
+from bai_agent.devices.pci import PATH
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.messages import DeviceFacts
 from bai_jupyter.common.parts import cut
@@ -39,9 +40,9 @@ def allocate(
     """Choose devices for ``requested``, given what other kernels hold.
 
     Amounts are in the slot's unit (cores, bytes, devices); a fraction is rounded up to 0.01. Prefers few devices, then
-    one NUMA node (the one already chosen for an earlier slot), then the fullest device, so that whole ones stay free;
-    with ``evenly`` the emptiest, so that sessions disturb each other least. Raises ``NoRoom`` for the first slot that
-    does not fit; then nothing is given. Equal input, equal answer.
+    one NUMA node (the one already chosen for an earlier slot), then one PCI switch, then the fullest device, so that
+    whole ones stay free; with ``evenly`` the emptiest, so that sessions disturb each other least. Raises ``NoRoom`` for
+    the first slot that does not fit; then nothing is given. Equal input, equal answer.
     """
     usable = [device for device in devices if device.health == "ok"]
     use = _Use(held)
@@ -99,7 +100,7 @@ def _pick_whole(
     free = [device for device in offering if room[device.device_id] == 1]
     if len(free) < amount:
         return None
-    return {device.device_id: Decimal(1) for device in _by_node(free, int(amount), nodes)[: int(amount)]}
+    return {device.device_id: Decimal(1) for device in _by_place(free, int(amount), nodes)[: int(amount)]}
 
 
 def _pick_pieces(
@@ -127,30 +128,44 @@ def _pick_parts(
 ) -> dict[str, Decimal] | None:
     """From one device if one has the room; else whole devices and one part."""
     ordered = sorted(offering, key=lambda device: device.device_id)
-    by_node = _by_node(ordered, len(ordered), nodes)
+    by_place = _by_place(ordered, len(ordered), nodes)
     parts = cut(
         amount,
         [device.slots[slot] for device in ordered],
         [room[device.device_id] for device in ordered],
         evenly=evenly,
         far=[_is_far(device, nodes) for device in ordered],
-        whole_first=[ordered.index(device) for device in by_node],
+        whole_first=[ordered.index(device) for device in by_place],
     )
     return None if parts is None else {ordered[index].device_id: part for index, part in parts.items()}
 
 
-def _by_node(devices: Sequence[DeviceFacts], wanted: int, near: set[int]) -> list[DeviceFacts]:
-    """Devices ordered so that the first ``wanted`` span few NUMA nodes, those in ``near`` first."""
-    groups: dict[int, list[DeviceFacts]] = {}
-    for device in sorted(devices, key=lambda item: item.device_id):
-        groups.setdefault(-1 if device.numa_node is None else device.numa_node, []).append(device)
+def _by_place(devices: Sequence[DeviceFacts], wanted: int, near: set[int], depth: int = 0) -> list[DeviceFacts]:
+    """Devices ordered so that the first ``wanted`` are close together: on few NUMA nodes, those in ``near`` first, and
+    below few bridges of the PCI bus."""
+    if all(len(_place(device)) <= depth for device in devices):
+        return sorted(devices, key=lambda device: device.device_id)
+    groups: dict[str, list[DeviceFacts]] = {}
+    for device in devices:
+        groups.setdefault(next(iter(_place(device)[depth:]), ""), []).append(device)
 
-    def rank(node: int) -> tuple[bool, bool, int, int]:
-        size = len(groups[node])
+    def rank(name: str) -> tuple[bool, bool, int, str]:
+        size = len(groups[name])
         # A group that holds all of it comes first, the tightest of these; otherwise the largest.
-        return (bool(near) and node not in near, size < wanted, size if size >= wanted else -size, node)
+        is_far = depth == 0 and bool(near) and name not in map(str, near)
+        return (is_far, size < wanted, size if size >= wanted else -size, name)
 
-    return [device for node in sorted(groups, key=rank) for device in groups[node]]
+    ordered: list[DeviceFacts] = []
+    for name in sorted(groups, key=rank):
+        ordered += _by_place(groups[name], max(1, wanted - len(ordered)), near, depth + 1)
+    return ordered
+
+
+def _place(device: DeviceFacts) -> tuple[str, ...]:
+    """The NUMA node, then what is above it on the PCI bus, as far as they are known."""
+    node = "" if device.numa_node is None else str(device.numa_node)
+    path = device.attributes.get(PATH, "")
+    return (node, *path.split("/")) if path else (node,)
 
 
 def _is_far(device: DeviceFacts, near: set[int]) -> bool:

@@ -58,7 +58,7 @@ from bai_agent.warm_pool import WarmPool
 from bai_jupyter._version import __version__
 from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
 from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
-from bai_jupyter.common.parts import EVENLY, STRATEGY
+from bai_jupyter.common.parts import EVENLY
 from bai_jupyter.common.slots import parse_size
 from bai_jupyter.common.trust import Trust
 
@@ -363,10 +363,10 @@ class AgentApp(Application):
         cache = store.path / "gpu"
         enforcement = await asyncio.to_thread(self._enforcement, nvml, cache, runtime)
         pool = self._warm_pool(runtime)
-        inventory = await asyncio.to_thread(Inventory, self._plugins(runtime, enforcement, pool), self.device_mask)
+        inventory = await asyncio.to_thread(self._inventory, runtime, enforcement, pool)
         meter = Meter(inventory)
         cuda = [device for device in inventory.devices if device.kind == CudaPlugin.key]
-        shares = Holding(enforcement, self._share_rule(), cuda, cache, nvml)
+        shares = Holding(enforcement, self._share_rule(), inventory.devices, cache, nvml)
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
         identity = Identity(self.run_as, self.run_as) if self.run_as else None
         token = JoinToken.parse(self.join_token)
@@ -454,6 +454,7 @@ class AgentApp(Application):
                 policy=self.share_excess,
                 tolerance_bytes=tolerance_bytes,
             )
+            meter.shared = lambda: watchdog.figures
             watches.append(watchdog.run())
         for watch in watches:
             stack.push_async_callback(_cancelled, asyncio.create_task(watch))
@@ -495,15 +496,24 @@ class AgentApp(Application):
         )
 
     def _cuda_options(self, enforcement: Enforcement) -> CudaOptions:
+        own = self.accelerator_options.get(CudaPlugin.key, {})
+        rdma, gds = bool(own.get("rdma", False)), bool(own.get("gds", False))
         if self.allocation_mode != "fractional":
-            return CudaOptions(self.allocation_mode)
+            return CudaOptions(self.allocation_mode, rdma=rdma, gds=gds)
         is_enough = enforcement.is_at_least(Enforcement(self.least_enforcement))
         return CudaOptions(
             self.allocation_mode,
             unit_bytes=parse_size(self.share_unit_mem),
-            attributes=(("enforcement", enforcement.value), (STRATEGY, self.allocation_strategy)),
+            attributes=(("enforcement", enforcement.value),),
             withheld="" if is_enough else f"shares are only held by {enforcement}, not by {self.least_enforcement}",
+            rdma=rdma,
+            gds=gds,
         )
+
+    def _inventory(self, runtime: Runtime, enforcement: Enforcement, pool: WarmPool | None) -> Inventory:
+        """What is here. Blocks."""
+        plugins = self._plugins(runtime, enforcement, pool)
+        return Inventory(plugins, self.device_mask, self.allocation_strategy, isolated=runtime.isolated)
 
     def _plugins(self, runtime: Runtime, enforcement: Enforcement, pool: WarmPool | None) -> list[DevicePlugin]:
         by_request = bool(getattr(runtime, "hands_out_gpus", False))

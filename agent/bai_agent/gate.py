@@ -5,6 +5,7 @@ import asyncio
 from bai_agent.book import Book, amounts_of
 from bai_agent.runtimes.base import Runtime
 from bai_agent.shares.holding import Holding
+from bai_agent.shares.limits import CUDA
 from bai_agent.shares.watchdog import Watched
 from bai_jupyter.common.ids import KernelId
 
@@ -45,10 +46,11 @@ class Gate:
         self._passed.pop(kernel_id, None)
 
     def watched(self) -> list[Watched]:
-        """The kernels that hold shares of GPUs, for the watchdog."""
+        """The kernels that hold shares of NVIDIA's GPUs, for the watchdog. The kernel holds those of AMD's itself."""
         found = []
         for kernel_id, state in self._book.states.items():
-            limits = self._shares.limits(amounts_of(state.report.devices))
+            held = amounts_of(state.report.devices)
+            limits = [limit for limit in self._shares.limits(held) if limit.slot == CUDA]
             if limits and state.report.runtime_ref is not None:
                 allowed = {limit.device_id: limit.total_bytes for limit in limits}
                 found.append(Watched(kernel_id, state.report.runtime_ref, allowed))

@@ -125,7 +125,7 @@ async def slots_of(client: ManagerClient, options: argparse.Namespace) -> dict[s
 async def _gpu_slot(client: ManagerClient) -> str:
     """The slot that ``--gpu`` means here: shares where an agent offers them, else whole devices, NVIDIA's first."""
     offered = {name for agent in await client.list_agents() for name in agent.get("slots") or {}}
-    candidates = ("cuda.shares", "cuda.device", "rocm.device", "mock.shares", "mock.device")
+    candidates = ("cuda.shares", "cuda.device", "rocm.shares", "rocm.device", "mock.shares", "mock.device")
     return next((name for name in candidates if name in offered), "cuda.device")
 
 

@@ -5,9 +5,10 @@ that is whole devices and one rest. If the scheduler only added up what is free,
 0.3 are left on each of two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 STRATEGY, EVENLY = "allocation_strategy", "evenly"
 """The attribute of a device that says how its agent chooses among several (``evenly``, else the fullest)."""
@@ -48,3 +49,57 @@ def cut(
         return parts
     fitting = [index for index, room in enumerate(free) if index not in parts and room >= amount]
     return {**parts, min(fitting, key=rank): amount} if fitting else None
+
+
+K = TypeVar("K")
+"""How a slot is called: by its name, or by its place in a list."""
+
+
+@dataclass
+class Shelf(Generic[N]):
+    """The devices that offer one slot; ``names`` tells which are the same under another slot."""
+
+    names: Sequence[str]
+    sizes: Sequence[N]
+    free: list[N]
+    evenly: bool = False
+
+
+class Shelves(Generic[K, N]):
+    """The devices of one agent. One that several slots offer (whole, and in parts) is in use under one at a time."""
+
+    def __init__(self, shelves: Mapping[K, Shelf[N]]) -> None:
+        self._shelves: Mapping[K, Shelf[N]] = shelves
+
+    def cut(self, needs: Iterable[tuple[K, N]]) -> dict[K, dict[int, N]] | None:
+        """``{slot: {index of device: part}}`` of the slots that are known here, or None if it does not fit."""
+        found: dict[K, dict[int, N]] = {}
+        gone: set[str] = set()
+        for slot, amount in needs:
+            shelf = self._shelves.get(slot)
+            if shelf is None or not amount:
+                continue
+            parts = cut(amount, shelf.sizes, _without(shelf, gone) if gone else shelf.free, evenly=shelf.evenly)
+            if parts is None:
+                return None
+            found[slot] = parts
+            gone |= {shelf.names[index] for index in parts}
+        return found
+
+    def take(self, needs: Iterable[tuple[K, N]]) -> None:
+        """Does nothing if it does not fit."""
+        for slot, parts in (self.cut(needs) or {}).items():
+            shelf = self._shelves[slot]
+            for index, part in parts.items():
+                shelf.free[index] -= part
+                self._close(shelf.names[index], slot)
+
+    def _close(self, name: str, slot: K) -> None:
+        for other, shelf in self._shelves.items():
+            if other != slot and name in shelf.names:
+                at = shelf.names.index(name)
+                shelf.free[at] -= shelf.free[at]
+
+
+def _without(shelf: Shelf[N], gone: set[str]) -> list[N]:
+    return [room - room if name in gone else room for name, room in zip(shelf.names, shelf.free, strict=True)]

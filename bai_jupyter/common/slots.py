@@ -6,6 +6,7 @@ Amounts are ``Decimal`` so that fractions of a GPU add up exactly. Units: ``cpu`
 
 import re
 from collections.abc import ItemsView, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Self
 
@@ -166,10 +167,59 @@ _UNITS = {
     "mock.shares": "mock GPU",
     "rngd.device": "RNGD",
     "rocm.device": "AMD GPU",
+    "rocm.shares": "AMD GPU",
     "tt-n150.device": "Wormhole n150",
     "tt-n300.device": "Wormhole n300",
     "warboy.device": "Warboy",
 }
+_ABOUT = {
+    "atom": "Rebellions ATOM NPUs",
+    "atom-max": "Rebellions ATOM Max cards",
+    "atom-plus": "Rebellions ATOM+ NPUs",
+    "cuda": "NVIDIA GPUs",
+    "gaudi2": "Intel Gaudi 2 accelerators",
+    "gaudi3": "Intel Gaudi 3 accelerators",
+    "groq": "Groq cards",
+    "hyperaccel-lpu": "HyperAccel LPUs",
+    "ipu": "Graphcore IPUs",
+    "mock": "Devices that are not there, for trying out",
+    "rngd": "Furiosa RNGD NPUs",
+    "rocm": "AMD Instinct GPUs",
+    "sn30": "SambaNova SN30 devices",
+    "sn40l": "SambaNova SN40L devices",
+    "tt-n150": "Tenstorrent Wormhole n150 cards",
+    "tt-n300": "Tenstorrent Wormhole n300 cards",
+    "warboy": "Furiosa Warboy NPUs",
+    "x220": "Sapeon X220 cards",
+    "x330": "Sapeon X330 cards",
+}
+_PLAIN = {"cpu": ("CPU", "Core", "CPU cores"), "mem": ("RAM", "GiB", "Main memory")}
+
+
+@dataclass(frozen=True)
+class SlotWords:
+    """How a slot is shown: its name, the unit behind a number, a sentence, and how many decimals have a meaning."""
+
+    name: str
+    unit: str
+    description: str
+    decimals: int
+    icon: str
+
+
+def words_of(slot: str) -> SlotWords:
+    """For any slot; one that no table knows is called by its own name."""
+    if slot in _PLAIN:
+        return SlotWords(*_PLAIN[slot], decimals=2 if slot == "cpu" else 0, icon="cpu")
+    family, _, kind = slot.partition(".")
+    name = _UNITS.get(slot, kind.replace("-", " ", 1).replace("mig", "MIG") if kind.startswith("mig-") else family)
+    about = _ABOUT.get(family, f"Devices of the kind {family}")
+    if kind == "shares":
+        return SlotWords(name, f"f{name}", f"Parts of {about}", decimals=2, icon="gpu1")
+    icon = "gpu1" if family in ("cuda", "rocm") else "npu_generic"
+    return SlotWords(name, name, f"{about}, in MIG instances" if kind.startswith("mig-") else about, 0, icon)
+
+
 _LEADING = {"cpu": 0, "mem": 1}
 
 

@@ -24,6 +24,8 @@ export interface ISession {
   unreachable: boolean;
   isolated: boolean | null;
   slots: Record<string, string>;
+  /** Figures of what it uses, of its accelerators among others; `null` if none are known. */
+  liveStat: Record<string, number | null> | null;
   /** Milliseconds since it was asked for. */
   age: number;
   progress: number | null;

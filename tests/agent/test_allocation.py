@@ -1,10 +1,11 @@
 """Which devices a kernel gets: examples, and that nothing is ever promised twice."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from bai_agent.allocation import NoRoom, allocate
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bai_jupyter.common.messages import DeviceFacts
@@ -47,6 +48,26 @@ def test_devices_of_one_numa_node_go_together() -> None:
     assert set(allocate(ask(cuda_device="2"), GPUS, [taken])["cuda.device"]) == {"gpu-2", "gpu-3"}
     # A single one comes from the node that is broken up already.
     assert set(allocate(ask(cuda_device="1"), GPUS, [taken])["cuda.device"]) == {"gpu-1"}
+
+
+def test_devices_below_one_switch_go_together_and_whole_switches_stay_free() -> None:
+    """Two NUMA nodes of two switches with two GPUs each; ids that say nothing of it."""
+    place = {"a": (0, "s0"), "b": (1, "s2"), "c": (0, "s1"), "d": (1, "s3"), "e": (0, "s1"), "f": (1, "s2")}
+    place |= {"g": (0, "s0"), "h": (1, "s3")}
+    gpus = [
+        replace(device(name, numa=node, cuda_device="1"), attributes={"pci_path": f"pci0000:{node}0/{switch}"})
+        for name, (node, switch) in place.items()
+    ]
+
+    def chosen(count: str, *taken: str) -> set[str]:
+        held = {"cuda.device": {name: Decimal(1) for name in taken}}
+        return set(allocate(ask(cuda_device=count), gpus, [held])["cuda.device"])
+
+    assert chosen("2") == {"a", "g"}
+    assert chosen("2", "a", "b") == {"c", "e"}  # a whole switch, not what is left of two
+    assert chosen("1", "a") == {"g"}  # of the switch that is broken up already
+    assert chosen("3", "a") == {"c", "e", "g"}
+    assert chosen("6") == {"a", "c", "e", "g", "b", "f"}
 
 
 def test_pinned_cores_follow_the_accelerator() -> None:
@@ -135,6 +156,7 @@ def _hosts(draw: st.DrawFn) -> list[DeviceFacts]:
     return host
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other programs may have the cores
 @given(_hosts(), st.lists(st.tuples(_requests(), st.booleans()), max_size=12), st.booleans())
 def test_nothing_is_promised_twice(
     host: list[DeviceFacts], steps: list[tuple[ResourceSlots, bool]], evenly: bool

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size, parse_size, rounded_up
+from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size, parse_size, rounded_up, words_of
 
 AMOUNTS = st.decimals(min_value=0, max_value=10**12, places=3)
 SLOTS = st.fixed_dictionaries(
@@ -170,3 +170,21 @@ def test_describe_amount(name, amount, text):
 )
 def test_amounts_are_rounded_up_to_what_agents_give(slot: str, asked: str, rounded: str) -> None:
     assert str(rounded_up(slot, Decimal(asked))) == rounded
+
+
+@pytest.mark.parametrize(
+    ("slot", "name", "unit", "description", "decimals"),
+    [
+        ("cpu", "CPU", "Core", "CPU cores", 2),
+        ("mem", "RAM", "GiB", "Main memory", 0),
+        ("cuda.device", "GPU", "GPU", "NVIDIA GPUs", 0),
+        ("cuda.shares", "GPU", "fGPU", "Parts of NVIDIA GPUs", 2),
+        ("cuda.mig-1g.10gb", "MIG 1g.10gb", "MIG 1g.10gb", "NVIDIA GPUs, in MIG instances", 0),
+        ("rocm.shares", "AMD GPU", "fAMD GPU", "Parts of AMD Instinct GPUs", 2),
+        ("tt-n300.device", "Wormhole n300", "Wormhole n300", "Tenstorrent Wormhole n300 cards", 0),
+        ("acme.device", "acme", "acme", "Devices of the kind acme", 0),
+    ],
+)
+def test_how_slots_are_shown(slot: str, name: str, unit: str, description: str, decimals: int) -> None:
+    words = words_of(slot)
+    assert (words.name, words.unit, words.description, words.decimals) == (name, unit, description, decimals)

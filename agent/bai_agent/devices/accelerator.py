@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bai_agent.allocation import Allocation
+from bai_agent.devices import pci
 from bai_agent.devices.base import ContainerOptions, DevicePlugin, Figures
 from bai_jupyter.common.messages import DeviceFacts
 from bai_jupyter.common.slots import ResourceSlots, parse_size
@@ -217,12 +218,14 @@ class AcceleratorPlugin(DevicePlugin):
         folder = f"/sys/bus/pci/devices/{pci}"
         return f"{self.number(f'{folder}/vendor'):04x}", f"{self.number(f'{folder}/device'):04x}"
 
-    def hwmon_watts(self, folder: str) -> Figures:
-        """``power_w`` of the first monitor in a device's folder, which counts in microwatts; nothing if it has none."""
-        for name in ("power1_average", "power1_input"):
-            for file in sorted(self.at(folder).glob(f"hwmon/hwmon*/{name}")):
-                return {"power_w": int(file.read_text()) / 1e6}
-        return {}
+    def hwmon(self, folder: str) -> Figures:
+        """``power_w`` and ``energy_j`` of the first monitor in a device's folder that has them, which count in
+        microwatts and microjoules."""
+        figures: dict[str, float] = {}
+        for name, figure in (("power1_input", "power_w"), ("power1_average", "power_w"), ("energy1_input", "energy_j")):
+            for file in sorted(self.at(folder).glob(f"hwmon/hwmon*/{name}"), reverse=True):
+                figures[figure] = int(file.read_text()) / 1e6
+        return figures
 
     def _read(self, n: int, candidate: Any) -> Card | None:
         try:
@@ -242,7 +245,11 @@ class AcceleratorPlugin(DevicePlugin):
             mem_bytes=card.mem_bytes,
             numa_node=self.numa_node(card.pci),
             health=card.health,
-            attributes={**card.attributes, **({"pci": card.pci} if card.pci else {})},
+            attributes={
+                **card.attributes,
+                **({"pci": card.pci} if card.pci else {}),
+                **pci.path_attribute(card.pci, self.at("/sys")),
+            },
         )
 
 

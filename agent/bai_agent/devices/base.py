@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 Figures = Mapping[str, float]
 """What was measured of one device, as far as its source tells: ``util_pct`` (0 to 100), ``mem_used_bytes``,
-``mem_total_bytes``, ``power_w``."""
+``mem_total_bytes``, ``power_w``, and ``energy_j``, which only grows."""
 
 
 class OptionConflict(BaiError):
@@ -94,6 +94,8 @@ class DevicePlugin:
     key: str
     metrics: Mapping[str, str] = {}
     """``{slot: how the figures of its devices are called}``: ``{"tt-n300.device": "tt_n300"}``."""
+    isolated = True
+    """Each session has a container, and so a cgroup, of its own. The agent says so before ``discover``."""
 
     def discover(self) -> list[DeviceFacts]:
         """The devices of this host, in a stable order.

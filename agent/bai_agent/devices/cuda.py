@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bai_agent.allocation import Allocation
+from bai_agent.devices import pci
 from bai_agent.devices.base import ContainerOptions, DevicePlugin
 from bai_jupyter.common.messages import DeviceFacts
 from bai_jupyter.common.slots import QUANTUM, ResourceSlots
@@ -30,6 +31,7 @@ MODES = ("discrete", "fractional", "mig")
 OLDEST_CAPABILITY = (7, 5)
 
 _SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+_VERBS, _UDEV = "infiniband_verbs", "/run/udev"
 _CAPABILITIES = "driver/nvidia/capabilities"
 _PROFILE = re.compile(r"MIG (\d+g\.\d+gb\S*)")
 
@@ -37,12 +39,16 @@ _PROFILE = re.compile(r"MIG (\d+g\.\d+gb\S*)")
 @dataclass(frozen=True)
 class CudaOptions:
     """``unit_bytes`` of GPU memory are 1.00 ``cuda.shares``; 0: each GPU is 1.00 of its own. ``attributes`` are told of
-    every GPU. ``withheld`` says why none is handed out, if that is so."""
+    every GPU. ``withheld`` says why none is handed out, if that is so. ``rdma``: containers get the RDMA adapters
+    nearest to their GPUs; ``gds``: the nodes of GPUDirect Storage.
+    """
 
     mode: str = "discrete"
     unit_bytes: int = 0
     attributes: tuple[tuple[str, str], ...] = ()
     withheld: str = ""
+    rdma: bool = False
+    gds: bool = False
 
 
 class CudaPlugin(DevicePlugin):
@@ -52,11 +58,17 @@ class CudaPlugin(DevicePlugin):
     metrics = {DEVICE: "cuda", SHARES: "cuda"}  # noqa: RUF012 - as the contract has it
 
     def __init__(
-        self, by_request: bool, dev: Path = Path("/dev"), options: CudaOptions | None = None, proc: Path = Path("/proc")
+        self,
+        by_request: bool,
+        dev: Path = Path("/dev"),
+        options: CudaOptions | None = None,
+        proc: Path = Path("/proc"),
+        sysfs: Path = Path("/sys"),
     ) -> None:
-        self._by_request, self._dev, self._proc = by_request, dev, proc
+        self._by_request, self._dev, self._proc, self._sysfs = by_request, dev, proc, sysfs
         self._options = options or CudaOptions()
         self._nodes: dict[str, list[str]] = {}  # of each device, beside those that all share
+        self._above: dict[str, tuple[str, ...]] = {}  # of each device, on the PCI bus
 
     def discover(self) -> list[DeviceFacts]:
         try:
@@ -82,8 +94,8 @@ class CudaPlugin(DevicePlugin):
             pynvml.nvmlShutdown()
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """``{UUID: figures}``: ``util_pct``, ``mem_used_bytes``, ``mem_total_bytes`` and ``power_w`` of whole GPUs, as
-        far as each tells. Never raises."""
+        """``{UUID: figures}``: ``util_pct``, ``mem_used_bytes``, ``mem_total_bytes``, ``power_w`` and ``energy_j`` of
+        whole GPUs, as far as each tells. Never raises."""
         try:
             import pynvml
 
@@ -110,14 +122,35 @@ class CudaPlugin(DevicePlugin):
             "NVIDIA_VISIBLE_DEVICES": ",".join(uuids),
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
         }
+        near = self._adapters(uuids).merge(self._storage())
         if self._by_request:
-            return ContainerOptions(env=env, gpu_ids=tuple(uuids))
+            return ContainerOptions(env=env, gpu_ids=tuple(uuids)).merge(near)
         own = dict.fromkeys(node for uuid in uuids for node in self._nodes.get(uuid, ()))
-        present = [node for node in (*own, *_SHARED_NODES) if (self._dev / node.removeprefix("/dev/")).exists()]
-        groups = {os.stat(self._dev / node.removeprefix("/dev/")).st_gid for node in present} - {0}
-        return ContainerOptions(
-            env=env, nodes=tuple((node, node, "rwm") for node in present), groups=tuple(sorted(groups))
+        return self._placed([*own, *_SHARED_NODES]).merge(ContainerOptions(env=env)).merge(near)
+
+    def _adapters(self, uuids: Iterable[str]) -> ContainerOptions:
+        """The RDMA adapters nearest to these GPUs, and what NCCL is told of them."""
+        choices = pci.adapters(self._sysfs) if self._options.rdma else {}
+        names = sorted({name for uuid in uuids for name in pci.nearest(self._above.get(uuid, ()), choices)})
+        if not names:
+            return ContainerOptions()
+        verbs = [path.name for name in names for path in self._sysfs.glob(f"class/infiniband/{name}/device/{_VERBS}/*")]
+        nodes = self._placed([f"/dev/infiniband/{name}" for name in (*sorted(verbs), "rdma_cm")])
+        return nodes.merge(ContainerOptions(env={"NCCL_IB_HCA": "=" + ",".join(names)}, memlock=True))
+
+    def _storage(self) -> ContainerOptions:
+        found = sorted(path.name for path in self._dev.glob("nvidia-fs*")) if self._options.gds else []
+        if not found:
+            return ContainerOptions()
+        return self._placed([f"/dev/{name}" for name in found]).merge(
+            ContainerOptions(binds=((_UDEV, _UDEV, True),), memlock=True)
         )
+
+    def _placed(self, nodes: Iterable[str]) -> ContainerOptions:
+        """Those that are there, with the groups that own them."""
+        present = [node for node in nodes if (self._dev / node.removeprefix("/dev/")).exists()]
+        groups = {os.stat(self._dev / node.removeprefix("/dev/")).st_gid for node in present} - {0}
+        return ContainerOptions(nodes=tuple((node, node, "rwm") for node in present), groups=tuple(sorted(groups)))
 
     def _read(self, pynvml: Any, index: int, driver: dict[str, str]) -> Iterator[DeviceFacts]:
         """One GPU, or its MIG instances; a broken one has no slots and says why in ``health``."""
@@ -139,7 +172,10 @@ class CudaPlugin(DevicePlugin):
             **({"cores": str(cores)} if cores else {}),
             **dict(self._options.attributes),
         }
-        numa_node = _numa_node(_ask(pynvml, pynvml.nvmlDeviceGetPciInfo, handle))
+        address = _address(_ask(pynvml, pynvml.nvmlDeviceGetPciInfo, handle))
+        attributes |= pci.path_attribute(address, self._sysfs)
+        self._above[uuid] = pci.upstream(address, self._sysfs)
+        numa_node = self._numa_node(address)
         amiss = _too_old(capability)
         if in_mig_mode and self._options.mode == "mig" and not amiss:
             yield from self._instances(pynvml, handle, int(minor), {**attributes, "gpu": uuid}, numa_node)
@@ -156,6 +192,13 @@ class CudaPlugin(DevicePlugin):
             health=amiss or "ok",
             attributes=attributes,
         )
+
+    def _numa_node(self, address: str | None) -> int | None:
+        try:
+            node = int((self._sysfs / f"bus/pci/devices/{address}/numa_node").read_text())
+        except (OSError, ValueError):
+            return None
+        return node if node >= 0 else None
 
     def _slots(self, total_bytes: int) -> ResourceSlots:
         if self._options.mode == "discrete":
@@ -177,6 +220,7 @@ class CudaPlugin(DevicePlugin):
             gpu_instance = _ask(pynvml, pynvml.nvmlDeviceGetGpuInstanceId, handle)
             compute_instance = _ask(pynvml, pynvml.nvmlDeviceGetComputeInstanceId, handle)
             places = (f"gi{gpu_instance}", f"gi{gpu_instance}/ci{compute_instance}")
+            self._above[uuid] = tuple(filter(None, attributes.get(pci.PATH, "").split("/")))
             self._nodes[uuid] = [f"/dev/nvidia{minor}", *self._capability_nodes(minor, places)]
             yield DeviceFacts(
                 device_id=uuid,
@@ -243,6 +287,8 @@ def _figures(pynvml: Any, handle: Any) -> dict[str, float]:
         figures |= {"mem_used_bytes": float(memory.used), "mem_total_bytes": float(memory.total)}
     if (milliwatts := _ask(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)) is not None:
         figures["power_w"] = milliwatts / 1000
+    if (millijoules := _ask(pynvml, pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)) is not None:
+        figures["energy_j"] = millijoules / 1000
     return figures
 
 
@@ -254,15 +300,12 @@ def _ask(pynvml: Any, question: Any, handle: Any, default: Any = None) -> Any:
         return default
 
 
-def _numa_node(pci: Any) -> int | None:
-    if pci is None:
+def _address(told: Any) -> str | None:
+    """The driver's domain has eight digits, the kernel's four."""
+    if told is None:
         return None
-    domain, _, rest = _text(pci.busId).lower().partition(":")
-    try:
-        node = int(Path(f"/sys/bus/pci/devices/{domain[-4:]}:{rest}/numa_node").read_text())
-    except (OSError, ValueError):
-        return None
-    return node if node >= 0 else None
+    domain, _, rest = _text(told.busId).lower().partition(":")
+    return f"{domain[-4:]}:{rest}"
 
 
 def _text(value: str | bytes) -> str:

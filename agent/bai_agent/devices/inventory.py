@@ -1,24 +1,31 @@
 """All devices of this agent, over all plugins."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bai_agent.allocation import Allocation
 from bai_agent.devices.base import ContainerOptions, DevicePlugin, Figures
 from bai_jupyter.common.messages import DeviceFacts
+from bai_jupyter.common.parts import STRATEGY
 from bai_jupyter.common.slots import ResourceSlots
 
 
 class Inventory:
     """What ``discover`` found. A device belongs to the plugin that listed it.
 
-    Devices in ``mask``, by id or PCI address, stay with the host. ``prepare``, ``release`` and ``measure`` may block.
+    Devices in ``mask``, by id or PCI address, stay with the host. ``strategy`` is how this agent chooses among several,
+    which it tells of those that it hands out in parts. ``prepare``, ``release`` and ``measure`` may block.
     """
 
-    def __init__(self, plugins: Sequence[DevicePlugin], mask: Collection[str] = ()) -> None:
-        self._found = [
-            (plugin, [device for device in plugin.discover() if not _names(device) & set(mask)]) for plugin in plugins
-        ]
+    def __init__(
+        self, plugins: Sequence[DevicePlugin], mask: Collection[str] = (), strategy: str = "", *, isolated: bool = True
+    ) -> None:
+        self._found: list[tuple[DevicePlugin, list[DeviceFacts]]] = []
+        for plugin in plugins:
+            plugin.isolated = isolated
+            offered = [device for device in plugin.discover() if not _names(device) & set(mask)]
+            self._found.append((plugin, [_with_strategy(device, strategy) for device in offered]))
 
     @property
     def devices(self) -> list[DeviceFacts]:
@@ -73,6 +80,12 @@ class Inventory:
                 for slot, amounts in held.items()
             }
             yield plugin, {slot: amounts for slot, amounts in of_plugin.items() if amounts}
+
+
+def _with_strategy(device: DeviceFacts, strategy: str) -> DeviceFacts:
+    if not strategy or not any(slot.endswith(".shares") for slot in device.slots):
+        return device
+    return replace(device, attributes={**device.attributes, STRATEGY: strategy})
 
 
 def _names(device: DeviceFacts) -> set[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from bai_agent.devices.base import Figures
@@ -13,15 +13,19 @@ from bai_jupyter.common.messages import Heartbeat
 log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0
+_ENERGY = "energy_j"
 _MEANS = frozenset({"util_pct"})  # of several devices; all others are sums
 
 
 class Meter:
-    """``latest``: ``{device id: figures}`` of the last time; empty if that failed."""
+    """``latest``: ``{device id: figures}`` of the last time; empty if that failed. ``shared``: figures of kernels that
+    hold parts of devices, from whoever can tell theirs from their neighbours'."""
 
     def __init__(self, inventory: Inventory, every_s: float = _EVERY_S) -> None:
         self._inventory, self._every_s = inventory, every_s
         self.latest: dict[str, Figures] = {}
+        self.shared: Callable[[], Mapping[KernelId, Figures]] = dict
+        self._energy_before: dict[KernelId, dict[str, float]] = {}  # of each device, when a kernel got it
 
     async def run(self) -> None:
         while True:
@@ -36,24 +40,36 @@ class Meter:
         self, stats: Mapping[str, Mapping[str, float]], held: Mapping[KernelId, Mapping[str, Mapping[str, str]]]
     ) -> Heartbeat:
         """Kernels' ``stats`` with the figures of the devices that they hold, and those of all devices."""
-        of_devices = {name: self.of_session(held.get(KernelId(name), {})) for name in stats}
+        shared = self.shared()
+        self._energy_before = {name: of for name, of in self._energy_before.items() if name in held}
+        of_devices = {name: self.of_session(KernelId(name), held.get(KernelId(name), {})) for name in stats}
         return Heartbeat(
-            {name: {**figures, **of_devices[name]} for name, figures in stats.items()},
+            {
+                name: {**figures, **of_devices[name], **shared.get(KernelId(name), {})}
+                for name, figures in stats.items()
+            },
             {device_id: dict(figures) for device_id, figures in self.latest.items()},
         )
 
-    def of_session(self, held: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
-        """Of devices that a kernel holds whole: what a shared one does is its neighbours' matter too."""
+    def of_session(self, kernel_id: KernelId, held: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
+        """Of devices that a kernel holds whole: what a shared one does is its neighbours' matter too. Energy counts
+        from when the kernel was first seen with the device, by this run of the agent."""
         offered = {device.device_id: device.slots for device in self._inventory.devices}
         found: dict[str, float] = {}
         for slot, name in self._inventory.metrics.items():
             whole = [
-                self.latest[device_id]
+                self._since(kernel_id, device_id, self.latest[device_id])
                 for device_id, amount in held.get(slot, {}).items()
                 if device_id in self.latest and Decimal(amount) == offered[device_id][slot]
             ]
             found |= {f"{name}_{figure}": value for figure, value in _together(whole).items()}
         return found
+
+    def _since(self, kernel_id: KernelId, device_id: str, figures: Figures) -> Figures:
+        if _ENERGY not in figures:
+            return figures
+        before = self._energy_before.setdefault(kernel_id, {}).setdefault(device_id, figures[_ENERGY])
+        return {**figures, _ENERGY: max(0.0, figures[_ENERGY] - before)}
 
 
 def _together(devices: Iterable[Figures]) -> dict[str, float]:

@@ -31,6 +31,7 @@ OURS = {
     "ipu": f"{_VENDORS}.graphcore:IpuPlugin",
     "hyperaccel-lpu": f"{_VENDORS}.hyperaccel:HyperAccelPlugin",
 }
+CUDA_OPTIONS = frozenset({"gds", "rdma"})
 CUDA = "cuda"  # made by the agent itself, for it asks the engine how; named here so that it can be blocked
 
 
@@ -70,6 +71,9 @@ def _load(
     unknown = {*allowed, *blocked, *options} - set(keys)
     if unknown:
         raise ValueError(f"no accelerator plugin {', '.join(sorted(unknown))}. There are: {', '.join(sorted(keys))}")
+    wrong = options.get(CUDA, {}).keys() - CUDA_OPTIONS
+    if wrong:
+        raise ValueError(f"{CUDA}: no option {', '.join(sorted(wrong))}. It has: {', '.join(sorted(CUDA_OPTIONS))}")
     made = [_make(entry, options.get(key, {})) for key, entry in found.items() if is_wanted(key, allowed, blocked)]
     return [
         *(plugin for plugin in made if plugin is not None),

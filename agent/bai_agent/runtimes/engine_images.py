@@ -28,6 +28,13 @@ INSPECTS = "bai.inspects"  # label of containers that only exist to look into an
 _COMMIT_TIMEOUT_S = 1800
 _MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 _CUDA_VARIABLES = ("NVIDIA_REQUIRE_CUDA", "CUDA_VERSION")
+_NGC_BUILD = "com.nvidia.build.id"  # on its images of frameworks, not on plain ones of CUDA
+_NGC_LABELS = {
+    "ai.backend.runtime-type": "python",
+    "ai.backend.resource.preferred.shmem": "1g",  # its programs say at their start that 64 MiB are too few
+    "ai.backend.service-ports": "jupyter:http:8888",
+    "bai.app.jupyter": "jupyter lab --ip 127.0.0.1 --port {port} --ServerApp.base_url={base_url} {args}",
+}
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -100,7 +107,7 @@ class EngineImages:
             digest=image["Id"],
             architecture=_MACHINES.get(image["Architecture"], image["Architecture"]),
             size_bytes=image["Size"],
-            labels={**(config.get("Labels") or {}), **_told_by_environ(config)},
+            labels=labels_of(config),
             kernelspecs=specs,
         )
 
@@ -187,6 +194,13 @@ class _SpecCache:
 
 def _environ_of(config: Mapping[str, Any]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in config.get("Env") or [] if "=" in item)
+
+
+def labels_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of an image: its labels, what it says of the CUDA it needs, and what those of NVIDIA's catalogue
+    (NGC), which have none of Backend.AI's labels, need beside that."""
+    own = config.get("Labels") or {}
+    return {**(_NGC_LABELS if _NGC_BUILD in own else {}), **own, **_told_by_environ(config)}
 
 
 def _told_by_environ(config: Mapping[str, Any]) -> dict[str, str]:

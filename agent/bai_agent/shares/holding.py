@@ -1,7 +1,8 @@
 """Puts a session's limits in place and reads them back, before anything of the session runs.
 
 On ``shim`` the limits come with the container's mounts: they hold from its first program on, and ``hold`` checks that
-the mounts are ours. On ``cgroup`` the limits are set on the running container's own cgroup. Where anything of that
+the mounts are ours. On ``cgroup`` the limits are set on the running container's own cgroup, as they always are for
+AMD's GPUs. Where anything of that
 fails the session fails: it never runs without.
 """
 
@@ -16,8 +17,9 @@ from bai_agent import folders
 from bai_agent.allocation import Allocation
 from bai_agent.devices.base import ContainerOptions
 from bai_agent.shares import library
+from bai_agent.shares.dmem import Dmem, DmemFault, region_of
 from bai_agent.shares.ladder import Enforcement
-from bai_agent.shares.limits import Limit, Rule, limits_of, resource_text, shim_text
+from bai_agent.shares.limits import CUDA, Limit, Rule, limits_of, resource_text, shim_text
 from bai_agent.shares.nvml import Nvml, NvmlFault
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.messages import DeviceFacts
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 RESOURCES = "/home/config/resource.txt"
 PRELOAD = "/etc/ld.so.preload"
+_CGROUPS = "/sys/fs/cgroup"
 _LIBRARY = "libbai_gpu.so"
 _USAGE_BYTES = 16 + 1024 * (16 + 16 * 8)  # struct usage of shim.c
 
@@ -44,7 +47,8 @@ class Bind:
 
 
 class Holding:
-    """``cache`` keeps the preload library. ``place`` is a kernel's folder, of which ``place/gpu`` is ours."""
+    """``enforcement`` is that of NVIDIA's GPUs. ``cache`` keeps the preload library. ``place`` is a kernel's folder, of
+    which ``place/gpu`` is ours."""
 
     def __init__(
         self,
@@ -53,17 +57,19 @@ class Holding:
         devices: Sequence[DeviceFacts],
         cache: Path,
         nvml: Nvml,
+        dmem: Dmem | None = None,
         proc: Path = Path("/proc"),
     ) -> None:
         self.enforcement = enforcement
         self._rule, self._devices, self._cache, self._nvml, self._proc = rule, devices, cache, nvml, proc
+        self._dmem = dmem or Dmem()
 
     def limits(self, held: Allocation) -> list[Limit]:
         return limits_of(held, self._devices, self._rule)
 
     def prepare(self, place: Path, held: Allocation) -> ContainerOptions:
         """Write what the container is told, and the mounts it needs. May be repeated. Raises ``NotHeld``. Blocks."""
-        limits = self.limits(held)
+        limits = self._of_cuda(held)
         resources = resource_text(held, self._devices, limits)
         if not resources:
             return ContainerOptions()
@@ -110,14 +116,11 @@ class Holding:
         Raises ``NotHeld``; then nothing of the session may run. May be repeated. Blocks. A container that was made when
         only watching worked here is not held to more.
         """
-        limits = self.limits(held)
-        if limits and self.enforcement is Enforcement.CGROUP:
-            try:
-                cgroup = self._cgroup_of(pid)
-                for limit in limits:
-                    self._nvml.limit(limit.device_id, cgroup, limit.total_bytes, limit.total_bytes)
-            except (NvmlFault, OSError) as error:
-                raise NotHeld(str(error)) from error
+        limits = self._of_cuda(held)
+        try:
+            self._limit_by_cgroup(held, pid)
+        except (NvmlFault, DmemFault, OSError) as error:
+            raise NotHeld(str(error)) from error
         if limits and self.enforcement is Enforcement.SHIM:
             if not (place / "gpu" / "ld.so.preload").exists():
                 # It was made while nothing stricter worked here, and goes on as it began.
@@ -126,20 +129,39 @@ class Holding:
             for bind in self._binds(place, limits):
                 self._check(bind, pid)
 
+    def _limit_by_cgroup(self, held: Allocation, pid: int) -> None:
+        for limit in self.limits(held):
+            if limit.slot != CUDA:
+                self._dmem.limit(self._region_of(limit), self._cgroup_of(pid), limit.total_bytes)
+            elif self.enforcement is Enforcement.CGROUP:
+                cgroup = f"{_CGROUPS}{self._cgroup_of(pid)}"
+                self._nvml.limit(limit.device_id, cgroup, limit.total_bytes, limit.total_bytes)
+
+    def _region_of(self, limit: Limit) -> str:
+        addresses = {device.device_id: device.attributes.get("pci") for device in self._devices}
+        pci = addresses.get(limit.device_id)
+        if pci is None:
+            raise DmemFault(f"{limit.device_id} is not a GPU of this host any more")
+        return region_of(pci)
+
+    def _of_cuda(self, held: Allocation) -> list[Limit]:
+        return [limit for limit in self.limits(held) if limit.slot == CUDA]
+
     def let_go(self, held: Allocation, pid: int) -> None:
         """Before the container ends: what the driver keeps for a cgroup would stay taken from the cgroups above."""
         if self.enforcement is not Enforcement.CGROUP:
             return
         try:
-            for limit in self.limits(held):
-                self._nvml.limit(limit.device_id, self._cgroup_of(pid), 0, limit.total_bytes)
+            for limit in self._of_cuda(held):
+                self._nvml.limit(limit.device_id, f"{_CGROUPS}{self._cgroup_of(pid)}", 0, limit.total_bytes)
         except (NvmlFault, OSError):
             return  # it has ended already
 
     def _cgroup_of(self, pid: int) -> str:
+        """As it is named below where cgroups are mounted."""
         for line in (self._proc / str(pid) / "cgroup").read_text().splitlines():
             if line.startswith("0::") and line != "0::/":
-                return f"/sys/fs/cgroup{line.removeprefix('0::')}"
+                return line.removeprefix("0::")
         raise FileNotFoundError(f"process {pid} is in no cgroup of its own")
 
     def _check(self, bind: Bind, pid: int) -> None:

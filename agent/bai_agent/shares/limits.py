@@ -7,34 +7,39 @@ from decimal import Decimal
 from bai_agent.allocation import Allocation
 from bai_jupyter.common.messages import DeviceFacts
 
-SLOT = "cuda.shares"
+CUDA, ROCM = "cuda.shares", "rocm.shares"
 _CUDA = "cuda."
 
 
 @dataclass(frozen=True)
 class Limit:
-    """``total_bytes`` of a GPU are the session's; of these ``reserved_bytes`` are for contexts, which the driver takes
-    for each process without asking."""
+    """``total_bytes`` of a GPU are the session's; of these ``reserved_bytes`` are for contexts, which NVIDIA's driver
+    takes for each process without asking."""
 
     device_id: str
     total_bytes: int
-    reserved_bytes: int
+    reserved_bytes: int = 0
+    slot: str = CUDA
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How much memory a share is. ``unit_bytes`` 0: a GPU is 1.00 of its own."""
+    """How much memory a share of NVIDIA's is. ``unit_bytes`` 0: a GPU is 1.00 of its own, as AMD's always are."""
 
     unit_bytes: int = 0
     reserved_bytes: int = 0
 
 
 def limits_of(held: Allocation, devices: Iterable[DeviceFacts], rule: Rule) -> list[Limit]:
-    """The limits of a kernel that holds ``held``, by device id; none if it holds no shares."""
-    memory = {device.device_id: device.mem_bytes or 0 for device in devices}
+    """The limits of a kernel that holds ``held``, by device id; none if it holds no shares of real GPUs."""
+    known = {device.device_id: device for device in devices}
+    memory = {device_id: device.mem_bytes or 0 for device_id, device in known.items()}
+    made_up = {device_id for device_id, device in known.items() if device.kind == "mock"}
     return [
-        Limit(device_id, _bytes(share, rule.unit_bytes or memory.get(device_id, 0)), rule.reserved_bytes)
-        for device_id, share in sorted(held.get(SLOT, {}).items())
+        Limit(device_id, _bytes(share, unit_bytes or memory.get(device_id, 0)), reserved_bytes, slot)
+        for slot, unit_bytes, reserved_bytes in ((CUDA, rule.unit_bytes, rule.reserved_bytes), (ROCM, 0, 0))
+        for device_id, share in sorted(held.get(slot, {}).items())
+        if device_id not in made_up
     ]
 
 
@@ -79,7 +84,7 @@ def resource_text(held: Allocation, devices: Iterable[DeviceFacts], limits: Sequ
 
 def _cores(device: DeviceFacts, slot: str, amount: Decimal) -> int:
     cores = int(device.attributes.get("cores", "0"))
-    return int(cores * amount / device.slots[slot]) if slot == SLOT and device.slots[slot] else cores
+    return int(cores * amount / device.slots[slot]) if slot == CUDA and device.slots[slot] else cores
 
 
 def _joined(values: Iterable[object]) -> str:

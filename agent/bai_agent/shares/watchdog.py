@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bai_agent.devices.base import Figures
 from bai_agent.runtimes import pids
 from bai_agent.shares.nvml import Nvml, NvmlFault, Use
 from bai_jupyter.common.ids import KernelId
@@ -77,6 +78,23 @@ def excesses(
     return [one for one in found if one.used_bytes > one.limit_bytes + tolerance_bytes]
 
 
+def figures_of(
+    uses: Iterable[Use], watched: Iterable[Watched], owners: Mapping[int, KernelId]
+) -> dict[KernelId, Figures]:
+    """What each kernel holds of its shares, over all its GPUs, and how much they are."""
+    used: dict[KernelId, int] = {}
+    for use in uses:
+        if owner := owners.get(use.pid):
+            used[owner] = used.get(owner, 0) + use.used_bytes
+    return {
+        kernel.kernel_id: {
+            "cuda_mem_used_bytes": float(used.get(kernel.kernel_id, 0)),
+            "cuda_mem_total_bytes": float(sum(kernel.limits.values())),
+        }
+        for kernel in watched
+    }
+
+
 def confirmed(before: Iterable[Excess], now: Iterable[Excess]) -> list[Excess]:
     """Those that were over in the sample before as well: what is being freed takes a moment to be so."""
     over = {(one.kernel_id, one.device_id) for one in before}
@@ -128,6 +146,8 @@ class Watchdog:
         self._nvml, self._watched, self._tell, self._end = nvml, watched, tell, end
         self._policy, self._tolerance_bytes, self._every_s = policy, tolerance_bytes, every_s
         self._over: list[Excess] = []
+        self.figures: dict[KernelId, Figures] = {}
+        """Of sessions, at the last look: ``cuda_mem_used_bytes``, and ``cuda_mem_total_bytes``: their share."""
         self._said = ""
 
     async def run(self) -> None:
@@ -137,6 +157,7 @@ class Watchdog:
                 await self.look()
                 self._said = ""
             except NvmlFault as fault:
+                self.figures = {}
                 if str(fault) != self._said:
                     self._said = str(fault)
                     log.warning("GPU shares are not watched: %s", fault)
@@ -146,17 +167,19 @@ class Watchdog:
         """One sample, and what follows from it and the one before. Raises ``NvmlFault``."""
         watched = self._watched()
         if not watched:
-            self._over = []
+            self._over, self.figures = [], {}
             return
-        over = await asyncio.to_thread(self._sample, watched)
+        uses, owners = await asyncio.to_thread(self._sample, watched)
+        self.figures = figures_of(uses, watched, owners)
+        over = excesses(uses, watched, owners, self._tolerance_bytes)
         for excess in confirmed(self._over, over):
             self._act(excess)
         self._over = over
 
-    def _sample(self, watched: list[Watched]) -> list[Excess]:
+    def _sample(self, watched: list[Watched]) -> tuple[list[Use], dict[int, KernelId]]:
         uses = self._nvml.uses(sorted({device_id for kernel in watched for device_id in kernel.limits}))
         owners = {use.pid: owner for use in uses if (owner := owner_of(use.pid, watched)) is not None}
-        return excesses(uses, watched, owners, self._tolerance_bytes)
+        return uses, owners
 
     def _act(self, excess: Excess) -> None:
         reason = excess.reason("gpu-share-exceeded")

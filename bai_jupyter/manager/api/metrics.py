@@ -32,12 +32,14 @@ _HELP = {
     "bai_device_memory_used_bytes": "Device memory in use.",
     "bai_device_memory_total_bytes": "Device memory in all.",
     "bai_device_power_watts": "Power that the device draws.",
+    "bai_device_energy_joules_total": "Energy that the device has used since its driver was loaded.",
 }
 _OF_DEVICES = {
     "util_pct": ("bai_device_utilization_ratio", 0.01),
     "mem_used_bytes": ("bai_device_memory_used_bytes", 1.0),
     "mem_total_bytes": ("bai_device_memory_total_bytes", 1.0),
     "power_w": ("bai_device_power_watts", 1.0),
+    "energy_j": ("bai_device_energy_joules_total", 1.0),
 }
 
 
@@ -80,7 +82,7 @@ def render(samples: Sequence[Sample]) -> str:
     for name, meaning in _HELP.items():
         of_name = [(labels, value) for other, labels, value in samples if other == name]
         if of_name:
-            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"]
         for labels, value in of_name:
             inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
             lines.append(f"{name}{{{inside}}} {float(value)!r}" if inside else f"{name} {float(value)!r}")

@@ -1,8 +1,9 @@
 """Resource groups, presets and the kinds of slots; what is free, and what was used."""
 
 import logging
+from typing import Any
 
-from bai_jupyter.common.slots import unit_of
+from bai_jupyter.common.slots import unit_of, words_of
 from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
 from bai_jupyter.manager.db import admission, catalog
 from bai_jupyter.manager.db.listings import Reach
@@ -40,6 +41,27 @@ class SlotsHandler(ApiHandler):
     async def get(self) -> Answer:
         agents = await self.services.agents.list_agents()
         return 200, {slot: unit_of(slot) for slot in sorted({slot for agent in agents for slot in agent.slots})}
+
+
+class SlotDetailsHandler(ApiHandler):
+    """How slots are shown to people: what clients put beside numbers."""
+
+    @needs("resource:read")
+    async def get(self) -> Answer:
+        agents = await self.services.agents.list_agents()
+        return 200, {slot: _details(slot) for slot in sorted({slot for agent in agents for slot in agent.slots})}
+
+
+def _details(slot: str) -> dict[str, Any]:
+    words = words_of(slot)
+    return {
+        "slot_name": slot,
+        "description": words.description,
+        "human_readable_name": words.name,
+        "display_unit": words.unit,
+        "number_format": {"binary": unit_of(slot) == "bytes", "round_length": words.decimals},
+        "display_icon": words.icon,
+    }
 
 
 class ScalingGroupsHandler(ApiHandler):
@@ -105,6 +127,7 @@ ROUTES = [
     (r"/resource-groups", ResourceGroupsHandler),
     (r"/resource/presets", PresetsHandler),
     (r"/config/resource-slots", SlotsHandler),
+    (r"/config/resource-slots/details", SlotDetailsHandler),
     (r"/scaling-groups", ScalingGroupsHandler),
     (r"/resource/check-presets", CheckPresetsHandler),
     (r"/resource/recalculate-usage", RecalculateHandler),

@@ -12,7 +12,8 @@ Agents are kept sorted by free room, so a search begins where room is large enou
 only shrinks during a pass: a need that failed fails again, as does every need at least as large. That memory is kept
 per ``View``, which is everything besides the need that limits the choice.
 
-A part of a device must fit one device, so an agent whose free parts are too small is passed over (``_Parts``).
+A part of a device must fit one device, so an agent whose free parts are too small is passed over (``_Parts``), as is
+one whose devices are in use under another slot.
 """
 
 from bisect import bisect_left, insort
@@ -22,7 +23,8 @@ from operator import le
 from typing import NamedTuple
 
 from bai_jupyter.common.ids import AgentId
-from bai_jupyter.common.parts import cut
+from bai_jupyter.common.parts import Shelf, Shelves
+from bai_jupyter.common.slots import is_fractional
 from bai_jupyter.manager.scheduler.quanta import Amounts, Quanta, fits, lacking, minus
 from bai_jupyter.manager.scheduler.snapshot import AgentView, Devices
 
@@ -44,20 +46,12 @@ class Room:
         self.agents = sorted(agents, key=lambda agent: agent.id)
         self.quanta = quanta
         self.totals = [quanta.total(agent.total) for agent in self.agents]
-        self.free = [
-            lacking(total, quanta.used(agent.used)) if agent.schedulable else (0,) * len(total)
-            for agent, total in zip(self.agents, self.totals, strict=True)
-        ]
         self.ranks: dict[AgentId, Rank] = {agent.id: rank for rank, agent in enumerate(self.agents)}
-        self._parts = {
-            rank: [
-                _Parts(quanta, quanta.names.index(slot), devices)
-                for slot, devices in agent.devices.items()
-                if slot in quanta.names
-            ]
-            for rank, agent in enumerate(self.agents)
-            if agent.devices
-        }
+        self._parts = {rank: _Parts(quanta, agent) for rank, agent in enumerate(self.agents) if agent.devices}
+        self.free = [
+            self._in_parts(rank, lacking(total, quanta.used(agent.used))) if agent.schedulable else (0,) * len(total)
+            for rank, (agent, total) in enumerate(zip(self.agents, self.totals, strict=True))
+        ]
         self._search = _roomiest if is_dispersed else _tightest
         self._smallest = smallest
         self._rooms: dict[tuple[str, bool], Rooms] = {}
@@ -95,11 +89,16 @@ class Room:
             return view.remember_failed(need)
         rooms, at = found
         free, rank = rooms.pop(at)
-        for parts in self._parts.get(rank, ()):
-            parts.take(need)
-        self.free[rank] = minus(self.free[rank], need)
-        self._put(rooms, minus(free, need), rank)
+        if rank in self._parts:
+            self._parts[rank].take(need)
+        self.free[rank] = self._in_parts(rank, minus(self.free[rank], need))
+        self._put(rooms, self._in_parts(rank, minus(free, need)), rank)
         return rank
+
+    def _in_parts(self, rank: Rank, free: Amounts) -> Amounts:
+        """No more than the agent's devices have left: what is used under another slot is not free."""
+        parts = self._parts.get(rank)
+        return free if parts is None else parts.cap(free)
 
     def _find(self, need: Amounts, view: "View") -> tuple[Rooms, int] | None:
         accelerated = self.rooms(view.architecture, has_scarce=True)
@@ -109,7 +108,7 @@ class Room:
             choices = [(self.rooms(view.architecture, has_scarce=False), self._search), (accelerated, _tightest)]
 
         def takes(rank: Rank) -> bool:
-            return rank not in view.excluded and all(parts.has(need) for parts in self._parts.get(rank, ()))
+            return rank not in view.excluded and (rank not in self._parts or self._parts[rank].has(need))
 
         for rooms, search in choices:
             at = search(rooms, need, takes)
@@ -119,7 +118,7 @@ class Room:
 
     def largest_part(self, rank: Rank, index: int) -> int | None:
         """The most of one slot that is free on one device of an agent; None if its parts do not matter."""
-        return next((max(parts.free) for parts in self._parts.get(rank, ()) if parts.index == index), None)
+        return self._parts[rank].largest(index) if rank in self._parts else None
 
     def _put(self, rooms: Rooms, free: Amounts, rank: Rank) -> None:
         if fits(self._smallest, free):
@@ -197,24 +196,31 @@ class NoRoom(NamedTuple):
 
 
 class _Parts:
-    """The devices of one fractional slot of an agent, as they fill during a pass."""
+    """The devices of an agent, by place of the slot among the quanta, as they fill during a pass."""
 
-    def __init__(self, quanta: Quanta, index: int, devices: Devices) -> None:
-        self.index = index
-        self.free = [quanta.down(index, amount) for amount in devices.free]
-        self._sizes = [quanta.down(index, amount) for amount in devices.sizes]
-        self._evenly = devices.evenly
+    def __init__(self, quanta: Quanta, agent: AgentView) -> None:
+        self._shelves = {quanta.names.index(slot): _shelf(quanta, slot, of) for slot, of in agent.devices.items()}
+        self._fractional = {at for at in self._shelves if is_fractional(quanta.names[at])}
+        self._all = Shelves(self._shelves)
 
     def has(self, need: Amounts) -> bool:
-        return self._cut(need) is not None
+        return self._all.cut(enumerate(need)) is not None
 
     def take(self, need: Amounts) -> None:
-        for at, part in (self._cut(need) or {}).items():
-            self.free[at] -= part
+        self._all.take(enumerate(need))
 
-    def _cut(self, need: Amounts) -> dict[int, int] | None:
-        amount = need[self.index]
-        return cut(amount, self._sizes, self.free, evenly=self._evenly) if amount else {}
+    def cap(self, free: Amounts) -> Amounts:
+        left = {at: sum(shelf.free) for at, shelf in self._shelves.items()}
+        return tuple([min(amount, left.get(at, amount)) for at, amount in enumerate(free)])
+
+    def largest(self, index: int) -> int | None:
+        return max(self._shelves[index].free) if index in self._fractional else None
+
+
+def _shelf(quanta: Quanta, slot: str, devices: Devices) -> Shelf[int]:
+    index = quanta.names.index(slot)
+    sizes, free = ([quanta.down(index, amount) for amount in amounts] for amounts in (devices.sizes, devices.free))
+    return Shelf(devices.names, sizes, free, devices.evenly)
 
 
 def _tightest(rooms: Rooms, need: Amounts, takes: Callable[[Rank], bool]) -> int | None:

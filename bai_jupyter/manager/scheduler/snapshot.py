@@ -20,11 +20,12 @@ from bai_jupyter.common.slots import ResourceSlots
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices that offer one fractional slot of an agent: what each has in all and what is free of it.
+    """The devices that offer one slot of an agent: what each has in all and what is free of it.
 
     ``evenly``: the agent takes the emptiest of those that have the room, else the fullest (``common.parts``).
     """
 
+    names: tuple[str, ...]
     sizes: tuple[Decimal, ...]
     free: tuple[Decimal, ...]
     evenly: bool = False
@@ -34,7 +35,8 @@ class Devices:
 class AgentView:
     """An agent of the group. ``used`` counts every session placed on it that is not known to be gone.
 
-    ``devices`` are those of its fractional accelerator slots: there what is free in all may lie in pieces.
+    ``devices`` are those of its fractional accelerator slots, where what is free in all may lie in pieces, and of slots
+    that are offered by the same device, which is in use under one of them at a time.
     """
 
     id: AgentId

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from bai_jupyter.common.ids import AgentId, SessionId, UserId
 from bai_jupyter.common.messages import DeviceFacts
-from bai_jupyter.common.parts import EVENLY, STRATEGY, cut
+from bai_jupyter.common.parts import EVENLY, STRATEGY, Shelf, Shelves
 from bai_jupyter.common.statuses import SessionResult
 from bai_jupyter.manager.db.admission import SESSIONS, Owner, PolicyLimit, from_quanta, owner_of
 from bai_jupyter.manager.db.placements import GroupState, Holding
@@ -65,26 +65,31 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
 
 
 def parts_of(agent: AgentRecord, holdings: Sequence[Holding]) -> dict[str, Devices]:
-    """What is free on each device of an agent's fractional accelerators.
+    """What is free on each device of an agent's fractional accelerators, and of those that several slots offer.
 
     ``holdings`` are the kernels placed there, oldest first. One whose agent has not told yet which devices it gave is
     assumed to get those that the agent would choose.
     """
-    healthy = [device for device in agent.devices if device.health == "ok"]
-    slots = sorted({slot for device in healthy for slot in device.slots if slot.endswith(".shares")})
-    return {slot: _parts_of(slot, [device for device in healthy if slot in device.slots], holdings) for slot in slots}
-
-
-def _parts_of(slot: str, devices: Sequence[DeviceFacts], holdings: Sequence[Holding]) -> Devices:
-    devices = sorted(devices, key=lambda device: device.device_id)
-    evenly = any(device.attributes.get(STRATEGY) == EVENLY for device in devices)
-    sizes = tuple(device.slots[slot] for device in devices)
-    free = [_left(slot, device, holdings) for device in devices]
+    healthy = sorted((one for one in agent.devices if one.health == "ok"), key=lambda device: device.device_id)
+    slots = {slot for device in healthy for slot in device.slots if slot.endswith(".shares") or len(device.slots) > 1}
+    shelves = {
+        slot: _shelf(slot, [device for device in healthy if slot in device.slots], holdings) for slot in sorted(slots)
+    }
     for holding in holdings:
-        if holding.slots[slot] and not holding.devices:
-            for index, part in (cut(holding.slots[slot], sizes, free, evenly=evenly) or {}).items():
-                free[index] -= part
-    return Devices(sizes, tuple(free), evenly)
+        if not holding.devices:
+            Shelves(shelves).take([(slot, holding.slots[slot]) for slot in shelves])
+    return {
+        slot: Devices(tuple(one.names), tuple(one.sizes), tuple(one.free), one.evenly) for slot, one in shelves.items()
+    }
+
+
+def _shelf(slot: str, devices: Sequence[DeviceFacts], holdings: Sequence[Holding]) -> Shelf[Decimal]:
+    return Shelf(
+        [device.device_id for device in devices],
+        [device.slots[slot] for device in devices],
+        [_left(slot, device, holdings) for device in devices],
+        any(device.attributes.get(STRATEGY) == EVENLY for device in devices),
+    )
 
 
 def _left(slot: str, device: DeviceFacts, holdings: Sequence[Holding]) -> Decimal:

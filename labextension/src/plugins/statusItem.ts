@@ -5,7 +5,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
-import { KernelStatuses } from '../model';
+import { DeviceUse, KernelStatuses } from '../model';
 import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { StatusItem } from '../widgets/statusItem';
 
@@ -26,7 +26,8 @@ export const statusItem: JupyterFrontEndPlugin<void> = {
       return; // Notebook 7 has none
     }
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
-    const item = new StatusItem(statuses, trans, () => void app.commands.execute(CommandIDs.showPanel));
+    const use = new DeviceUse(app.serviceManager.serverSettings);
+    const item = new StatusItem(statuses, use, trans, () => void app.commands.execute(CommandIDs.showPanel));
     const follow = () => {
       item.kernelId = notebooks.currentWidget?.sessionContext.session?.kernel?.id;
     };

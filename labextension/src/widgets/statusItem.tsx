@@ -1,23 +1,26 @@
-/** What the current notebook's kernel is doing: a dot and a word; the sentence in the title. */
+/** What the current notebook's kernel is doing: a dot and a word, what its accelerators do; the sentence in the title. */
 
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
 
-import { KernelStatuses } from '../model';
+import { describeUse } from '../amounts';
+import { DeviceUse, KernelStatuses } from '../model';
 import { lookOf } from '../words';
 import { StateIcon } from './state';
 
 export class StatusItem extends ReactWidget {
   constructor(
     private readonly statuses: KernelStatuses,
+    private readonly use: DeviceUse,
     private readonly trans: TranslationBundle,
     private readonly open: () => void
   ) {
     super();
     this.addClass('jp-bai-StatusItem');
     statuses.changed.connect(this._follow, this);
+    use.changed.connect(() => this.update());
   }
 
   set kernelId(id: string | undefined) {
@@ -41,10 +44,12 @@ export class StatusItem extends ReactWidget {
     }
     const look = lookOf(status, this.trans);
     const sentence = status.reason?.text ?? '';
+    const use = describeUse(this.use.value?.liveStat ?? {}, this.trans);
+    const word = [look.word, use].filter(Boolean).join(' · ');
     return (
-      <button title={sentence} aria-label={`${this.trans.__('Kernel')}: ${look.word}. ${sentence}`} onClick={this.open}>
+      <button title={sentence} aria-label={`${this.trans.__('Kernel')}: ${word}. ${sentence}`} onClick={this.open}>
         <StateIcon look={look} />
-        <span>{look.word}</span>
+        <span>{word}</span>
       </button>
     );
   }
@@ -56,6 +61,8 @@ export class StatusItem extends ReactWidget {
   }
 
   private _show(): void {
+    const status = this.statuses.get(this._kernelId);
+    this.use.follow(status?.status === 'RUNNING' && !status.is_dead ? status.session_id : null);
     this._hasKernelChanged.emit();
     this.update();
   }

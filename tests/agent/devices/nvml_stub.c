@@ -4,7 +4,7 @@
  * MIG mode, with two instances; NVML_STUB_INIT  what nvmlInit answers (9 = driver not loaded); NVML_STUB_CAPABILITY
  * compute capability of the last one (70 = 7.0); NVML_STUB_PROCESSES  a file of lines "index pid bytes";
  * NVML_STUB_LIMITS  a folder in which memory limits are kept, without which there are none; NVML_STUB_FORGETFUL  limits
- * are taken and not kept. Only the calls that the agent makes.
+ * are taken and not kept; NVML_STUB_UUID  of the first one. Only the calls that the agent makes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,10 +54,16 @@ int nvmlDeviceGetUUID(void *handle, char *out, unsigned int size) {
     char text[64];
     if (is_instance(handle)) snprintf(text, sizeof text, "MIG-stub-%d", index_of(handle) - 100);
     else snprintf(text, sizeof text, "GPU-stub-%d", index_of(handle));
+    if (index_of(handle) == 0 && getenv("NVML_STUB_UUID")) return copy(out, size, getenv("NVML_STUB_UUID"));
     return copy(out, size, text);
 }
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+    const char *first = getenv("NVML_STUB_UUID");
+    if (first && !strcmp(uuid, first)) {
+        *handle = (void *)1L;
+        return SUCCESS;
+    }
     if (strncmp(uuid, "GPU-stub-", 9)) return NOT_FOUND;
     *handle = (void *)(long)(atoi(uuid + 9) + 1);
     return SUCCESS;
@@ -148,6 +154,16 @@ int nvmlDeviceGetMinorNumber(void *handle, unsigned int *minor) { *minor = 7 - i
 int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
     (void)handle;
     memory->total = 141ULL << 30, memory->used = 0, memory->free = memory->total;
+    return SUCCESS;
+}
+
+typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } memory_v2_t;
+
+/* A neighbour holds 100 GiB of it. */
+int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2_t *memory) {
+    (void)handle;
+    memory->total = 141ULL << 30, memory->reserved = 1ULL << 30, memory->used = 100ULL << 30;
+    memory->free = memory->total - memory->reserved - memory->used;
     return SUCCESS;
 }
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from bai_agent.devices.cuda import CudaOptions, CudaPlugin
 from bai_jupyter.common.messages import to_json
 root, options = pathlib.Path(sys.argv[2]), CudaOptions(**json.loads(sys.argv[3]))
-plugin = CudaPlugin(by_request=sys.argv[1] == "request", dev=root, options=options, proc=root)
+plugin = CudaPlugin(by_request=sys.argv[1] == "request", dev=root, options=options, proc=root, sysfs=root / "sys")
 found = plugin.discover()
 held = {slot: {item.device_id: amount} for item in found[:1] for slot, amount in item.slots.items()}
 print(json.dumps([to_json(found), to_json(plugin.options(held)), to_json(plugin.options({}))]))
@@ -137,3 +137,38 @@ def test_mig_instances_are_given_whole_and_by_their_own_id(ask: Any, nvml_folder
         "/dev/nvidiactl",
         "/dev/nvidia-uvm",
     ]
+
+
+def test_a_container_gets_the_adapters_nearest_to_its_gpu_and_the_nodes_of_direct_storage(
+    ask: Any, nvml_folder: Path, tmp_path: Path
+) -> None:
+    """Two switches: one has the first GPU and an adapter with two ports, the other an adapter alone."""
+    sysfs, switches = tmp_path / "sys", ("0000:10:00.0", "0000:20:00.0")
+    devices = {"ffff:00:00.0": 0, "ffff:a0:00.0": 0, "ffff:a0:00.1": 0, "ffff:b0:00.0": 1}
+    (sysfs / "bus/pci/devices").mkdir(parents=True)
+    for address, at in devices.items():
+        folder = sysfs / "devices/pci0000:00/0000:00:01.0" / switches[at] / address
+        folder.mkdir(parents=True)
+        (folder / "numa_node").write_text("1\n")
+        (sysfs / "bus/pci/devices" / address).symlink_to(folder)
+    for number, address in enumerate(list(devices)[1:]):
+        (sysfs / "bus/pci/devices" / address / "infiniband_verbs" / f"uverbs{number}").mkdir(parents=True)
+        (sysfs / f"class/infiniband/mlx5_{number}").mkdir(parents=True)
+        (sysfs / f"class/infiniband/mlx5_{number}/device").symlink_to(sysfs / "bus/pci/devices" / address)
+    (tmp_path / "infiniband").mkdir()
+    for node in ("infiniband/uverbs0", "infiniband/uverbs1", "infiniband/uverbs2", "infiniband/rdma_cm", "nvidia-fs0"):
+        (tmp_path / node).touch()
+    found, options, none = ask(nvml_folder, "request", {"rdma": True, "gds": True})
+    assert (found[0]["numa_node"], found[1]["numa_node"]) == (1, None)
+    assert found[0]["attributes"]["pci_path"] == "pci0000:00/0000:00:01.0/0000:10:00.0"
+    assert options["env"]["NCCL_IB_HCA"] == "=mlx5_0,mlx5_1"
+    assert [node[0] for node in options["nodes"]] == [
+        "/dev/infiniband/uverbs0",
+        "/dev/infiniband/uverbs1",
+        "/dev/infiniband/rdma_cm",
+        "/dev/nvidia-fs0",
+    ]
+    assert (options["memlock"], options["binds"]) == (True, [["/run/udev", "/run/udev", True]])
+    assert (none["nodes"], none["memlock"]) == ([], False)  # of a session without GPUs
+    _, plain, _ = ask(nvml_folder, "request")
+    assert (plain["nodes"], "NCCL_IB_HCA" in plain["env"]) == ([], False)

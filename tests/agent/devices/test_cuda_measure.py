@@ -49,6 +49,11 @@ class Nvml:
             raise NvmlError
         return 250_500
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:  # noqa: N802
+        if handle == 0:
+            raise NvmlError
+        return 7_500
+
 
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
@@ -60,7 +65,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
 def test_what_each_tells(nvml: Nvml) -> None:
     assert CudaPlugin(by_request=False).measure() == {
         "GPU-0": {"util_pct": 37.0, "mem_used_bytes": 1.0, "mem_total_bytes": 10.0},
-        "GPU-1": {"mem_used_bytes": 2.0, "mem_total_bytes": 10.0, "power_w": 250.5},
+        "GPU-1": {"mem_used_bytes": 2.0, "mem_total_bytes": 10.0, "power_w": 250.5, "energy_j": 7.5},
     }
     assert nvml.open == 0
 

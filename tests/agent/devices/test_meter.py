@@ -25,7 +25,7 @@ class Measured(DevicePlugin):
 
     def __init__(self) -> None:
         self.figures: dict[str, Figures] | Exception = {
-            "a": {"util_pct": 10.0, "mem_used_bytes": GB, "mem_total_bytes": 4 * GB, "power_w": 100.0},
+            "a": {"util_pct": 10.0, "mem_used_bytes": GB, "mem_total_bytes": 4 * GB, "power_w": 100.0, "energy_j": 5.0},
             "b": {"util_pct": 30.0, "power_w": 50.5},
             "shared": {"util_pct": 99.0},
             "masked": {"util_pct": 99.0},
@@ -72,11 +72,32 @@ async def test_a_heartbeat_tells_devices_and_of_sessions_what_they_hold_whole() 
             "tt_n300_mem_used_bytes": GB,
             "tt_n300_mem_total_bytes": 4 * GB,
             "tt_n300_power_w": 150.5,
+            "tt_n300_energy_j": 0.0,
         },
         "k-2": {"cpu_used_s": 2.0},
         "k-3": {},
     }
     assert beat.devices.keys() == {"a", "b", "shared"}
+
+
+@pytest.mark.asyncio
+async def test_energy_is_what_a_session_has_used_and_shares_have_figures_of_their_own() -> None:
+    plugin = Measured()
+    meter = Meter(Inventory([plugin]), every_s=0)
+    held = {KernelId("k-1"): {"tt-n300.device": {"a": "1"}}, KernelId("k-2"): {"gpu.shares": {"shared": "0.5"}}}
+    meter.shared = lambda: {KernelId("k-2"): {"gpu_mem_used_bytes": 7.0}, KernelId("k-3"): {"gpu_mem_used_bytes": 9.0}}
+
+    def measured(energy_j: float) -> None:
+        meter.latest = {"a": {"energy_j": energy_j}, "shared": {"energy_j": 99.0}}
+
+    measured(1000.0)
+    beat = meter.heartbeat({"k-1": {}, "k-2": {}}, held)
+    assert beat.stats == {"k-1": {"tt_n300_energy_j": 0.0}, "k-2": {"gpu_mem_used_bytes": 7.0}}
+    measured(1250.0)
+    beat = meter.heartbeat({"k-1": {}}, held)
+    assert (beat.stats["k-1"], beat.devices["a"]) == ({"tt_n300_energy_j": 250.0}, {"energy_j": 1250.0})
+    meter.heartbeat({}, {})  # the session has ended, and another gets its device
+    assert meter.heartbeat({"k-1": {}}, held).stats["k-1"] == {"tt_n300_energy_j": 0.0}
 
 
 @pytest.mark.asyncio

@@ -136,6 +136,7 @@ def test_each_plugin_gets_its_own_options(tmp_path: Path) -> None:
         (([], [], ["rocket"], {}), "no accelerator plugin rocket"),
         (([], [], [], {"rocket": {}}), "no accelerator plugin rocket"),
         (([], [], [], {"rocm": {"colour": 1}}), "rocm: no option colour"),
+        (([], [], [], {"cuda": {"colour": 1}}), "cuda: no option colour"),
         (([Path("/no/such.toml")], [], [], {}), "/no/such.toml"),
     ],
 )

@@ -70,7 +70,8 @@ def test_every_slot_of_a_plugin_has_a_name_for_its_figures_that_metrics_may_have
     metrics = Inventory(loaded).metrics
     assert metrics["tt-n300.device"] == "tt_n300"
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in metrics.values())
-    assert len(set(metrics.values())) == len(metrics)
+    names = [name for plugin in loaded for name in set(plugin.metrics.values())]
+    assert len(set(names)) == len(names)
 
 
 # AMD
@@ -88,7 +89,9 @@ def add_gpu(host: Any, node: int, minor: int, bus: int, *, xcp: str | None = Non
     host.write({f"{drm}/renderD{minor}/dev": f"226:{minor}"})
     busy = {"gpu_busy_percent": 42, "mem_info_vram_used": 1 << 30, "mem_info_vram_total": 192 << 30}
     host.write({f"{folder}/{name}": value for name, value in busy.items()})
-    host.write({f"{folder}/hwmon/hwmon3/power1_average": 550_000_000})
+    host.write(
+        {f"{folder}/hwmon/hwmon3/power1_average": 550_000_000, f"{folder}/hwmon/hwmon3/energy1_input": 7_000_000}
+    )
     host.nodes(f"/dev/dri/renderD{minor}", gid=109)
     return address
 
@@ -150,6 +153,7 @@ def test_amd_figures_are_of_every_gpu(amd: Any) -> None:
     plugin = RocmPlugin(sysroot=amd.root)
     plugin.discover()
     figures = {"util_pct": 42, "mem_used_bytes": 1 << 30, "mem_total_bytes": 192 << 30, "power_w": 550.0}
+    figures["energy_j"] = 7.0
     assert plugin.measure() == {"00000000000000aa": figures, "00000000000000bb": figures}
     (amd.root / "sys/bus/pci/devices/0000:0c:00.0/gpu_busy_percent").unlink()
     assert plugin.measure() == {"00000000000000bb": figures}
@@ -160,6 +164,38 @@ def test_a_gpu_that_cannot_be_read_is_listed_as_broken_beside_the_others(amd: An
     found = RocmPlugin(sysroot=amd.root).discover()
     assert [bool(item.slots) for item in found] == [True, False]
     assert found[1].health.startswith("cannot be read")
+
+
+def give_dmem(host: Any, *addresses: str) -> None:
+    host.write({"/sys/fs/cgroup/cgroup.controllers": "cpu memory dmem"})
+    host.write({"/sys/fs/cgroup/dmem.capacity": "\n".join(f"drm/{pci}/vram 206141652992" for pci in addresses)})
+
+
+def test_amd_gpus_are_given_in_parts_where_the_kernel_can_hold_sessions_to_them(amd: Any) -> None:
+    def found(*, isolated: bool = True) -> list[tuple[dict[str, str], str]]:
+        inventory = Inventory([RocmPlugin({"shares": True}, amd.root)], strategy="evenly", isolated=isolated)
+        return [(device.slots.to_json(), device.health) for device in inventory.devices]
+
+    assert {slots == {} and health.endswith("is not cgroup version 2") for slots, health in found()} == {True}
+    give_dmem(amd, "0000:0c:00.0")
+    first, second = found()
+    assert first == ({"rocm.shares": "1"}, "ok")
+    assert second == ({}, "shares cannot be held: the GPU's driver does not tell the kernel of drm/0000:2b:00.0/vram")
+    assert {health for _, health in found(isolated=False)} == {
+        "shares need a cgroup for each session, which this runtime does not give"
+    }
+    told = Inventory([RocmPlugin({"shares": True}, amd.root)], strategy="evenly").devices[0].attributes
+    assert told == {"pci": "0000:0c:00.0", "enforcement": "cgroup", "allocation_strategy": "evenly"}
+
+
+def test_partitions_are_never_given_in_parts(host: Any) -> None:
+    for index in range(2):
+        add_gpu(host, 1 + index, minor=128 + index, bus=0x0C, xcp=f"amdgpu_xcp_{index}" if index else None, unique=0xAA)
+    give_dmem(host, "0000:0c:00.0")
+    found = RocmPlugin({"shares": True}, host.root).discover()
+    assert [(bool(item.slots), item.health) for item in found] == [
+        (False, "in partitions, which are handed out whole")
+    ] * 2
 
 
 # Furiosa
@@ -371,6 +407,23 @@ def test_an_lpu_is_found_by_both_its_functions(host: Any) -> None:
 
 
 # The base
+
+
+def test_the_total_is_that_of_all_devices(amd: Any) -> None:
+    inventory = Inventory([RocmPlugin(sysroot=amd.root)])
+    assert inventory.slots == ResourceSlots({"rocm.device": 2})
+    assert len(inventory.measure()) == 2
+
+
+@pytest.mark.parametrize("serials", [("0009", "000a"), ("zz", "ff"), ("10", "9")])
+def test_ids_are_never_read_as_numbers(host: Any, serials: tuple[str, str]) -> None:
+    """Hexadecimal, or no number at all; the order is that of the driver's numbers."""
+    for number, serial in enumerate(serials):
+        add_wormhole(host, number, "n300", serial)
+    plugin = TenstorrentPlugin(sysroot=host.root)
+    ids = [item.device_id for item in plugin.discover()]
+    assert ids == [f"tt-{serial}" for serial in serials]
+    assert options_of(plugin, reversed(ids)).env == {"TT_VISIBLE_DEVICES": "0,1"}
 
 
 def test_devices_in_the_mask_stay_with_the_host(amd: Any) -> None:

@@ -209,6 +209,7 @@ async def test_a_session_that_locks_memory_starts_on_any_engine(docker_bench: An
     _, limits = await docker_bench.run(*first, "cat /proc/self/limits")
     (locked,) = [line for line in limits.splitlines() if line.startswith("Max locked memory")]
     said = await docker_bench.runtime.check()
+    assert [one["IpcMode"] for one in facts] == ["private"] * 2  # as the engine says itself
     if "unlimited" in locked:
         assert (facts[0]["CapAdd"], engine_devices.NO_MEMLOCK in said) == (None, False)
     else:

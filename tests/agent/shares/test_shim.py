@@ -1,7 +1,9 @@
 """The preload library on a stub of the driver (no GPU was near): what a program sees, gets and is refused."""
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,6 +156,36 @@ def test_who_wraps_functions_still_finds_the_next_one(probe: Probe, tmp_path: Pa
         check=True,
     )
     assert done.stdout.splitlines() == ["alloc 0", "info 840 4096"]
+
+
+_SMI = """
+import json, pynvml
+pynvml.nvmlInit()
+told = []
+for index in range(2):
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    for version in (None, pynvml.nvmlMemory_v2):
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=version)
+        told.append([figure >> 20 for figure in (memory.total, memory.free, memory.used)])
+print(json.dumps(told))
+"""
+
+
+def test_the_management_library_tells_the_share_and_nothing_of_neighbours(probe: Probe, nvml_folder: Path) -> None:
+    """The real nvidia-ml-py, as nvidia-smi and monitors ask; the stub says that a neighbour holds 100 GiB."""
+    environ = {**os.environ, **probe.environ, "LD_LIBRARY_PATH": str(nvml_folder), "NVML_STUB_UUID": GPU}
+
+    def told() -> list[list[int]]:
+        command = [sys.executable, "-c", _SMI]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+        answer: list[list[int]] = json.loads(done.stdout)
+        return answer
+
+    assert told() == [[4096, 3840, 256]] * 2 + [[0, 0, 0]] * 2  # the second was not given
+    with holding(probe, "alloc 3000"):
+        assert told()[:2] == [[4096, 840, 3256]] * 2
+    environ["LD_PRELOAD"] = ""
+    assert told()[1] == [141 << 10, 40 << 10, 100 << 10]
 
 
 # Building

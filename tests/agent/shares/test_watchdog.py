@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bai_agent.runtimes import pids
 from bai_agent.shares.nvml import Nvml, Use
-from bai_agent.shares.watchdog import Watchdog, Watched, confirmed, excesses, kill, owner_of
+from bai_agent.shares.watchdog import Watchdog, Watched, confirmed, excesses, figures_of, kill, owner_of
 
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.reasons import Reason
@@ -34,6 +34,14 @@ def test_all_processes_of_a_session_count_together_per_gpu() -> None:
 def test_of_a_gpu_that_was_not_given_nothing_may_be_held() -> None:
     (only,) = excesses([use("gpu-b", 1, 11)], WATCHED, {1: ONE}, 10)
     assert (only.kernel_id, only.limit_bytes) == (ONE, 0)
+
+
+def test_what_sessions_hold_of_their_shares_is_told_of_each() -> None:
+    uses = [use("gpu-a", 1, 60), use("gpu-a", 3, 20), use("gpu-b", 3, 5), use("gpu-a", 9, 999)]
+    assert figures_of(uses, WATCHED, {1: ONE, 3: TWO}) == {
+        ONE: {"cuda_mem_used_bytes": 60.0, "cuda_mem_total_bytes": 100.0},
+        TWO: {"cuda_mem_used_bytes": 25.0, "cuda_mem_total_bytes": 100.0},
+    }
 
 
 def test_one_sample_is_not_enough_and_the_largest_process_is_meant() -> None:
@@ -117,6 +125,7 @@ async def test_what_becomes_of_who_holds_too_much(policy: str) -> None:
         for _ in range(3):
             await heard.dog.look()
         assert (heard.told, heard.ended) == ([], [])  # within the tolerance
+        assert heard.dog.figures == {ONE: {"cuda_mem_used_bytes": 110.0, "cuda_mem_total_bytes": 100.0}}
         nvml.used_bytes = 111
         await heard.dog.look()
         assert (heard.told, heard.ended) == ([], [])  # one sample

@@ -157,7 +157,9 @@ def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Pat
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_a_notebook_in_the_queue(page: Page, lab: Any, sessions: Any, shots: Path, quiet: None, theme: str) -> None:
+def test_a_notebook_in_the_queue(
+    page: Page, lab: Any, sessions: Any, make_session: Any, shots: Path, quiet: None, theme: str
+) -> None:
     gate = lab.home / "gate"
     gate.touch()
     set_theme(page, theme)
@@ -172,9 +174,13 @@ def test_a_notebook_in_the_queue(page: Page, lab: Any, sessions: Any, shots: Pat
     assert page.evaluate(FAULTS, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
     assert page.evaluate(FAULTS, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"queued-{theme}.png")
+    kernel_id = page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
+    gpu = {"cuda_util_pct": 41.7, "cuda_mem_used_bytes": 1.5 * 2**30, "cuda_mem_total_bytes": 2**33}
+    sessions.sessions.append(make_session("its-own", id=f"s-{kernel_id}", liveStat={"mem_used_bytes": 1.0, **gpu}))
     gate.unlink()
     expect(notice).to_be_hidden(timeout=15_000)
-    expect(item).to_have_text("Running")
+    expect(item).to_have_text("Running · GPU 42 %, 1.5 of 8 GiB", timeout=60_000)
+    assert page.evaluate(FAULTS, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"running-{theme}.png")
 
 

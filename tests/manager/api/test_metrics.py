@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 TOKEN = "a-token-long-enough"
 GPU = DeviceFacts("GPU-1", "rocm", 'AMD "MI300X"', ResourceSlots({"rocm.device": 1}), mem_bytes=192 << 30)
 BROKEN = DeviceFacts("GPU-2", "rocm", "AMD MI300X", ResourceSlots(), health="fell off the bus")
-FIGURES = {"util_pct": 42.0, "mem_used_bytes": 2.0**30, "mem_total_bytes": 2.0**32, "power_w": 550.5}
+FIGURES = {"util_pct": 42.0, "mem_used_bytes": 2.0**30, "mem_total_bytes": 2.0**32, "power_w": 550.5, "energy_j": 9.5}
 OF_SESSION = {f"rocm_{name}": value for name, value in FIGURES.items()}
 
 
@@ -70,6 +70,8 @@ async def test_metrics_tell_of_devices_and_of_no_session_by_name(make_measuring_
         f"bai_device_utilization_ratio{{{gpu}}} 0.42",
         f"bai_device_memory_used_bytes{{{gpu}}} 1073741824.0",
         f"bai_device_power_watts{{{gpu}}} 550.5",
+        "# TYPE bai_device_energy_joules_total counter",
+        f"bai_device_energy_joules_total{{{gpu}}} 9.5",
         f"bai_device_healthy{{{gpu}}} 1.0",
         f'bai_device_healthy{{{here},device="GPU-2",kind="rocm",model="AMD MI300X"}} 0.0',
         f'bai_agent_slots{{{here},slot="rocm.device"}} 1.0',

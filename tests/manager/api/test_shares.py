@@ -83,6 +83,21 @@ async def test_an_image_that_needs_a_newer_driver_is_refused_if_it_is_to_use_it(
 
 
 @pytest.mark.asyncio
+async def test_how_slots_are_shown(gpus, admin):
+    told = await admin.get("/config/resource-slots/details")
+    assert set(told) == {"cpu", "mem", "cuda.shares"}
+    assert told["cuda.shares"] == {
+        "slot_name": "cuda.shares",
+        "description": "Parts of NVIDIA GPUs",
+        "human_readable_name": "GPU",
+        "display_unit": "fGPU",
+        "number_format": {"binary": False, "round_length": 2},
+        "display_icon": "gpu1",
+    }
+    assert told["mem"]["number_format"] == {"binary": True, "round_length": 0}
+
+
+@pytest.mark.asyncio
 async def test_how_strictly_shares_are_held_is_listed(gpus, admin):
     (listed,) = (await admin.get("/agents"))["agents"]
     assert {device["attributes"]["enforcement"] for device in listed["devices"]} == {"shim"}

@@ -63,6 +63,8 @@ class Host:
             for slot, size in device.slots.items():
                 used = sum(held.get(slot, {}).get(device.device_id, Decimal(0)) for held in self.given.values())
                 assert used <= size, (device, self.given)
+            under = {slot for held in self.given.values() for slot in held if device.device_id in held[slot]}
+            assert len(under) <= 1, (device, self.given)
         for session, slots in self.promised.items():
             for slot, amount in slots.items():
                 assert sum(self.given[session][slot].values()) == amount  # exactly, in Decimal
@@ -99,10 +101,9 @@ def host(number: int, devices: list[DeviceFacts], *, evenly: bool = False) -> Ho
 def _random_host(rng: random.Random, number: int) -> Host:
     evenly = rng.random() < 0.5
     size = Decimal(rng.choice([100, 100, 250, 73])) / 100
-    kind, amount = rng.choice([("cuda.shares", size), ("cuda.shares", size), ("cuda.device", Decimal(1))])
-    gpu = DeviceFacts(
-        "", "cuda", "m", ResourceSlots({kind: amount}), attributes={STRATEGY: EVENLY if evenly else "fill"}
-    )
+    parts, whole = {"cuda.shares": size}, {"cuda.device": Decimal(1)}
+    slots = rng.choice([parts, parts, whole, {**parts, **whole}])  # the last: one card, whole or in parts
+    gpu = DeviceFacts("", "cuda", "m", ResourceSlots(slots), attributes={STRATEGY: EVENLY if evenly else "fill"})
     devices = [
         DeviceFacts("cpu", "cpu", "m", ResourceSlots({"cpu": rng.randint(2, 16)})),
         DeviceFacts("mem", "mem", "m", ResourceSlots({"mem": rng.randint(8, 64)})),
@@ -117,7 +118,7 @@ def _random_request(rng: random.Random) -> ResourceSlots:
     kind = rng.random()
     if kind < 0.7:
         asked["cuda.shares"] = Decimal(rng.randint(1, 1600)) / 1000  # a third digit, which no agent gives
-    elif kind < 0.85:
+    if 0.6 < kind < 0.85:  # some ask for both
         asked["cuda.device"] = Decimal(rng.choice(["1", "2", "0.5"]))
     return ResourceSlots({name: rounded_up(name, amount) for name, amount in asked.items()})
 
@@ -171,6 +172,21 @@ def test_a_share_that_no_single_gpu_has_waits_and_is_told_so() -> None:
     assert plan.waiting[asked.id].reason.text.startswith(
         "Waits for 0.6 GPU in group lab: at most 0.4 on one device, in all 0.8 of 2 free."
     )
+
+
+def test_a_card_that_is_offered_whole_and_in_parts_is_promised_once() -> None:
+    both = ResourceSlots({"cuda.device": 1, "cuda.shares": 1})
+    one = host(0, [DeviceFacts(f"g{index}", "mock", "m", both) for index in range(2)])
+    one.take(SessionId("a"), ResourceSlots({"cuda.shares": Decimal("0.5")}))
+    asked = [
+        PendingSession(SessionId(name), "alice", ResourceSlots({slot: Decimal(amount)}), "x86_64", NOW)
+        for name, slot, amount in (("b", "cuda.device", "1"), ("c", "cuda.device", "1"), ("d", "cuda.shares", "0.6"))
+    ]
+    plan = schedule(Snapshot(NOW, "lab", (one.view(),), tuple(asked)), GroupPolicy("dispersed"))
+    assert [placement.session_id for placement in plan.placements] == ["b"]
+    why = {name: plan.waiting[SessionId(name)].reason.text for name in ("c", "d")}
+    assert why["c"].startswith("Waits for 1 GPU in group lab: 0 of 2 free.")
+    assert why["d"].startswith("Waits for 0.6 GPU in group lab: 0.5 of 2 free.")
 
 
 @pytest.mark.parametrize(("evenly", "chosen"), [(False, 2), (True, 0)])

@@ -1,5 +1,6 @@
 """AMD Instinct GPUs with the ``amdgpu`` driver, whole or in partitions. Nothing but sysfs is read.
 
+With the option ``shares`` GPUs are handed out in parts, where the kernel can hold sessions to theirs (``shares.dmem``).
 The compute topology (KFD) is the list, for only it knows which render node belongs to which GPU: a display controller
 on the board takes render nodes as well.
 """
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from bai_agent.devices.accelerator import AcceleratorPlugin, Card
 from bai_agent.devices.base import Figures
+from bai_agent.shares.dmem import Dmem, region_of
 
+WHOLE, SHARES = "rocm.device", "rocm.shares"
 _TOPOLOGY = "/sys/class/kfd/kfd/topology/nodes"
 _MODELS = {
     "7408": "MI250X",
@@ -29,7 +32,8 @@ class RocmPlugin(AcceleratorPlugin):
     """Each node of the topology that computes is a device: a GPU, or one of its partitions."""
 
     key = "rocm"
-    metrics = {"rocm.device": "rocm"}
+    metrics = {WHOLE: "rocm", SHARES: "rocm"}
+    own_options = frozenset({"shares"})
     shared_nodes = ("/dev/kfd",)
     visible_env = {"ROCR_VISIBLE_DEVICES": "local"}
 
@@ -50,12 +54,29 @@ class RocmPlugin(AcceleratorPlugin):
             model=f"AMD {_MODELS.get(device, device)}",
             number=minor,
             nodes=(f"/dev/dri/renderD{minor}",),
-            slot="rocm.device",
+            slot=SHARES if self._in_parts else WHOLE,
             pci=pci,
             mem_bytes=self._memory(candidate),
-            health="ok" if self._is_of(minor, pci) else f"renderD{minor} is not a node of {pci}",
-            attributes=partition,
+            health=self._health(minor, pci, in_partitions=bool(partition)),
+            attributes={**partition, **({"enforcement": "cgroup"} if self._in_parts else {})},
         )
+
+    @property
+    def _in_parts(self) -> bool:
+        return bool(self.config.get("shares", False))
+
+    def _health(self, minor: int, pci: str, *, in_partitions: bool) -> str:
+        if not self._is_of(minor, pci):
+            return f"renderD{minor} is not a node of {pci}"
+        return (self._why_no_parts(pci, in_partitions=in_partitions) if self._in_parts else "") or "ok"
+
+    def _why_no_parts(self, pci: str, *, in_partitions: bool) -> str:
+        if in_partitions:
+            return "in partitions, which are handed out whole"
+        if not self.isolated:
+            return "shares need a cgroup for each session, which this runtime does not give"
+        why = Dmem(self.at("/sys/fs/cgroup")).why_not(region_of(pci))
+        return f"shares cannot be held: {why}" if why else ""
 
     def figures(self, card: Card) -> Figures:
         """Of whole GPUs: the counters of one in partitions do not say whose they are."""
@@ -66,7 +87,7 @@ class RocmPlugin(AcceleratorPlugin):
             "util_pct": self.number(f"{folder}/gpu_busy_percent"),
             "mem_used_bytes": self.number(f"{folder}/mem_info_vram_used"),
             "mem_total_bytes": self.number(f"{folder}/mem_info_vram_total"),
-            **self.hwmon_watts(folder),
+            **self.hwmon(folder),
         }
 
     def _properties(self, node: str) -> dict[str, int]:

@@ -49,4 +49,4 @@ class TenstorrentPlugin(AcceleratorPlugin):
         return options.merge(ContainerOptions(binds=((str(self.at(_HUGEPAGES)), _HUGEPAGES, False),)))
 
     def figures(self, card: Card) -> Figures:
-        return self.hwmon_watts(f"{_CLASS}/tenstorrent!{card.number}/device")
+        return self.hwmon(f"{_CLASS}/tenstorrent!{card.number}/device")

@@ -7,6 +7,7 @@
  *
  * A program sees TOTAL as the size of its GPU, and may allocate TOTAL - RESERVED (RESERVED is for contexts, which the
  * driver takes without asking us). It is reached however it looks functions up: linked, dlsym, cuGetProcAddress.
+ * The management library (NVML), which nvidia-smi asks, is made to tell the same.
  * It does not stop who makes system calls of its own or carries another loader: the agent's watchdog does.
  *
  * Uses nothing newer than glibc 2.17, so that it loads in images older than the host: no fstat, no strto*, no scanf.
@@ -59,6 +60,7 @@ typedef struct { int type, handles; struct { int type, id; } location; } memprop
 
 enum { OK = 0, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_SUPPORTED = 801 };
 enum { ON_DEVICE = 1, PER_THREAD = 2 };
+enum { NVML_NOT_FOUND = 13 };
 
 /* The driver */
 
@@ -71,12 +73,16 @@ __attribute__((constructor)) static void find_dlsym(void) {
     if (!real_dlsym) real_dlsym = (dlsym_t)dlvsym(RTLD_NEXT, "dlsym", OLDEST);
 }
 
+static CUresult absent_from_nvml(void) { return NVML_NOT_FOUND; }
+
 static void *real(const char *name) {
-    static void *library;
+    static void *cuda, *nvml;
+    int is_nvml = name[0] == 'n';
+    void **library = is_nvml ? &nvml : &cuda;
     find_dlsym();
-    if (!library) library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_GLOBAL);
-    void *found = library ? real_dlsym(library, name) : NULL;
-    return found ? found : (void *)absent;
+    if (!*library) *library = dlopen(is_nvml ? "libnvidia-ml.so.1" : "libcuda.so.1", RTLD_LAZY | RTLD_GLOBAL);
+    void *found = *library ? real_dlsym(*library, name) : NULL;
+    return found ? found : is_nvml ? (void *)absent_from_nvml : (void *)absent;
 }
 
 #define REAL(name, ...) ({ \
@@ -128,6 +134,12 @@ static void as_text(const CUuuid *uuid, char *out) {
     *out = 0;
 }
 
+static int line_of(const char *uuid) {
+    for (int i = 0; i < gpu_count; i++)
+        if (!strcmp(gpus[i].uuid, uuid)) return i;
+    return -1;
+}
+
 /* Which line of ``limits`` a device of the driver is; -1 if none. */
 static int gpu_of(CUdevice device) {
     static signed char known[64]; /* 0: not looked up yet, else the line + 1, -1 for none */
@@ -139,9 +151,7 @@ static int gpu_of(CUdevice device) {
         if (got != OK) got = REAL(cuDeviceGetUuid, CUuuid *, CUdevice)(&uuid, device);
         if (got != OK) return -1;
         as_text(&uuid, text);
-        int line = -1;
-        for (int i = 0; i < gpu_count; i++)
-            if (!strcmp(gpus[i].uuid, text)) line = i;
+        int line = line_of(text);
         known[device] = (signed char)(line < 0 ? -1 : line + 1);
     }
     return known[device] < 0 ? -1 : known[device] - 1;
@@ -587,16 +597,58 @@ PUBLIC CUresult cuDeviceTotalMem_v2(size_t *out, CUdevice device) {
     return result;
 }
 
+/* What all processes of the container may still take, and the size of their GPU: nothing of one they were not given. */
+static void share_of(int gpu, uint64_t *free, uint64_t *total) {
+    lock_all();
+    if (gpu >= 0 && usage) reap();
+    *free = gpu >= 0 && usage ? room_on(gpu) : 0;
+    *total = gpu >= 0 ? gpus[gpu].total : 0;
+    unlock_all();
+}
+
 PUBLIC CUresult cuMemGetInfo_v2(size_t *free, size_t *total) {
     CUresult result = REAL(cuMemGetInfo_v2, size_t *, size_t *)(free, total);
     if (result != OK) return result;
-    int gpu = current_gpu();
-    lock_all();
-    if (gpu >= 0 && usage) reap();
-    uint64_t room = gpu >= 0 && usage ? room_on(gpu) : 0;
-    unlock_all();
-    *total = gpu < 0 ? 0 : gpus[gpu].total < *total ? gpus[gpu].total : *total;
-    *free = room < *free ? room : *free;
+    uint64_t free_, total_;
+    share_of(current_gpu(), &free_, &total_);
+    *total = total_ < *total ? total_ : *total;
+    *free = free_ < *free ? free_ : *free;
+    return result;
+}
+
+/* The management library, which nvidia-smi and monitors ask, tells the same. What neighbours use is not told. */
+
+typedef struct { unsigned long long total, free, used; } nvml_memory_t;
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } nvml_memory_v2_t;
+
+static int gpu_of_nvml(void *device) {
+    char uuid[96];
+    CUresult got = REAL(nvmlDeviceGetUUID, void *, char *, unsigned)(device, uuid, sizeof uuid);
+    lock(); /* the first of these reads the limits */
+    unlock();
+    return got == OK ? line_of(uuid) : -1;
+}
+
+#define TELL_SHARE(device, out) do { \
+    uint64_t free_, total_; \
+    share_of(gpu_of_nvml(device), &free_, &total_); \
+    (out)->total = total_ < (out)->total ? total_ : (out)->total; \
+    (out)->free = free_ < (out)->free ? free_ : (out)->free; \
+    (out)->used = (out)->total > (out)->free ? (out)->total - (out)->free : 0; \
+} while (0)
+
+PUBLIC CUresult nvmlDeviceGetMemoryInfo(void *device, nvml_memory_t *out) {
+    CUresult result = REAL(nvmlDeviceGetMemoryInfo, void *, nvml_memory_t *)(device, out);
+    if (result == OK) TELL_SHARE(device, out);
+    return result;
+}
+
+PUBLIC CUresult nvmlDeviceGetMemoryInfo_v2(void *device, nvml_memory_v2_t *out) {
+    CUresult result = REAL(nvmlDeviceGetMemoryInfo_v2, void *, nvml_memory_v2_t *)(device, out);
+    if (result == OK) {
+        out->reserved = 0;
+        TELL_SHARE(device, out);
+    }
     return result;
 }
 
@@ -632,6 +684,7 @@ static const struct { const char *symbol, *plain; void *function; int since; uin
     OURS(cuDeviceTotalMem_v2, "cuDeviceTotalMem", 3020), OURS(cuMemGetInfo_v2, "cuMemGetInfo", 3020),
     OURS(cuMemAlloc, "cuMemAlloc", 0), OURS(cuMemAllocPitch, "cuMemAllocPitch", 0),
     OURS(cuArrayCreate, "cuArrayCreate", 0), OURS(cuArray3DCreate, "cuArray3DCreate", 0),
+    OURS(nvmlDeviceGetMemoryInfo, "", 0), OURS(nvmlDeviceGetMemoryInfo_v2, "", 0),
     OURS(cuGetProcAddress_v2, "cuGetProcAddress", 12000), OURS(cuGetProcAddress, "cuGetProcAddress", 0),
 };
 enum { COUNT = sizeof ours / sizeof ours[0] };
@@ -667,7 +720,7 @@ PUBLIC CUresult cuGetProcAddress_v2(const char *name, void **out, int version, u
 /* The last call is a jump (the compiler makes it one at -O2): the real dlsym looks at who called it for RTLD_NEXT. */
 PUBLIC void *dlsym(void *handle, const char *name) {
     find_dlsym();
-    if (name[0] == 'c' && name[1] == 'u') {
+    if ((name[0] == 'c' && name[1] == 'u') || (name[0] == 'n' && name[1] == 'v')) {
         void *function = ours_named(name);
         if (function) return function;
     }
