@@ -330,6 +330,8 @@ class DockerRuntime:
         )
 
     async def start(self, ref: str) -> None:
+        if cgroups.is_in(self._pids.get(ref) or 0, ref):
+            return  # it runs: it was started ahead
         await self._call("create-failed", lambda: self._api.start(ref))
         await self._call("create-failed", lambda: self._check_mounts(ref))
 
