@@ -63,6 +63,7 @@ class World:
         self.jupyter = JupyterKernels(self.runtime, self.bench.state_dir, self.reconciler.jupyter_changed)
         self.reconciler.jupyter = self.jupyter
         await self.reconciler.start()
+        self.told |= {report.kernel_id: report for report in self.reconciler.reports()}  # as a manager hears it
         return self.reconciler
 
     async def kill(self) -> None:

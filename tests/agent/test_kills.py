@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from agent.agents import DEADLINE_S, World, agents_on, die_after
+from bai_agent import asking, folders
 from bai_agent.runtimes.base import Size
-from bai_agent.variables import outside
 
 from bai_jupyter.common.ids import JupyterKernelId
 from bai_jupyter.common.messages import JupyterKernelWant, KernelReport, Wanted
@@ -80,7 +80,7 @@ async def test_an_agent_is_killed_after_a_step_of_a_save(
     await world.until(want.kernel_id, _kernel_runs)
     ref = world.reconciler.ref_of(want.kernel_id)
 
-    owner = outside if step == "run_silently" else outside.folders
+    owner = asking if step == "run_silently" else folders
     with monkeypatch.context() as patched:
         died = die_after(patched, owner, step)
         saving = asyncio.create_task(world.jupyter.save(want.kernel_id, 60))
