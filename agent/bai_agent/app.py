@@ -43,6 +43,7 @@ from bai_agent.manager_place import DEFAULT_URL, ManagerPlace, settle
 from bai_agent.reconciler import Reconciler
 from bai_agent.runtimes.base import Identity, Runtime, RuntimeFault
 from bai_agent.runtimes.process import ProcessRuntime
+from bai_agent.runtimes.spares import SPARE_BYTES
 from bai_agent.service import AgentService
 from bai_agent.shares import ladder
 from bai_agent.shares.holding import Holding
@@ -532,8 +533,8 @@ class AgentApp(Application):
         return plugins.load(tables, self.accelerators, self.blocked_accelerators, self.accelerator_options)
 
     def _warm_pool(self, runtime: Runtime) -> WarmPool | None:
-        spares, mem_bytes = getattr(runtime, "spares", None), parse_size(self.warm_pool_mem)
-        return WarmPool(spares, mem_bytes) if spares is not None and mem_bytes else None
+        spares, count = getattr(runtime, "spares", None), parse_size(self.warm_pool_mem) // SPARE_BYTES
+        return WarmPool(spares, count * SPARE_BYTES) if spares is not None and count else None
 
     async def _ready_runtime(self, store: StateFolder) -> Runtime:
         """The runtime, checked. One that was named or used before is waited for; only ``auto`` chooses."""

@@ -13,10 +13,11 @@ from bai_agent.book import Book, Held, amounts_of, boot_id, written
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Runtime, RuntimeFault, Size
+from bai_agent.runtimes.spares import Spare
 from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.warm_pool import WarmPool, is_foreseeable
 from bai_jupyter.common.ids import KernelId
-from bai_jupyter.common.messages import FileWant, KernelWant
+from bai_jupyter.common.messages import FileWant, KernelSpecFacts, KernelWant
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, format_size
 from bai_jupyter.common.statuses import KernelStatus
@@ -114,17 +115,16 @@ class Containers:
     def _identity(self, want: KernelWant) -> Identity:
         return folders.identity_for(want.mounts, self._site.volumes, self._site.identity, self._site.agent)
 
-    async def _request(self, want: KernelWant) -> CreateRequest:
-        """What its container is made from, with all of that in place."""
+    async def _request(self, want: KernelWant, spare: Spare | None = None) -> CreateRequest:
+        """What its container is made from, with all of that in place. A spare's image is there."""
         kernel_id = want.kernel_id
         place = self._book.store.kernel_folder(kernel_id)
         prepared = await asyncio.to_thread(
             folders.prepare, place, want.mounts, self._site.volumes, self._identity(want), self._site.agent
         )
         await asyncio.to_thread(_put_files, kernel_id, prepared.scratch, want.files)
-        await self._pull(kernel_id, want)
-        image = await self._runtime.inspect_image(want.image_digest or want.image)
-        self._book.change(kernel_id, kernelspecs=image.kernelspecs, boot_id=boot_id())
+        specs = spare.kernelspecs if spare else await self._pulled(kernel_id, want)
+        self._book.change(kernel_id, kernelspecs=specs, boot_id=boot_id())
         reason = Reason.of("creating", agent=self._site.agent)
         self._book.tell(kernel_id, status=KernelStatus.CREATING, reason=reason)
         devices = self._book.states[kernel_id].report.devices
@@ -142,6 +142,10 @@ class Containers:
         devices = written(allocate(want.slots, self._inventory.devices, others, evenly=self._site.evenly))
         self._book.tell(kernel_id, devices=devices, reason=Reason.of("preparing", agent=self._site.agent))
         return devices
+
+    async def _pulled(self, kernel_id: KernelId, want: KernelWant) -> list[KernelSpecFacts]:
+        await self._pull(kernel_id, want)
+        return (await self._runtime.inspect_image(want.image_digest or want.image)).kernelspecs
 
     async def _pull(self, kernel_id: KernelId, want: KernelWant) -> None:
         last = -_MIN_REPORT_STEP

@@ -22,10 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from bai_agent import folders
-from bai_agent.first_word import first_word
+from bai_agent import asking, folders
 from bai_agent.keeper import Keeper, RelayFailedError
-from bai_agent.listener import Listener
+from bai_agent.listener import SAVER, Listener
 from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import Process, Runtime, RuntimeFault, describe_exit
@@ -215,7 +214,7 @@ class Launch:
         """Running is what has answered, not what merely listens."""
         if self.report.status is not JupyterKernelStatus.STARTING:
             return
-        hearing = asyncio.create_task(first_word(self.keeper, self._key))
+        hearing = asyncio.create_task(asking.first_word(self.keeper, self._key))
         patience_s = WAKE_S if self._wakes else CONNECT_S
         done, _ = await asyncio.wait({hearing, watch}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         if hearing in done and not hearing.exception() and hearing.result():
@@ -273,7 +272,7 @@ class Launch:
         folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
         code = outside.calling(self._inside(outside.PROGRAM), outside.save_call(self._inside(name), ask, seconds))
         async with asyncio.timeout(seconds + _SAVE_MARGIN_S):
-            await outside.run_silently(self.keeper, self._key, code)
+            await asking.run_silently(self.keeper, self._key, SAVER, code)
         report = outside.read_report(self._run_folder, name)
         return report if report is not None and report.ask == ask else None
 

@@ -38,6 +38,7 @@ from bai_agent.runtimes.base import (
     RuntimeFault,
     describe_exit,
 )
+from bai_agent.runtimes.kernelspecs import tuned
 from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
@@ -490,8 +491,8 @@ class Reconciler:
         if not state.kernelspecs:  # adopted without a record
             image = await self._runtime.inspect_image(state.want.image_digest or state.want.image)
             self.book.change(kernel_id, kernelspecs=image.kernelspecs)
-        specs = {spec.name: spec for spec in self.book.states[kernel_id].kernelspecs}
         want = self.book.states[kernel_id].want
+        specs = self._specs(kernel_id)
         access: dict[str, str] = {}
         if want.access_token is not None:
             access = await self._access.grant(kernel_id, self.book.run_folder(kernel_id), want.access_token)
@@ -501,6 +502,15 @@ class Reconciler:
         if want.command is not None:
             env = {name: value for name, value in access.items() if name not in want.environ}
             await self._see_to_command(kernel_id, ref, want.command, env)
+
+    def _specs(self, kernel_id: KernelId) -> dict[str, KernelSpecFacts]:
+        """What its Jupyter kernels are started by."""
+        state = self.book.states[kernel_id]
+        specs = state.kernelspecs
+        if self._runtime.isolated:
+            mounted = [mount.target for mount in state.want.mounts]
+            specs = [tuned(spec, mounted) for spec in specs]
+        return {spec.name: spec for spec in specs}
 
     async def _has_folders(self, kernel_id: KernelId) -> bool:
         """See to its folders, before anything runs in it. One that cannot have them from the start ends."""

@@ -53,14 +53,14 @@ class WarmPool:
         return ready.pop() if ready else None
 
     async def claim(
-        self, spare: Spare, want: KernelWant, prepare: Callable[[KernelWant], Awaitable[CreateRequest]]
+        self, spare: Spare, want: KernelWant, prepare: Callable[[KernelWant, Spare], Awaitable[CreateRequest]]
     ) -> str:
         """Make it this kernel's container; its ref. ``prepare`` is called once the folders are the kernel's.
 
         Raises whatever went wrong; then ``abandon`` it.
         """
         self._spares.begin(spare, want)
-        return await self._spares.finish(spare, await prepare(want))
+        return await self._spares.finish(spare, await prepare(want, spare))
 
     async def abandon(self, kernel_id: KernelId, spare: Spare | None = None) -> None:
         """Remove what is left of a claim that came to nothing."""

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from bai_jupyter._version import __version__
 from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, parse_span
 from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.slots import parse_size
 
 _EXAMPLES = {
     "": "bai up\nbai session start python:3.11 --cpu 2 --mem 4g",
@@ -22,7 +23,8 @@ _EXAMPLES = {
     "doctor": "bai doctor\nbai doctor --json",
     "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
     "session exec": "bai session exec demo -- nvidia-smi\nbai session exec -t demo -- python",
-    "session attach": "bai session attach demo",
+    "session attach": "bai session attach demo\nbai session attach demo data --read-only",
+    "session detach": "bai session detach demo data\nbai session detach demo data --force",
     "dotfile": "bai dotfile put ~/.vimrc\nbai dotfile put rc .config/tool/rc --mode 600",
     "bootstrap": "bai bootstrap set setup.sh\nbai bootstrap show",
     "ssh-key": "bai ssh-key new > id_ed25519\nbai ssh-key set ~/.ssh/id_ed25519",
@@ -110,6 +112,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _size(text: str) -> str:
+    """An amount of memory, as it was written."""
+    parse_size(text)
+    return text
+
+
+def _add_detached(detach: argparse.ArgumentParser) -> None:
+    detach.add_argument("folder", help="name, id or path")
+    detach.add_argument("--force", action="store_true", help="also if it is in use: what uses it is ended")
+
+
 def _add_up(command: Any, nouns: Any) -> None:
     up = command(nouns, "up", "up:run", "Manager, agent and JupyterLab on this machine")
     up.add_argument("--check", action="store_true", help="start all, run one notebook, stop all; exit code 0 or 1")
@@ -121,6 +134,13 @@ def _add_up(command: Any, nouns: Any) -> None:
     )
     up.add_argument("--port", type=int, default=8888, help="JupyterLab's port; taken: the next free one (%(default)s)")
     up.add_argument("--root", metavar="DIR", help="folder that JupyterLab shows, mounted in sessions (.bai/home)")
+    up.add_argument(
+        "--ahead",
+        type=_size,
+        metavar="MEMORY",
+        help="for containers started ahead, so that sessions need not wait; 0: none (a 32nd of the machine's, 512m at "
+        "most)",
+    )
     up.add_argument("--no-build", action="store_true", help="do not build an image when there is none")
     down = command(nouns, "down", "down:run", "End the sessions and stop the servers of `bai up`")
     doctor = command(nouns, "doctor", "doctor:run", "What works on this machine, and what to do about the rest")
@@ -182,8 +202,13 @@ def _add_inside(command: Any, session: Any) -> None:
     run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
     run.add_argument("--cwd", metavar="DIR", help="the folder it starts in (/home/work)")
     run.set_defaults(hint=" Put what is to run after --, such as: bai session exec demo -- ls -l")
-    attach = command(session, "attach", "inside:attach", "The session's terminal, which goes on when you leave")
+    attach = command(session, "attach", "inside:attach", "The session's terminal; or, with FOLDER, one folder more")
     attach.add_argument("session", help="name or id")
+    attach.add_argument("place", nargs="?", metavar="FOLDER[:PATH]", help="as in `bai vfolder attach`")
+    attach.add_argument("--read-only", action="store_true", help="nothing in the session may write in the folder")
+    detach = command(session, "detach", "vfolder:detach", "Take a folder away from it, as `bai vfolder detach`")
+    detach.add_argument("session", help="name or id")
+    _add_detached(detach)
 
 
 def _add_apps(command: Any, app: Any) -> None:
@@ -283,9 +308,8 @@ def _add_vfolders(command: Any, vfolder: Any) -> None:
     attach.add_argument("session", help="name or id")
     attach.add_argument("--read-only", action="store_true", help="nothing in the session may write there")
     detach = command(vfolder, "detach", "vfolder:detach", "Take a folder away from a running session")
-    detach.add_argument("folder", help="name, id or path")
+    _add_detached(detach)
     detach.add_argument("session", help="name or id")
-    detach.add_argument("--force", action="store_true", help="also if it is in use: what uses it is ended")
     listing = command(vfolder, "ls", "vfolder:ls", "What is in a folder")
     listing.add_argument("place", metavar="FOLDER[:PATH]")
     listing.add_argument("--offset", type=int, default=0, help="leave out so many entries (%(default)s)")

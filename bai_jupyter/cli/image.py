@@ -9,7 +9,13 @@ from bai_jupyter.cli.login import with_manager
 from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, exit_code_of, plural
 from bai_jupyter.client import Json, ManagerAway, ManagerClient, load_config
 from bai_jupyter.common.errors import BaiError, PublicError
+from bai_jupyter.common.messages import UNCOMPILED
 from bai_jupyter.common.slots import format_size
+
+_SLOW = (
+    "its Python packages are not byte-compiled, so each start takes a second longer. "
+    "In the Dockerfile, after what installs them: RUN python -m compileall -q SITE-PACKAGES"
+)
 
 
 def build(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -54,6 +60,9 @@ def add(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         for image in added:
             terminal.line(image["name"] if terminal.quiet else f"{image['name']}: {_kernels(image)}")
+            slow = [spec["name"] for spec in image.get("kernelspecs") or [] if UNCOMPILED in spec.get("metadata", {})]
+            if slow:
+                terminal.say(f"{', '.join(slow)}: {_SLOW}")
     return Exit.DONE
 
 

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
+from bai_jupyter.cli import vfolder
 from bai_jupyter.cli.login import with_manager
 from bai_jupyter.cli.session import pairs, sentence
 from bai_jupyter.cli.standard_input import StandardInput
@@ -133,6 +134,9 @@ class _Command:
 
 
 def attach(options: argparse.Namespace, terminal: Terminal) -> int:
+    """To the session's terminal; with a folder named, that one to the session."""
+    if options.place is not None:
+        return vfolder.attach(options, terminal)
     if not _is_terminal(terminal):
         raise CommandFailed(
             "attach shows a session's terminal, but input or output here is no terminal. For a command: "

@@ -16,6 +16,7 @@ from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
+from bai_jupyter.cli.machine import memory_bytes
 from bai_jupyter.cli.servers import DataFolder, Server, write_private
 from bai_jupyter.cli.terminal import CommandFailed
 from bai_jupyter.client import ClientConfig, ConfigError, ManagerClient, read_credentials
@@ -28,6 +29,8 @@ DEFAULT_UID = 1000
 MANAGER_DEADLINE_S = 60.0
 AGENT_DEADLINE_S = 60.0
 LAB_DEADLINE_S = 90.0
+AHEAD_BYTES = 512 * 1024**2  # at most, for containers that are started ahead
+AHEAD_PART = 32  # of the machine's memory one, at most
 PYTHON = (sys.executable, "-P")  # -P: what lies in the folder where `bai up` is typed is not imported
 
 
@@ -51,9 +54,15 @@ def lab_user(home: Path) -> User | None:
     return user
 
 
+def memory_ahead(total_bytes: int) -> str:
+    """How much memory containers that are started ahead may have on a machine of that size."""
+    return str(min(AHEAD_BYTES, total_bytes // AHEAD_PART))
+
+
 @dataclass
 class LocalCluster:
-    """The three servers on one data folder. ``runtime`` is ``docker`` or ``process``."""
+    """The three servers on one data folder. ``runtime`` is ``docker`` or ``process``; ``ahead`` is memory for
+    containers that are started ahead, by default as much as suits this machine."""
 
     folder: DataFolder
     home: Path
@@ -61,6 +70,7 @@ class LocalCluster:
     user: User | None
     manager_port: int
     lab_port: int = 0
+    ahead: str | None = None
     join_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     lab_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     running: list[Server] = field(default_factory=list)
@@ -134,6 +144,7 @@ class LocalCluster:
             "name": AGENT_NAME,
             "runtime": self.runtime,
             "volumes": json.dumps({HOME_VOLUME: str(self.home), FOLDERS_VOLUME: str(folders)}),
+            "warm_pool_mem": memory_ahead(memory_bytes()) if self.ahead is None else self.ahead,
         }
         argv = [*PYTHON, "-m", "bai_agent", *_flags("AgentApp", options)]
         env = self._environ(BAI_JOIN_TOKEN=self.join_token)

@@ -85,4 +85,8 @@ def cpu_count() -> int:
 
 
 def memory() -> str:
-    return format_size(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return format_size(memory_bytes())
+
+
+def memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

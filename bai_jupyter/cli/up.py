@@ -118,9 +118,8 @@ class Up:
         home = Path(self.options.root).expanduser().absolute() if self.options.root else self.folder.path / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = lab_user(home)
-        cluster = LocalCluster(
-            self.folder, home, runtime, user, self._port("manager", MANAGER_PORT), self._port("lab", self.options.port)
-        )
+        ports = self._port("manager", MANAGER_PORT), self._port("lab", self.options.port)
+        cluster = LocalCluster(self.folder, home, runtime, user, *ports, ahead=self.options.ahead)
         self.folder.write_state({"pid": os.getpid(), "runtime": runtime, "home": str(home)})
         return cluster
 

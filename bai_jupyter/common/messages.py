@@ -47,6 +47,10 @@ _DOOR = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # What an agent has
 
 
+UNCOMPILED = "bai_uncompiled"
+"""In a kernelspec's metadata, true: its packages are not byte-compiled, so that each start takes longer."""
+
+
 @dataclass(frozen=True)
 class KernelSpecFacts:
     """A Jupyter kernelspec found inside an image. ``argv`` holds ``{connection_file}`` unexpanded."""

@@ -240,9 +240,16 @@ _STOPPED = {
     "other": "{text}",
 }
 
-SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_SOON, **_REFUSED, **_FILES, **_FAILED, **_STOPPED}
+_POLICY = ("idle-timeout", "idle-utilization", "idle-session-lifetime")
+_SAVED = {
+    f"{code}-saved": f"{_STOPPED[code]} Its variables are saved: bai session wake NEW --from {{session}}"
+    for code in _POLICY
+}
+
+SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_SOON, **_REFUSED, **_FILES, **_FAILED, **_STOPPED, **_SAVED}
 
 SLUGS: Mapping[str, str] = {
+    **{f"{code}-saved": code for code in _POLICY},
     "no-room": "no-available-instances",
     "no-agent": "no-available-instances",
     "draining": "no-available-instances",

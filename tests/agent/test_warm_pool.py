@@ -2,36 +2,20 @@
 and counts twice nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from bai_agent.containers import Site
-from bai_agent.devices.cpu import CpuPlugin
-from bai_agent.devices.inventory import Inventory
-from bai_agent.devices.mem import MemPlugin
-from bai_agent.doors import Doors
-from bai_agent.jupyter_kernels import JupyterKernels
-from bai_agent.manager_access import ManagerAccess
-from bai_agent.reconciler import Reconciler
-from bai_agent.runtimes.base import Recipe
-from bai_agent.runtimes.spares import LABEL, SPARE_BYTES
-from bai_agent.shares.holding import Holding
-from bai_agent.shares.ladder import Enforcement
-from bai_agent.shares.limits import Rule
-from bai_agent.shares.nvml import Nvml
-from bai_agent.state import StateFolder
-from bai_agent.warm_pool import WarmPool, is_foreseeable
+from agent.agents import DEADLINE_S, World, agents_on, die_after
+from bai_agent.runtimes.spares import LABEL
+from bai_agent.warm_pool import is_foreseeable
 
 from bai_jupyter.common.ids import KernelId, SessionId
-from bai_jupyter.common.messages import KernelReport, KernelWant, Wanted
+from bai_jupyter.common.messages import KernelWant, Wanted
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import KernelStatus, Target
-
-DEADLINE_S = 60
 
 
 @pytest.mark.parametrize(
@@ -59,111 +43,12 @@ def test_only_a_session_without_devices_gets_a_container_started_ahead(
     assert is_foreseeable(want) is foreseeable
 
 
-@dataclass
-class World:
-    """Agents one after the other on one state folder, each with an engine and a pool."""
-
-    bench: Any
-    image_digest: str
-    told: dict[KernelId, KernelReport] = field(default_factory=dict)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    closing: list[Callable[[], Any]] = field(default_factory=list)
-
-    async def agent(self) -> Reconciler:
-        self.runtime = self.bench.remake()
-        await self.runtime.check()
-        self.pool = WarmPool(self.runtime.spares, 2 * SPARE_BYTES)
-        doors = Doors({})
-        self.reconciler = Reconciler(
-            self.runtime,
-            StateFolder(self.bench.state_dir),
-            Inventory([CpuPlugin(Decimal(0), False), MemPlugin(0)]),
-            Site("lab-1", {"local:home": self.bench.volume}),
-            doors,
-            ManagerAccess("http://127.0.0.1:1", doors),
-            self._hear,
-            shares=Holding(Enforcement.WATCH, Rule(), [], self.bench.state_dir / "gpu", Nvml()),
-            pool=self.pool,
-        )
-        self.jupyter = JupyterKernels(self.runtime, self.bench.state_dir, self.reconciler.jupyter_changed)
-        self.reconciler.jupyter = self.jupyter
-        await self.reconciler.start()
-        return self.reconciler
-
-    async def kill(self) -> None:
-        """Nothing more is done. What a process would take along is closed."""
-        await self.reconciler.stop()
-        await self.jupyter.close()
-        await self.runtime.close()
-
-    def _hear(self, report: KernelReport) -> None:
-        self.told[report.kernel_id] = report
-        self.arrived.set()
-
-    async def status(self, kernel_id: KernelId, status: KernelStatus) -> KernelReport:
-        async with asyncio.timeout(DEADLINE_S):
-            while kernel_id not in self.told or self.told[kernel_id].status is not status:
-                self.arrived.clear()
-                await self.arrived.wait()
-        return self.told[kernel_id]
-
-    def want(self, **changes: Any) -> KernelWant:
-        values = {
-            "image_digest": self.image_digest,
-            "slots": ResourceSlots.parse({"cpu": "0.5", "mem": "128m"}),
-            "mounts": [self.bench.mount("data", "data")],
-        }
-        want: KernelWant = self.bench.want(**{**values, **changes})
-        return want
-
-    async def fill(self, want: KernelWant) -> None:
-        """One more container that suits stands ready."""
-        recipe: Recipe = self.reconciler._containers._recipe(want)
-        assert self.pool.take(recipe) is None
-        while not await self.pool._look():
-            pass
-
-    def spares(self) -> list[str]:
-        """What lies in the folder of those that are nobody's, and the links of those that are somebody's."""
-        return [path.name for path in (self.bench.state_dir / "spares").glob("*")]
-
-
 @pytest_asyncio.fixture
 async def world(docker_bench: Any, docker_client: Any) -> AsyncIterator[World]:
     (docker_bench.volume / "data").mkdir(mode=0o777)
     (docker_bench.volume / "data" / "hello").write_text("hello")
-    made = World(docker_bench, docker_client.images.get(docker_bench.image).id)
-    await made.agent()
-    yield made
-    for kernel_id in made.told:
-        state = made.reconciler.book.states.get(kernel_id)
-        if state is not None:
-            made.reconciler.wanted(Wanted([replace(state.want, target=Target.TERMINATED)], complete=False))
-            await made.status(kernel_id, KernelStatus.TERMINATED)
-    await made.pool.close()
-    await made.kill()
-
-
-def die_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, nth: int, died: asyncio.Event) -> None:
-    """The agent is killed right after it has done this for the ``nth`` time."""
-    step, done = getattr(owner, name), 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        if done == nth:
-            died.set()
-            raise asyncio.CancelledError
-
-    async def later(*args: Any) -> Any:
-        await step(*args)
-        count()
-
-    def at_once(*args: Any) -> Any:
-        step(*args)
-        count()
-
-    monkeypatch.setattr(owner, name, later if asyncio.iscoroutinefunction(step) else at_once)
+    async with agents_on(docker_bench, docker_client.images.get(docker_bench.image).id) as made:
+        yield made
 
 
 @pytest.mark.docker
@@ -187,8 +72,7 @@ async def test_an_agent_is_killed_after_a_step_of_a_claim(
     await world.fill(want)
     (spare_id,) = world.spares()
     owners = {"resize": world.runtime, "_request": world.reconciler._containers}
-    died = asyncio.Event()
-    die_after(monkeypatch, owners.get(step, world.runtime.spares), step, nth, died)
+    died = die_after(monkeypatch, owners.get(step, world.runtime.spares), step, nth)
     world.reconciler.wanted(Wanted([want], complete=False))
     async with asyncio.timeout(DEADLINE_S):
         await died.wait()

@@ -179,6 +179,14 @@ def test_add_and_forget_an_image(bai, logged_in) -> None:
     assert bai("image", "rm", "other", "--yes").code == Exit.NOT_FOUND
 
 
+def test_adding_an_image_says_if_its_kernels_start_slowly(bai, logged_in) -> None:
+    spec = {"name": "python3", "metadata": {"bai_uncompiled": True}}
+    logged_in.answers["POST /images"] = {"name": "slow", "kernelspecs": [spec, {"name": "r", "metadata": {}}]}
+    ran = bai("image", "add", "slow")
+    assert ran.lines == ["slow: python3, r"]
+    assert "python3: its Python packages are not byte-compiled" in ran.err
+
+
 def test_building_adds_to_the_manager(bai, logged_in, monkeypatch) -> None:
     asked = []
 

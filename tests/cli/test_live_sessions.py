@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from bai_jupyter.cli.terminal import Exit
 from bai_jupyter.common.errors import QuotaExceeded
 from bai_jupyter.common.reasons import Reason
@@ -38,21 +40,26 @@ def test_a_refused_resize_says_why(bai, logged_in) -> None:
     assert "allows 4 cpu" in ran.err
 
 
-def test_attach_and_detach_a_folder(bai, logged_in) -> None:
+@pytest.mark.parametrize("noun", ["vfolder", "session"])
+def test_attach_and_detach_a_folder(bai, logged_in, noun) -> None:
+    def run(verb, folder, *more):
+        names = [folder, "demo"] if noun == "vfolder" else ["demo", folder]
+        return bai(noun, verb, *names, *more)
+
     home, data = (
         {"name": name, "target": f"/home/work/{name}", "read_only": name == "data"} for name in ("home", "data")
     )
     logged_in.answers["POST /session/demo/attach-folder"] = view(mounts=[home, data])
     logged_in.answers["POST /session/demo/detach-folder"] = view(mounts=[home])
-    ran = bai("vfolder", "attach", "data", "demo", "--read-only")
+    ran = run("attach", "data", "--read-only")
     assert ran.lines == ["data: attached to demo, read only, at /home/work/data"]
-    bai("vfolder", "attach", "data:d/e", "demo")
+    run("attach", "data:d/e")
     assert logged_in.bodies("POST /session/demo/attach-folder") == [
         {"folder": "data", "permission": "ro"},
         {"folder": "data", "path": "d/e"},
     ]
-    assert bai("vfolder", "detach", "data", "demo").lines == ["data: detached from demo"]
-    assert bai("vfolder", "detach", "data", "demo", "--force", "--yes").lines == ["data: detached from demo"]
+    assert run("detach", "data").lines == ["data: detached from demo"]
+    assert run("detach", "data", "--force", "--yes").lines == ["data: detached from demo"]
     forced = [body["force"] for body in logged_in.bodies("POST /session/demo/detach-folder")]
     assert forced == [False, True]
 

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from bai_jupyter.cli.local import memory_ahead
 from bai_jupyter.cli.machine import Engine
 from bai_jupyter.cli.servers import DataFolder, left_behind, started_at
 from bai_jupyter.cli.terminal import CommandFailed
@@ -265,3 +266,8 @@ def test_the_runtime_is_chosen_by_what_answers() -> None:
     assert choose_runtime("auto", silent) == choose_runtime("process", answers) == "process"
     with pytest.raises(CommandFailed, match="--runtime process"):
         choose_runtime("docker", silent)
+
+
+@pytest.mark.parametrize(("total_gib", "mib"), [(2, 64), (8, 256), (16, 512), (256, 512)])
+def test_containers_started_ahead_take_a_small_part_of_the_machine(total_gib: int, mib: int) -> None:
+    assert memory_ahead(total_gib * 1024**3) == str(mib * 1024**2)

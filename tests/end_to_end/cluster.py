@@ -29,7 +29,8 @@ def free_port() -> int:
 
 
 class Cluster:
-    """``start`` and ``kill`` take ``"manager"`` or ``"agent"``. Everything is below ``folder``, on free ports.
+    """``start`` and ``kill`` take ``"manager"`` or ``"agent"``; any other name is that of one more agent, with the same
+    options and volumes. Everything is below ``folder``, on free ports.
 
     ``manager`` holds further options of the manager, and ``join_token`` is what both find at their starts.
     """
@@ -39,11 +40,9 @@ class Cluster:
         self.home, self.data = folder / "home", folder / "data"
         self.home.mkdir()
         self.data.mkdir()
-        (folder / "agent").mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(self.home, 1000, 1000)
             if runtime == "process":
-                os.chown(folder / "agent", 1000, 1000)
                 os.chown(self.data, 1000, 1000)
             for parent in (folder, *folder.parents):  # the agent drops root: its user must get through to its folders
                 if parent.stat().st_uid == 0 and parent != Path("/"):
@@ -52,10 +51,20 @@ class Cluster:
         self.join_token = JOIN_TOKEN
         self._agent = agent
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._agents: set[str] = set()
+        self._make_state("agent")
+
+    def _make_state(self, agent: str) -> None:
+        self._agents.add(agent)
+        (self.folder / agent).mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0 and self.runtime == "process":
+            os.chown(self.folder / agent, 1000, 1000)
 
     # Processes
 
     def start(self, name: str) -> None:
+        if name != "manager":
+            self._make_state(name)
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 self._command(name),
@@ -80,15 +89,15 @@ class Cluster:
             return [sys.executable, "-m", "bai_jupyter.manager", *(f"--ManagerApp.{k}={v}" for k, v in options.items())]
         options = {
             "manager_url": f"http://127.0.0.1:{self.port}",
-            "state_dir": self.folder / "agent",
-            "name": "local",
+            "state_dir": self.folder / name,
+            "name": "local" if name == "agent" else name,
             "runtime": self.runtime,
             "volumes": json.dumps({"local:home": str(self.home), "local:data": str(self.data)}),
             **{name: value if isinstance(value, str) else json.dumps(value) for name, value in self._agent.items()},
         }
         command = [sys.executable, "-m", "bai_agent", *(f"--AgentApp.{k}={v}" for k, v in options.items())]
         if self.runtime == "process" and os.geteuid() == 0:  # as `bai up` does: cells never run as root
-            needed = (self.home, self.data, self.folder / "agent")
+            needed = (self.home, self.data, self.folder / name)
             shown = [word for folder in needed for word in ("--show", str(folder))]
             return [sys.executable, "-m", "bai_jupyter.cli.as_user", "1000", "1000", *shown, "--", *command]
         return command
@@ -109,7 +118,7 @@ class Cluster:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def stop(self) -> None:
-        for name in ("agent", "manager"):
+        for name in (*self._agents, "manager"):
             if name in self._processes:
                 with suppress(ProcessLookupError):
                     self.kill(name, signal.SIGTERM)
@@ -198,8 +207,8 @@ class Cluster:
 
     def clean_up(self) -> None:
         """Remove what the agent made outside its folder: containers, its network, firewall rules."""
-        if self.runtime == "docker":
-            subprocess.run([*self._command("agent"), "--cleanup"], timeout=DEADLINE_S, check=True, capture_output=True)
+        for name in self._agents if self.runtime == "docker" else ():
+            subprocess.run([*self._command(name), "--cleanup"], timeout=DEADLINE_S, check=True, capture_output=True)
 
     def relay_pids(self) -> list[int]:
         """The relays of this cluster's agent."""

@@ -8,6 +8,7 @@ import signal
 import pytest
 from end_to_end.kernels import WAIT_S, Kernel, kernel_of
 
+from bai_jupyter.cli import images
 from bai_jupyter.client import ManagerClient
 from bai_jupyter.common.errors import BaiError
 
@@ -32,6 +33,31 @@ print(both['a'] is shared, both['points'][1].moved().x, twice(1), type(both['poi
       os.path.basename(os.getcwd()), collections.Counter('aa')['a'], 'lock' in globals())
 """
 RESTORED = "True 8 8 True there 2 False\n"
+FRAMES = """
+import matplotlib; matplotlib.use('agg')
+import numpy as np, pandas as pd, matplotlib.pyplot as plt
+frame = pd.DataFrame({'a': [1.0, 2.0, 3.0], 'when': pd.date_range('2026-01-01', periods=3), 'c': list('xyz')})
+frame = frame.set_index('c')
+grouped, matrix = frame.a.rolling(2).mean(), np.arange(12.0).reshape(3, 4).T
+figure, axes = plt.subplots()
+line, = axes.plot(frame.a, frame.a ** 2)
+title = axes.set_title('squares')
+opened = open('/etc/hostname')
+def pixels(of):
+    of.canvas.draw()
+    return bytes(of.canvas.buffer_rgba())
+drawn, copy = pixels(figure), frame.copy()
+"""
+SEEN_FRAMES = """
+print(frame.equals(copy), (matrix == np.arange(12.0).reshape(3, 4).T).all(), len(frame), list(map(float, line.get_ydata())),
+      pixels(figure) == drawn, line in axes.lines and axes.figure is figure)
+"""
+SMALL = {"bai_resources": {"cpu": "1", "mem": "512m"}}
+BOTH = {"local", "second"}
+LIMIT = (
+    "mutation($props: ModifyKeyPairResourcePolicyInput!)"
+    '{modify_keypair_resource_policy(name: "default", props: $props) {ok msg}}'
+)
 
 
 async def test_a_kernel_is_saved_and_woken(cluster):
@@ -101,6 +127,58 @@ async def test_another_session_wakes_with_it_after_both_were_killed(cluster):
             await client.wake(second["id"], source=first["id"])
             assert "opened (an open file)" in await _woken(client, second["id"], kernel)
             assert await kernel.run(SEEN) == RESTORED
+
+
+async def test_another_agent_wakes_with_what_is_saved_before_an_idle_session_is_stopped(cluster):
+    await _moves(cluster, SMALL, FILLED, SEEN, RESTORED, {"lock", "opened"})
+
+
+@pytest.mark.soak
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_dataframes_and_figures_wake_on_another_agent(cluster):
+    image = images.build(["python"])[0]
+    await cluster.add_image(image)
+    options = {"bai_image": image, "bai_resources": {"cpu": "1", "mem": "512m"}}
+    await _moves(cluster, options, FRAMES, SEEN_FRAMES, "True True 3 [1.0, 4.0, 9.0] True True\n", {"opened"})
+
+
+async def _moves(cluster, options, filled, seen, restored, left_out):
+    """A session is stopped for being idle; one on another agent, with more cores, goes on with its variables."""
+    async with ManagerClient(cluster.config) as client:
+        async with kernel_of(cluster, **options) as kernel:
+            (first,) = await client.list_sessions()
+            assert await kernel.run(filled) == ""
+            await client.request("POST", "/admin/gql", _idle_after(seconds=2))
+
+            async def is_stopped():
+                return (await client.get_session(first["id"]))["status"] == "TERMINATED"
+
+            await cluster.until(is_stopped)
+        reason = (await client.get_session(first["id"]))["reason"]
+        assert reason["code"] == "idle-timeout-saved"
+        assert f"bai session wake NEW --from {first['id']}" in reason["text"]
+        await client.request("POST", "/admin/gql", _idle_after(seconds=0))
+        cluster.join_token = await client.create_join_token("default", 1, 600)
+        cluster.start("second")
+
+        async def has_joined():
+            return {agent["name"] for agent in await client.list_agents() if agent["status"] == "ALIVE"} == BOTH
+
+        await cluster.until(has_joined)
+        await client.set_schedulable(["local"], False)
+        larger = {**options, "bai_resources": {**options["bai_resources"], "cpu": "2"}}
+        async with kernel_of(cluster, **larger) as kernel:
+            (second,) = await client.list_sessions()
+            await client.wake(second["id"], source=first["id"])
+            text = await _woken(client, second["id"], kernel)
+            assert {name for name in ("lock", "opened", "both", "frame") if f"{name} (" in text} == left_out
+            assert await kernel.run(seen) == restored
+            assert second["agent"] == "second"
+
+
+def _idle_after(seconds):
+    return {"query": LIMIT, "variables": {"props": {"idle_timeout": seconds}}}
 
 
 async def test_an_agent_that_is_killed_meanwhile_leaves_one_whole_save(cluster):

@@ -1,7 +1,9 @@
 """What a container uses, read from the cgroup of its main process. Both cgroup versions; no engine is asked."""
 
 import errno
-from contextlib import suppress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bai_agent.runtimes.base import Memory, MemoryLimit
@@ -25,6 +27,27 @@ def is_in(pid: int, container: str) -> bool:
         return container in (_PROC / str(pid) / "cgroup").read_text()
     except OSError:
         return False
+
+
+def members(container: str) -> list[int]:
+    """All processes of a container."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and is_in(int(name), container)]
+
+
+@contextmanager
+def namespace(pid: int | None, container: str, kind: str) -> Iterator[int]:
+    """A descriptor of a namespace of a container's process, ``net`` or ``mnt``. Raises ``ProcessLookupError``."""
+    opened = -1
+    with suppress(FileNotFoundError, ProcessLookupError):
+        opened = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # The number has not passed to somebody else before it was opened.
+        if opened < 0 or pid is None or not is_in(pid, container):
+            raise ProcessLookupError("the container has ended")
+        yield opened
+    finally:
+        if opened >= 0:
+            os.close(opened)
 
 
 def memory(pid: int) -> Memory | None:

@@ -8,17 +8,15 @@ Containers carry ``bai.agent-id``; what does not carry ours is never looked at, 
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
 import re
-import select
 import signal
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -32,8 +30,7 @@ from docker.types import Mount as DockerMount
 from bai_agent import firewall
 from bai_agent.devices import cdi
 from bai_agent.devices.base import ContainerOptions, DeviceFault
-from bai_agent.folders import open_below
-from bai_agent.runtimes import cgroups, engine_devices, mounts, pids, spares, supervisor
+from bai_agent.runtimes import cgroups, engine_devices, pids, spares, supervisor
 from bai_agent.runtimes.attached import PIECE_BYTES, EngineAttached
 from bai_agent.runtimes.base import (
     INSIDE_HOME,
@@ -59,6 +56,8 @@ from bai_agent.runtimes.base import (
 )
 from bai_agent.runtimes.engine import Engine, unless_gone
 from bai_agent.runtimes.engine_events import EngineEvents
+from bai_agent.runtimes.engine_folders import LABEL as MOUNTS
+from bai_agent.runtimes.engine_folders import EngineFolders
 from bai_agent.runtimes.engine_images import INSPECTS, EngineImages
 from bai_agent.runtimes.ports import connect_to, socket_in
 from bai_jupyter.common.ids import KernelId, SessionId
@@ -73,7 +72,6 @@ _NANO = 10**9
 _STOP_GRACE_S = 3
 _EXIT_CODE_PATIENCE_S = 5.0
 _START_PATIENCE_S = 10.0
-_HOLDER_ROUNDS, _HOLDER_PATIENCE_S = 20, 0.5
 
 
 class DockerRuntime:
@@ -111,7 +109,7 @@ class DockerRuntime:
         self._events: EngineEvents | None = None
         self._pids: dict[str, int] = {}
         self._granted: dict[str, int] = {}  # bytes of memory: the kernel may go by less
-        self._fixed: dict[str, frozenset[str]] = {}  # by ref
+        self._folders = EngineFolders(self._engine, self.main_pid)
 
     @property
     def bridge(self) -> str:
@@ -293,7 +291,7 @@ class DockerRuntime:
     def _labels_of(self, request: CreateRequest) -> dict[str, str]:
         want = request.want
         checked = {mount.target: [mount.device, mount.inode] for mount in self.bound(request.folders.mounts)}
-        ours = {**self._labels, "bai.agent-id": self._agent_id, "bai.mounts": json.dumps(checked)}
+        ours = {**self._labels, "bai.agent-id": self._agent_id, MOUNTS: json.dumps(checked)}
         if request.spare:
             return {**ours, spares.LABEL: want.kernel_id}
         return {
@@ -330,29 +328,10 @@ class DockerRuntime:
         )
 
     async def start(self, ref: str) -> None:
+        if cgroups.is_in(self._pids.get(ref) or 0, ref):
+            return  # it runs: it was started ahead
         await self._call("create-failed", lambda: self._api.start(ref))
-        await self._call("create-failed", lambda: self._check_mounts(ref))
-
-    def _check_mounts(self, ref: str) -> None:
-        """Docker followed our paths by name. Check that it mounted what was checked, before anything runs inside."""
-        container = self._api.inspect_container(ref)
-        pid = container["State"]["Pid"]
-        for target, expected in _checked_mounts(container).items():
-            try:
-                folder = open_below(Path(f"/proc/{pid}/root"), target.lstrip("/"))
-            except PermissionError:
-                return  # an agent that is not root cannot look
-            except OSError:
-                if pids.is_ending(pid):
-                    return  # it has ended, so nothing of ours will run in it
-                raise
-            try:
-                facts = os.fstat(folder)
-            finally:
-                os.close(folder)
-            if [facts.st_dev, facts.st_ino] != expected:
-                self._api.remove_container(ref, force=True, v=True)
-                raise DockerException(f"{target} was exchanged for another folder while the container started")
+        await self._call("create-failed", lambda: self._folders.check(ref))
 
     async def inspect(self, ref: str) -> ContainerState | None:
         container = await self._call("engine-down", lambda: self._inspect(ref))
@@ -407,83 +386,21 @@ class DockerRuntime:
     # Folders
 
     def bound(self, wanted: tuple[Mount, ...]) -> tuple[Mount, ...]:
-        return wanted if mounts.why_not() else ()
+        return self._folders.bound(wanted)
 
     async def mounted(self, ref: str) -> dict[str, bool]:
-        if mounts.why_not():
-            container = await self._call("engine-down", lambda: self._api.inspect_container(ref))
-            return {mount["Target"]: mount.get("ReadOnly", False) for mount in _movable(container)}
-        pid = await self.main_pid(ref)
-        if pid is None:
-            return {}
-        fixed = await self._call("engine-down", lambda: self._fixed_mounts(ref))
-        seen = await self._call("engine-down", lambda: mounts.in_home(pid))
-        return {one.target: one.read_only for one in seen if one.target not in fixed}
-
-    def _fixed_mounts(self, ref: str) -> frozenset[str]:
-        """What devices have in the home folder."""
-        if ref not in self._fixed:
-            container = self._api.inspect_container(ref)
-            movable = {mount["Target"] for mount in _movable(container)}
-            everything = {mount["Target"] for mount in container["HostConfig"].get("Mounts") or []}
-            self._fixed[ref] = frozenset(everything - movable)
-        return self._fixed[ref]
+        return await self._folders.mounted(ref)
 
     async def sees(self, ref: str, mount: Mount) -> bool:
-        if mounts.why_not():
-            container = await self._call("engine-down", lambda: self._api.inspect_container(ref))
-            return any(
-                (one["Target"], one.get("ReadOnly", False)) == (mount.target, mount.read_only)
-                and _checked_mounts(container)[mount.target] == [mount.device, mount.inode]
-                for one in _movable(container)
-            )
-        pid = await self.main_pid(ref)
-        return pid is not None and await self._call("engine-down", lambda: mounts.sees(pid, mount))
+        return await self._folders.sees(ref, mount)
 
     async def change_mounts(
         self, ref: str, gone: Collection[str], new: Sequence[Mount], *, must_be_empty: bool
     ) -> dict[str, str]:
-        pid = await self._pid_for_mounts(ref)
-
-        def change() -> dict[str, int]:
-            with self._namespace(pid, ref, "mnt") as namespace:
-                if gone:
-                    _take_away(pid, ref, namespace, gone)
-                return mounts.change(namespace, [], new, must_be_empty=must_be_empty) if new else {}
-
-        failed = await self._change(change)
-        return {one.target: mounts.why(failed[one.target]) for one in new if one.target in failed}
+        return await self._folders.change(ref, gone, new, must_be_empty=must_be_empty)
 
     async def release(self, ref: str, target: str) -> list[str]:
-        pid = await self._pid_for_mounts(ref)
-
-        def release() -> list[str]:
-            numbers = {one.number for one in mounts.in_home(pid) if one.target == target}
-            with self._namespace(pid, ref, "mnt") as namespace:
-                if target in _busy(mounts.change(namespace, [target], [])):
-                    held = mounts.holders(_pids_in(ref), numbers)
-                    if held:
-                        return [f"{name} ({_pid_inside(pid)})" for pid, name in held.items()]
-                    mounts.change(namespace, [target], [], lazily=True)  # others lie in it
-            _check_gone(pid, numbers)
-            return []
-
-        return await self._change(release)
-
-    async def _change(self, work: Callable[[], T]) -> T:
-        try:
-            return await self._call("other", work)
-        except mounts.MountFailed as failed:
-            raise RuntimeFault(self._reason("mounts-failed", str(failed))) from failed
-
-    async def _pid_for_mounts(self, ref: str) -> int:
-        why_not = mounts.why_not()
-        if why_not:
-            raise RuntimeFault(self._reason("mounts-fixed", why_not))
-        pid = await self.main_pid(ref)
-        if pid is None:
-            raise RuntimeFault(self._reason("other", "the container has ended"))
-        return pid
+        return await self._folders.release(ref, target)
 
     async def pause(self, ref: str) -> None:
         await self._call("suspend-failed", lambda: self._unless_so(lambda: self._api.pause(ref), "already paused"))
@@ -503,7 +420,7 @@ class DockerRuntime:
         await self._call("other", unless_gone(lambda: self._api.remove_container(ref, force=True, v=True)))
         self._pids.pop(ref, None)
         self._granted.pop(ref, None)
-        self._fixed.pop(ref, None)
+        self._folders.forget(ref)
         self.spares.forget(ref)
 
     async def list_ours(self) -> list[FoundContainer]:
@@ -650,25 +567,12 @@ class DockerRuntime:
     async def connect(self, ref: str, port: int) -> socket.socket:
         pid = await self.main_pid(ref)
         try:
-            with self._namespace(pid, ref, "net") as namespace:
+            with cgroups.namespace(pid, ref, "net") as namespace:
                 return await connect_to("127.0.0.1", port, lambda: socket_in(namespace))
+        except ProcessLookupError as gone:
+            raise RuntimeFault(self._reason("other", str(gone))) from gone
         except PermissionError:  # an agent that is not root reaches what listens on the container's address only
             return await connect_to(await self._call("engine-down", lambda: self._address_of(ref)), port)
-
-    @contextlib.contextmanager
-    def _namespace(self, pid: int | None, ref: str, kind: str) -> Iterator[int]:
-        """A descriptor of a namespace of the container, ``net`` or ``mnt``."""
-        namespace = -1
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            namespace = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            # The number has not passed to somebody else before it was opened.
-            if namespace < 0 or pid is None or not cgroups.is_in(pid, ref):
-                raise RuntimeFault(self._reason("other", "the container has ended"))
-            yield namespace
-        finally:
-            if namespace >= 0:
-                os.close(namespace)
 
     def _address_of(self, ref: str) -> str:
         container = self._api.inspect_container(ref)
@@ -719,7 +623,7 @@ class DockerRuntime:
             os.close(pidfd)
 
     def _signal_inside(self, process: Process, signum: int) -> None:
-        inside = _pid_inside(process.host_pid)
+        inside = pids.inside(process.host_pid)
         name = signal.Signals(signum).name.removeprefix("SIG")
         command = ["/bin/sh", "-c", f"kill -{name} -{inside} 2>/dev/null || kill -{name} {inside}"]
         self._api.exec_start(self._api.exec_create(process.container_ref, command)["Id"], detach=True)
@@ -747,74 +651,6 @@ class DockerRuntime:
 def _process_of(container: str, exec_ref: str, pid: int) -> Process:
     started = pids.start_time(pid) if pid and cgroups.is_in(pid, container) else None
     return Process(pid, started or 0, exec_ref, container)
-
-
-def _pids_in(container: str) -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and cgroups.is_in(int(name), container)]
-
-
-def _pid_inside(pid: int) -> int:
-    """The number that a process has in its container; its number here if it is gone."""
-    with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1])
-    return pid
-
-
-def _check_gone(pid: int, numbers: Collection[int]) -> None:
-    """Raises ``MountFailed`` for mounts that a container still has: its user may have moved what they lie in."""
-    left = [one.target for one in mounts.in_home(pid) if one.number in numbers]
-    if left:
-        raise mounts.MountFailed(f"{', '.join(left)} is still there")
-
-
-def _take_away(pid: int, container: str, namespace: int, targets: Collection[str]) -> None:
-    """Unmount, and kill what keeps that from being done: what is open cannot be closed in any other way.
-
-    A mount goes when nothing uses it any more, so whoever goes on after a kill of the agent still sees what is to be
-    ended. Only where nobody is found, or somebody comes back too often, it goes lazily.
-    """
-    numbers = {one.number for one in mounts.in_home(pid) if one.target in targets}
-    for _ in range(_HOLDER_ROUNDS):
-        targets = _busy(mounts.change(namespace, targets, []))
-        if not targets or not _end_holders(container, numbers):
-            break
-    if targets:
-        mounts.change(namespace, targets, [], lazily=True)
-        _end_holders(container, numbers)
-    _check_gone(pid, numbers)
-
-
-def _busy(failed: Mapping[str, int]) -> list[str]:
-    return [target for target, number in failed.items() if number == errno.EBUSY]
-
-
-def _end_holders(container: str, numbers: Collection[int]) -> bool:
-    """Kill what uses these mounts. False if nothing does."""
-    held = mounts.holders(_pids_in(container), numbers)
-    for pid, name in held.items():
-        started = pids.start_time(pid)
-        pidfd = None if started is None else pids.open_pidfd(pid, started)
-        if pidfd is None:
-            continue
-        try:
-            if cgroups.is_in(pid, container):
-                log.info("%.12s: %s (%s) used a folder that was taken away, and is ended", container, name, pid)
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                select.select([pidfd], [], [], _HOLDER_PATIENCE_S)
-        finally:
-            os.close(pidfd)
-    return bool(held)
-
-
-def _movable(container: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of what the engine mounts, users' folders."""
-    checked = _checked_mounts(container)
-    return [mount for mount in container["HostConfig"].get("Mounts") or [] if mount["Target"] in checked]
-
-
-def _checked_mounts(container: Mapping[str, Any]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = json.loads(container["Config"]["Labels"].get("bai.mounts", "{}"))
-    return found
 
 
 def _image_of(want: KernelWant) -> str:

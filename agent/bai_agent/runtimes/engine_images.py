@@ -19,7 +19,7 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 
 from bai_agent.runtimes.base import Progress, RuntimeFault
 from bai_agent.runtimes.engine import Engine, new_client
-from bai_agent.runtimes.kernelspecs import folders_to_search, spec_from_json
+from bai_agent.runtimes.kernelspecs import folders_to_search, places_of_ipykernel, spec_from_json, uncompiled
 from bai_agent.runtimes.pull import PullProgress
 from bai_jupyter.common.messages import ENVIRON_LABEL, ImageFacts, KernelSpecFacts, from_json, to_json
 from bai_jupyter.common.reasons import Reason
@@ -118,7 +118,7 @@ class EngineImages:
             found: dict[str, KernelSpecFacts] = {}
             for folder in folders_to_search(environ):
                 for spec in self._specs_in(created["Id"], folder):
-                    found.setdefault(spec.name, spec)
+                    found.setdefault(spec.name, uncompiled(spec) if self._lacks_pyc(created["Id"], spec) else spec)
             return [found[name] for name in sorted(found)]
         finally:
             self._engine.api.remove_container(created["Id"], force=True, v=True)
@@ -143,6 +143,22 @@ class EngineImages:
                 spec = spec_from_json(name, f"{folder}/{name}", file.read()) if file else None
                 if spec is not None:
                     yield spec
+
+    def _lacks_pyc(self, container: str, spec: KernelSpecFacts) -> bool:
+        """What is not found at all lacks nothing, as far as is known."""
+        for folder, suffix in places_of_ipykernel(spec):
+            if self._exists(container, f"{folder}/kernelapp.py"):
+                return not self._exists(container, f"{folder}/__pycache__/kernelapp{suffix}")
+        return False
+
+    def _exists(self, container: str, path: str) -> bool:
+        try:
+            stream, _ = self._engine.api.get_archive(container, path)
+        except NotFound:
+            return False
+        for _ in stream:  # a small file; its connection is free again at the end
+            pass
+        return True
 
     async def commit(self, ref: str, name: str) -> ImageFacts:
         await self._engine.call("commit-failed", lambda: self._commit(ref, name))

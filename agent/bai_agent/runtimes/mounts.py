@@ -5,7 +5,7 @@
 
 import contextlib
 import errno
-import json
+import marshal
 import os
 import re
 import subprocess
@@ -105,18 +105,18 @@ def change(
 
 
 def _run(job: dict[str, object], descriptors: Collection[int]) -> dict[str, int]:
-    command = [sys.executable, "-I", "-S", mounter.__file__, json.dumps(job)]
+    command = [sys.executable, "-I", "-S", mounter.__file__, marshal.dumps(job).hex()]
     try:
         done = subprocess.run(
             command, capture_output=True, check=True, cwd="/", pass_fds=descriptors, timeout=_TIMEOUT_S
         )
-        answer: dict[str, int] = json.loads(done.stdout)
+        answer: dict[str, int] = marshal.loads(done.stdout)  # noqa: S302 - our own program's
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise MountFailed(" ".join(last) or "it ended without a word") from error
     except subprocess.TimeoutExpired as error:
         raise MountFailed(f"the file system did not answer within {_TIMEOUT_S:g} s") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise MountFailed(str(error)) from error
     return answer
 

@@ -79,10 +79,13 @@ class Standby:
 
 @dataclass(frozen=True)
 class Spare:
+    """``kernelspecs`` are its image's."""
+
     spare_id: str
     ref: str
     recipe: Recipe
     standby: Standby | None
+    kernelspecs: list[KernelSpecFacts]
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Spares:
         except (RuntimeFault, OSError):
             await self.clear_one(spare_id)
             raise
-        return Spare(spare_id, ref, recipe, standby)
+        return Spare(spare_id, ref, recipe, standby, image.kernelspecs)
 
     async def _start(self, spare_id: str, place: Path, recipe: Recipe) -> str:
         ref = await self._runtime.create(await asyncio.to_thread(self._request, spare_id, place, recipe))

@@ -11,6 +11,7 @@ runs no code but the image's: it is started with ``-s``, and packages in the use
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -25,10 +26,13 @@ AHEAD = (
     "ipykernel.kernelapp",
     "ipykernel.debugger",
     "IPython.core.completerlib",
+    "IPython.core.debugger",
     "IPython.core.oinspect",
     "IPython.extensions.storemagic",
+    "faulthandler",
     "pydoc",
     "sqlite3",
+    "tornado.platform.asyncio",
     "tornado.queues",
 )
 # Variables that an interpreter, or what is imported already, reads only once.
@@ -59,6 +63,8 @@ def import_ahead() -> None:
     for name in AHEAD:
         with contextlib.suppress(ImportError):
             __import__(name)
+    gc.collect()
+    gc.freeze()  # what is there for good is not looked through again: that was half of what remained of a start
 
 
 def listen(path: str) -> socket.socket:

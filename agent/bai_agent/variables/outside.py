@@ -3,11 +3,8 @@
 What is read was written by the session's user: it is cut to size, and shown to that user alone.
 """
 
-import asyncio
-import hashlib
 import io
 import json
-import uuid
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,27 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bai_agent import folders
-from bai_agent.keeper import Keeper
-from bai_agent.listener import SAVER
-from bai_jupyter.common.jupyter_messages import pack_message, read_message
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.records import (
-    Channel,
-    Envelope,
-    FrameReader,
-    Hello,
-    Kind,
-    RecordReader,
-    pack_frames,
-    pack_hello,
-    pack_request,
-    read_welcome,
-)
 
 PROGRAM = "variables.zip"
 STARTUP, WOKEN, SAVED = "wake-{}.py", "woken-{}.json", "saved-{}.json"  # of one launch, in the run folder
 SAVE_TO, WAKE_FROM = "BAI_SAVE_TO", "BAI_WAKE_FROM"
-_READER = hashlib.sha256(b"agent that saves").digest()[:8]
 _MAX_REPORT_BYTES = 4 * 1024 * 1024
 _MAX_LISTED = 100
 _MAX_NAMED = 20  # in a sentence
@@ -112,37 +93,6 @@ def woken(report: Report) -> Reason:
     names = ", ".join(f"{one['name']} ({one['why']})" for one in amiss[:_MAX_NAMED])
     more = f" and {len(amiss) - _MAX_NAMED} more" if len(amiss) > _MAX_NAMED else ""
     return Reason.of("woken-partly", variables=report.variables, names=names + more)
-
-
-async def run_silently(keeper: Keeper, key: str, code: str) -> bool:
-    """Run code in an idle kernel, unseen by its pages. Returns when it was run; False if the kernel ended before."""
-    sock = await asyncio.get_running_loop().run_in_executor(None, keeper.dial)
-    reader, writer = await asyncio.open_unix_connection(sock=sock)
-    message_id = uuid.uuid4().hex
-    content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
-    message = pack_message("execute_request", content, key, message_id, SAVER)
-    frames: FrameReader | None = None
-    try:
-        records = RecordReader()
-        writer.write(pack_hello(Hello(_READER.hex(), {})))
-        while data := await reader.read(64 * 1024):
-            for record in records.feed(data):
-                if record.kind == Kind.ENDED:
-                    return False
-                if record.kind == Kind.WELCOME:
-                    welcome = read_welcome(record.payload)
-                    frames = FrameReader(welcome.end["shell"])
-                    envelope = Envelope(_READER, welcome.taken + 1, b"").pack()
-                    for piece in pack_request(Channel.SHELL, welcome.taken + 1, pack_frames([envelope, *message])):
-                        writer.write(piece)
-                if record.kind == Kind.DATA and record.channel == Channel.SHELL and frames is not None:
-                    for parts in frames.feed(record.offset, record.payload):
-                        answer = read_message(parts)
-                        if answer is not None and answer.parent_id == message_id:
-                            return True
-        return False
-    finally:
-        writer.close()
 
 
 def _listed(given: Any) -> list[dict[str, str]]:

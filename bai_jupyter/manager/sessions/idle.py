@@ -264,8 +264,13 @@ def warning(check: Check) -> Reason:
             return Reason.of("idle-soon", since=_clock(check.since), **common)
 
 
-def end_reason(check: Check, history: History) -> Reason:
-    """Why it was stopped."""
+def end_reason(check: Check, history: History, saved: str | None = None) -> Reason:
+    """Why it was stopped. ``saved``: the session to name for its variables, if they are saved."""
+    reason = _end_reason(check, history)
+    return Reason.of(f"{reason.code}-saved", session=saved, **reason.params) if saved else reason
+
+
+def _end_reason(check: Check, history: History) -> Reason:
     match check.name:
         case "session_lifetime":
             return Reason.of("idle-session-lifetime", **_whose(check))

@@ -60,13 +60,13 @@ class IdleWatch:
         every_s: float,
         extension: timedelta,
         max_extensions: int,
-        save: Callable[[SessionId], Coroutine[object, object, None]] | None = None,
+        save: Callable[[SessionId], Coroutine[object, object, bool]] | None = None,
     ) -> None:
         self._store, self._registry, self._traffic, self._hub = store, registry, traffic, hub
         self._nudge, self._now, self._every_s = nudge, now, every_s
         self._extension, self._max_extensions = extension, max_extensions
         self._save = save
-        self._saves: dict[SessionId, asyncio.Task[None]] = {}  # of sessions that are due
+        self._saves: dict[SessionId, asyncio.Task[bool]] = {}  # of sessions that are due; whether anything was saved
         self._cpu: dict[SessionId, tuple[datetime, float]] = {}  # seconds used, as of the last look
         self._task: asyncio.Task[None] | None = None
         self.standing: dict[SessionId, Standing] = {}
@@ -216,7 +216,7 @@ class IdleWatch:
             self.standing[one.id] = again
             await self._store.write(db.write, {one.id: again.decision.history})
             return
-        reason = idle.end_reason(check, again.decision.history)
+        reason = idle.end_reason(check, again.decision.history, one.id if self._is_saved(one.id) else None)
         log.info("session %s: %s", one.id, reason.text)
         await self._store.write(sessions.ask_end, one.id, reason, reason, self._now())
         self._hub.publish(one.id, one.user_id)
@@ -235,6 +235,12 @@ class IdleWatch:
         if not saving.cancelled() and (error := saving.exception()) is not None:
             log.error("session %s is stopped without its variables", session_id, exc_info=error)
         return True
+
+    def _is_saved(self, session_id: SessionId) -> bool:
+        saving = self._saves.get(session_id)
+        if saving is None or not saving.done() or saving.cancelled():
+            return False
+        return saving.exception() is None and saving.result()
 
     async def _ask(self, one: Watched) -> Figures | None:
         link = self._registry.link(one.agent_id)

@@ -130,14 +130,16 @@ class Variables:
             raise BadRequest(Reason.of("save-nothing", name=session.name))
         return answer
 
-    async def save_before_stop(self, session_id: SessionId, seconds: float) -> None:
-        """Save what can be; it is stopped all the same."""
+    async def save_before_stop(self, session_id: SessionId, seconds: float) -> bool:
+        """Save what can be; it is stopped all the same. Whether anything that outlives it was saved."""
         found = await self._store.read(sessions.load_many, [session_id])
         try:
             for session in found:
                 await self.save(session, seconds)
         except BaiError as error:
             log.info("variables of session %s were not saved before its stop: %s", session_id, error)
+            return False
+        return any(_home_of(session) is not None for session in found)
 
     async def wake(self, source: SessionRecord, target: SessionRecord, kernel: str | None, into: str | None) -> None:
         """Restart Jupyter kernels of ``target`` with what was saved of ``source``. Raises ``PublicError``."""

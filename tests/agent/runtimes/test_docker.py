@@ -1,11 +1,15 @@
 """What only the docker runtime promises: limits, isolation, mounts that cannot be led astray, the engine's events."""
 
 import asyncio
+import io
+import json
 import os
 import socket
 import subprocess
+import tarfile
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +22,8 @@ from bai_agent import firewall
 from bai_agent.devices.base import ContainerOptions
 from bai_agent.runtimes import mounts
 from bai_agent.runtimes.base import CreateRequest, RuntimeFault, Size, config_hash
+
+from bai_jupyter.common.messages import UNCOMPILED
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.docker]
 
@@ -289,6 +295,31 @@ async def test_looking_into_an_image_starts_nothing_and_leaves_nothing(docker_be
     assert facts.architecture == os.uname().machine
     assert "start" not in happened(docker_bench.runtime._agent_id)
     assert "destroy" in happened(docker_bench.runtime._agent_id)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+async def test_an_image_whose_packages_are_not_compiled_is_told_apart(
+    docker_bench: Any, docker_client: Any, test_run: dict[str, str], is_compiled: bool
+) -> None:
+    package = "opt/venv/lib/python3.11/site-packages/ipykernel"
+    spec = {"argv": ["/opt/venv/bin/python", "-m", "ipykernel_launcher"], "language": "python"}
+    files = {"opt/venv/share/jupyter/kernels/python3/kernel.json": json.dumps(spec), f"{package}/kernelapp.py": "1"}
+    if is_compiled:
+        files[f"{package}/__pycache__/kernelapp.cpython-311.pyc"] = "1"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content.encode()))
+    name = f"bai-test-packages:{uuid.uuid4().hex[:8]}"
+    changes = [f"LABEL {label}={value}" for label, value in test_run.items()]
+    docker_client.api.import_image_from_data(out.getvalue(), *name.split(":"), changes=changes)
+    try:
+        (told,) = (await docker_bench.runtime.inspect_image(name)).kernelspecs
+    finally:
+        docker_client.images.remove(name)
+    assert told.metadata.get(UNCOMPILED, False) is not is_compiled
 
 
 async def test_containers_of_others_are_neither_listed_nor_removed(

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from bai_agent.devices.base import ContainerOptions
 from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Size
 from bai_agent.runtimes.spares import LABEL, Spare
 
@@ -100,7 +101,7 @@ async def test_a_claimed_one_is_as_one_made_for_its_kernel(
     assert (await docker_bench.runtime.inspect(ref)).size == Size(Decimal("1.5"), 256 * 1024**2)
     script = """
         env | grep -v -e KERNEL_ID -e SESSION_ID -e HOSTNAME | sort; cat data/hello papers/hello; pwd; id
-        ls -A . /run/bai; touch data/new-$BACKENDAI_KERNEL_ID; touch papers/no 2>&1
+        ls -A . /run/bai /tmp /var/tmp /dev/shm; touch data/new-$BACKENDAI_KERNEL_ID; touch papers/no 2>&1
         grep -e Cap -e Seccomp -e NoNew /proc/self/status
     """
     says = {one.kernel_id: await docker_bench.run(one, at, script) for one, at in ((want, ref), (other, cold))}
@@ -203,6 +204,15 @@ async def test_nothing_out_of_a_mounted_folder_runs_before_it_is_somebody_s(
     assert process.host_pid == spare.standby.host_pid
     assert await docker_bench.runtime.wait(process) == 0
     assert (docker_bench.volume / "data" / "ran").read_text() == "x"  # a fresh one sees what the user has put there
+
+
+async def test_one_is_pinned_to_its_kernel_s_cores(docker_bench: Any, minimal_image: str, make_want: Any) -> None:
+    want = make_want(image=minimal_image)
+    spare = await make_spare(docker_bench, want)
+    docker_bench.runtime.spares.begin(spare, want)
+    request = CreateRequest(want, docker_bench.prepare(want), ContainerOptions(cpus=(0,)))
+    ref = await docker_bench.runtime.spares.finish(spare, request)
+    assert (await docker_bench.runtime.inspect(ref)).size.cpus == (0,)
 
 
 async def test_one_is_not_given_to_who_needs_something_else(

@@ -179,6 +179,9 @@ async def test_variables_are_saved_before_a_stop(manager, admin, agent, make_use
         return (await alice.session("work"))["status"] == "TERMINATED"
 
     await helpers.wait_until(is_stopped)
+    ended = await alice.session("work")
+    assert (ended["statusInfo"], ended["reason"]["code"]) == ("idle-timeout", "idle-timeout-saved")
+    assert f"bai session wake NEW --from {ended['id']}" in ended["reason"]["text"]
     assert len(saves()) == 2
     assert await saved_at() > first
 

@@ -1,0 +1,253 @@
+"""What an agent does with a session that it is told of, by itself: no API, no manager, no Jupyter server.
+
+    python benchmarks/claim.py [--image NAME] [--rounds 10] [--at-once 10 30]
+
+Runs an agent's parts in this process. Seconds from the moment at which it hears of a session until that session's
+kernel has answered kernel_info, for sessions that get a container that was started ahead (*warm*: from the claim) and
+for those that do not (*cold*), beside a local kernel started by jupyter_client; in turn, so that what else the machine
+does hits all. Then how long it takes to resize, suspend and resume one. Compare ratios, not figures.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from bai_agent.containers import Site
+from bai_agent.devices.cpu import CpuPlugin
+from bai_agent.devices.inventory import Inventory
+from bai_agent.devices.mem import MemPlugin
+from bai_agent.doors import Doors
+from bai_agent.jupyter_kernels import JupyterKernels
+from bai_agent.manager_access import ManagerAccess
+from bai_agent.reconciler import Reconciler
+from bai_agent.runtimes.docker import DockerRuntime
+from bai_agent.runtimes.spares import SPARE_BYTES
+from bai_agent.shares.holding import Holding
+from bai_agent.shares.ladder import Enforcement
+from bai_agent.shares.limits import Rule
+from bai_agent.shares.nvml import Nvml
+from bai_agent.state import StateFolder
+from bai_agent.warm_pool import WarmPool
+from kernel_path import start_at_once, write_local_spec
+from kernels import Kernel
+
+from bai_jupyter.common.ids import JupyterKernelId, KernelId, new_agent_id, new_kernel_id, new_session_id
+from bai_jupyter.common.messages import JupyterKernelWant, KernelReport, KernelWant, MountWant, Wanted
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
+
+DEADLINE_S = 120
+HOME = MountWant("home", "local:home", "", "/home/work/home", False)
+COLD_BYTES, WARM_BYTES = SPARE_BYTES - 1024**2, SPARE_BYTES
+"""A session with less memory than a container has that was started ahead is never given one."""
+
+
+class Agent:
+    """One without a manager: what is wanted is said to it here, and what it tells is heard here."""
+
+    def __init__(self, folder: Path, image: str, most: int) -> None:
+        self.image, self._told = image, dict[KernelId, KernelReport]()
+        self._heard = asyncio.Event()
+        state, home = folder / "agent", folder / "home"
+        state.mkdir()
+        home.mkdir(mode=0o777)
+        home.chmod(0o777)
+        store = StateFolder(state)
+        store.lock()
+        self.runtime = DockerRuntime(state, new_agent_id(), "bench")
+        self.pool = WarmPool(self.runtime.spares, most * SPARE_BYTES)
+        doors = Doors({})
+        self.reconciler = Reconciler(
+            self.runtime,
+            store,
+            Inventory([CpuPlugin(Decimal(0), False), MemPlugin(0)]),
+            Site("bench", {"local:home": home}),
+            doors,
+            ManagerAccess("http://127.0.0.1:1", doors),
+            self._hear,
+            shares=Holding(Enforcement.WATCH, Rule(), [], state / "gpu", Nvml()),
+            pool=self.pool,
+        )
+        self.jupyter = JupyterKernels(self.runtime, state, self.reconciler.jupyter_changed)
+        self.reconciler.jupyter = self.jupyter
+
+    def _hear(self, report: KernelReport) -> None:
+        self._told[report.kernel_id] = report
+        self._heard.set()
+
+    async def begin(self) -> None:
+        await self.runtime.check()
+        self.digest = (await self.runtime.inspect_image(self.image)).digest
+        await self.reconciler.start()
+
+    async def end(self) -> None:
+        await self.pool.close()
+        await self.reconciler.stop()
+        await self.jupyter.close()
+        await self.runtime.cleanup()
+        await self.runtime.close()
+
+    def want(self, mem_bytes: int, cpu: float) -> KernelWant:
+        kernel = JupyterKernelWant(JupyterKernelId(str(uuid.uuid4())), 1, "python3", "/home/work/home", {}, "key")
+        return KernelWant(
+            kernel_id=new_kernel_id(),
+            session_id=new_session_id(),
+            session_name="bench",
+            target=Target.RUNNING,
+            image=self.image,
+            image_digest=self.digest,
+            slots=ResourceSlots({"cpu": Decimal(f"{cpu:.2f}"), "mem": Decimal(mem_bytes)}),
+            shm_bytes=64 * 1024**2,
+            environ={"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            mounts=[HOME],
+            jupyter_kernels=[kernel],
+        )
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not is_so():
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def answers(self, want: KernelWant) -> float:
+        """Seconds until its kernel has answered."""
+
+        def has_answered() -> bool:
+            kernels = self._told[want.kernel_id].jupyter_kernels if want.kernel_id in self._told else []
+            return any(one.status is JupyterKernelStatus.RUNNING for one in kernels)
+
+        begin = time.perf_counter()
+        self.reconciler.wanted(Wanted([want], complete=False))
+        await self.until(has_answered)
+        return time.perf_counter() - begin
+
+    async def remove(self, *wants: KernelWant) -> None:
+        ended = [replace(want, target=Target.TERMINATED) for want in wants]
+        self.reconciler.wanted(Wanted(ended, complete=False))
+        await self.until(lambda: all(self._told[want.kernel_id].status is KernelStatus.TERMINATED for want in wants))
+        self.reconciler.forget([want.kernel_id for want in wants])
+
+    async def fill(self, count: int) -> float:
+        """So many stand ready. Seconds that it took."""
+        recipe = self.reconciler._containers._recipe(self.want(WARM_BYTES, 1))
+        stored = self.pool._ready.get(recipe, [])
+        begin = time.perf_counter()
+        while len(stored) < count:
+            stored.append(await self.runtime.spares.make(recipe))
+        self.pool._ready[recipe] = stored
+        return time.perf_counter() - begin
+
+
+async def one_by_one(agent: Agent, cwd: str, rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {"local": [], "cold": [], "warm": []}
+    for _ in range(rounds):
+        await agent.fill(1)
+        local = Kernel("local-floor", cwd)
+        times["local"].append(await local.start())
+        await local.stop()
+        for kind, mem_bytes in (("cold", COLD_BYTES), ("warm", WARM_BYTES)):
+            want = agent.want(mem_bytes, 1)
+            times[kind].append(await agent.answers(want))
+            await agent.remove(want)
+    return times
+
+
+async def at_once(agent: Agent, cwd: str, count: int) -> dict[str, list[float]]:
+    """Seconds until the last of them has answered. Each has its part of all cores."""
+    times = {"local": [await start_at_once("local-floor", cwd, count)]}
+    cpu = max(0.05, (os.cpu_count() or 1) / count)
+    for kind, mem_bytes in (("cold", COLD_BYTES), ("warm", WARM_BYTES)):
+        if kind == "warm":
+            await agent.fill(count)
+        wants = [agent.want(mem_bytes, cpu) for _ in range(count)]
+        times[kind] = [max(await asyncio.gather(*map(agent.answers, wants)))]
+        await agent.remove(*wants)
+    return times
+
+
+async def changes(agent: Agent, rounds: int) -> dict[str, list[float]]:
+    """Seconds that it takes to change a session in which a kernel runs."""
+    want = agent.want(WARM_BYTES, 1)
+    await agent.answers(want)
+    times: dict[str, list[float]] = {"resize": [], "suspend": [], "resume": []}
+
+    async def resized(number: int) -> None:
+        size = ResourceSlots({"cpu": Decimal(1 + number % 2), "mem": Decimal(WARM_BYTES * (1 + number % 2))})
+        agent.reconciler.wanted(Wanted([replace(want, slots=size, resizes=number)], complete=False))
+        await agent.until(lambda: agent._told[want.kernel_id].resizes == number)
+
+    for number in range(1, rounds + 1):
+        times["resize"].append(await timed(resized(number)))
+        times["suspend"].append(await timed(agent.reconciler.suspend(want.kernel_id)))
+        times["resume"].append(await timed(agent.reconciler.resume(want.kernel_id)))
+    await agent.remove(want)
+    return times
+
+
+async def timed(work: Awaitable[None]) -> float:
+    begin = time.perf_counter()
+    await work
+    return time.perf_counter() - begin
+
+
+async def mib_of(agent: Agent, count: int) -> float:
+    """What one that stands ready uses, by its own cgroup."""
+    await agent.fill(count)
+    refs = [spare.ref for ready in agent.pool._ready.values() for spare in ready]
+    used = [(await agent.runtime.stats(ref))["mem_used_bytes"] / 1024**2 for ref in refs]
+    return statistics.median(used)
+
+
+def show(label: str, times: dict[str, list[float]]) -> None:
+    middle = {kind: statistics.median(found) for kind, found in times.items()}
+    least = {kind: min(found) for kind, found in times.items()}
+    figures = "".join(f"{middle[kind]:9.3f}" for kind in ("local", "cold", "warm"))
+    ratio = f"warm is {middle['warm'] / middle['local']:.2f} of local, {middle['warm'] / middle['cold']:.2f} of cold"
+    best = f"; of the least, {least['warm'] / least['local']:.2f} and {least['warm'] / least['cold']:.2f}"
+    print(f"{label:18}{figures}   {ratio}{best if len(times['warm']) > 1 else ''}")
+
+
+def load() -> str:
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
+async def main(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(prefix="bai-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        os.environ["JUPYTER_PATH"] = str(folder / "jupyter")
+        os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
+        write_local_spec(folder)
+        agent = Agent(folder, options.image, max([1, *options.at_once]))
+        print(f"{'seconds; ' + load():18}{'local':>9}{'cold':>9}{'warm':>9}")
+        try:
+            await agent.begin()
+            show("one", await one_by_one(agent, name, options.rounds))
+            for count in options.at_once:
+                show(f"{count} at once", await at_once(agent, name, count))
+            found = await changes(agent, options.rounds)
+            memory_mib = await mib_of(agent, 3)
+        finally:
+            await agent.end()
+    for what, times in found.items():
+        print(f"{what:18}{statistics.median(times):9.3f}   {min(times):.3f} to {max(times):.3f}")
+    print(f"{'memory of one':18}{memory_mib:9.0f} MiB; {load()}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--image", default="bai/python-minimal:3.11")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--at-once", type=int, nargs="*", default=[10, 30])
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(parser.parse_args()))

@@ -1,0 +1,104 @@
+"""An agent that is killed at any step of a resize, or of a save: the next one ends it, and nothing counts twice."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from agent.agents import DEADLINE_S, World, agents_on, die_after
+from bai_agent import asking, folders
+from bai_agent.runtimes.base import Size
+
+from bai_jupyter.common.ids import JupyterKernelId
+from bai_jupyter.common.messages import JupyterKernelWant, KernelReport, Wanted
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus
+
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio]
+MIB = 1024**2
+SMALL, LARGE = ({"cpu": "0.5", "mem": "128m"}, {"cpu": "1", "mem": "256m"})
+
+
+@pytest_asyncio.fixture
+async def world(docker_bench: Any, docker_client: Any) -> AsyncIterator[World]:
+    async with agents_on(docker_bench, docker_client.images.get(docker_bench.image).id) as made:
+        yield made
+
+
+@pytest.mark.parametrize("before", [SMALL, pytest.param(LARGE, marks=pytest.mark.soak)], ids=["grows", "shrinks"])
+@pytest.mark.parametrize(
+    ("owner", "step"), [("containers", "_hold_pooled"), ("runtime", "resize"), ("reconciler", "_has_folders")]
+)
+async def test_an_agent_is_killed_after_a_step_of_a_resize(
+    world: World, docker_client: Any, monkeypatch: pytest.MonkeyPatch, owner: str, step: str, before: dict[str, str]
+) -> None:
+    after = LARGE if before is SMALL else SMALL
+    want = world.want(slots=ResourceSlots.parse(before), mounts=[])
+    world.reconciler.wanted(Wanted([want], complete=True))
+    ref = (await world.status(want.kernel_id, KernelStatus.RUNNING)).runtime_ref
+    pid = docker_client.api.inspect_container(ref)["State"]["Pid"]
+
+    owners = {"containers": world.reconciler._containers, "runtime": world.runtime, "reconciler": world.reconciler}
+    died = die_after(monkeypatch, owners[owner], step)
+    resized = replace(want, slots=ResourceSlots.parse(after), resizes=1)
+    world.reconciler.wanted(Wanted([resized], complete=False))
+    async with asyncio.timeout(DEADLINE_S):
+        await died.wait()
+    await world.kill()
+    world.told.clear()
+
+    await world.agent()
+    world.reconciler.wanted(Wanted([resized], complete=True))
+    told = await world.until(want.kernel_id, lambda told: told.resizes == 1)
+    assert (told.status, told.runtime_ref, told.refused) == (KernelStatus.RUNNING, ref, None)
+    assert told.slots == resized.slots
+    size = Size(Decimal(after["cpu"]), int(resized.slots["mem"]))
+    assert (await world.runtime.inspect(ref)).size == size
+    assert docker_client.api.inspect_container(ref)["State"]["Pid"] == pid
+    assert told.devices["mem"] == {"mem": str(size.mem_bytes)}
+    assert sum(map(Decimal, told.devices["cpu"].values())) == size.cpu
+    assert world.reconciler.held() == {want.kernel_id: told.devices}
+
+
+@pytest.mark.parametrize(
+    "step", ["replace_private", pytest.param("run_silently", marks=pytest.mark.soak)], ids=["told", "saved"]
+)
+async def test_an_agent_is_killed_after_a_step_of_a_save(
+    world: World, docker_client: Any, python_image: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """While the kernel saves it is killed in ``test_variables.py`` of a whole cluster."""
+    folder = "/home/work/.bai/variables/s/k"
+    kernel = JupyterKernelWant(JupyterKernelId("k" * 8), 1, "python3", "/home/work", {}, "key", save_to=folder)
+    image = {"image": python_image, "image_digest": docker_client.images.get(python_image).id}
+    slots = ResourceSlots.parse({"cpu": "1", "mem": "256m"})
+    want = world.want(**image, slots=slots, mounts=[], jupyter_kernels=[kernel])
+    world.reconciler.wanted(Wanted([want], complete=True))
+    await world.until(want.kernel_id, _kernel_runs)
+    ref = world.reconciler.ref_of(want.kernel_id)
+
+    owner = asking if step == "run_silently" else folders
+    with monkeypatch.context() as patched:
+        died = die_after(patched, owner, step)
+        saving = asyncio.create_task(world.jupyter.save(want.kernel_id, 60))
+        async with asyncio.timeout(DEADLINE_S):
+            await died.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+        await world.kill()
+
+    await world.agent()
+    await world.until(want.kernel_id, _kernel_runs)
+    (said,) = await world.jupyter.save(want.kernel_id, 60)
+    assert said["refused"] is None
+    saved = world.bench.folder(want.kernel_id) / "scratch" / ".bai" / "variables" / "s" / "k"
+    manifest = json.loads((saved / "manifest.json").read_text())
+    assert {path.name for path in saved.iterdir()} == {"manifest.json", manifest["data"]}
+    assert world.reconciler.ref_of(want.kernel_id) == ref
+
+
+def _kernel_runs(told: KernelReport) -> bool:
+    return [one.status for one in told.jupyter_kernels] == [JupyterKernelStatus.RUNNING]
