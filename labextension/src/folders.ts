@@ -44,6 +44,11 @@ export interface IMyFolder extends IFolder {
   isMine: boolean;
 }
 
+/** Others are in each of their owner's sessions anyway. */
+export function isAttachable({ isMine, name }: IMyFolder): boolean {
+  return !(isMine && (name === 'home' || name.startsWith('.')));
+}
+
 /** The user's folders, in three lists. */
 export interface IFolders {
   usable: IMyFolder[];

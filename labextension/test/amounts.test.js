@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { describeSlots, formatPart, formatSize, levelsOf, whyNot } = require('../lib/test/amounts.js');
+const { describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -52,4 +52,11 @@ test('a preset that does not start says why', () => {
   assert.strictEqual(whyNot(preset({ cpu: '2' }), capacity, trans), 'Over a limit: Your project, 3 of 4 CPU in use.');
   assert.strictEqual(whyNot(preset({ cpu: '1', 'cuda.device': '1' }), capacity, trans), 'No agent offers GPU.');
   assert.match(whyNot(preset({ cpu: '1', mem: '1' }), capacity, trans), /^Waits until an agent/);
+});
+
+test('a session grows to twice its memory, or to what the tightest limit leaves', () => {
+  assert.strictEqual(grownMemory(2 * GIB, capacity), 4 * GIB);
+  assert.strictEqual(grownMemory(7 * GIB, capacity), 13.5 * GIB);
+  const full = { ...capacity, keypair_limits: { mem: `${GIB}` }, keypair_using: { mem: `${GIB - 1}` } };
+  assert.strictEqual(grownMemory(GIB, full), 2 * GIB);
 });

@@ -1,9 +1,7 @@
 """What a notebook's kernel runs on, chosen in a real Lab in front of a real manager, light and dark."""
 
 import json
-import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,43 +12,16 @@ from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-FAULTS = (Path(__file__).parent / "faults.js").read_text()
 PYTHON = {"image": IMAGE.name, "kernelspec": "python3"}
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
-    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
-        manager.ask("POST", "/folders", {"name": "data"})
-        yield manager
-
-
-@pytest.fixture(scope="module")
-def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
-    server = make_lab(cluster)
-    yield server
-    server.stop(signal.SIGKILL)
-    server.kill_kernels()
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+def page(browser: Browser, cluster: RealManager, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    cluster.ask("POST", "/folders", {"name": "data"})
     page = open_lab(browser, lab)
     page.set_default_timeout(60_000)
     yield page
     page.close()
-
-
-def take_shots(page: Page, shots: Path, name: str) -> None:
-    for theme, full_name in THEMES.items():
-        page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", full_name)
-        page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=full_name)
-        page.locator("#jupyterlab-splash").wait_for(state="detached")
-        assert page.evaluate(FAULTS, ".jp-bai-Resources-body") == []
-        page.screenshot(path=shots / f"{name}-{theme}.png")
-    body = page.locator(".jp-bai-Resources-body")
-    assert body.evaluate("node => node.scrollWidth <= node.clientWidth"), f"{name} is cut"
 
 
 def run(page: Page, command: str, **arguments: str) -> None:
@@ -82,7 +53,7 @@ def is_started_with(lab: Any, name: str, choice: Any) -> bool:
     return bool(kernel) and options.exists() and json.loads(options.read_text()).get("bai_metadata") == choice
 
 
-def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Path, wait_until: Any) -> None:
+def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, look_at: Any, wait_until: Any) -> None:
     run(page, "notebook:create-new", kernelName="survivor")
     chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip jp-button")
     expect(chip).to_have_text("Resources")
@@ -94,7 +65,7 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Pat
     expect(dialog.get_by_label("Environment")).to_contain_text(IMAGE.name)
     expect(preset(dialog, "small")).to_contain_text("Starts now")
     expect(preset(dialog, "gpu")).to_contain_text("Not possible")
-    take_shots(page, shots, "resources")
+    look_at(page, "resources", ".jp-Dialog", whole=True)
 
     dialog.get_by_role("radio", name="gpu", exact=True).check()
     expect(dialog.get_by_role("status")).to_contain_text("No agent offers")
@@ -115,7 +86,7 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Pat
     dialog.get_by_text("Group, project").click()
     dialog.get_by_label("Project whose limits count").select_option("default")
     expect(dialog.get_by_role("status")).to_contain_text("Starts now")
-    take_shots(page, shots, "resources-custom")
+    look_at(page, "resources-custom", ".jp-Dialog", whole=True)
     accept.click()
     expect(dialog).to_have_count(0)
 
@@ -145,7 +116,7 @@ def test_what_the_manager_refuses_stays_in_the_dialog(page: Page, lab: Any, clus
 
 
 def test_a_notebook_from_elsewhere_asks_before_anything_starts(
-    page: Page, lab: Any, shots: Path, wait_until: Any
+    page: Page, lab: Any, look_at: Any, wait_until: Any
 ) -> None:
     choice = {**PYTHON, "preset": "small", "mounts": ["data"]}
     cell = new_code_cell("1", outputs=[new_output("display_data", {"text/html": "<b>1</b>"})])
@@ -158,7 +129,7 @@ def test_a_notebook_from_elsewhere_asks_before_anything_starts(
     expect(dialog).to_contain_text("foreign.ipynb comes from somewhere else")
     expect(dialog.get_by_role("checkbox", name="data")).to_be_checked()
     expect(preset(dialog, "small").get_by_role("radio")).to_be_checked()
-    take_shots(page, shots, "resources-foreign")
+    look_at(page, "resources-foreign", ".jp-Dialog", whole=True)
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_have_count(0)
     assert kernel_of(lab, "foreign.ipynb") is None
