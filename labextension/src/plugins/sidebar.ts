@@ -36,7 +36,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const settings = app.serviceManager.serverSettings;
-    const kept = { folders: new Folders(settings), files: new Files(settings), uploads: new Uploads(settings) };
+    const kept = { folders: new Folders(settings), files: new Files(settings), uploads: new Uploads(settings, window.sessionStorage) };
     const mount = notebooks && mountInto(notebooks, trans);
     const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);

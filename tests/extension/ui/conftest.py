@@ -164,6 +164,18 @@ def set_theme(page: Page, theme: str) -> None:
     page.locator("#jupyterlab-splash").wait_for(state="detached")
 
 
+@pytest.fixture(scope="session", name="settle")
+def _settle() -> Callable[[Page], None]:
+    """Wait until Lab is there, after a page was loaded."""
+    return settle
+
+
+def settle(page: Page) -> None:
+    page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+    page.evaluate("window.jupyterapp.restored.then(() => undefined)")
+    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
+
+
 @pytest.fixture(scope="session")
 def open_lab() -> Callable[[Browser, Any], Page]:
     def open_page(browser: Browser, server: Any) -> Page:
@@ -172,9 +184,7 @@ def open_lab() -> Callable[[Browser, Any], Page]:
         slow = page.get_by_role("dialog", name="Error Loading Theme")
         page.add_locator_handler(slow, lambda dialog: dialog.get_by_role("button", name="OK").click())
         page.goto(f"{server.url}/lab?token=test-token&reset")
-        page.wait_for_function("window.jupyterapp !== undefined", timeout=30_000)
-        page.evaluate("window.jupyterapp.restored")
-        page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=30_000)
+        settle(page)
         return page
 
     return open_page

@@ -60,7 +60,7 @@ def actions(folders: Locator, name: str) -> Locator:
 
 def chooser_of(folders: Locator) -> Locator:
     """Where files are chosen to be uploaded."""
-    return folders.locator("input[type=file]:not([webkitdirectory])")
+    return folders.locator(".jp-bai-Tools input[type=file]:not([webkitdirectory])")
 
 
 def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: RealManager, look_at: Any) -> None:
@@ -186,25 +186,44 @@ def test_what_is_dropped_goes_into_the_directory_that_is_shown(
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
-def test_an_upload_that_is_paused_goes_on(page: Page, cluster: RealManager, look_at: Any) -> None:
+def test_an_upload_goes_on_after_a_pause_and_after_a_reload(
+    page: Page, cluster: RealManager, settle: Callable[[Page], None], look_at: Any, tmp_path: Path
+) -> None:
     made = cluster.ask("POST", "/folders", {"name": "paused"})
     (folders,) = section(page, "Folders")
     page.get_by_role("button", name="Refresh", exact=True).click()
     row(folders, "paused").get_by_role("button", name="paused", exact=True).click()
     held: list[Any] = []
     page.route("**/bai/api/uploads*", lambda route: held.append(route))  # the piece stays on its way
-    content = bytes(range(256)) * 8
-    file = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": content}
-    chooser_of(folders).set_input_files(file)
-    uploads = folders.get_by_role("list", name="Uploads").get_by_role("listitem")
-    uploads.get_by_role("button", name="Pause big.bin").click()
-    expect(uploads.get_by_role("button", name="Go on with big.bin")).to_be_visible()
+    for name in ("big.bin", "late.bin"):
+        (tmp_path / name).write_bytes(bytes(range(256)) * 8)
+    uploads = folders.get_by_role("list", name="Uploads", exact=True).get_by_role("listitem")
+    for name in ("big.bin", "late.bin"):
+        chooser_of(folders).set_input_files(tmp_path / name)
+        uploads.get_by_role("button", name=f"Pause {name}").click()
+        expect(uploads.get_by_role("button", name=f"Go on with {name}")).to_be_visible()
     look_at(page, "upload-paused", "#jp-bai-panel")
     page.unroute("**/bai/api/uploads*")
     uploads.get_by_role("button", name="Go on with big.bin").click()
     files = folders.get_by_role("list", name="Files").get_by_role("listitem")
     expect(files).to_have_text(["big.bin2 KiB"])
-    expect(uploads).to_have_count(0)
+    expect(uploads).to_have_count(1)
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    settle(page)
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    (folders,) = section(page, "Folders")
+    row(folders, "paused").get_by_role("button", name="paused", exact=True).click()
+    stopped = folders.get_by_role("list", name="Uploads that stopped").get_by_role("listitem")
+    expect(stopped).to_contain_text("Stopped at 0\u00a0%; goes on when you choose the same file.")
+    again = stopped.locator("input[type=file]")
+    again.set_input_files(tmp_path / "big.bin")
+    expect(stopped.get_by_role("alert")).to_contain_text("This is not the file that was begun")
+    look_at(page, "upload-stopped", "#jp-bai-panel")
+    again.set_input_files(tmp_path / "late.bin")
+    expect(files).to_have_text(["big.bin2 KiB", "late.bin2 KiB"])
+    expect(stopped).to_have_count(0)
     folders.get_by_role("button", name="Folders", exact=True).click()
     cluster.ask("DELETE", f"/folders/{made['id']}")
 

@@ -195,3 +195,79 @@ def test_actions_of_the_panel_are_commands_that_ask_what_they_are_about(
     dialog.get_by_role("button", name="Ok").click()
     expect(dialog).to_have_count(0)
     wait_until(lambda: cluster.ask("GET", "/folders/data")["status"] == "delete-pending", "the trash", 60)
+
+
+def test_a_kernel_with_a_preset_a_folder_and_an_app_by_keyboard_alone(
+    page: Page, cluster: RealManager, lab: Any, wait_until: Any
+) -> None:
+    session = cluster.start_session("served", preopen_ports=[8080])
+    cluster.ask("POST", "/folders", {"name": "keyed"})
+    (lab.home / "session").write_text(session)
+    type_into_palette(page, "New Launcher")
+    tab_to(page, page.locator(".jp-LauncherCard[title*='Backend.AI']:visible").first)
+    page.keyboard.press("Enter")
+    name = wait_until(lambda: notebook_in_front(page), "the notebook", 60)
+    expect(page.locator(".jp-bai-StatusItem button")).to_have_text("Running")
+
+    type_into_palette(page, "Resources…")
+    dialog = dialog_of(page)
+    expect(preset(dialog, "medium")).to_contain_text("Starts now")
+    tab_to(page, dialog.get_by_role("radio", checked=True))
+    while not preset(dialog, "medium").get_by_role("radio").is_checked():
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    wait_until(lambda: is_started_with(lab, name, {**PYTHON, "preset": "medium"}), "the kernel", 60)
+    expect(page.locator(".jp-bai-StatusItem button")).to_have_text("Running")
+
+    type_into_palette(page, "Attach Folder to This Kernel…")
+    answer(page, "Attach folder", "keyed")
+    answer(page, "Attach keyed", "read and write")
+    wait_until(
+        lambda: "keyed" in [one["name"] for one in cluster.ask("GET", f"/session/{session}")["mounts"]],
+        "the folder in the session",
+        60,
+    )
+
+    type_into_palette(page, "Open App…")
+    answer(page, "Session", "served")
+    with page.context.expect_page() as opened:
+        answer(page, "App of served", "Port 8080")
+    expect(opened.value.locator("body")).to_have_text("It answers.")
+    opened.value.close()
+    (lab.home / "session").unlink()
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+def notebook_in_front(page: Page) -> str | None:
+    path: str | None = page.evaluate("window.jupyterapp.shell.currentWidget?.context?.path ?? null")
+    return path
+
+
+def type_into_palette(page: Page, label: str) -> None:
+    page.keyboard.press("Control+Shift+C")
+    found = page.locator(".jp-ModalCommandPalette")
+    expect(found).to_be_visible()
+    page.keyboard.type(label)
+    expect(found.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text(label)
+    page.keyboard.press("Enter")
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    expect(wanted).to_be_visible()
+    for _ in range(100):
+        if wanted.evaluate("node => node === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab does not come to {wanted}")
+
+
+def answer(page: Page, title: str, choice: str) -> None:
+    """Choose in a dialog with one list, by its first letters."""
+    dialog = page.get_by_role("dialog").filter(has_text=title)
+    box = dialog.get_by_role("combobox")
+    expect(box).to_be_focused()
+    page.keyboard.type(choice)
+    expect(box.locator("option:checked")).to_have_text(choice)
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
