@@ -16,6 +16,7 @@ from fakes_agent import IMAGE, FakeAgent
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from bai_jupyter.client import ClientConfig, ManagerClient, read_credentials
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.app import ManagerApp
 from bai_jupyter.manager.auth.vault import new_keypair
 from bai_jupyter.manager.db import accounts
@@ -74,6 +75,10 @@ class RealManager:
         assert made["status"] == "RUNNING"
         return str(made["sessionId"])
 
+    def fail_calls(self, **reasons: Reason) -> None:
+        """The agent refuses these calls from now on, and no others."""
+        self._agent.call_errors = dict(reasons)
+
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
@@ -84,7 +89,7 @@ class RealManager:
         await self._app.start_services()
         self.config = read_credentials(self.folder / "credentials.json")
         self.config = ClientConfig(self._app.endpoint, self.config.access_key, self.config.secret_key)
-        agent = FakeAgent(self._app.endpoint, JOIN_TOKEN, volumes=sorted(self.disk))
+        self._agent = agent = FakeAgent(self._app.endpoint, JOIN_TOKEN, volumes=sorted(self.disk))
         agent.held, agent.on_stream = Volumes(self.disk, "lab-1", None), show_page
         for pool, threads in ((agent.held._quick, 8), (agent.held._slow, 2)):
             await asyncio.to_thread(start_threads, pool, threads)

@@ -4,7 +4,6 @@ A file goes through this server in pieces, at most one of each transfer in memor
 that is good for that one file; it travels in a header, for addresses are written into logs.
 """
 
-import json
 from contextlib import aclosing
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,26 +14,13 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from bai_jupyter.client import TRANSFER_BYTES
-from bai_jupyter.common.errors import BadRequest, PublicError
-from bai_jupyter.common.reasons import Reason
-from bai_jupyter.extension.handlers import BaiHandler
+from bai_jupyter.common.errors import PublicError
+from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 1000
 
 
-def bad_value(field: str, given: object, expected: str) -> BadRequest:
-    shown = json.dumps(given, ensure_ascii=False)
-    return BadRequest(Reason.of("bad-value", field=field, given=shown, expected=expected))
-
-
 class FoldersBaseHandler(BaiHandler):
-    def fields(self) -> dict[str, Any]:
-        """The body; what its values must be, the manager knows."""
-        given = self.get_json_body()
-        if not isinstance(given, dict):
-            raise bad_value("body", given, "an object")
-        return given
-
     def number(self, field: str, default: int, largest: int) -> int:
         given = self.get_query_argument(field, str(default))
         if not (given.isascii() and given.isdecimal() and int(given) <= largest):

@@ -13,7 +13,8 @@ from tornado import web
 
 from bai_jupyter._version import __version__
 from bai_jupyter.client import ManagerClient
-from bai_jupyter.common.errors import PublicError, Unavailable
+from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
+from bai_jupyter.common.reasons import Reason
 
 NOT_CONNECTED = (
     "This Jupyter server is not connected to a Backend.AI manager. "
@@ -24,6 +25,11 @@ NOT_CONNECTED = (
 
 class NotConnected(Unavailable):
     slug = "not-connected"
+
+
+def bad_value(field: str, given: object, expected: str) -> BadRequest:
+    shown = json.dumps(given, ensure_ascii=False)
+    return BadRequest(Reason.of("bad-value", field=field, given=shown, expected=expected))
 
 
 class BaiHandler(APIHandler):
@@ -40,6 +46,13 @@ class BaiHandler(APIHandler):
         if self.extension.client is None:
             raise NotConnected(self.extension.config_error or NOT_CONNECTED)
         return self.extension.client
+
+    def fields(self) -> dict[str, Any]:
+        """The body; what its values must be, the manager knows."""
+        given = self.get_json_body()
+        if not isinstance(given, dict):
+            raise bad_value("body", given, "an object")
+        return given
 
     def write_error(self, _: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -106,6 +119,18 @@ class ExtendHandler(BaiHandler):
         self.finish()
 
 
+class ResizeHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, session: str) -> None:
+        """``{"resources": {"cpu"?, "mem"?}}``: other amounts for a session that runs. What it has then."""
+        resources = self.fields().get("resources")
+        if not isinstance(resources, dict):
+            raise bad_value("resources", resources, 'amounts by slot, such as {"mem": "4g"}')
+        view = await self.client.resize(session, resources)
+        self.finish({"slots": view["slots"]})
+
+
 class AppsHandler(BaiHandler):
     @web.authenticated
     @authorized
@@ -170,6 +195,7 @@ HANDLERS = [
     (r"/bai/api/sessions", SessionsHandler),
     (r"/bai/api/sessions/([\w.-]+)", SessionHandler),
     (r"/bai/api/sessions/([\w.-]+)/extend", ExtendHandler),
+    (r"/bai/api/sessions/([\w.-]+)/resize", ResizeHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps", AppsHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps/([\w.-]+)", AppHandler),
     (r"/bai/api/images", ImagesHandler),

@@ -113,6 +113,27 @@ export function levelsOf(capacity: ICapacity, trans: TranslationBundle): ILevel[
     .filter(level => level.uses.length > 0);
 }
 
+const MIB = 1024 ** 2;
+
+/** As little as that would help nobody. */
+const LEAST_GROWTH = 64 * MIB;
+
+/**
+ * Memory, in bytes, for a session that needs more than it has: twice that, or what the tightest limit leaves. If none is
+ * left, twice that: the manager then refuses with its figures.
+ */
+export function grownMemory(has: number, capacity: ICapacity): number {
+  const levels: [Slots, Slots][] = [
+    [capacity.keypair_limits, capacity.keypair_using],
+    [capacity.user_limits, capacity.user_using],
+    [capacity.group_limits, capacity.group_using],
+    [capacity.domain_limits, capacity.domain_using]
+  ];
+  const left = Math.min(...levels.map(([limits, using]) => Number(limits.mem ?? Infinity) - Number(using.mem ?? 0)));
+  const more = Math.min(has, Math.floor(left / MIB) * MIB);
+  return has + (more < LEAST_GROWTH ? has : more);
+}
+
 function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
   return inOrder(Object.keys(limits))
     .filter(slot => Number.isFinite(Number(limits[slot])))

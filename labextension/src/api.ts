@@ -14,6 +14,14 @@ export interface IQueue {
   estimate_s: number | null;
 }
 
+/** A folder in a session: where, and whether nothing can be written there. */
+export interface IMount {
+  /** The folder's. */
+  name: string;
+  target: string;
+  read_only: boolean;
+}
+
 /** A session as the manager shows it; of its view, what the panel uses. */
 export interface ISession {
   id: string;
@@ -26,6 +34,7 @@ export interface ISession {
   slots: Record<string, string>;
   /** Figures of what it uses, of its accelerators among others; `null` if none are known. */
   liveStat: Record<string, number | null> | null;
+  mounts: IMount[];
   /** Milliseconds since it was asked for. */
   age: number;
   progress: number | null;
@@ -203,6 +212,34 @@ export async function endSession(settings: Settings, id: string): Promise<void> 
 /** Keep a session that would be stopped for being idle. */
 export async function extendSession(settings: Settings, id: string): Promise<void> {
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}/extend`, { method: 'POST' });
+}
+
+/** Other amounts of `cpu` and `mem` for a session that runs. Throws what the manager refuses, with its figures. */
+export async function resizeSession(settings: Settings, id: string, resources: Slots): Promise<void> {
+  await requestAPI(settings, `sessions/${encodeURIComponent(id)}/resize`, withBody('POST', { resources }));
+}
+
+/** One more folder for a session that runs, at `/home/work/NAME` or `path`; what it has then. */
+export async function attachFolder(
+  settings: Settings,
+  sessionId: string,
+  folder: string,
+  isReadOnly: boolean,
+  path: string
+): Promise<IMount[]> {
+  const body = { folder, read_only: isReadOnly, path: path || undefined };
+  return (await requestAPI<{ mounts: IMount[] }>(settings, attachedPath(sessionId), withBody('POST', body))).mounts;
+}
+
+/** By force also if it is in use, which ends what uses it. */
+export async function detachFolder(
+  settings: Settings,
+  sessionId: string,
+  target: string,
+  isForced: boolean
+): Promise<void> {
+  const path = `${attachedPath(sessionId)}/${encodeURIComponent(target)}?force=${isForced}`;
+  await requestAPI(settings, path, { method: 'DELETE' });
 }
 
 /** `null` while the manager does not answer. */
@@ -404,6 +441,10 @@ function withBody(method: string, body: unknown): RequestInit {
 
 function folderPath(id: string): string {
   return `folders/${encodeURIComponent(id)}`;
+}
+
+function attachedPath(sessionId: string): string {
+  return `sessions/${encodeURIComponent(sessionId)}/folders`;
 }
 
 function choicePath(path: string): string {

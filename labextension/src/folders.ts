@@ -44,6 +44,11 @@ export interface IMyFolder extends IFolder {
   isMine: boolean;
 }
 
+/** Others are in each of their owner's sessions anyway. */
+export function isAttachable({ isMine, name }: IMyFolder): boolean {
+  return !(isMine && (name === 'home' || name.startsWith('.')));
+}
+
 /** The user's folders, in three lists. */
 export interface IFolders {
   usable: IMyFolder[];
@@ -158,6 +163,16 @@ export class Files extends Watched<IFilePage> {
   }
 }
 
+/** What is kept of a file on its way, for the page that comes after a reload. The file itself cannot be. */
+export interface IBegun {
+  folderId: string;
+  path: string;
+  size: number;
+  lastModified: number;
+  token: string;
+  sentBytes: number;
+}
+
 /** One file on its way. */
 export class Upload {
   constructor(
@@ -165,30 +180,50 @@ export class Upload {
     readonly path: string,
     readonly file: File,
     /** Directories of the folder that are known to be there. */
-    readonly directories: Set<string>
-  ) {}
+    readonly directories: Set<string>,
+    begun?: IBegun
+  ) {
+    this.token = begun?.token ?? null;
+    this.sentBytes = begun?.sentBytes ?? 0;
+    this.isWaiting = begun !== undefined;
+    this.isResumed = begun !== undefined;
+  }
 
   aborter = new AbortController();
 
   /** What its pieces are sent with, once the manager has agreed to it. */
-  token: string | null = null;
+  token: string | null;
 
-  sentBytes = 0;
+  sentBytes: number;
+
+  /** An earlier page began it, and nobody has heard yet how far that came. */
+  isResumed: boolean;
 
   isPaused = false;
 
   /** Nothing answers at the moment; it goes on by itself. */
-  isWaiting = false;
+  isWaiting: boolean;
 
   /** Why it was given up. */
   error: string | null = null;
 }
 
+const KEPT_AT = '@bai-jupyter/labextension:uploads';
+
 /** Files on their way, one after the other, and those that did not arrive. */
 export class Uploads {
-  constructor(private readonly settings: Settings) {}
+  /** `storage` lives as long as the tab. */
+  constructor(
+    private readonly settings: Settings,
+    private readonly storage: Pick<Storage, 'getItem' | 'setItem'>
+  ) {
+    this.begun = readBegun(storage.getItem(KEPT_AT));
+  }
 
   list: Upload[] = [];
+
+  /** Begun before the page was loaded anew: each goes on once its file is here again. */
+  begun: IBegun[];
 
   get changed(): ISignal<this, void> {
     return this._changed;
@@ -201,7 +236,7 @@ export class Uploads {
 
   /** Directories above `path` other than `directories` are made. */
   async start(folder: IFolder, path: string, file: File, directories = new Set([parentOf(path)])): Promise<void> {
-    const upload = new Upload(folder, path, file, directories);
+    const upload = new Upload(folder, path, file, directories, this._takeBegun(folder, path, file));
     this.list = [...this.list, upload];
     this._changed.emit();
     await this._run(upload);
@@ -212,6 +247,22 @@ export class Uploads {
     const directories = new Set([directory]);
     const below = (path: string) => (directory ? `${directory}/${path}` : path);
     await Promise.all(arrivals.map(({ path, file }) => this.start(folder, below(path), file, directories)));
+  }
+
+  /** With the file that is here again. Throws if it is another one. */
+  async resume(begun: IBegun, folder: IFolder, file: File, otherwise: string): Promise<void> {
+    if (!isSameFile(begun, file)) {
+      throw new Error(otherwise);
+    }
+    await this.start(folder, begun.path, file);
+  }
+
+  /** What has come of it is not wanted any more. */
+  async forget(begun: IBegun): Promise<void> {
+    this.begun = this.begun.filter(one => one !== begun);
+    this._keep();
+    this._changed.emit();
+    await dropUpload(this.settings, begun.token).catch(() => undefined); // the manager drops it by itself, later
   }
 
   /** What has come is kept. */
@@ -239,6 +290,7 @@ export class Uploads {
     upload.isPaused = false;
     upload.aborter.abort();
     this.list = this.list.filter(one => one !== upload);
+    this._keep();
     this._changed.emit();
   }
 
@@ -262,8 +314,12 @@ export class Uploads {
     const { signal } = upload.aborter;
     signal.throwIfAborted();
     await this._makeParent(upload);
+    if (upload.isResumed) {
+      await this._findBegun(upload);
+    }
     upload.token ??= await beginUpload(this.settings, upload.folder.id, upload.path, upload.file.size);
     const { token } = upload;
+    this._keep();
     try {
       while (upload.sentBytes < upload.file.size) {
         signal.throwIfAborted();
@@ -273,10 +329,45 @@ export class Uploads {
       if (!upload.isPaused) {
         upload.token = null;
         upload.sentBytes = 0;
+        this._keep();
         await dropUpload(this.settings, token).catch(() => undefined); // the manager drops it by itself, later
       }
       throw error;
     }
+  }
+
+  /** What has come of it, or that nobody knows it any more: then it begins anew. */
+  private async _findBegun(upload: Upload): Promise<void> {
+    upload.isResumed = false;
+    try {
+      this._tell(upload, await uploadedBytes(this.settings, upload.token!));
+    } catch (error) {
+      if (!isAway(error)) {
+        upload.token = null;
+        this._tell(upload, 0);
+      }
+    }
+  }
+
+  /** What is known of this very file from before the page was loaded anew. */
+  private _takeBegun(folder: IFolder, path: string, file: File): IBegun | undefined {
+    const found = this.begun.find(one => one.folderId === folder.id && one.path === path);
+    if (found === undefined) {
+      return undefined;
+    }
+    if (!isSameFile(found, file)) {
+      void this.forget(found);
+      return undefined;
+    }
+    this.begun = this.begun.filter(one => one !== found);
+    return found;
+  }
+
+  private _keep(): void {
+    const moving = this.list.flatMap(({ folder, path, file, token, sentBytes }) =>
+      token ? [{ folderId: folder.id, path, size: file.size, lastModified: file.lastModified, token, sentBytes }] : []
+    );
+    this.storage.setItem(KEPT_AT, JSON.stringify([...this.begun, ...moving]));
   }
 
   private async _makeParent({ folder, path, directories }: Upload): Promise<void> {
@@ -307,12 +398,25 @@ export class Uploads {
   private _tell(upload: Upload, sentBytes: number): void {
     upload.sentBytes = sentBytes;
     upload.isWaiting = false;
+    this._keep();
     this._changed.emit();
   }
 
   private _queue: Promise<void> = Promise.resolve();
   private readonly _changed = new Signal<this, void>(this);
   private readonly _arrived = new Signal<this, Upload>(this);
+}
+
+function readBegun(kept: string | null): IBegun[] {
+  try {
+    return JSON.parse(kept ?? '[]');
+  } catch {
+    return [];
+  }
+}
+
+function isSameFile(begun: IBegun, { size, lastModified }: File): boolean {
+  return begun.size === size && begun.lastModified === lastModified;
 }
 
 function parentOf(path: string): string {

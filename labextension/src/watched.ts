@@ -12,6 +12,7 @@ export abstract class Watched<T> implements IDisposable {
       auto: false,
       name: `@bai-jupyter/labextension:${name}`,
       factory: () => this._ask(),
+      linger: 0, // a page that is hidden asks for nothing more
       frequency: { interval: intervalSeconds * 1000, backoff: true, max: 30000 },
       standby: () => this._watchers === 0 || 'when-hidden'
     });

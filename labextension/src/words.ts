@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 import { formatSize, keepUnits } from './amounts';
-import { IApp, IKernelStatus, IQueue, IReason, ISession, IVerdict } from './api';
+import { IApp, IKernelStatus, IMount, IQueue, IReason, ISession, IVerdict } from './api';
 import { IMyFolder } from './folders';
 import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
 
@@ -144,6 +144,11 @@ export function describeFolder(folder: IMyFolder, trans: TranslationBundle): str
   return facts.join(' · ');
 }
 
+/** `/home/work/data, read only` */
+export function describeMount(mount: IMount, trans: TranslationBundle): string {
+  return mount.read_only ? trans.__('%1, read only', mount.target) : mount.target;
+}
+
 export function describeAge(milliseconds: number, trans: TranslationBundle): string {
   const minutes = Math.floor(milliseconds / 60000);
   if (minutes < 1) {
@@ -168,9 +173,11 @@ export interface INotice {
   look: ILook;
   text: string;
   /** What the user can do about it. */
-  action: 'cancel' | 'restart' | 'keep' | 'dismiss' | null;
+  actions: NoticeAction[];
   progress: number | null;
 }
+
+export type NoticeAction = 'cancel' | 'restart' | 'keep' | 'dismiss' | 'grow' | 'interrupt' | 'end';
 
 export function noticeOf(status: IKernelStatus | null | undefined, trans: TranslationBundle): INotice | null {
   if (!status?.reason) {
@@ -180,27 +187,30 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
   const text = keepUnits(status.reason.text);
   switch (look.role) {
     case 'running':
-      return status.notice ? { look, text: status.notice, action: 'dismiss', progress: null } : null;
+      return status.notice ? { look, text: status.notice, actions: ['dismiss'], progress: null } : null;
     case 'attention':
-      return { look, text, action: actionOfWarning(status.reason.code), progress: null };
+      return { look, text, actions: actionsOnWarning(status.reason.code), progress: null };
     case 'ended':
     case 'failed':
-      return { look, text, action: 'restart', progress: null };
+      return { look, text, actions: ['restart'], progress: null };
     default:
       return {
         look,
         text,
-        action: status.status === 'TERMINATING' ? null : 'cancel',
+        actions: status.status === 'TERMINATING' ? [] : ['cancel'],
         progress: status.status === 'PULLING' ? status.progress : null
       };
   }
 }
 
-function actionOfWarning(code: string): INotice['action'] {
-  if (!ENDS_SOON.includes(code)) {
-    return null;
+function actionsOnWarning(code: string): NoticeAction[] {
+  if (code === 'held') {
+    return ['grow', 'interrupt', 'end'];
   }
-  return code === 'lifetime-soon' ? 'dismiss' : 'keep';
+  if (!ENDS_SOON.includes(code)) {
+    return [];
+  }
+  return [code === 'lifetime-soon' ? 'dismiss' : 'keep'];
 }
 
 /** A port that was asked for has no other name than its number. */

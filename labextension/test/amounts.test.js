@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { describeSlots, describeUse, formatPart, formatSize, levelsOf, whyNot } = require('../lib/test/amounts.js');
+const { describeSlots, describeUse, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -60,4 +60,11 @@ test('what accelerators do is told as far as it is measured', () => {
   const gpu = { cuda_util_pct: 41.7, cuda_mem_used_bytes: 1.5 * GIB, cuda_mem_total_bytes: 8 * GIB, cuda_power_w: 250.4 };
   assert.strictEqual(describeUse({ ...own, ...gpu }, trans), 'GPU 42 %, 1.5 of 8 GiB, 250 W');
   assert.strictEqual(describeUse({ tt_n300_util_pct: 5, tt_n300_mem_used_bytes: 7 }, trans), 'tt n300 5 %');
+});
+
+test('a session grows to twice its memory, or to what the tightest limit leaves', () => {
+  assert.strictEqual(grownMemory(2 * GIB, capacity), 4 * GIB);
+  assert.strictEqual(grownMemory(7 * GIB, capacity), 13.5 * GIB);
+  const full = { ...capacity, keypair_limits: { mem: `${GIB}` }, keypair_using: { mem: `${GIB - 1}` } };
+  assert.strictEqual(grownMemory(GIB, full), 2 * GIB);
 });

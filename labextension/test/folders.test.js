@@ -20,6 +20,11 @@ function settingsOf(answer) {
   return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
 }
 
+/** As the browser's, for as long as a tab lives. */
+function storageOf(kept = {}) {
+  return { getItem: key => kept[key] ?? null, setItem: (key, value) => void (kept[key] = value) };
+}
+
 function fileOf(size, name = 'a.bin') {
   return new File([new Uint8Array(size)], name);
 }
@@ -54,7 +59,7 @@ test('an upload goes on from what has come', async t => {
     }
     return { offset: offset + (await request.arrayBuffer()).byteLength };
   });
-  const uploads = new Uploads(settings);
+  const uploads = new Uploads(settings, storageOf());
   const sent = uploads.start(folder, 'a.bin', fileOf(10 * MIB));
   while (!uploads.list[0].isWaiting) {
     await next(uploads.changed);
@@ -76,7 +81,7 @@ test('one file after the other; a refusal stays, and holds nobody up', async () 
     return { offset: Number(request.headers.get('Upload-Token')) };
   });
   const refusing = { ...settings, fetch: request => (asked.length === 0 ? refuse(asked) : settings.fetch(request)) };
-  const uploads = new Uploads(refusing);
+  const uploads = new Uploads(refusing, storageOf());
   await Promise.all(['x', 'y', 'z'].map(name => uploads.start(folder, name, fileOf(1, name))));
   const each = ['POST folders/f/uploads', 'PATCH uploads'];
   assert.deepStrictEqual(asked, ['refused', ...each, ...each]);
@@ -102,10 +107,44 @@ test('a cancelled upload is dropped', async () => {
     }
     return request.method === 'DELETE' ? null : { token: 'secret' };
   });
-  uploads = new Uploads(settings);
+  uploads = new Uploads(settings, storageOf());
   await uploads.start(folder, 'a.bin', fileOf(10 * MIB));
   assert.deepStrictEqual(asked, ['POST folders/f/uploads', 'PATCH uploads', 'DELETE uploads']);
   assert.deepStrictEqual(uploads.list, []);
+});
+
+test('an upload that a reload stopped goes on with the same file, and only with that', async () => {
+  const asked = [];
+  const settings = settingsOf(async (request, path) => {
+    asked.push(`${request.method} ${path} ${request.headers.get('Upload-Offset') ?? ''}`.trim());
+    if (request.method === 'PATCH' && asked.length === 2) {
+      return new Promise(() => undefined); // the page goes away
+    }
+    if (request.method === 'GET') {
+      return { offset: 4 * MIB };
+    }
+    if (request.method === 'PATCH') {
+      const body = await request.arrayBuffer();
+      return { offset: Number(request.headers.get('Upload-Offset')) + body.byteLength };
+    }
+    return request.method === 'DELETE' ? null : { token: 'secret' };
+  });
+  const storage = storageOf();
+  const file = new File([new Uint8Array(5 * MIB)], 'a.bin', { lastModified: 7 });
+  const before = new Uploads(settings, storage);
+  void before.start(folder, 'a.bin', file);
+  while (asked.length < 2) {
+    await new Promise(setImmediate);
+  }
+
+  const after = new Uploads(settings, storage);
+  const [begun] = after.begun;
+  assert.deepStrictEqual([begun.path, begun.token], ['a.bin', 'secret']);
+  const other = new File([new Uint8Array(5 * MIB)], 'a.bin', { lastModified: 8 });
+  await assert.rejects(after.resume(begun, folder, other, 'another'), /another/);
+  await after.resume(begun, folder, file, 'another');
+  assert.deepStrictEqual(asked.slice(2), ['GET uploads', `PATCH uploads ${4 * MIB}`]);
+  assert.deepStrictEqual([after.begun, after.list, new Uploads(settings, storage).begun], [[], [], []]);
 });
 
 test('a late answer about another directory is not shown', async () => {
@@ -151,7 +190,7 @@ test('an upload that is paused goes on from what has come', async () => {
     }
     return { token: 'secret' };
   });
-  uploads = new Uploads(settings);
+  uploads = new Uploads(settings, storageOf());
   await uploads.start(folder, 'a.bin', fileOf(10 * MIB));
   const before = ['POST folders/f/uploads', 'PATCH uploads 0', 'PATCH uploads 4194304'];
   assert.deepStrictEqual(asked, before);
@@ -173,7 +212,7 @@ test('a paused upload that is cancelled is dropped, one that failed begins again
     }
     return request.method === 'DELETE' ? null : { token: 'secret' };
   });
-  uploads = new Uploads(settings);
+  uploads = new Uploads(settings, storageOf());
   await uploads.start(folder, 'a.bin', fileOf(10 * MIB));
   uploads.remove(uploads.list[0]);
   assert.deepStrictEqual(asked, ['POST folders/f/uploads', 'PATCH uploads', 'DELETE uploads']);
@@ -183,7 +222,7 @@ test('a paused upload that is cancelled is dropped, one that failed begins again
     ...settings,
     fetch: async request => (isFull ? refuse(asked) : new Response(JSON.stringify({ token: 'x', offset: 1 })))
   };
-  uploads = new Uploads(refusing);
+  uploads = new Uploads(refusing, storageOf());
   await uploads.start(folder, 'b.bin', fileOf(1));
   assert.strictEqual(uploads.list[0].error, 'Too much.');
   isFull = false;
@@ -198,7 +237,7 @@ test('directories of what is dropped are made once, before their files', async (
     asked.push(`${path.split('/').at(-1)} ${of}`);
     return path.endsWith('uploads') ? { token: 'secret' } : null;
   });
-  const uploads = new Uploads(settings);
+  const uploads = new Uploads(settings, storageOf());
   const paths = ['top.bin', 'in/a.bin', 'in/b.bin', 'in/deep/c.bin'];
   await uploads.startAll(folder, 'raw', paths.map(path => ({ path, file: fileOf(0) })));
   assert.deepStrictEqual(asked, [

@@ -91,7 +91,7 @@ class Server:
         ]
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(argv, env=self.environ, stdout=log, stderr=log, cwd=self.home / "work")
-        wait_for(lambda: self._answers(), f"the server; its log:\n{self.log}", 60)
+        wait_for(lambda: self._answers(), f"the server; its log:\n{self.log}", 120)
 
     def _answers(self) -> bool:
         assert self.process is not None

@@ -2,7 +2,8 @@
 
 Installed for tests as entry point ``survivor``. While the file named by ``gate`` exists, a start waits in a queue, as
 it would at a busy manager. A file ``no-image`` beside it makes a start fail, a file ``ended`` says of a kernel that
-dies that its session was ended, a file ``elsewhere`` gives its view a notice, a file ``idle`` says that it stops soon.
+dies that its session was ended, a file ``elsewhere`` gives its view a notice, a file ``reason`` holds the code and the
+sentence of one that runs, a file ``session`` the id of its session.
 ``log_file`` gets a line for each thing that was done to a kernel, ``options-ID.json`` beside it what the kernel was
 started with.
 """
@@ -55,10 +56,8 @@ class Survivor(KernelProvisionerBase):
         )
         self.pid, self._exit_code = process.pid, None
         self._note("launched")
-        if Path(self.gate).with_name("idle").exists():
-            self._show("RUNNING", "idle-soon", "Idle since 12:00; stops at 13:00.", None)
-        else:
-            self._show("RUNNING", "running", "Running on lab-3.", None)
+        code, text = (self._file("reason") or "running Running on lab-3.").split(" ", 1)
+        self._show("RUNNING", code, text, None)
         self.connection_info = kernel.get_connection_info()
         return self.connection_info
 
@@ -75,9 +74,19 @@ class Survivor(KernelProvisionerBase):
         reason = {"code": code, "params": {}, "text": text}
         notice = "It starts elsewhere." if Path(self.gate).with_name("elsewhere").exists() else None
         kernels = [{"id": self.kernel_id, "notice": notice}, {"id": "another", "notice": "Of another."}]
-        session = {"id": f"s-{self.kernel_id}", "status": status, "reason": reason, "queue": queue}
+        session = {
+            "id": self._file("session") or f"s-{self.kernel_id}",
+            "status": status,
+            "reason": reason,
+            "queue": queue,
+        }
         self.view = {**session, "jupyterKernels": kernels}
         self.reason = reason
+
+    def _file(self, name: str) -> str:
+        """What is in a file beside the gate; nothing if it is not there."""
+        path = Path(self.gate).with_name(name)
+        return path.read_text() if path.exists() else ""
 
     async def poll(self) -> int | None:
         if self.pid is None:

@@ -92,6 +92,8 @@ async def test_a_folder_is_made_renamed_trashed_and_restored(bai: Callable[..., 
         ("POST", "sessions/nothing/extend", None, 404, "nothing"),
         ("POST", "sessions/nothing/folders", {"folder": "home"}, 404, "nothing"),
         ("DELETE", "sessions/nothing/folders/home", None, 404, "nothing"),
+        ("POST", "sessions/nothing/resize", {"resources": {"mem": "8g"}}, 404, "nothing"),
+        ("POST", "sessions/nothing/resize", {"resources": ["8g"]}, 400, "resources"),
     ],
 )
 async def test_refusals(bai: Callable[..., Any], method: str, path: str, body: Any, status: int, sentence: str) -> None:
@@ -186,6 +188,17 @@ async def test_a_folder_comes_to_a_running_session_and_goes(bai: Callable[..., A
     cluster.ask("DELETE", f"/session/{session}")
 
 
+async def test_a_running_session_gets_more_memory_or_the_figures_why_not(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    session = cluster.start_session("small")
+    status, answer = await bai("POST", f"sessions/{session}/resize", {"resources": {"mem": "8g"}})
+    assert (status, answer) == (200, {"slots": {"cpu": "2", "mem": str(8 * 2**30)}})
+    status, answer = await bai("POST", f"sessions/{session}/resize", {"resources": {"mem": "64g"}})
+    assert (status, "asked for 64 GiB" in answer["message"]) == (412, True), answer
+    cluster.ask("DELETE", f"/session/{session}")
+
+
 async def test_capacity(bai: Callable[..., Any]) -> None:
     status, answer = await bai("GET", "capacity")
     assert status == 200
@@ -206,6 +219,7 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("POST", "sessions/served/extend"),
         ("POST", "sessions/served/folders"),
         ("DELETE", "sessions/served/folders/home"),
+        ("POST", "sessions/served/resize"),
         ("GET", "capacity"),
         ("GET", "projects"),
         ("POST", "verdicts"),

@@ -108,3 +108,11 @@ def test_one_version() -> None:
 
 def test_the_lock_file_names_no_host() -> None:
     assert '"resolved"' not in (REPOSITORY / "labextension" / "package-lock.json").read_text()
+
+
+def test_what_is_built_loads_fast(missing: Any) -> None:
+    """All scripts of the panel together, as a browser gets them without compression."""
+    static = REPOSITORY / "bai_jupyter" / "extension" / "labextension" / "static"
+    if not static.exists():
+        missing("browser", "the panel was not built here (python labext_build.py)")
+    assert 0 < sum(script.stat().st_size for script in static.glob("*.js")) < 400_000

@@ -4,12 +4,13 @@ import { InputDialog, Notification, showErrorMessage } from '@jupyterlab/apputil
 import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 
+import { Attachments, IAttached } from '../attachments';
 import { arrivalsOf } from '../drops';
-import { Files, Folders, IFolders, IMyFolder, Uploads } from '../folders';
+import { Files, Folders, IFolders, IMyFolder, isAttachable, Uploads } from '../folders';
 import { Apps, isShown, Sessions } from '../model';
 import { CommandIDs } from '../tokens';
 import { Mount } from '../widgets/folders';
-import { describeApp, describePermission } from '../words';
+import { describeApp, describeMount, describePermission } from '../words';
 
 export interface IModels {
   sessions: Sessions;
@@ -17,6 +18,7 @@ export interface IModels {
   files: Files;
   uploads: Uploads;
   apps: Apps;
+  attachments: Attachments;
 }
 
 interface IAction {
@@ -61,7 +63,7 @@ class Nothing extends Error {}
 
 function actionsOf(
   commands: CommandRegistry,
-  { sessions, folders, files, uploads, apps }: IModels,
+  { sessions, folders, files, uploads, apps, attachments }: IModels,
   mount: Mount | null,
   showPanel: () => void,
   trans: TranslationBundle
@@ -134,6 +136,25 @@ function actionsOf(
         files.open(into);
         await files.makeDirectory(name);
         showPanel();
+      }
+    },
+    'attach-folder': {
+      label: trans.__('Attach Folder to This Kernel…'),
+      run: async () => {
+        const attached = await folder(trans.__('Attach folder'), isAttachable);
+        const ways = attached.permission === 'ro' ? ['ro'] : ['rw', 'ro'];
+        const way = await pick(trans.__('Attach %1', attached.name), ways, one => describePermission(one, trans));
+        return attachments.attach(attached, way === 'ro');
+      }
+    },
+    'detach-folder': {
+      label: trans.__('Detach Folder…'),
+      run: async () => {
+        await sessions.ask();
+        const all = (await folders.ask()).usable.filter(isAttachable).flatMap(one => attachments.of(one));
+        const label = trans.__('Detach folder');
+        const nameOf = ({ session, mount }: IAttached) => `${session.name}: ${describeMount(mount, trans)}`;
+        return attachments.detach(await pick(label, all, nameOf));
       }
     },
     'rename-folder': {
@@ -231,7 +252,7 @@ function actionsOf(
   if (mount) {
     actions['mount-folder'] = {
       label: trans.__('Mount Folder When This Kernel Starts Next…'),
-      run: async () => mount(await folder(trans.__('Mount folder'), one => one.name !== 'home'))
+      run: async () => mount(await folder(trans.__('Mount folder'), isAttachable))
     };
   }
   return actions;

@@ -9,13 +9,16 @@ import {
 } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
 import { askedBy, confirmChoice, IChoice } from '../api';
+import { KernelStatuses } from '../model';
 import { Draft, loadOffer, readChoice } from '../resources';
-import { CommandIDs, NAME } from '../tokens';
+import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
 import { ResourceDialog } from '../widgets/resources';
+import { lookOf } from '../words';
 
 const METADATA_KEY = 'bai';
 
@@ -23,15 +26,17 @@ export const resources: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:resources`,
   description: 'Lets users choose what the kernel of a notebook runs on.',
   autoStart: true,
-  requires: [INotebookTracker],
-  optional: [IToolbarWidgetRegistry, ISettingRegistry, ICommandPalette, ISessionContextDialogs, ITranslator],
+  requires: [INotebookTracker, IKernelStatuses],
+  optional: [IToolbarWidgetRegistry, ISettingRegistry, ICommandPalette, ISessionContextDialogs, IStatusBar, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     notebooks: INotebookTracker,
+    statuses: KernelStatuses,
     toolbars: IToolbarWidgetRegistry | null,
     registry: ISettingRegistry | null,
     palette: ICommandPalette | null,
     dialogs: ISessionContextDialogs | null,
+    statusBar: IStatusBar | null,
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
@@ -54,10 +59,14 @@ export const resources: JupyterFrontEndPlugin<void> = {
       'Notebook',
       'bai-resources',
       panel =>
-        new Chip(panel, trans, {
+        new Chip(panel, trans, statuses, {
           choice: () => choiceOf(app, panel),
           isLocal: () => isLocal(app, kernelNameOf(panel)),
-          open: () => void chooser.choose(panel)
+          open: () => void chooser.choose(panel),
+          look: () => {
+            const status = statusBar ? null : statuses.get(panel.sessionContext.session?.kernel?.id);
+            return status ? lookOf(status, trans) : null; // Notebook 7 has no status bar
+          }
         })
     );
     void registry?.load(resources.id).catch(console.warn); // its schema adds to toolbar and menu

@@ -1,30 +1,34 @@
 /** The panel "Backend.AI" in the left sidebar. */
 
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICommandPalette, ISessionContext } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
 
 import { IFolder } from '../api';
+import { Attachments, IFront } from '../attachments';
 import { Files, Folders, Uploads } from '../folders';
-import { Apps, Capacity, Sessions } from '../model';
-import { CommandIDs, ISessions, NAME } from '../tokens';
+import { Apps, Capacity, KernelStatuses, Sessions } from '../model';
+import { CommandIDs, IKernelStatuses, ISessions, NAME } from '../tokens';
 import { createApps } from '../widgets/apps';
 import { createCapacity } from '../widgets/capacity';
 import { createFolders, Mount } from '../widgets/folders';
 import { createPanel } from '../widgets/panel';
 import { createSessions } from '../widgets/sessions';
 import { addActions } from './actions';
+import { addFolderMenu } from './folderMenu';
 
 export const sidebar: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:sidebar`,
   description: 'Adds the panel "Backend.AI": sessions, folders, apps and resources.',
   autoStart: true,
-  requires: [ISessions],
+  requires: [ISessions, IKernelStatuses],
   optional: [INotebookTracker, ILayoutRestorer, ICommandPalette, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     sessions: Sessions,
+    statuses: KernelStatuses,
     notebooks: INotebookTracker | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
@@ -32,12 +36,13 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const settings = app.serviceManager.serverSettings;
-    const kept = { folders: new Folders(settings), files: new Files(settings), uploads: new Uploads(settings) };
+    const kept = { folders: new Folders(settings), files: new Files(settings), uploads: new Uploads(settings, window.sessionStorage) };
     const mount = notebooks && mountInto(notebooks, trans);
+    const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);
     const sections = [
       createSessions(app.commands, sessions, trans),
-      createFolders(kept, mount, trans),
+      createFolders({ ...kept, attachments }, mount, trans),
       createApps(apps, trans),
       createCapacity(new Capacity(settings), trans)
     ];
@@ -51,7 +56,8 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
       describedBy: { args: { type: 'object', properties: {} } },
       execute: show
     });
-    const actions = addActions(app.commands, { ...kept, sessions, apps }, mount, show, trans);
+    const actions = addActions(app.commands, { ...kept, sessions, apps, attachments }, mount, show, trans);
+    addFolderMenu(app, kept.folders, attachments, trans);
     for (const command of [CommandIDs.showPanel, ...actions]) {
       palette?.addItem({ command, category: 'Backend.AI' });
     }
@@ -74,4 +80,11 @@ function mountInto(notebooks: INotebookTracker, trans: TranslationBundle): Mount
     const notebook = panel.title.label;
     return trans.__('Mounted at /home/work/%1 when the kernel of %2 starts next.', folder.name, notebook);
   };
+}
+
+/** What is in front in the main area, also while somebody is in the panel. */
+function frontOf({ shell }: JupyterFrontEnd): IFront | null {
+  const widget = shell.currentWidget as (Widget & { sessionContext?: ISessionContext }) | null;
+  const context = widget?.sessionContext;
+  return widget && context ? { name: widget.title.label, kernelId: context.session?.kernel?.id } : null;
 }

@@ -7,28 +7,35 @@ import React from 'react';
 
 import { keepUnits } from '../amounts';
 import { IChoice } from '../api';
+import { KernelStatuses } from '../model';
 import { describeChoice } from '../resources';
+import { ILook } from '../words';
 
 interface IOptions {
   choice: () => IChoice;
   /** Whether its kernel runs beside the Jupyter server. */
   isLocal: () => boolean;
   open: () => void;
+  /** What its kernel is doing, where nothing else on the page says so. */
+  look: () => ILook | null;
 }
 
 export class Chip extends ReactWidget {
   constructor(
     private readonly panel: NotebookPanel,
     private readonly trans: TranslationBundle,
+    private readonly statuses: KernelStatuses,
     private readonly options: IOptions
   ) {
     super();
     this.addClass('jp-bai-Chip');
     panel.sessionContext.kernelChanged.connect(this._follow, this);
     panel.content.model?.metadataChanged.connect(this._follow, this);
+    statuses.changed.connect(this._follow, this);
   }
 
   dispose(): void {
+    this.statuses.changed.disconnect(this._follow, this);
     this.panel.sessionContext.kernelChanged.disconnect(this._follow, this);
     this.panel.content.model?.metadataChanged.disconnect(this._follow, this);
     super.dispose();
@@ -38,10 +45,12 @@ export class Chip extends ReactWidget {
     const { trans, options } = this;
     const choice = options.choice();
     const label = options.isLocal() ? trans.__('Local') : describeChoice(choice) || trans.__('Resources');
+    const look = options.look();
     const title = [trans.__('Choose what the kernel runs on'), choice.image, ...(choice.mounts ?? [])];
     return (
       <ToolbarButtonComponent
-        label={keepUnits(label)}
+        icon={look?.icon}
+        label={[look?.word, keepUnits(label)].filter(Boolean).join(' · ')}
         tooltip={title.filter(Boolean).join(' · ')}
         onClick={options.open}
         noFocusOnClick={false}

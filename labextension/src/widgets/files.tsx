@@ -14,7 +14,7 @@ import React from 'react';
 import { formatPart, formatSize, keepUnits } from '../amounts';
 import { IFile } from '../api';
 import { arrivalsIn, arrivalsOf } from '../drops';
-import { Files, PAGE_SIZE, Upload, Uploads } from '../folders';
+import { Files, IBegun, PAGE_SIZE, Upload, Uploads } from '../folders';
 import { Form } from './form';
 import { Bar, IPlace, Loading, Trouble, useChanges, useRows } from './section';
 
@@ -37,6 +37,7 @@ export function FilesView({ files, uploads, trans }: IViewProps): JSX.Element {
       ) : (
         <Tools files={files} uploads={uploads} trans={trans} />
       )}
+      <Begun files={files} uploads={uploads} trans={trans} />
       <Transfers uploads={uploads} trans={trans} />
       <Trouble model={files} trans={trans} />
       <Loading model={files} label={trans.__('Files are being loaded')} />
@@ -159,6 +160,74 @@ function Tools({ files, uploads, trans }: IViewProps): JSX.Element {
         />
       )}
     </>
+  );
+}
+
+/** Files on their way into this folder when the page was loaded anew. */
+function Begun({ files, uploads, trans }: IViewProps): JSX.Element | null {
+  useChanges(uploads);
+  const here = uploads.begun.filter(one => one.folderId === files.folder!.id);
+  if (here.length === 0) {
+    return null;
+  }
+  return (
+    <ul className="jp-bai-List" aria-label={trans.__('Uploads that stopped')}>
+      {here.map(begun => (
+        <Stopped key={begun.path} begun={begun} files={files} uploads={uploads} trans={trans} />
+      ))}
+    </ul>
+  );
+}
+
+function Stopped({ begun, files, uploads, trans }: IViewProps & { begun: IBegun }): JSX.Element {
+  const [error, setError] = React.useState('');
+  const chooser = React.useRef<HTMLInputElement>(null);
+  const name = begun.path.slice(begun.path.lastIndexOf('/') + 1);
+  const button = trans.__('Cancel %1', name);
+  const percent = Math.floor((100 * begun.sentBytes) / begun.size);
+  const onChoose = ({ target }: React.ChangeEvent<HTMLInputElement>) => {
+    setError('');
+    const differs = trans.__('This is not the file that was begun: its size or date differs. Cancel that to upload it.');
+    uploads.resume(begun, files.folder!, target.files![0], differs).catch(refused => setError(refused.message));
+    target.value = '';
+  };
+  return (
+    <li className="jp-bai-Row">
+      <fileUploadIcon.react tag="span" className="jp-bai-State" aria-hidden="true" />
+      <div className="jp-bai-Row-first">
+        <span className="jp-bai-Row-name" title={begun.path}>
+          <bdi>{name}</bdi>
+        </span>
+      </div>
+      <button
+        className="jp-bai-IconButton"
+        title={button}
+        aria-label={button}
+        onClick={() => void uploads.forget(begun)}
+      >
+        <closeIcon.react tag="span" aria-hidden="true" />
+      </button>
+      <div className="jp-bai-Row-rest">
+        <div className="jp-bai-Row-sentence">
+          {keepUnits(trans.__('Stopped at %1 %; goes on when you choose the same file.', percent))}
+        </div>
+        {error && (
+          <p className="jp-bai-Refusal" role="alert">
+            {error}
+          </p>
+        )}
+        <div className="jp-bai-Actions">
+          <button
+            className="jp-bai-Button"
+            aria-label={trans.__('Choose %1 again', name)}
+            onClick={() => chooser.current!.click()}
+          >
+            {trans.__('Choose it again')}
+          </button>
+          <input ref={chooser} type="file" hidden onChange={onChoose} />
+        </div>
+      </div>
+    </li>
   );
 }
 

@@ -1,13 +1,15 @@
 /** The section Folders: one's own, those of others and of projects, trash, invitations; or what one of them holds. */
 
 import { TranslationBundle } from '@jupyterlab/translation';
-import { addIcon, ellipsesIcon, folderIcon, usersIcon } from '@jupyterlab/ui-components';
+import { addIcon, closeIcon, copyIcon, ellipsesIcon, folderIcon, usersIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 
 import { formatPart, formatSize, keepUnits } from '../amounts';
-import { IFolder, IInvitation, IMember } from '../api';
-import { Files, Folders, IFolders, IMyFolder, Uploads } from '../folders';
-import { describeFolder, describePermission } from '../words';
+import { ApiError, IFolder, IInvitation, IMember } from '../api';
+import { Attachments, IAttached } from '../attachments';
+import { Files, Folders, IFolders, IMyFolder, isAttachable, Uploads } from '../folders';
+import { attachIcon } from '../icons';
+import { describeFolder, describeMount, describePermission } from '../words';
 import { FilesView } from './files';
 import { Form } from './form';
 import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
@@ -19,6 +21,7 @@ interface IModels {
   folders: Folders;
   files: Files;
   uploads: Uploads;
+  attachments: Attachments;
 }
 
 interface IViewProps extends IModels {
@@ -32,12 +35,12 @@ export function createFolders(models: IModels, mount: Mount | null, trans: Trans
     void models.folders.refresh();
   });
   const body = <FoldersView {...models} mount={mount} trans={trans} />;
-  return new Section(trans.__('Folders'), [models.folders, models.files], body);
+  return new Section(trans.__('Folders'), [models.folders, models.files, models.attachments.sessions], body);
 }
 
 function FoldersView(props: IViewProps): JSX.Element {
-  const { folders, files, trans } = props;
-  useChanges(folders, files);
+  const { folders, files, attachments, trans } = props;
+  useChanges(folders, files, attachments.sessions);
   if (files.folder !== null) {
     return <FilesView files={files} uploads={props.uploads} trans={trans} />;
   }
@@ -50,7 +53,7 @@ function FoldersView(props: IViewProps): JSX.Element {
   );
 }
 
-function Lists({ folders, files, mount, trans, value }: IViewProps & { value: IFolders }): JSX.Element {
+function Lists({ folders, files, attachments, mount, trans, value }: IViewProps & { value: IFolders }): JSX.Element {
   const [isCreating, setCreating] = React.useState(false);
   return (
     <>
@@ -82,6 +85,7 @@ function Lists({ folders, files, mount, trans, value }: IViewProps & { value: IF
       <FolderList
         list={value.usable}
         folders={folders}
+        attachments={attachments}
         open={folder => files.open(folder)}
         mount={mount}
         trans={trans}
@@ -118,13 +122,14 @@ function Invitation(props: { invitation: IInvitation; folders: Folders; trans: T
 interface IListProps {
   list: IMyFolder[];
   folders: Folders;
+  attachments: Attachments;
   open: (folder: IFolder) => void;
   mount: Mount | null;
   trans: TranslationBundle;
 }
 
 /** Enter opens a folder, Space shows what can be done with it. */
-function FolderList({ list, folders, open, mount, trans }: IListProps): JSX.Element {
+function FolderList({ list, folders, attachments, open, mount, trans }: IListProps): JSX.Element {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(current === id ? null : id);
   const { onKeyDown, row } = useRows(
@@ -138,6 +143,7 @@ function FolderList({ list, folders, open, mount, trans }: IListProps): JSX.Elem
           key={folder.id}
           folder={folder}
           folders={folders}
+          attachments={attachments}
           open={open}
           mount={mount}
           trans={trans}
@@ -159,12 +165,13 @@ interface IRowProps extends Omit<IListProps, 'list'> {
 }
 
 function Row(props: IRowProps): JSX.Element {
-  const { folder, open, trans, place, isCurrent, toggle } = props;
+  const { folder, attachments, open, trans, place, isCurrent, toggle } = props;
+  const attached = isAttachable(folder) ? attachments.of(folder) : [];
   const Icon = folder.isMine ? folderIcon : usersIcon;
   const facts = describeFolder(folder, trans);
   const actions = trans.__('Actions on %1', folder.name);
   return (
-    <li {...place} className="jp-bai-Row" aria-label={`${folder.name}, ${facts}`}>
+    <li {...place} className="jp-bai-Row" aria-label={`${folder.name}, ${facts}`} data-bai-folder={folder.id}>
       <Icon.react tag="span" className="jp-bai-State" aria-hidden="true" />
       <div className="jp-bai-Row-first">
         <button className="jp-bai-Link" title={folder.name} tabIndex={-1} onClick={() => open(folder)}>
@@ -185,9 +192,60 @@ function Row(props: IRowProps): JSX.Element {
           <bdi dir="ltr">{keepUnits(facts)}</bdi>
         </div>
         {folder.max_size !== null && <Quota folder={folder} limit={folder.max_size} trans={trans} />}
+        {attached.map(one => (
+          <Attached key={one.session.id + one.mount.target} attached={one} attachments={attachments} trans={trans} />
+        ))}
         {isCurrent && <Actions {...props} />}
       </div>
     </li>
+  );
+}
+
+interface IAttachedProps {
+  attached: IAttached;
+  attachments: Attachments;
+  trans: TranslationBundle;
+}
+
+/** Where a folder is, and how to have it gone from there. */
+function Attached({ attached, attachments, trans }: IAttachedProps): JSX.Element {
+  const [attempt, error, code] = useAttempt();
+  const { session, mount } = attached;
+  const detach = trans.__('Detach %1 from %2', mount.name, session.name);
+  const copy = trans.__('Copy %1', mount.target);
+  return (
+    <>
+      <div className="jp-bai-Attached">
+        <attachIcon.react tag="span" className="jp-bai-State" aria-hidden="true" />
+        <span className="jp-bai-Attached-where">
+          {trans.__('attached to %1:', session.name)} <bdi dir="ltr">{describeMount(mount, trans)}</bdi>
+        </span>
+        <button
+          className="jp-bai-IconButton"
+          title={copy}
+          aria-label={copy}
+          onClick={() => attempt(() => navigator.clipboard.writeText(mount.target))}
+        >
+          <copyIcon.react tag="span" aria-hidden="true" />
+        </button>
+        <button
+          className="jp-bai-IconButton"
+          title={detach}
+          aria-label={detach}
+          onClick={() => attempt(() => attachments.detach(attached))}
+        >
+          <closeIcon.react tag="span" aria-hidden="true" />
+        </button>
+      </div>
+      <Refusal error={error} />
+      {code === 'folder-busy' && (
+        <div className="jp-bai-Actions">
+          <button className="jp-bai-Button" onClick={() => attempt(() => attachments.detach(attached, true))}>
+            {trans.__('End what uses it and detach')}
+          </button>
+        </div>
+      )}
+    </>
   );
 }
 
@@ -202,15 +260,17 @@ function Quota({ folder, limit, trans }: { folder: IFolder; limit: number; trans
   );
 }
 
+type FormName = 'attach' | 'rename' | 'share' | 'people';
+
 /** What can be done with a folder. */
-function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
-  const [form, setForm] = React.useState<'rename' | 'share' | 'people' | null>(null);
+function Actions({ folder, folders, attachments, mount, trans }: IRowProps): JSX.Element {
+  const [form, setForm] = React.useState<FormName | null>(null);
   const [done, setDone] = React.useState('');
   const [attempt, error] = useAttempt();
-  const toggle = (wanted: 'rename' | 'share' | 'people') => setForm(form === wanted ? null : wanted);
+  const toggle = (wanted: FormName) => setForm(form === wanted ? null : wanted);
   const close = () => setForm(null);
   const isHome = folder.isMine && folder.name === 'home';
-  const isAlwaysMounted = isHome || (folder.isMine && folder.name.startsWith('.'));
+  const can = { ro: trans.__('read'), rw: trans.__('read and write') };
 
   const share = async ({ person, permission }: Record<string, string>) => {
     const isNew = await folders.share(folder.id, person, permission);
@@ -222,7 +282,12 @@ function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
   return (
     <>
       <div className="jp-bai-Actions">
-        {mount && !isAlwaysMounted && (
+        {isAttachable(folder) && (
+          <button className="jp-bai-Button" aria-expanded={form === 'attach'} onClick={() => toggle('attach')}>
+            {trans.__('Attach')}
+          </button>
+        )}
+        {mount && isAttachable(folder) && (
           <button className="jp-bai-Button" onClick={() => attempt(async () => setDone(await mount(folder)))}>
             {trans.__('Mount')}
           </button>
@@ -248,6 +313,24 @@ function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
           </>
         )}
       </div>
+      {form === 'attach' && (
+        <Form
+          label={trans.__('Attach %1 to this kernel', folder.name)}
+          fields={[
+            {
+              name: 'permission',
+              label: trans.__('The kernel can'),
+              options: folder.permission === 'ro' ? [['ro', can.ro]] : [['rw', can.rw], ['ro', can.ro]],
+              value: folder.permission === 'ro' ? 'ro' : 'rw'
+            },
+            { name: 'path', label: trans.__('At'), placeholder: `/home/work/${folder.name}`, isOptional: true }
+          ]}
+          verb={trans.__('Attach')}
+          trans={trans}
+          submit={async ({ permission, path }) => setDone(await attachments.attach(folder, permission === 'ro', path))}
+          close={close}
+        />
+      )}
       {form === 'rename' && (
         <Form
           label={trans.__('Rename %1', folder.name)}
@@ -268,8 +351,8 @@ function Actions({ folder, folders, mount, trans }: IRowProps): JSX.Element {
               label: trans.__('They can'),
               value: 'ro',
               options: [
-                ['ro', trans.__('read')],
-                ['rw', trans.__('read and write')]
+                ['ro', can.ro],
+                ['rw', can.rw]
               ]
             }
           ]}
@@ -418,14 +501,14 @@ function Trashed({ folder, folders, attempt, trans }: ITrashedProps): JSX.Elemen
   );
 }
 
-/** Do something; the sentence is why the last try failed. */
-function useAttempt(): [(work: () => Promise<void>) => void, string] {
-  const [error, setError] = React.useState('');
-  const attempt = (work: () => Promise<void>) => {
-    setError('');
-    work().catch(refused => setError((refused as Error).message));
+/** Do something; the sentence is why the last try failed, and its code. */
+function useAttempt(): [(work: () => Promise<unknown>) => void, string, string] {
+  const [error, setError] = React.useState<Error | null>(null);
+  const attempt = (work: () => Promise<unknown>) => {
+    setError(null);
+    work().catch(setError);
   };
-  return [attempt, error];
+  return [attempt, error?.message ?? '', error instanceof ApiError ? error.code : ''];
 }
 
 function Refusal({ error }: { error: string }): JSX.Element | null {

@@ -5,8 +5,9 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
 import React from 'react';
 
+import { formatSize, keepUnits } from '../amounts';
 import { KernelStatuses } from '../model';
-import { INotice, noticeOf } from '../words';
+import { INotice, NoticeAction, noticeOf } from '../words';
 import { Bar } from './section';
 import { StateIcon } from './state';
 
@@ -16,7 +17,12 @@ const DELAY_MS = 1000;
 interface IActions {
   cancel: () => Promise<unknown>;
   restart: () => Promise<unknown>;
+  interrupt: () => Promise<unknown>;
+  end: () => Promise<unknown>;
   keep: (sessionId: string) => Promise<unknown>;
+  /** How much memory would help, in bytes. */
+  growth: (sessionId: string) => Promise<number>;
+  grow: (sessionId: string, bytes: number) => Promise<unknown>;
 }
 
 export class Notice extends ReactWidget {
@@ -66,17 +72,32 @@ export class Notice extends ReactWidget {
           {notice.text}
         </span>
         {notice.progress !== null && <Bar percent={notice.progress} label={notice.look.word} />}
-        <Action
-          notice={notice}
-          trans={this.trans}
-          actions={{
-            ...this.actions,
-            keep: () => this._keep(),
-            dismiss: async () => this._dismiss(notice)
-          }}
-        />
+        <div className="jp-bai-Notice-actions">
+          {notice.actions.map(action => this._button(action, notice))}
+        </div>
       </div>
     );
+  }
+
+  private _button(action: NoticeAction, notice: INotice): JSX.Element | null {
+    const { trans, actions } = this;
+    const sessionId = this.statuses.get(this._kernelId)?.session_id ?? '';
+    switch (action) {
+      case 'cancel':
+        return <Button key={action} label={trans.__('Cancel')} act={actions.cancel} />;
+      case 'restart':
+        return <Button key={action} label={trans.__('Start again')} act={actions.restart} />;
+      case 'keep':
+        return <Button key={action} label={trans.__('Keep')} act={() => actions.keep(sessionId)} />;
+      case 'dismiss':
+        return <Button key={action} label={trans.__('Dismiss')} act={async () => this._dismiss(notice)} />;
+      case 'interrupt':
+        return <Button key={action} label={trans.__('Interrupt')} act={actions.interrupt} />;
+      case 'end':
+        return <Button key={action} label={trans.__('End kernel')} act={actions.end} />;
+      case 'grow':
+        return <Grow key={action} sessionId={sessionId} actions={actions} trans={trans} />;
+    }
   }
 
   private _follow(_: unknown, kernelId: string | undefined): void {
@@ -84,7 +105,7 @@ export class Notice extends ReactWidget {
       return;
     }
     const notice = noticeOf(this.statuses.get(kernelId), this.trans);
-    const isStarting = notice?.action === 'cancel' && this.isHidden;
+    const isStarting = !!notice?.actions.includes('cancel') && this.isHidden;
     if (!isStarting) {
       this._show(notice);
     } else if (this._timer === undefined) {
@@ -100,17 +121,10 @@ export class Notice extends ReactWidget {
     this._show(null);
   }
 
-  private async _keep(): Promise<void> {
-    const sessionId = this.statuses.get(this._kernelId)?.session_id;
-    if (sessionId) {
-      await this.actions.keep(sessionId);
-    }
-  }
-
   private _show(notice: INotice | null): void {
     window.clearTimeout(this._timer);
     this._timer = undefined;
-    if (notice?.action === 'dismiss' && notice.text === this._dismissed) {
+    if (notice?.actions.includes('dismiss') && notice.text === this._dismissed) {
       notice = null;
     }
     this._notice = notice;
@@ -135,35 +149,33 @@ export class Notice extends ReactWidget {
   private readonly _observer: ResizeObserver;
 }
 
-interface IActionProps {
-  notice: INotice;
-  trans: TranslationBundle;
-  actions: Record<NonNullable<INotice['action']>, () => Promise<unknown>>;
-}
-
-function Action({ notice, trans, actions }: IActionProps): JSX.Element | null {
+function Button({ label, act }: { label: string; act: () => Promise<unknown> }): JSX.Element {
   const [isBusy, setBusy] = React.useState(false);
-  const { action } = notice;
-  if (action === null) {
-    return null;
-  }
-  const words = {
-    cancel: trans.__('Cancel'),
-    restart: trans.__('Start again'),
-    keep: trans.__('Keep'),
-    dismiss: trans.__('Dismiss')
-  };
-  const act = async () => {
+  const onClick = async () => {
     setBusy(true);
     try {
-      await actions[action]();
+      await act();
     } finally {
       setBusy(false);
     }
   };
   return (
-    <button className="jp-bai-Button" disabled={isBusy} onClick={() => void act()}>
-      {words[action]}
+    <button className="jp-bai-Button" disabled={isBusy} onClick={() => void onClick()}>
+      {label}
     </button>
   );
+}
+
+/** Says to how much before it is pressed. Absent until that is known. */
+function Grow(props: { sessionId: string; actions: IActions; trans: TranslationBundle }): JSX.Element | null {
+  const { sessionId, actions, trans } = props;
+  const [bytes, setBytes] = React.useState<number | null>(null);
+  React.useEffect(() => {
+    actions.growth(sessionId).then(setBytes, console.warn);
+  }, [sessionId]);
+  if (bytes === null) {
+    return null;
+  }
+  const label = keepUnits(trans.__('Grow to %1', formatSize(bytes)));
+  return <Button label={label} act={() => actions.grow(sessionId, bytes)} />;
 }

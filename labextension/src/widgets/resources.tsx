@@ -47,6 +47,18 @@ export class ResourceDialog extends Dialog<unknown> {
     super.dispose();
   }
 
+  /** Tab goes round; Lab's own would leave the body out, which was not drawn yet when it looked for the first control. */
+  handleEvent(event: Event): void {
+    const isTab = event instanceof KeyboardEvent && event.type === 'keydown' && event.key === 'Tab' && !event.shiftKey;
+    if (isTab && document.activeElement === this._accept) {
+      event.preventDefault();
+      event.stopPropagation();
+      this._view.node.querySelector<HTMLElement>('select, input, button, summary')?.focus();
+    } else {
+      super.handleEvent(event);
+    }
+  }
+
   resolve(index?: number): void {
     if (index === 0) {
       super.resolve(index);

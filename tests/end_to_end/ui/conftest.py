@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import pytest
+from bai_agent.runtimes import cgroups
 from end_to_end.wire import Wire
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
@@ -188,6 +189,12 @@ def lab_at(url: str, browser: Browser, up: Up) -> Iterator[Lab]:
             page.screenshot(path=up.folder / "last.png")  # for whoever looks for the cause of a failure
     finally:
         page.close()
+
+
+@pytest.fixture(scope="session")
+def holds_memory() -> bool:
+    """Whether this host lets a process wait for memory: one with cgroup version 2 does not."""
+    return cgroups.memory_limit(os.getpid()) is not None
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""JupyterLab as a process, with the built panel, and one Chromium for the module (``tests/conftest.py`` says why)."""
+"""JupyterLab as a process, with the built panel, and one Chromium for the module (``tests/conftest.py`` says why).
+
+``lab`` is in front of a real manager, ``cluster``; ``stub_lab`` in front of one that answers what the test puts in.
+"""
 
 import json
 import os
@@ -8,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from real_manager import RealManager
 
 from bai_jupyter import extension
 
 expect.set_options(timeout=30_000)
 
 BUILT = Path(extension.__file__).with_name("labextension")
+AXE = Path(__file__).parents[3] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +82,98 @@ def make_lab(make_server: Callable[..., Any], missing: Callable[..., None]) -> C
 
 
 @pytest.fixture(scope="module")
-def lab(make_lab: Callable[[Any], Any], ui_manager: Any) -> Iterator[Any]:
-    server = make_lab(ui_manager)
+def stub_lab(make_lab: Callable[[Any], Any], ui_manager: Any) -> Iterator[Any]:
+    yield from running(make_lab(ui_manager))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
+    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
+        yield manager
+
+
+@pytest.fixture(scope="module")
+def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
+    yield from running(make_lab(cluster))
+
+
+def running(server: Any) -> Iterator[Any]:
     yield server
     server.stop(signal.SIGKILL)
     server.kill_kernels()
+
+
+# What is looked at
+
+
+@pytest.fixture(scope="session", name="set_theme")
+def _set_theme() -> Callable[[Page, str], None]:
+    """``set_theme(page, "dark")``."""
+    return set_theme
+
+
+@pytest.fixture(scope="session")
+def faults_of(missing: Callable[..., None]) -> Callable[[Page, str], list[str]]:
+    """What axe calls serious or critical in what matches a selector, as sentences."""
+    if not AXE.exists():
+        missing("browser", "axe-core is not there (npm ci in labextension)")
+
+    def faults_of(page: Page, selector: str) -> list[str]:
+        expect(page.locator(selector).first).to_be_visible()
+        if not page.evaluate("'axe' in window"):
+            page.add_script_tag(path=AXE)
+        found: list[str] = page.evaluate(FIND_FAULTS, selector)
+        return found
+
+    return faults_of
+
+
+FIND_FAULTS = """async selector => {
+  const options = {rules: {'target-size': {enabled: true}}, resultTypes: ['violations'], preload: false};
+  const {violations} = await axe.run({include: [[selector]]}, options);
+  const serious = violations.filter(one => ['serious', 'critical'].includes(one.impact));
+  return serious.flatMap(one => one.nodes.map(node => `${one.id}: ${node.html} ${node.failureSummary}`));
+}"""
+
+
+@pytest.fixture(scope="session")
+def look_at(shots: Path, faults_of: Callable[[Page, str], list[str]]) -> Callable[..., None]:
+    """``look_at(page, "folders", "#jp-bai-panel")``: pictures in both themes. Nothing there is faulty or too wide.
+
+    With ``whole`` of the whole page.
+    """
+
+    def look_at(page: Page, name: str, selector: str, *, whole: bool = False) -> None:
+        for theme in THEMES:
+            set_theme(page, theme)
+            assert faults_of(page, selector) == []
+            (page if whole else page.locator(selector)).screenshot(path=shots / f"{name}-{theme}.png")
+        for one in page.locator(selector).locator(".jp-bai-Section:visible, .jp-bai-Resources-body").all():
+            assert is_whole(one), f"{name} is cut"
+
+    return look_at
+
+
+def is_whole(one: Locator) -> bool:
+    return bool(one.evaluate("node => node.scrollWidth <= node.clientWidth"))
+
+
+def set_theme(page: Page, theme: str) -> None:
+    page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", THEMES[theme])
+    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=THEMES[theme])
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+
+@pytest.fixture(scope="session", name="settle")
+def _settle() -> Callable[[Page], None]:
+    """Wait until Lab is there, after a page was loaded."""
+    return settle
+
+
+def settle(page: Page) -> None:
+    page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+    page.evaluate("window.jupyterapp.restored.then(() => undefined)")
+    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +184,7 @@ def open_lab() -> Callable[[Browser, Any], Page]:
         slow = page.get_by_role("dialog", name="Error Loading Theme")
         page.add_locator_handler(slow, lambda dialog: dialog.get_by_role("button", name="OK").click())
         page.goto(f"{server.url}/lab?token=test-token&reset")
-        page.wait_for_function("window.jupyterapp !== undefined", timeout=30_000)
-        page.evaluate("window.jupyterapp.restored")
-        page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=30_000)
+        settle(page)
         return page
 
     return open_page

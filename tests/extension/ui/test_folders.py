@@ -1,7 +1,7 @@
 """Folders, apps and resources in the panel, in a real Lab in front of a real manager, light and dark."""
 
 import json
-import signal
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import PAGE, RealManager
 
+from bai_jupyter.common.reasons import Reason
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-FAULTS = (Path(__file__).parent / "faults.js").read_text()
 LONG = "a-folder-with-a-name-that-is-as-long-as-names-may-ever-be-in-here"[:64]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
-    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
-        yield manager
-
-
-@pytest.fixture(scope="module")
-def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
-    server = make_lab(cluster)
-    yield server
-    server.stop(signal.SIGKILL)
-    server.kill_kernels()
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +35,6 @@ def section(page: Page, *shown: str) -> list[Locator]:
             title.click()
         found[name] = page.locator(f"#jp-bai-panel .jp-bai-Section[aria-labelledby='{title.get_attribute('id')}']")
     return [found[name] for name in shown]
-
-
-def take_shots(page: Page, shots: Path, name: str) -> None:
-    """In both themes, where nothing may be faulty or too wide."""
-    for theme, full_name in THEMES.items():
-        page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", full_name)
-        page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=full_name)
-        page.locator("#jupyterlab-splash").wait_for(state="detached")
-        assert page.evaluate(FAULTS, "#jp-bai-panel") == []
-        page.locator("#jp-bai-panel").screenshot(path=shots / f"{name}-{theme}.png")
-    for one in page.locator("#jp-bai-panel .jp-bai-Section:visible").all():
-        assert one.evaluate("node => node.scrollWidth <= node.clientWidth"), f"{name} is cut"
 
 
 def create(folders: Locator, name: str, limit: str = "") -> None:
@@ -86,17 +60,17 @@ def actions(folders: Locator, name: str) -> Locator:
 
 def chooser_of(folders: Locator) -> Locator:
     """Where files are chosen to be uploaded."""
-    return folders.locator("input[type=file]:not([webkitdirectory])")
+    return folders.locator(".jp-bai-Tools input[type=file]:not([webkitdirectory])")
 
 
-def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: RealManager, look_at: Any) -> None:
     cluster.add_user("kim")
     (folders,) = section(page, "Folders")
     expect(row(folders, "home")).to_be_visible()
     create(folders, "a/b")
     form = folders.get_by_role("form", name="New folder")
     expect(form.get_by_role("alert")).to_contain_text("a/b")
-    take_shots(page, shots, "folder-refused")
+    look_at(page, "folder-refused", "#jp-bai-panel")
     form.get_by_label("Name").fill("data")
     form.get_by_label("Limit").fill("1g")
     form.get_by_role("button", name="Create").click()
@@ -110,12 +84,12 @@ def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: 
     share.get_by_label("E-mail address").fill("zoe@localhost")
     share.get_by_role("button", name="Share").click()
     expect(share.get_by_role("alert")).to_contain_text("zoe@localhost")
-    take_shots(page, shots, "share-refused")
+    look_at(page, "share-refused", "#jp-bai-panel")
     share.get_by_label("E-mail address").fill("kim@localhost")
     share.get_by_label("They can").select_option(label="read and write")
     share.get_by_role("button", name="Share").click()
     expect(shared.get_by_role("status")).to_have_text("kim@localhost was invited.")
-    take_shots(page, shots, "folders")
+    look_at(page, "folders", "#jp-bai-panel")
     shared.get_by_role("button", name="Share").click()
     page.keyboard.press("Escape")
     expect(share).to_have_count(0)
@@ -128,13 +102,13 @@ def test_a_folder_from_its_beginning_to_the_trash_and_back(page: Page, cluster: 
     actions(folders, "datasets").get_by_role("button", name="Move to trash").click()
     expect(row(folders, "datasets")).to_have_count(0)
     folders.get_by_text("Trash (1)").click()
-    take_shots(page, shots, "trash")
+    look_at(page, "trash", "#jp-bai-panel")
     folders.get_by_role("button", name="Restore datasets").click()
     expect(row(folders, "datasets")).to_be_visible()
     expect(folders.get_by_text("Trash (")).to_have_count(0)
 
 
-def test_an_invitation_is_accepted(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_an_invitation_is_accepted(page: Page, cluster: RealManager, look_at: Any) -> None:
     lee = cluster.add_user("lee")
     cluster.ask("POST", "/folders", {"name": "from-lee"}, lee)
     cluster.ask("POST", "/folders/from-lee/invite", {"perm": "ro", "user_ids": ["admin@localhost"]}, lee)
@@ -142,7 +116,7 @@ def test_an_invitation_is_accepted(page: Page, cluster: RealManager, shots: Path
     page.get_by_role("button", name="Refresh", exact=True).click()
     invitation = folders.get_by_role("group", name="Invitation to from-lee")
     expect(invitation).to_contain_text("lee@localhost shares from-lee with you: read only.")
-    take_shots(page, shots, "invitation")
+    look_at(page, "invitation", "#jp-bai-panel")
     invitation.get_by_role("button", name="Accept").click()
     expect(row(folders, "from-lee")).to_contain_text("read only · from lee@localhost")
     row(folders, "from-lee").get_by_role("button", name="from-lee", exact=True).click()
@@ -151,7 +125,7 @@ def test_an_invitation_is_accepted(page: Page, cluster: RealManager, shots: Path
     folders.get_by_role("button", name="Folders", exact=True).click()
 
 
-def test_files_go_up_and_come_down(page: Page, cluster: RealManager, shots: Path, tmp_path: Path) -> None:
+def test_files_go_up_and_come_down(page: Page, cluster: RealManager, look_at: Any, tmp_path: Path) -> None:
     made = cluster.ask("POST", "/folders", {"name": "files"})
     sent = tmp_path / "numbers of many years, and with a long name.bin"
     sent.write_bytes(bytes(range(256)) * 40_000)  # three pieces
@@ -169,7 +143,7 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, shots: Path
     chooser_of(folders).set_input_files(sent)
     expect(files).to_have_text([f"{sent.name}9.8 MiB"])
     expect(folders.get_by_role("list", name="Uploads").get_by_role("listitem")).to_have_count(0)
-    take_shots(page, shots, "files")
+    look_at(page, "files", "#jp-bai-panel")
     with page.expect_download() as download:
         folders.get_by_role("link", name=f"Download {sent.name}").click()
     assert download.value.suggested_filename == sent.name
@@ -179,7 +153,7 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, shots: Path
 
 
 def test_what_is_dropped_goes_into_the_directory_that_is_shown(
-    page: Page, cluster: RealManager, shots: Path, tmp_path: Path
+    page: Page, cluster: RealManager, look_at: Any, tmp_path: Path
 ) -> None:
     made = cluster.ask("POST", "/folders", {"name": "dropped"})
     (folders,) = section(page, "Folders")
@@ -192,7 +166,7 @@ def test_what_is_dropped_goes_into_the_directory_that_is_shown(
     )
     zone.dispatch_event("dragover", {"dataTransfer": transfer})
     expect(zone).to_have_class("jp-bai-Drop jp-mod-over")
-    take_shots(page, shots, "drop")
+    look_at(page, "drop", "#jp-bai-panel")
     zone.dispatch_event("drop", {"dataTransfer": transfer})
     files = folders.get_by_role("list", name="Files").get_by_role("listitem")
     expect(files).to_have_text(["one.txt3 B"])
@@ -212,30 +186,49 @@ def test_what_is_dropped_goes_into_the_directory_that_is_shown(
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
-def test_an_upload_that_is_paused_goes_on(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_an_upload_goes_on_after_a_pause_and_after_a_reload(
+    page: Page, cluster: RealManager, settle: Callable[[Page], None], look_at: Any, tmp_path: Path
+) -> None:
     made = cluster.ask("POST", "/folders", {"name": "paused"})
     (folders,) = section(page, "Folders")
     page.get_by_role("button", name="Refresh", exact=True).click()
     row(folders, "paused").get_by_role("button", name="paused", exact=True).click()
     held: list[Any] = []
     page.route("**/bai/api/uploads*", lambda route: held.append(route))  # the piece stays on its way
-    content = bytes(range(256)) * 8
-    file = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": content}
-    chooser_of(folders).set_input_files(file)
-    uploads = folders.get_by_role("list", name="Uploads").get_by_role("listitem")
-    uploads.get_by_role("button", name="Pause big.bin").click()
-    expect(uploads.get_by_role("button", name="Go on with big.bin")).to_be_visible()
-    take_shots(page, shots, "upload-paused")
+    for name in ("big.bin", "late.bin"):
+        (tmp_path / name).write_bytes(bytes(range(256)) * 8)
+    uploads = folders.get_by_role("list", name="Uploads", exact=True).get_by_role("listitem")
+    for name in ("big.bin", "late.bin"):
+        chooser_of(folders).set_input_files(tmp_path / name)
+        uploads.get_by_role("button", name=f"Pause {name}").click()
+        expect(uploads.get_by_role("button", name=f"Go on with {name}")).to_be_visible()
+    look_at(page, "upload-paused", "#jp-bai-panel")
     page.unroute("**/bai/api/uploads*")
     uploads.get_by_role("button", name="Go on with big.bin").click()
     files = folders.get_by_role("list", name="Files").get_by_role("listitem")
     expect(files).to_have_text(["big.bin2 KiB"])
-    expect(uploads).to_have_count(0)
+    expect(uploads).to_have_count(1)
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    settle(page)
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    (folders,) = section(page, "Folders")
+    row(folders, "paused").get_by_role("button", name="paused", exact=True).click()
+    stopped = folders.get_by_role("list", name="Uploads that stopped").get_by_role("listitem")
+    expect(stopped).to_contain_text("Stopped at 0\u00a0%; goes on when you choose the same file.")
+    again = stopped.locator("input[type=file]")
+    again.set_input_files(tmp_path / "big.bin")
+    expect(stopped.get_by_role("alert")).to_contain_text("This is not the file that was begun")
+    look_at(page, "upload-stopped", "#jp-bai-panel")
+    again.set_input_files(tmp_path / "late.bin")
+    expect(files).to_have_text(["big.bin2 KiB", "late.bin2 KiB"])
+    expect(stopped).to_have_count(0)
     folders.get_by_role("button", name="Folders", exact=True).click()
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
-def test_who_has_a_folder_is_seen_and_changed(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_who_has_a_folder_is_seen_and_changed(page: Page, cluster: RealManager, look_at: Any) -> None:
     mia = cluster.add_user("mia")
     cluster.ask("POST", "/folders", {"name": "shared"})
     cluster.ask("POST", "/folders/shared/invite", {"perm": "ro", "user_ids": ["mia@localhost"]})
@@ -249,7 +242,7 @@ def test_who_has_a_folder_is_seen_and_changed(page: Page, cluster: RealManager, 
     expect(person).to_contain_text("mia@localhost")
     can = person.get_by_label("What mia@localhost can")
     expect(can).to_have_value("ro")
-    take_shots(page, shots, "people")
+    look_at(page, "people", "#jp-bai-panel")
     can.select_option("rw")
     expect(can).to_have_value("rw")
     (theirs,) = [one for one in cluster.ask("GET", "/folders", config=mia) if one["name"] == "shared"]
@@ -259,7 +252,7 @@ def test_who_has_a_folder_is_seen_and_changed(page: Page, cluster: RealManager, 
     assert "shared" not in [one["name"] for one in cluster.ask("GET", "/folders", config=mia)]
 
 
-def test_the_trash_deletes_for_good_who_types_the_name(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_the_trash_deletes_for_good_who_types_the_name(page: Page, cluster: RealManager, look_at: Any) -> None:
     made = cluster.ask("POST", "/folders", {"name": "obsolete"})
     cluster.ask("DELETE", f"/folders/{made['id']}")
     (folders,) = section(page, "Folders")
@@ -270,14 +263,14 @@ def test_the_trash_deletes_for_good_who_types_the_name(page: Page, cluster: Real
     form.get_by_role("textbox").fill("absolute")
     page.keyboard.press("Enter")
     expect(form.get_by_role("alert")).to_contain_text("This is not its name.")
-    take_shots(page, shots, "purge")
+    look_at(page, "purge", "#jp-bai-panel")
     form.get_by_role("textbox").fill("obsolete")
     page.keyboard.press("Enter")
     expect(folders.get_by_role("button", name="Restore obsolete")).to_have_count(0)
     assert made["id"] not in [one["id"] for one in cluster.ask("GET", "/folders")]
 
 
-def test_an_upload_that_is_cancelled_or_refused(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_an_upload_that_is_cancelled_or_refused(page: Page, cluster: RealManager, look_at: Any) -> None:
     made = cluster.ask("POST", "/folders", {"name": "small", "quota": "1m"})
     (folders,) = section(page, "Folders")
     page.get_by_role("button", name="Refresh", exact=True).click()
@@ -287,14 +280,14 @@ def test_an_upload_that_is_cancelled_or_refused(page: Page, cluster: RealManager
     chooser.set_input_files(big)
     uploads = folders.get_by_role("list", name="Uploads").get_by_role("listitem")
     expect(uploads.get_by_role("alert")).to_contain_text("1 MiB")
-    take_shots(page, shots, "upload-refused")
+    look_at(page, "upload-refused", "#jp-bai-panel")
     uploads.get_by_role("button", name="Dismiss big.bin").click()
     expect(uploads).to_have_count(0)
 
     page.route("**/bai/api/uploads*", lambda route: route.abort())
     chooser.set_input_files({**big, "name": "slow.bin", "buffer": bytes(1024)})
     expect(uploads).to_contain_text("Waiting for the network; goes on by itself.")
-    take_shots(page, shots, "upload-waiting")
+    look_at(page, "upload-waiting", "#jp-bai-panel")
     uploads.get_by_role("button", name="Cancel slow.bin").click()
     expect(uploads).to_have_count(0)
     chooser.set_input_files({**big, "name": "late.bin", "buffer": bytes(1024)})
@@ -306,7 +299,7 @@ def test_an_upload_that_is_cancelled_or_refused(page: Page, cluster: RealManager
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
-def test_many_files_come_in_pages(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_many_files_come_in_pages(page: Page, cluster: RealManager, look_at: Any) -> None:
     made = cluster.ask("POST", "/folders", {"name": "many"})
     names = [f"d{number:03}" for number in range(150)]
     cluster.ask("POST", "/folders/many/mkdir", {"path": names})
@@ -321,7 +314,7 @@ def test_many_files_come_in_pages(page: Page, cluster: RealManager, shots: Path)
     expect(pages.get_by_role("status")).to_have_text("101 to 150 of 150")
     expect(pages.get_by_role("button", name="Next")).to_be_disabled()
     pages.scroll_into_view_if_needed()
-    take_shots(page, shots, "pages")
+    look_at(page, "pages", "#jp-bai-panel")
     folders.get_by_role("button", name="Folders", exact=True).click()
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
@@ -341,15 +334,112 @@ def test_a_folder_is_mounted_for_the_next_kernel(page: Page, cluster: RealManage
     assert metadata["bai"] == {"mounts": ["mounted"]}
 
 
-def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, shots: Path) -> None:
+@pytest.fixture
+def here(page: Page, cluster: RealManager, lab: Any) -> Iterator[str]:
+    """The session, with 8 GiB, of the kernel of a notebook in front, whose sentence says that it is held."""
+    session = cluster.start_session("here", resources={"cpu": "1", "mem": "8g"})
+    files = {"session": session, "reason": "held Held at its memory limit: 8 of 8 GiB."}
+    for name, text in files.items():
+        (lab.home / name).write_text(text)
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+    expect(page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")).to_contain_text("Held at its memory limit")
+    yield session
+    for name in files:
+        (lab.home / name).unlink()
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+def test_a_folder_is_attached_to_the_kernel_in_front_and_detached(
+    page: Page, cluster: RealManager, here: str, look_at: Any
+) -> None:
+    lee = cluster.add_user("noa")
+    cluster.ask("POST", "/folders", {"name": "reading"}, lee)
+    cluster.ask("POST", "/folders/reading/invite", {"perm": "ro", "user_ids": ["admin@localhost"]}, lee)
+    (invitation,) = cluster.ask("GET", "/folders/invitations/list")["invitations"]
+    cluster.ask("POST", "/folders/invitations/accept", {"inv_id": invitation["id"]})
+    cluster.ask("POST", "/folders", {"name": "attached"})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+
+    attached = actions(folders, "attached")
+    attached.get_by_role("button", name="Attach", exact=True).click()
+    form = attached.get_by_role("form", name="Attach attached to this kernel")
+    form.get_by_label("The kernel can").select_option("ro")
+    form.get_by_label("At").fill("home")
+    page.keyboard.press("Enter")
+    expect(form.get_by_role("alert")).to_contain_text("home")
+    look_at(page, "attach-refused", "#jp-bai-panel")
+    form.get_by_label("At").fill("deep/er")
+    page.keyboard.press("Enter")
+    expect(attached.get_by_role("status")).to_contain_text(".ipynb: /home/work/deep/er, read only")
+    expect(attached).to_contain_text("attached to here: /home/work/deep/er, read only")
+    look_at(page, "attached", "#jp-bai-panel")
+
+    row(folders, "reading").click(button="right")
+    menu = page.get_by_role("menu").last
+    expect(menu.get_by_role("menuitem", name="Attach to This Kernel", exact=True)).to_have_class(
+        re.compile("lm-mod-disabled")
+    )
+    menu.get_by_role("menuitem", name="Attach to This Kernel, Read Only").click()
+    expect(row(folders, "reading")).to_contain_text("attached to here: /home/work/reading, read only")
+    mounts = {one["name"]: one["read_only"] for one in cluster.ask("GET", f"/session/{here}")["mounts"]}
+    assert mounts == {"home": False, "attached": True, "reading": True}
+
+    cluster.fail_calls(release_mount=Reason.of("folder-busy", path="/home/work/reading", users="sleep (7)"))
+    detach = row(folders, "reading").get_by_role("button", name="Detach reading from here")
+    detach.click()
+    expect(row(folders, "reading").get_by_role("alert")).to_contain_text("is in use: sleep (7)")
+    look_at(page, "detach-refused", "#jp-bai-panel")
+    cluster.fail_calls()
+    row(folders, "reading").get_by_role("button", name="End what uses it and detach").click()
+    expect(detach).to_have_count(0)
+    attached.get_by_role("button", name="Detach attached from here").click()
+    expect(attached).not_to_contain_text("attached to here")
+    assert [one["name"] for one in cluster.ask("GET", f"/session/{here}")["mounts"]] == ["home"]
+
+
+def test_without_a_kernel_of_ours_in_front_nothing_is_attached(page: Page, cluster: RealManager) -> None:
+    cluster.ask("POST", "/folders", {"name": "homeless"})
+    page.evaluate("window.jupyterapp.commands.execute('launcher:create').then(() => undefined)")
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    homeless = actions(folders, "homeless")
+    homeless.get_by_role("button", name="Attach", exact=True).click()
+    homeless.get_by_role("form").get_by_role("button", name="Attach").click()
+    expect(homeless.get_by_role("alert")).to_contain_text("No notebook or console is in front.")
+
+
+def test_a_held_session_grows_or_the_figures_say_why_not(
+    page: Page, cluster: RealManager, here: str, look_at: Any
+) -> None:
+    other = cluster.start_session("other", resources={"cpu": "1", "mem": "20g"})
+    notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
+    grow = notice.get_by_role("button", name="Grow to 16\u00a0GiB")
+    expect(grow).to_be_visible()
+    expect(notice.get_by_role("button")).to_have_text(["Grow to 16\u00a0GiB", "Interrupt", "End kernel"])
+    look_at(page, "held", ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice", whole=True)
+    grow.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("The session does not grow")
+    expect(dialog).to_contain_text("4 GiB")
+    dialog.get_by_role("button").last.click()
+    assert cluster.ask("GET", f"/session/{here}")["slots"]["mem"] == str(8 * 2**30)
+    cluster.ask("DELETE", f"/session/{other}")
+    with page.expect_response(lambda answer: "/resize" in answer.url) as answered:
+        grow.click()
+    assert answered.value.status == 200
+    assert cluster.ask("GET", f"/session/{here}")["slots"]["mem"] == str(16 * 2**30)
+
+
+def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, look_at: Any) -> None:
     (apps,) = section(page, "Apps")
     expect(apps).to_contain_text("No session is running.")
-    take_shots(page, shots, "apps-none")
+    look_at(page, "apps-none", "#jp-bai-panel")
     session = cluster.start_session("served", preopen_ports=[8080])
     page.get_by_role("button", name="Refresh", exact=True).click()
     expect(apps.get_by_role("combobox", name="Session")).to_have_value(session)
     expect(apps.get_by_role("listitem")).to_contain_text("Port 8080")
-    take_shots(page, shots, "apps")
+    look_at(page, "apps", "#jp-bai-panel")
     with page.context.expect_page() as opened:
         apps.get_by_role("button", name="Open Port 8080 in a new tab").click()
     expect(opened.value.locator("body")).to_have_text("It answers.")
@@ -358,7 +448,7 @@ def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, shots: Path) ->
     cluster.ask("DELETE", f"/session/{session}")
 
 
-def test_limits_and_presets(page: Page, cluster: RealManager, shots: Path) -> None:
+def test_limits_and_presets(page: Page, cluster: RealManager, look_at: Any) -> None:
     change = (
         "mutation ($limits: JSONString) {modify_keypair_resource_policy"
         '(name: "default", props: {total_resource_slots: $limits}) {ok}}'
@@ -379,7 +469,7 @@ def test_limits_and_presets(page: Page, cluster: RealManager, shots: Path) -> No
     expect(presets.filter(has_text="small")).to_contain_text("Starts now")
     expect(presets.filter(has_text="medium")).to_contain_text("Over a limit: Your keypair, 7 of 8\u00a0CPU in use.")
     expect(presets.filter(has_text="gpu")).to_contain_text("No agent offers GPU.")
-    take_shots(page, shots, "resources")
+    look_at(page, "resources", "#jp-bai-panel")
     cluster.ask("DELETE", f"/session/{session}")
 
 

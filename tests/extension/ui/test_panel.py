@@ -9,15 +9,12 @@ from playwright.sync_api import Browser, Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-
-# What axe would call serious, as far as it needs no library: names, roles, targets, contrast of text.
-FAULTS = (Path(__file__).parent / "faults.js").read_text()
+THEMES = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
-    page = open_lab(browser, lab)
+def page(browser: Browser, stub_lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    page = open_lab(browser, stub_lab)
     yield page
     page.close()
 
@@ -36,11 +33,6 @@ def quiet(page: Page) -> Iterator[None]:
     yield
     page.remove_listener("console", hear)
     assert errors == []
-
-
-def set_theme(page: Page, name: str) -> None:
-    page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", THEMES[name])
-    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=THEMES[name])
 
 
 def show_panel(page: Page) -> Any:
@@ -73,7 +65,9 @@ def sessions(ui_manager: Any, make_session: Callable[..., dict[str, Any]]) -> It
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_sessions(page: Page, sessions: Any, shots: Path, quiet: None, theme: str) -> None:
+def test_sessions(
+    page: Page, sessions: Any, shots: Path, quiet: None, theme: str, faults_of: Any, set_theme: Any
+) -> None:
     set_theme(page, theme)
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
@@ -89,7 +83,7 @@ def test_sessions(page: Page, sessions: Any, shots: Path, quiet: None, theme: st
     expect(rows.nth(5)).to_contain_text("Idle since 12:00; stops at 13:00 unless it is used or kept")
     expect(rows.nth(6)).to_contain_text("Suspended on lab-3: it keeps what it holds")
     expect(rows.nth(7)).to_contain_text("Failed")
-    assert page.evaluate(FAULTS, "#jp-bai-panel") == []
+    assert faults_of(page, "#jp-bai-panel") == []
     rows.nth(0).focus()
     page.screenshot(path=shots / f"sessions-{theme}.png")
     panel.screenshot(path=shots / f"panel-{theme}.png")
@@ -138,7 +132,7 @@ def test_empty(page: Page, ui_manager: Any, shots: Path, quiet: None) -> None:
     panel.screenshot(path=shots / "empty.png")
 
 
-def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path) -> None:
+def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path, faults_of: Any) -> None:
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
     expect(panel.get_by_role("listitem")).to_have_count(8)
@@ -147,7 +141,7 @@ def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Pat
         panel.get_by_role("button", name="Refresh").click()
         expect(panel).to_contain_text("does not answer. Running kernels go on.")
         expect(panel.get_by_role("listitem")).to_have_count(8)
-        assert page.evaluate(FAULTS, "#jp-bai-panel") == []
+        assert faults_of(page, "#jp-bai-panel") == []
         panel.screenshot(path=shots / "away.png")
     finally:
         sessions.is_away = False
@@ -158,9 +152,17 @@ def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Pat
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_a_notebook_in_the_queue(
-    page: Page, lab: Any, sessions: Any, make_session: Any, shots: Path, quiet: None, theme: str
+    page: Page,
+    stub_lab: Any,
+    sessions: Any,
+    make_session: Any,
+    shots: Path,
+    quiet: None,
+    theme: str,
+    faults_of: Any,
+    set_theme: Any,
 ) -> None:
-    gate = lab.home / "gate"
+    gate = stub_lab.home / "gate"
     gate.touch()
     set_theme(page, theme)
     show_panel(page)
@@ -171,8 +173,8 @@ def test_a_notebook_in_the_queue(
     item = page.locator(".jp-bai-StatusItem button")
     expect(item).to_have_text("Queued, 3rd")
     expect(item).to_have_attribute("title", "3rd in the queue of group gpu.")
-    assert page.evaluate(FAULTS, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
-    assert page.evaluate(FAULTS, ".jp-bai-StatusItem") == []
+    assert faults_of(page, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
+    assert faults_of(page, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"queued-{theme}.png")
     kernel_id = page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
     gpu = {"cuda_util_pct": 41.7, "cuda_mem_used_bytes": 1.5 * 2**30, "cuda_mem_total_bytes": 2**33}
@@ -180,43 +182,47 @@ def test_a_notebook_in_the_queue(
     gate.unlink()
     expect(notice).to_be_hidden(timeout=15_000)
     expect(item).to_have_text("Running · GPU 42 %, 1.5 of 8 GiB", timeout=60_000)
-    assert page.evaluate(FAULTS, ".jp-bai-StatusItem") == []
+    assert faults_of(page, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"running-{theme}.png")
 
 
-def test_what_was_not_done_as_asked_is_said_until_dismissed(page: Page, lab: Any, sessions: Any) -> None:
-    elsewhere = lab.home / "elsewhere"
+def test_what_was_not_done_as_asked_is_said_until_dismissed(
+    page: Page, stub_lab: Any, sessions: Any, faults_of: Any
+) -> None:
+    elsewhere = stub_lab.home / "elsewhere"
     elsewhere.touch()
     try:
         page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
         notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
         expect(notice.get_by_role("status")).to_have_text("It starts elsewhere.", timeout=15_000)
-        assert page.evaluate(FAULTS, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
+        assert faults_of(page, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
         notice.get_by_role("button", name="Dismiss").click()
         expect(notice).to_be_hidden(timeout=10_000)
     finally:
         elsewhere.unlink()
 
 
-def test_a_session_that_stops_soon_is_kept_with_one_click(page: Page, lab: Any, sessions: Any, shots: Path) -> None:
-    idle = lab.home / "idle"
-    idle.touch()
+def test_a_session_that_stops_soon_is_kept_with_one_click(
+    page: Page, stub_lab: Any, sessions: Any, shots: Path, faults_of: Any
+) -> None:
+    reason = stub_lab.home / "reason"
+    reason.write_text("idle-soon Idle since 12:00; stops at 13:00.")
     try:
         page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
         notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
         expect(notice.get_by_role("status")).to_have_text("Idle since 12:00; stops at 13:00.", timeout=15_000)
-        assert page.evaluate(FAULTS, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
+        assert faults_of(page, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
         page.screenshot(path=shots / "idle.png")
         with page.expect_response(lambda answer: "/extend" in answer.url) as answered:
             notice.get_by_role("button", name="Keep").click()
         assert answered.value.status == 204
         assert any(method == "POST" and path.endswith("/extend") for method, path in sessions.calls)
     finally:
-        idle.unlink()
+        reason.unlink()
 
 
-def test_cancel_in_the_notice(page: Page, lab: Any, sessions: Any) -> None:
-    gate = lab.home / "gate"
+def test_cancel_in_the_notice(page: Page, stub_lab: Any, sessions: Any) -> None:
+    gate = stub_lab.home / "gate"
     gate.touch()
     page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
     notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
@@ -224,4 +230,4 @@ def test_cancel_in_the_notice(page: Page, lab: Any, sessions: Any) -> None:
     notice.get_by_role("button", name="Cancel").click()
     expect(notice).to_be_hidden(timeout=10_000)
     gate.unlink()
-    assert [what for what, *_ in lab.survivors][-1] == "withdrawn"
+    assert [what for what, *_ in stub_lab.survivors][-1] == "withdrawn"

@@ -1,9 +1,7 @@
 """What a notebook's kernel runs on, chosen in a real Lab in front of a real manager, light and dark."""
 
 import json
-import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,43 +12,16 @@ from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-FAULTS = (Path(__file__).parent / "faults.js").read_text()
 PYTHON = {"image": IMAGE.name, "kernelspec": "python3"}
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
-    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
-        manager.ask("POST", "/folders", {"name": "data"})
-        yield manager
-
-
-@pytest.fixture(scope="module")
-def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
-    server = make_lab(cluster)
-    yield server
-    server.stop(signal.SIGKILL)
-    server.kill_kernels()
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+def page(browser: Browser, cluster: RealManager, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    cluster.ask("POST", "/folders", {"name": "data"})
     page = open_lab(browser, lab)
     page.set_default_timeout(60_000)
     yield page
     page.close()
-
-
-def take_shots(page: Page, shots: Path, name: str) -> None:
-    for theme, full_name in THEMES.items():
-        page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", full_name)
-        page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=full_name)
-        page.locator("#jupyterlab-splash").wait_for(state="detached")
-        assert page.evaluate(FAULTS, ".jp-bai-Resources-body") == []
-        page.screenshot(path=shots / f"{name}-{theme}.png")
-    body = page.locator(".jp-bai-Resources-body")
-    assert body.evaluate("node => node.scrollWidth <= node.clientWidth"), f"{name} is cut"
 
 
 def run(page: Page, command: str, **arguments: str) -> None:
@@ -82,7 +53,7 @@ def is_started_with(lab: Any, name: str, choice: Any) -> bool:
     return bool(kernel) and options.exists() and json.loads(options.read_text()).get("bai_metadata") == choice
 
 
-def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Path, wait_until: Any) -> None:
+def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, look_at: Any, wait_until: Any) -> None:
     run(page, "notebook:create-new", kernelName="survivor")
     chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip jp-button")
     expect(chip).to_have_text("Resources")
@@ -94,7 +65,7 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Pat
     expect(dialog.get_by_label("Environment")).to_contain_text(IMAGE.name)
     expect(preset(dialog, "small")).to_contain_text("Starts now")
     expect(preset(dialog, "gpu")).to_contain_text("Not possible")
-    take_shots(page, shots, "resources")
+    look_at(page, "resources", ".jp-Dialog", whole=True)
 
     dialog.get_by_role("radio", name="gpu", exact=True).check()
     expect(dialog.get_by_role("status")).to_contain_text("No agent offers")
@@ -115,7 +86,7 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, shots: Pat
     dialog.get_by_text("Group, project").click()
     dialog.get_by_label("Project whose limits count").select_option("default")
     expect(dialog.get_by_role("status")).to_contain_text("Starts now")
-    take_shots(page, shots, "resources-custom")
+    look_at(page, "resources-custom", ".jp-Dialog", whole=True)
     accept.click()
     expect(dialog).to_have_count(0)
 
@@ -145,7 +116,7 @@ def test_what_the_manager_refuses_stays_in_the_dialog(page: Page, lab: Any, clus
 
 
 def test_a_notebook_from_elsewhere_asks_before_anything_starts(
-    page: Page, lab: Any, shots: Path, wait_until: Any
+    page: Page, lab: Any, look_at: Any, wait_until: Any
 ) -> None:
     choice = {**PYTHON, "preset": "small", "mounts": ["data"]}
     cell = new_code_cell("1", outputs=[new_output("display_data", {"text/html": "<b>1</b>"})])
@@ -158,7 +129,7 @@ def test_a_notebook_from_elsewhere_asks_before_anything_starts(
     expect(dialog).to_contain_text("foreign.ipynb comes from somewhere else")
     expect(dialog.get_by_role("checkbox", name="data")).to_be_checked()
     expect(preset(dialog, "small").get_by_role("radio")).to_be_checked()
-    take_shots(page, shots, "resources-foreign")
+    look_at(page, "resources-foreign", ".jp-Dialog", whole=True)
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_have_count(0)
     assert kernel_of(lab, "foreign.ipynb") is None
@@ -224,3 +195,79 @@ def test_actions_of_the_panel_are_commands_that_ask_what_they_are_about(
     dialog.get_by_role("button", name="Ok").click()
     expect(dialog).to_have_count(0)
     wait_until(lambda: cluster.ask("GET", "/folders/data")["status"] == "delete-pending", "the trash", 60)
+
+
+def test_a_kernel_with_a_preset_a_folder_and_an_app_by_keyboard_alone(
+    page: Page, cluster: RealManager, lab: Any, wait_until: Any
+) -> None:
+    session = cluster.start_session("served", preopen_ports=[8080])
+    cluster.ask("POST", "/folders", {"name": "keyed"})
+    (lab.home / "session").write_text(session)
+    type_into_palette(page, "New Launcher")
+    tab_to(page, page.locator(".jp-LauncherCard[title*='Backend.AI']:visible").first)
+    page.keyboard.press("Enter")
+    name = wait_until(lambda: notebook_in_front(page), "the notebook", 60)
+    expect(page.locator(".jp-bai-StatusItem button")).to_have_text("Running")
+
+    type_into_palette(page, "Resources…")
+    dialog = dialog_of(page)
+    expect(preset(dialog, "medium")).to_contain_text("Starts now")
+    tab_to(page, dialog.get_by_role("radio", checked=True))
+    while not preset(dialog, "medium").get_by_role("radio").is_checked():
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    wait_until(lambda: is_started_with(lab, name, {**PYTHON, "preset": "medium"}), "the kernel", 60)
+    expect(page.locator(".jp-bai-StatusItem button")).to_have_text("Running")
+
+    type_into_palette(page, "Attach Folder to This Kernel…")
+    answer(page, "Attach folder", "keyed")
+    answer(page, "Attach keyed", "read and write")
+    wait_until(
+        lambda: "keyed" in [one["name"] for one in cluster.ask("GET", f"/session/{session}")["mounts"]],
+        "the folder in the session",
+        60,
+    )
+
+    type_into_palette(page, "Open App…")
+    answer(page, "Session", "served")
+    with page.context.expect_page() as opened:
+        answer(page, "App of served", "Port 8080")
+    expect(opened.value.locator("body")).to_have_text("It answers.")
+    opened.value.close()
+    (lab.home / "session").unlink()
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+def notebook_in_front(page: Page) -> str | None:
+    path: str | None = page.evaluate("window.jupyterapp.shell.currentWidget?.context?.path ?? null")
+    return path
+
+
+def type_into_palette(page: Page, label: str) -> None:
+    page.keyboard.press("Control+Shift+C")
+    found = page.locator(".jp-ModalCommandPalette")
+    expect(found).to_be_visible()
+    page.keyboard.type(label)
+    expect(found.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text(label)
+    page.keyboard.press("Enter")
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    expect(wanted).to_be_visible()
+    for _ in range(100):
+        if wanted.evaluate("node => node === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab does not come to {wanted}")
+
+
+def answer(page: Page, title: str, choice: str) -> None:
+    """Choose in a dialog with one list, by its first letters."""
+    dialog = page.get_by_role("dialog").filter(has_text=title)
+    box = dialog.get_by_role("combobox")
+    expect(box).to_be_focused()
+    page.keyboard.type(choice)
+    expect(box.locator("option:checked")).to_have_text(choice)
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
