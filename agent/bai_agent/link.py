@@ -9,6 +9,7 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
@@ -138,12 +139,19 @@ class ManagerLink:
             except _NETWORK_ERRORS as error:
                 # Having been connected, begin again with the shortest pause.
                 failures = 0 if self.connected.is_set() else failures + 1
-                last_said = _say_once(f"No link to {self._url}: {error}", last_said)
+                last_said = _say_once(f"No link to {self._url}: {await self._cause(error)}", last_said)
             finally:
                 self.connected.clear()
                 await self._drop_calls()
             shortest, longest = _BACKOFF_S
             await asyncio.sleep(random.uniform(shortest, min(longest, shortest * 2 ** min(failures + 1, 10))))  # noqa: S311
+
+    async def _cause(self, error: Exception) -> str:
+        """A server that expects TLS just hangs up on who does not speak it."""
+        is_odd = not isinstance(error, ConnectionRefusedError | TimeoutError) and not self.connected.is_set()
+        if is_odd and self._url.startswith("ws://") and await _speaks_tls(self._manager_url):
+            return "the manager there speaks TLS. Give its address with https://, or join with a token of its own"
+        return str(error)
 
     def _has_other_proof(self, refusal: LinkRefused) -> bool:
         """A manager that no longer knows our credential may still take the join token."""
@@ -265,6 +273,20 @@ async def _receive(socket: WebSocketClientConnection) -> Message:
             f"the manager closed the link ({socket.close_code}, {socket.close_reason or 'no reason'})"
         )
     return decode(text)
+
+
+async def _speaks_tls(manager_url: str) -> bool:
+    """Only asked and believed for a hint: nothing is sent."""
+    place = urlsplit(manager_url)
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(place.hostname, place.port or 80, ssl=anybody)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def _say_once(text: str, last_said: str) -> str:

@@ -1,9 +1,14 @@
 """The link's own decisions; that it carries messages is seen in ``test_agent``."""
 
 import asyncio
+import logging
+import ssl
+from pathlib import Path
+from typing import Any
 
 import pytest
 from bai_agent.link import ManagerLink, Outbox, websocket_url
+from certificates import Authority
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application
@@ -98,3 +103,42 @@ async def test_a_refused_credential_falls_back_to_the_token_and_a_failing_call_i
     assert kept == ["new"]
     assert reply.error is not None
     assert "surprise" not in reply.error.text  # its insides are nobody's business
+
+
+@pytest.mark.asyncio
+async def test_an_address_without_tls_of_a_manager_with_tls_is_explained(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Authority(tmp_path).sign("127.0.0.1"))
+    listener, port = bind_unused_port()
+    server = HTTPServer(Application(), ssl_options=context)
+    server.add_socket(listener)
+    said: asyncio.Queue[str] = asyncio.Queue()
+    listening = logging.Handler()
+    listening.emit = lambda record: said.put_nowait(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("bai_agent.link")
+    log.addHandler(listening)
+    link = ManagerLink(
+        f"http://127.0.0.1:{port}",
+        credential=None,
+        join_token="token",
+        keep_credential=lambda _: None,
+        hello=_never,
+        on_wanted=_never,
+        on_forget=_never,
+        answer=_never,
+        heartbeat=_never,
+    )
+    running = asyncio.create_task(link.run())
+    try:
+        first = await asyncio.wait_for(said.get(), 60)
+    finally:
+        log.removeHandler(listening)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        server.stop()
+        await server.close_all_connections()
+    assert "the manager there speaks TLS. Give its address with https://" in first
+
+
+def _never(*_: Any) -> Any:
+    raise AssertionError("there is no link")

@@ -1,11 +1,15 @@
 """Batches and service ports with the official client, in a cluster of real processes."""
 
 import asyncio
+import hashlib
 import io
+import shutil
 import uuid
 from contextlib import suppress
 
 import pytest
+
+from bai_jupyter.cli import images
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
@@ -104,6 +108,25 @@ async def test_an_app_of_the_image_is_started_when_it_is_opened(
     signed.close()
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
+async def test_ssh_and_scp_with_the_owners_keypair(client_of_cluster, cluster, image_with_ssh, make_free_port, helpers):
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    assert (await signed.call("PATCH", "/auth/ssh-keypair")).status == 200
+    signed.close()
+    await client_of_cluster.sdk(CREATE.format(image=image_with_ssh, ports=[]))
+    (client_of_cluster.home / ".ssh").mkdir()
+    (client_of_cluster.home / "sent").write_bytes(bytes(range(256)) * 4096)
+    port = str(make_free_port())
+    copied = await client_of_cluster.cli("scp", "app-here", "-p", port, "sent", "work@localhost:there")
+    assert copied.code == 0, copied
+    inside = "id -un; command -v python; sha256sum there; exit 7"
+    ran = await client_of_cluster.cli("ssh", "app-here", "-p", port, inside)
+    assert ran.code == 7, ran
+    digest = hashlib.sha256(bytes(range(256)) * 4096).hexdigest()
+    assert ran.out.splitlines()[-3:] == ["work", "/opt/venv/bin/python", f"{digest}  there"], ran
+
+
 async def test_refusals(client_of_cluster, cluster, helpers):
     await client_of_cluster.sdk(CREATE.format(image=cluster.image, ports=[]))
     signed = helpers.client(**helpers.of_cluster(cluster))
@@ -161,6 +184,16 @@ async def dialled(port: int):
         with suppress(OSError):
             return await asyncio.open_connection("127.0.0.1", port)
         await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def image_with_ssh(docker_client, python_image, missing):
+    """Built anew where the image at hand is older than its recipe."""
+    if shutil.which("ssh") is None:
+        missing("ssh", "there is no ssh; Debian's package is openssh-client")
+    if "bai.app.sshd" in docker_client.images.get(python_image).labels:
+        return python_image
+    return images.build(["python-minimal"])[0]
 
 
 @pytest.fixture(scope="session")
