@@ -184,15 +184,16 @@ async def compare(cluster: Cluster, options: argparse.Namespace) -> None:
             for kind, visitors in people.items():
                 times[kind]["start"].append(await start(visitors[0], ALONE))
                 times[kind]["stop"].append(await stop(visitors[0], ALONE))
+        print(f"{'':32}{'sessions':>10}{'DockerSpawner':>15}{'ratio':>9}")
+        show("request to ready, s", times["ours"]["start"], times["docker"]["start"])
+        show("stop, s", times["ours"]["stop"], times["docker"]["stop"])
         seen = [await seen_after(ours[0], ALONE, cluster.config.endpoint) for _ in range(options.rounds)]
+        print(f"{'seen after, s':32}{statistics.median(seen):10.3f}", flush=True)
         at_once = {kind: await many(visitors[1:], hubs[kind]) for kind, visitors in people.items()}
-    print(f"{'':32}{'sessions':>10}{'DockerSpawner':>15}{'ratio':>9}   load {os.getloadavg()[0]:.1f}")
-    show("request to ready, s", times["ours"]["start"], times["docker"]["start"])
-    show("stop, s", times["ours"]["stop"], times["docker"]["stop"])
     for position, what in ((0, "at once, until all are ready, s"), (2, "at once, until all stopped, s")):
         show(f"{options.users} {what}", [at_once["ours"][position]], [at_once["docker"][position]])
     show(f"Hub with {options.users} servers, MiB", [at_once["ours"][1]], [at_once["docker"][1]], 0)
-    print(f"{'seen after, s':32}{statistics.median(seen):10.3f}")
+    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 async def main(options: argparse.Namespace) -> None:
