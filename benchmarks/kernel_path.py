@@ -92,21 +92,21 @@ async def image_of(cluster: Cluster) -> str:
         return str((await client.list_images())[0]["name"])
 
 
-def small_image(image: str) -> str:
-    """The same image, allowed to run on a part of a core, so that ``AT_ONCE`` of them fit on any machine."""
+def small_image(image: str, tag: str = SMALL_IMAGE) -> str:
+    """The same image as ``tag``, allowed to run on a part of a core, so that ``AT_ONCE`` of them fit on any machine."""
     lines = f"FROM {image}\nLABEL ai.backend.resource.min.cpu=0.01 ai.backend.resource.min.mem=64m\n"
     subprocess.run(
-        ["docker", "build", "--quiet", "--tag", SMALL_IMAGE, "-"],
+        ["docker", "build", "--quiet", "--tag", tag, "-"],
         input=lines,
         text=True,
         check=True,
         capture_output=True,
     )
-    return SMALL_IMAGE
+    return tag
 
 
-def remove_small_image() -> None:
-    subprocess.run(["docker", "image", "rm", SMALL_IMAGE], capture_output=True, check=False)
+def remove_small_image(tag: str = SMALL_IMAGE) -> None:
+    subprocess.run(["docker", "image", "rm", tag], capture_output=True, check=False)
 
 
 def percentile(values: list[float], share: float) -> float:
