@@ -441,6 +441,7 @@ class AgentApp(Application):
         await reconciler.start()
         await attachments.end_leftovers()
         self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
+        meter.shared.append(reconciler.share_figures)
         watches = [self._watch_images(runtime, images, link), meter.run()]
         if pool is not None:
             pool.is_busy = reconciler.is_starting_something
@@ -455,7 +456,7 @@ class AgentApp(Application):
                 policy=self.share_excess,
                 tolerance_bytes=tolerance_bytes,
             )
-            meter.shared = lambda: watchdog.figures
+            meter.shared.append(lambda: watchdog.figures)
             watches.append(watchdog.run())
         for watch in watches:
             stack.push_async_callback(_cancelled, asyncio.create_task(watch))

@@ -3,6 +3,7 @@
 import asyncio
 
 from bai_agent.book import Book, amounts_of
+from bai_agent.devices.base import Figures
 from bai_agent.runtimes.base import Runtime
 from bai_agent.shares.holding import Holding
 from bai_agent.shares.limits import CUDA
@@ -44,6 +45,11 @@ class Gate:
 
     def forget(self, kernel_id: KernelId) -> None:
         self._passed.pop(kernel_id, None)
+
+    def figures(self) -> dict[KernelId, Figures]:
+        """What kernels hold of their shares, where it is the kernel that holds them to it."""
+        found = {name: self._shares.figures(self._book.held_by(name), pid) for name, pid in self._passed.items()}
+        return {kernel_id: figures for kernel_id, figures in found.items() if figures}
 
     def watched(self) -> list[Watched]:
         """The kernels that hold shares of NVIDIA's GPUs, for the watchdog. The kernel holds those of AMD's itself."""

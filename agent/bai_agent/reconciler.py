@@ -22,6 +22,7 @@ from typing import Protocol
 from bai_agent import folders
 from bai_agent.book import FINAL, Book, boot_id, first_revision, recovered_revision
 from bai_agent.containers import FAULTS, Containers, Site, as_kept
+from bai_agent.devices.base import Figures
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
 from bai_agent.ends import Ends
@@ -192,6 +193,10 @@ class Reconciler:
     def reports(self) -> list[KernelReport]:
         """The latest of every kernel, for ``Hello``."""
         return self.book.reports()
+
+    def share_figures(self) -> dict[KernelId, Figures]:
+        """What kernels hold of their shares of AMD's GPUs, for their owners."""
+        return self._gate.figures()
 
     def watched(self) -> list[Watched]:
         """The kernels that hold shares of GPUs, for the watchdog."""

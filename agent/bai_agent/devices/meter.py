@@ -18,13 +18,13 @@ _MEANS = frozenset({"util_pct"})  # of several devices; all others are sums
 
 
 class Meter:
-    """``latest``: ``{device id: figures}`` of the last time; empty if that failed. ``shared``: figures of kernels that
-    hold parts of devices, from whoever can tell theirs from their neighbours'."""
+    """``latest``: ``{device id: figures}`` of the last time; empty if that failed. ``shared`` tell of kernels that
+    hold parts of devices, what is theirs and not their neighbours'."""
 
     def __init__(self, inventory: Inventory, every_s: float = _EVERY_S) -> None:
         self._inventory, self._every_s = inventory, every_s
         self.latest: dict[str, Figures] = {}
-        self.shared: Callable[[], Mapping[KernelId, Figures]] = dict
+        self.shared: list[Callable[[], Mapping[KernelId, Figures]]] = []
         self._energy_before: dict[KernelId, dict[str, float]] = {}  # of each device, when a kernel got it
 
     async def run(self) -> None:
@@ -40,14 +40,15 @@ class Meter:
         self, stats: Mapping[str, Mapping[str, float]], held: Mapping[KernelId, Mapping[str, Mapping[str, str]]]
     ) -> Heartbeat:
         """Kernels' ``stats`` with the figures of the devices that they hold, and those of all devices."""
-        shared = self.shared()
+        shared = [tell() for tell in self.shared]
         self._energy_before = {name: of for name, of in self._energy_before.items() if name in held}
         of_devices = {name: self.of_session(KernelId(name), held.get(KernelId(name), {})) for name in stats}
+        of_shares = {
+            name: {figure: value for one in shared for figure, value in one.get(KernelId(name), {}).items()}
+            for name in stats
+        }
         return Heartbeat(
-            {
-                name: {**figures, **of_devices[name], **shared.get(KernelId(name), {})}
-                for name, figures in stats.items()
-            },
+            {name: {**figures, **of_devices[name], **of_shares[name]} for name, figures in stats.items()},
             {device_id: dict(figures) for device_id, figures in self.latest.items()},
         )
 

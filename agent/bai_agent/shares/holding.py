@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bai_agent import folders
 from bai_agent.allocation import Allocation
-from bai_agent.devices.base import ContainerOptions
+from bai_agent.devices.base import ContainerOptions, Figures
 from bai_agent.shares import library
 from bai_agent.shares.dmem import Dmem, DmemFault, region_of
 from bai_agent.shares.ladder import Enforcement
@@ -128,6 +128,19 @@ class Holding:
                 return
             for bind in self._binds(place, limits):
                 self._check(bind, pid)
+
+    def figures(self, held: Allocation, pid: int) -> Figures:
+        """What the container holds of its shares of AMD's GPUs, as the kernel counts it. Never raises."""
+        limits = [limit for limit in self.limits(held) if limit.slot != CUDA]
+        try:
+            used = [self._dmem.used(self._region_of(limit), self._cgroup_of(pid)) for limit in limits]
+        except (DmemFault, OSError):
+            return {}
+        known = [one for one in used if one is not None]
+        if not known or len(known) < len(used):
+            return {}
+        total = sum(limit.total_bytes for limit in limits)
+        return {"rocm_mem_used_bytes": float(sum(known)), "rocm_mem_total_bytes": float(total)}
 
     def _limit_by_cgroup(self, held: Allocation, pid: int) -> None:
         for limit in self.limits(held):

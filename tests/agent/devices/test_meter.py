@@ -85,7 +85,8 @@ async def test_energy_is_what_a_session_has_used_and_shares_have_figures_of_thei
     plugin = Measured()
     meter = Meter(Inventory([plugin]), every_s=0)
     held = {KernelId("k-1"): {"tt-n300.device": {"a": "1"}}, KernelId("k-2"): {"gpu.shares": {"shared": "0.5"}}}
-    meter.shared = lambda: {KernelId("k-2"): {"gpu_mem_used_bytes": 7.0}, KernelId("k-3"): {"gpu_mem_used_bytes": 9.0}}
+    meter.shared.append(lambda: {KernelId("k-2"): {"gpu_mem_used_bytes": 7.0}})
+    meter.shared.append(lambda: {KernelId("k-3"): {"gpu_mem_used_bytes": 9.0}})
 
     def measured(energy_j: float) -> None:
         meter.latest = {"a": {"energy_j": energy_j}, "shared": {"energy_j": 99.0}}

@@ -59,6 +59,15 @@ def test_a_session_is_held_by_its_container_s_own_cgroup_before_anything_runs(
     assert (cgroups / LEAF / "dmem.max").read_text() == LIMIT
 
 
+def test_its_owner_sees_what_it_holds_of_its_share(shares: Holding, cgroups: Path) -> None:
+    told = {"rocm_mem_used_bytes": 12550144.0, "rocm_mem_total_bytes": float(300 << 20)}
+    assert shares.figures(HELD, 42) == told
+    assert shares.figures({"cpu": {"cpu": Decimal(1)}}, 42) == {}
+    (cgroups / LEAF / "dmem.current").write_text("drm/0000:ff:00.0/vram 7\n")
+    assert shares.figures(HELD, 42) == {}
+    assert shares.figures(HELD, 43) == {}  # it has ended
+
+
 def test_a_controller_that_is_handed_down_already_is_left_alone(shares: Holding, cgroups: Path, tmp_path: Path) -> None:
     for name in (".", "system.slice"):
         (cgroups / name / "cgroup.subtree_control").write_text("cpu dmem memory\n")
