@@ -49,8 +49,8 @@ def pixels(of):
 drawn, copy = pixels(figure), frame.copy()
 """
 SEEN_FRAMES = """
-print(frame.equals(copy), (matrix == np.arange(12.0).reshape(3, 4).T).all(), len(frame), list(map(float, line.get_ydata())),
-      pixels(figure) == drawn, line in axes.lines and axes.figure is figure)
+print(frame.equals(copy), (matrix == np.arange(12.0).reshape(3, 4).T).all(), len(frame),
+      list(map(float, line.get_ydata())), pixels(figure) == drawn, line in axes.lines and axes.figure is figure)
 """
 SMALL = {"bai_resources": {"cpu": "1", "mem": "512m"}}
 BOTH = {"local", "second"}
