@@ -13,12 +13,13 @@ long it takes to resize, suspend and resume one. Compare ratios, not figures.
 import argparse
 import asyncio
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -178,10 +179,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def at_once(agent: Agent, cwd: str, count: int) -> Times:
+async def at_once(agent: Agent, cwd: str, count: int, *, cold: bool) -> Times:
     """Seconds until the last of them has answered. Each may use one core."""
     times = {"local": [await start_at_once("local-floor", cwd, count)]}
     for kind, mem_bytes in (("cold", COLD_BYTES), ("warm", WARM_BYTES)):
+        if kind == "cold" and not cold:
+            times[kind] = [float("nan")]
+            continue
         if kind == "warm":
             await agent.fill(count)
         wants = [agent.want(mem_bytes, 1) for _ in range(count)]
@@ -251,7 +255,7 @@ async def main(options: argparse.Namespace) -> None:
             show("one", times)
             show("one, CPU", used)
             for count in options.at_once:
-                show(f"{count} at once", await at_once(agent, name, count))
+                show(f"{count} at once", await at_once(agent, name, count, cold=not options.no_cold))
             found = await changes(agent, options.rounds)
             memory_mib = await mib_of(agent, 3)
         finally:
@@ -266,6 +270,10 @@ if __name__ == "__main__":
     parser.add_argument("--image", default="bai/python-minimal:3.11")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--at-once", type=int, nargs="*", default=[10, 30])
+    parser.add_argument(
+        "--no-cold", action="store_true", help="none at once: on a busy machine they may not even start"
+    )
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main(parser.parse_args()))
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: sys.exit(143))
+    asyncio.run(main(parser.parse_args()))
