@@ -114,7 +114,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _size(text: str) -> str:
     """An amount of memory, as it was written."""
-    parse_size(text)
+    try:
+        parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 
