@@ -73,7 +73,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter.common": set(),
     "bai_jupyter.provisioner": JUPYTER,
     "bai_jupyter.extension": JUPYTER,
-    "bai_jupyter.spawner": BASE | {"jupyterhub", "cryptography"},
+    "bai_jupyter.spawner": BASE | {"jupyterhub", "aiohttp", "cryptography"},  # aiohttp: JupyterHub's own HTTP client
     "bai_jupyter.widgets": {"IPython", "ipywidgets"},
     "bai_jupyter.manager": BASE | {"sqlalchemy", "alembic", "psycopg", "cryptography", "argon2", "graphql", "yaml"},
     "bai_jupyter.manager.scheduler": set(),

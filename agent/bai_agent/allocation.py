@@ -14,9 +14,8 @@ one of them at a time, or its memory would be promised twice.
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from bai_agent.devices.pci import PATH
 from bai_jupyter.common.errors import BaiError
-from bai_jupyter.common.messages import DeviceFacts
+from bai_jupyter.common.messages import PCI_PATH, DeviceFacts
 from bai_jupyter.common.parts import cut
 from bai_jupyter.common.slots import ResourceSlots, is_fractional, rounded_up
 
@@ -164,7 +163,7 @@ def _by_place(devices: Sequence[DeviceFacts], wanted: int, near: set[int], depth
 def _place(device: DeviceFacts) -> tuple[str, ...]:
     """The NUMA node, then what is above it on the PCI bus, as far as they are known."""
     node = "" if device.numa_node is None else str(device.numa_node)
-    path = device.attributes.get(PATH, "")
+    path = device.attributes.get(PCI_PATH, "")
     return (node, *path.split("/")) if path else (node,)
 
 

@@ -78,6 +78,10 @@ class ImageFacts:
     builtin: bool = False  # usable without an admin adding it: the process runtime's own environment
 
 
+PCI_PATH = "pci_path"
+"""The attribute of a device that says what is above it on the PCI bus: ``pci0000:40/0000:40:01.0/0000:41:00.0``."""
+
+
 @dataclass(frozen=True)
 class DeviceFacts:
     """One device an agent offers. ``slots`` is what it adds to the agent's total."""

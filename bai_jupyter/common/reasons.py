@@ -242,7 +242,7 @@ _STOPPED = {
 
 _POLICY = ("idle-timeout", "idle-utilization", "idle-session-lifetime")
 _SAVED = {
-    f"{code}-saved": f"{_STOPPED[code]} Its variables are saved: bai session wake NEW --from {{session}}"
+    f"{code}-saved": f'{_STOPPED[code]} Its variables are saved: "bai session wake NEW --from {{session}}".'
     for code in _POLICY
 }
 

@@ -21,7 +21,7 @@ from typing import Any
 from bai_agent.allocation import Allocation
 from bai_agent.devices import pci
 from bai_agent.devices.base import ContainerOptions, DevicePlugin
-from bai_jupyter.common.messages import DeviceFacts
+from bai_jupyter.common.messages import PCI_PATH, DeviceFacts
 from bai_jupyter.common.slots import QUANTUM, ResourceSlots
 
 log = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ class CudaPlugin(DevicePlugin):
             gpu_instance = _ask(pynvml, pynvml.nvmlDeviceGetGpuInstanceId, handle)
             compute_instance = _ask(pynvml, pynvml.nvmlDeviceGetComputeInstanceId, handle)
             places = (f"gi{gpu_instance}", f"gi{gpu_instance}/ci{compute_instance}")
-            self._above[uuid] = tuple(filter(None, attributes.get(pci.PATH, "").split("/")))
+            self._above[uuid] = tuple(filter(None, attributes.get(PCI_PATH, "").split("/")))
             self._nodes[uuid] = [f"/dev/nvidia{minor}", *self._capability_nodes(minor, places)]
             yield DeviceFacts(
                 device_id=uuid,

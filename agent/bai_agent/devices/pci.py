@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PATH = "pci_path"
-"""The attribute of a device that says what is above it on the bus: ``pci0000:40/0000:40:01.0/0000:41:00.0``."""
+from bai_jupyter.common.messages import PCI_PATH
 
 _PLACE = re.compile(r"pci[0-9a-f]{4}:[0-9a-f]{2}|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
@@ -19,9 +18,9 @@ def upstream(address: str | None, sysfs: Path) -> tuple[str, ...]:
 
 
 def path_attribute(address: str | None, sysfs: Path) -> dict[str, str]:
-    """``{PATH: …}`` of a device, or nothing."""
+    """``{PCI_PATH: …}`` of a device, or nothing."""
     above = upstream(address, sysfs)
-    return {PATH: "/".join(above)} if above else {}
+    return {PCI_PATH: "/".join(above)} if above else {}
 
 
 def adapters(sysfs: Path) -> dict[str, tuple[str, ...]]:
