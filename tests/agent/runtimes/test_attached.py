@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from bai_agent.runtimes import cgroups
 from bai_agent.runtimes.base import ERROR, OUTPUT, RuntimeFault
 
 pytestmark = pytest.mark.asyncio
@@ -126,14 +127,14 @@ async def test_a_port_nobody_listens_at(bench: Any, free_port: int) -> None:
 
 @pytest.mark.docker
 async def test_without_root_the_containers_address_is_dialled(docker_bench: Any, monkeypatch: Any) -> None:
-    as_root = docker_bench.runtime._namespace
+    as_root = cgroups.namespace
 
-    def refuse(pid: int, ref: str, kind: str) -> Any:
+    def refuse(pid: int | None, ref: str, kind: str) -> Any:
         if kind == "net":
             raise PermissionError
         return as_root(pid, ref, kind)
 
-    monkeypatch.setattr(docker_bench.runtime, "_namespace", refuse)
+    monkeypatch.setattr(cgroups, "namespace", refuse)
     async with attached(docker_bench, "/bin/busybox httpd -f -p 8000"):
         (await connected(docker_bench, 8000)).close()
 
