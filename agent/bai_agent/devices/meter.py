@@ -56,15 +56,16 @@ class Meter:
         """Of devices that a kernel holds whole: what a shared one does is its neighbours' matter too. Energy counts
         from when the kernel was first seen with the device, by this run of the agent."""
         offered = {device.device_id: device.slots for device in self._inventory.devices}
-        found: dict[str, float] = {}
+        whole: dict[str, list[Figures]] = {}  # by name: several slots may have the same
         for slot, name in self._inventory.metrics.items():
-            whole = [
+            whole.setdefault(name, []).extend(
                 self._since(kernel_id, device_id, self.latest[device_id])
                 for device_id, amount in held.get(slot, {}).items()
                 if device_id in self.latest and Decimal(amount) == offered[device_id][slot]
-            ]
-            found |= {f"{name}_{figure}": value for figure, value in _together(whole).items()}
-        return found
+            )
+        return {
+            f"{name}_{figure}": value for name, devices in whole.items() for figure, value in _together(devices).items()
+        }
 
     def _since(self, kernel_id: KernelId, device_id: str, figures: Figures) -> Figures:
         if _ENERGY not in figures:

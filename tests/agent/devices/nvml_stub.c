@@ -86,7 +86,10 @@ int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
     return SUCCESS;
 }
 
-int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned int *count) { (void)handle; *count = 7; return SUCCESS; }
+int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned int *count) {
+    *count = index_of(handle) == number("NVML_STUB_MIG", -1) ? 7 : 0;
+    return SUCCESS;
+}
 int nvmlDeviceGetMigDeviceHandleByIndex(void *gpu, unsigned int index, void **handle) {
     (void)gpu;
     if (index != 0 && index != 3) return NOT_FOUND; /* places may be empty */
@@ -173,10 +176,20 @@ int nvmlDeviceGetMemoryLimits_v1(void *handle, limits_t *limits) {
 int nvmlDeviceGetMinorNumber(void *handle, unsigned int *minor) { *minor = 7 - index_of(handle); return SUCCESS; }
 
 int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
-    (void)handle;
-    memory->total = 141ULL << 30, memory->used = 0, memory->free = memory->total;
+    unsigned long long total = is_instance(handle) ? 16ULL << 30 : 141ULL << 30, used = is_instance(handle) ? 3ULL << 30 : 0;
+    *memory = (memory_t){total, total - used, used};
     return SUCCESS;
 }
+
+typedef struct { unsigned int gpu, memory; } rates_t;
+
+/* The load of a GPU in MIG mode and of instances is not told; asked of an instance, power is the whole GPU's. */
+int nvmlDeviceGetUtilizationRates(void *handle, rates_t *rates) {
+    if (is_instance(handle) || index_of(handle) == number("NVML_STUB_MIG", -1)) return NOT_SUPPORTED;
+    *rates = (rates_t){37, 2};
+    return SUCCESS;
+}
+int nvmlDeviceGetPowerUsage(void *handle, unsigned int *milliwatts) { (void)handle; *milliwatts = 250500; return SUCCESS; }
 
 typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } memory_v2_t;
 

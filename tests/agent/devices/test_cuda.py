@@ -139,6 +139,32 @@ def test_mig_instances_are_given_whole_and_by_their_own_id(ask: Any, nvml_folder
     ]
 
 
+_MEASURE = """
+import json
+from bai_agent.devices.cuda import CudaOptions, CudaPlugin
+from bai_agent.devices.inventory import Inventory
+from bai_agent.devices.meter import Meter
+meter = Meter(Inventory([CudaPlugin(by_request=True, options=CudaOptions(mode="mig"))]))
+meter.latest = meter._inventory.measure()
+held = {"cuda.mig-1g.18gb": {"MIG-stub-0": "1", "MIG-stub-3": "1"}}
+print(json.dumps([meter.latest, meter.of_session("kernel", held)]))
+"""
+
+
+def test_of_mig_instances_memory_is_told_and_nothing_that_is_the_whole_gpu_s(nvml_folder: Path) -> None:
+    env = {**os.environ, "LD_LIBRARY_PATH": str(nvml_folder), "NVML_STUB_MIG": "0"}
+    command = [sys.executable, "-c", _MEASURE]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+    devices, of_session = json.loads(done.stdout)
+    memory = {"mem_used_bytes": 3 << 30, "mem_total_bytes": 16 << 30}
+    assert {name: devices[name] for name in ("MIG-stub-0", "MIG-stub-3")} == {
+        "MIG-stub-0": memory,
+        "MIG-stub-3": memory,
+    }
+    assert devices["GPU-stub-1"]["power_w"] == 250.5  # listed, for an admin
+    assert of_session == {"cuda_mem_used_bytes": 6 << 30, "cuda_mem_total_bytes": 32 << 30}
+
+
 def test_a_container_gets_the_adapters_nearest_to_its_gpu_and_the_nodes_of_direct_storage(
     ask: Any, nvml_folder: Path, tmp_path: Path
 ) -> None:

@@ -80,6 +80,15 @@ async def test_a_heartbeat_tells_devices_and_of_sessions_what_they_hold_whole() 
     assert beat.devices.keys() == {"a", "b", "shared"}
 
 
+def test_slots_whose_figures_have_one_name_are_told_together() -> None:
+    plugin = Measured()
+    plugin.metrics = {"tt-n300.device": "gpu", "gpu.shares": "gpu"}
+    meter = Meter(Inventory([plugin]))
+    meter.latest = {"a": {"util_pct": 10.0, "power_w": 5.0}, "shared": {"util_pct": 30.0, "power_w": 7.0}}
+    held = {"tt-n300.device": {"a": "1"}, "gpu.shares": {"shared": "2"}}
+    assert meter.of_session(KernelId("k-1"), held) == {"gpu_util_pct": 20.0, "gpu_power_w": 12.0}
+
+
 @pytest.mark.asyncio
 async def test_energy_is_what_a_session_has_used_and_shares_have_figures_of_their_own() -> None:
     plugin = Measured()
