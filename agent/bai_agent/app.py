@@ -365,7 +365,6 @@ class AgentApp(Application):
         enforcement = await asyncio.to_thread(self._enforcement, nvml, cache, runtime)
         pool = self._warm_pool(runtime)
         inventory = await asyncio.to_thread(self._inventory, runtime, enforcement, pool)
-        meter = Meter(inventory)
         cuda = [device for device in inventory.devices if device.kind == CudaPlugin.key]
         shares = Holding(enforcement, self._share_rule(), inventory.devices, cache, nvml)
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
@@ -408,6 +407,8 @@ class AgentApp(Application):
             pool=pool,
             orphan_grace_s=self.orphan_grace_s,
         )
+
+        meter = Meter(inventory, reconciler.book.energy_before)
 
         async def heartbeat() -> Heartbeat:
             return meter.heartbeat(await service.figures(), reconciler.held())

@@ -144,8 +144,9 @@ import json
 from bai_agent.devices.cuda import CudaOptions, CudaPlugin
 from bai_agent.devices.inventory import Inventory
 from bai_agent.devices.meter import Meter
-meter = Meter(Inventory([CudaPlugin(by_request=True, options=CudaOptions(mode="mig"))]))
-meter.latest = meter._inventory.measure()
+inventory = Inventory([CudaPlugin(by_request=True, options=CudaOptions(mode="mig"))])
+meter = Meter(inventory, lambda kernel_id, device_id, now_j: now_j)
+meter.latest = inventory.measure()
 held = {"cuda.mig-1g.18gb": {"MIG-stub-0": "1", "MIG-stub-3": "1"}}
 print(json.dumps([meter.latest, meter.of_session("kernel", held)]))
 """
