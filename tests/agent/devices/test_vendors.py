@@ -341,7 +341,9 @@ def test_gaudi_figures_come_from_intel_s_library_when_it_is_there(host: Any, mon
     assert plugin.measure() == {}  # it is not installed
     monkeypatch.setattr(gaudi, "_library", lambda: stub)
     figures = {"util_pct": 1.0, "mem_used_bytes": 7 << 30, "mem_total_bytes": 96 << 30, "power_w": 350.5}
-    assert plugin.measure() == {"gaudi2-0000:22:00.0": figures}
+    assert plugin.measure() == {"gaudi2-0000:22:00.0": figures}  # an older one, which does not count energy
+    stub.hlmlDeviceGetTotalEnergyConsumption = lambda _: 9_500
+    assert plugin.measure() == {"gaudi2-0000:22:00.0": {**figures, "energy_j": 9.5}}
 
 
 # Tenstorrent
