@@ -41,7 +41,8 @@ _PROFILE = re.compile(r"MIG (\d+g\.\d+gb\S*)")
 class CudaOptions:
     """``unit_bytes`` of GPU memory are 1.00 ``cuda.shares``; 0: each GPU is 1.00 of its own. ``attributes`` are told of
     every GPU. ``withheld`` says why none is handed out, if that is so. ``rdma``: containers get the RDMA adapters
-    nearest to their GPUs; ``gds``: the nodes of GPUDirect Storage.
+    nearest to their GPUs; ``gds``: the nodes of GPUDirect Storage. ``cdi_device``: what CDI calls a GPU, with ``{id}``
+    for its UUID; then containers get GPUs, and the driver's libraries, by that name.
     """
 
     mode: str = "discrete"
@@ -50,6 +51,7 @@ class CudaOptions:
     withheld: str = ""
     rdma: bool = False
     gds: bool = False
+    cdi_device: str = ""
 
 
 class CudaPlugin(DevicePlugin):
@@ -128,6 +130,10 @@ class CudaPlugin(DevicePlugin):
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
         }
         near = self._adapters(uuids).merge(self._storage())
+        if self._options.cdi_device:
+            named = tuple(self._options.cdi_device.replace("{id}", uuid) for uuid in uuids)
+            # For NVIDIA's own runtime, where that is the default: what NVIDIA's CDI files say as well.
+            return ContainerOptions(env={**env, "NVIDIA_VISIBLE_DEVICES": "void"}, cdi=named).merge(near)
         if self._by_request:
             return ContainerOptions(env=env, gpu_ids=tuple(uuids)).merge(near)
         own = dict.fromkeys(node for uuid in uuids for node in self._nodes.get(uuid, ()))

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bai_agent.app import AgentApp
+from bai_agent.shares.ladder import Enforcement
 
 _ASK = """
 import json, pathlib, sys
@@ -78,6 +80,21 @@ def test_device_nodes_are_those_of_the_minor_number(ask: Any, nvml_folder: Path)
 def test_an_engine_with_the_toolkit_is_asked_for_uuids(ask: Any, nvml_folder: Path) -> None:
     _, options, _ = ask(nvml_folder, "request")
     assert (options["gpu_ids"], options["nodes"]) == (["GPU-stub-0"], [])
+
+
+def test_an_engine_that_knows_cdi_is_asked_for_the_name_that_an_admin_gives(ask: Any, nvml_folder: Path) -> None:
+    _, options, none = ask(nvml_folder, options={"cdi_device": "nvidia.com/gpu={id}"})
+    assert (options["cdi"], options["nodes"], options["gpu_ids"]) == (["nvidia.com/gpu=GPU-stub-0"], [], [])
+    assert (options["env"]["CUDA_VISIBLE_DEVICES"], options["env"]["NVIDIA_VISIBLE_DEVICES"]) == ("GPU-stub-0", "void")
+    assert none["cdi"] == []
+
+
+@pytest.mark.parametrize("mode", ["discrete", "fractional"])
+def test_an_agent_passes_on_what_its_admin_wrote(mode: str) -> None:
+    written = {"cuda": {"rdma": True, "gds": True, "cdi_device": "nvidia.com/gpu={id}"}}
+    options = AgentApp(accelerator_options=written, allocation_mode=mode)._cuda_options(Enforcement.SHIM)
+    assert (options.mode, options.rdma, options.gds, options.cdi_device) == (mode, True, True, "nvidia.com/gpu={id}")
+    assert options.attributes == ((("enforcement", "shim"),) if mode == "fractional" else ())
 
 
 def test_who_holds_no_gpu_sees_none(ask: Any, nvml_folder: Path, tmp_path: Path) -> None:
