@@ -17,7 +17,7 @@ from bai_agent.devices import plugins
 from bai_agent.devices.accelerator import AcceleratorPlugin, Card
 from bai_agent.devices.base import ContainerOptions
 from bai_agent.devices.inventory import Inventory
-from bai_agent.devices.vendors import gaudi
+from bai_agent.devices.vendors import furiosa, gaudi
 from bai_agent.devices.vendors.amd import RocmPlugin
 from bai_agent.devices.vendors.furiosa import IO_URING, RngdPlugin, WarboyPlugin
 from bai_agent.devices.vendors.gaudi import Gaudi2Plugin, Gaudi3Plugin
@@ -261,6 +261,34 @@ def test_rngd_load_is_since_the_last_time(host: Any) -> None:
         assert (figures["mem_used_bytes"], figures["mem_total_bytes"]) == (0x100000000, 0xC00000010)
         loads.append(figures.get("util_pct"))
     assert loads == [None, 25.0, None, None, 50.0]  # nothing went by; then counters began anew
+
+
+def test_rngd_power_comes_from_furiosa_s_library_when_it_is_there(host: Any, monkeypatch: Any) -> None:
+    """The stub has the methods of furiosa-smi-py 2026.1; it was never asked of a card."""
+
+    def fails() -> float:
+        raise RuntimeError
+
+    def told(uuid: str, power: Any) -> Any:
+        return SimpleNamespace(device_info=lambda: SimpleNamespace(uuid=lambda: uuid), power_consumption=power)
+
+    add_rngd(host, 1)
+    add_rngd(host, 2)
+    plugin = RngdPlugin(sysroot=host.root)
+    plugin.discover()
+    for number in (1, 2):
+        spin(host, number, 1000, 900)
+    assert {name: "power_w" in figures for name, figures in plugin.measure().items()} == {
+        "uuid-1": False,
+        "uuid-2": False,
+    }
+    devices = [told("uuid-1", fails), told("uuid-2", lambda: 53.0), told("uuid-other", lambda: 1.0)]
+    stub = SimpleNamespace(init=lambda: None, list_devices=lambda: devices)
+    monkeypatch.setattr(furiosa, "_library", lambda: stub)
+    figures = plugin.measure()
+    assert figures.keys() == {"uuid-1", "uuid-2"}
+    assert ("power_w" in figures["uuid-1"], figures["uuid-2"]["power_w"]) == (False, 53.0)
+    assert figures["uuid-2"]["mem_used_bytes"] == 0x100000000
 
 
 def add_warboy(host: Any, number: int) -> None:
