@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from decimal import Decimal
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -365,7 +366,6 @@ class AgentApp(Application):
         enforcement = await asyncio.to_thread(self._enforcement, nvml, cache, runtime)
         pool = self._warm_pool(runtime)
         inventory = await asyncio.to_thread(self._inventory, runtime, enforcement, pool)
-        meter = Meter(inventory)
         cuda = [device for device in inventory.devices if device.kind == CudaPlugin.key]
         shares = Holding(enforcement, self._share_rule(), inventory.devices, cache, nvml)
         volumes = {name: Path(folder).absolute() for name, folder in self.volumes.items()}
@@ -408,6 +408,8 @@ class AgentApp(Application):
             pool=pool,
             orphan_grace_s=self.orphan_grace_s,
         )
+
+        meter = Meter(inventory, reconciler.book.energy_before)
 
         async def heartbeat() -> Heartbeat:
             return meter.heartbeat(await service.figures(), reconciler.held())
@@ -499,17 +501,20 @@ class AgentApp(Application):
 
     def _cuda_options(self, enforcement: Enforcement) -> CudaOptions:
         own = self.accelerator_options.get(CudaPlugin.key, {})
-        rdma, gds = bool(own.get("rdma", False)), bool(own.get("gds", False))
-        if self.allocation_mode != "fractional":
-            return CudaOptions(self.allocation_mode, rdma=rdma, gds=gds)
-        is_enough = enforcement.is_at_least(Enforcement(self.least_enforcement))
-        return CudaOptions(
+        options = CudaOptions(
             self.allocation_mode,
+            rdma=bool(own.get("rdma", False)),
+            gds=bool(own.get("gds", False)),
+            cdi_device=str(own.get("cdi_device", "")),
+        )
+        if self.allocation_mode != "fractional":
+            return options
+        is_enough = enforcement.is_at_least(Enforcement(self.least_enforcement))
+        return replace(
+            options,
             unit_bytes=parse_size(self.share_unit_mem),
             attributes=(("enforcement", enforcement.value),),
             withheld="" if is_enough else f"shares are only held by {enforcement}, not by {self.least_enforcement}",
-            rdma=rdma,
-            gds=gds,
         )
 
     def _inventory(self, runtime: Runtime, enforcement: Enforcement, pool: WarmPool | None) -> Inventory:

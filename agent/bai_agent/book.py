@@ -111,6 +111,17 @@ class Book:
         self.save(state)
         self._on_report(state.report)
 
+    def energy_before(self, kernel_id: KernelId, device_id: str, now_j: float) -> float:
+        """What a device's energy counter showed when the kernel was first seen with it; 0 if it began anew since."""
+        state = self.states.get(kernel_id)
+        if state is None:
+            return now_j  # it has just gone
+        known = state.energy_before.get(device_id)
+        before = now_j if known is None else known if known <= now_j else 0.0
+        if before != known:
+            self.change(kernel_id, energy_before={**state.energy_before, device_id: before})
+        return before
+
     def tell(self, kernel_id: KernelId, **changes: Any) -> None:
         """Report ``changes``, if they are any."""
         old = self.states[kernel_id].report

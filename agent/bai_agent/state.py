@@ -32,7 +32,8 @@ class KernelState:
     ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
     more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
     suspended, a digest of what was wanted when that began. ``held_since`` is when it came to its memory limit, if it
-    waits there (seconds since the epoch). ``mounted`` are the folders that it was given."""
+    waits there (seconds since the epoch). ``mounted`` are the folders that it was given. ``energy_before`` is what its
+    devices' energy counters showed when it was first seen with them (J)."""
 
     want: KernelWant
     report: KernelReport
@@ -44,6 +45,7 @@ class KernelState:
     asleep: str | None = None
     held_since: float | None = None
     mounted: list[MountWant] = field(default_factory=list)
+    energy_before: dict[str, float] = field(default_factory=dict)
 
 
 class StateFolder:

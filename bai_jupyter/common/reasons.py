@@ -61,6 +61,7 @@ _REFUSED = {
     "over-sessions": "Your {level} {name} allows {limit} sessions; {used} exist. End one first.",
     "below-image-min": "{image} needs at least {min}; asked for {asked}.",
     "slot-unknown": "No agent offers {slot}. Agents of group {group} offer: {slots}.",
+    "parts-and-whole": "Asked for {asked}. A session takes devices of one kind whole or in parts. Ask for one of them.",
     "group-unknown": "There is no group {group} for you. You may use: {groups}.",
     "session-type": "Group {group} takes {types} sessions, not {type} ones. Choose another group.",
     "project-unknown": "There is no project {project} for you. You may use: {projects}.",

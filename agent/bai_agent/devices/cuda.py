@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -40,7 +41,8 @@ _PROFILE = re.compile(r"MIG (\d+g\.\d+gb\S*)")
 class CudaOptions:
     """``unit_bytes`` of GPU memory are 1.00 ``cuda.shares``; 0: each GPU is 1.00 of its own. ``attributes`` are told of
     every GPU. ``withheld`` says why none is handed out, if that is so. ``rdma``: containers get the RDMA adapters
-    nearest to their GPUs; ``gds``: the nodes of GPUDirect Storage.
+    nearest to their GPUs; ``gds``: the nodes of GPUDirect Storage. ``cdi_device``: what CDI calls a GPU, with ``{id}``
+    for its UUID; then containers get GPUs, and the driver's libraries, by that name.
     """
 
     mode: str = "discrete"
@@ -49,13 +51,13 @@ class CudaOptions:
     withheld: str = ""
     rdma: bool = False
     gds: bool = False
+    cdi_device: str = ""
 
 
 class CudaPlugin(DevicePlugin):
     """``by_request``: the engine hands GPUs out itself (NVIDIA's toolkit is there); else device nodes are given."""
 
     key = "cuda"
-    metrics = {DEVICE: "cuda", SHARES: "cuda"}  # noqa: RUF012 - as the contract has it
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class CudaPlugin(DevicePlugin):
         self._options = options or CudaOptions()
         self._nodes: dict[str, list[str]] = {}  # of each device, beside those that all share
         self._above: dict[str, tuple[str, ...]] = {}  # of each device, on the PCI bus
+        self.metrics = {DEVICE: "cuda", SHARES: "cuda"}  # and those of the instances that are found
 
     def discover(self) -> list[DeviceFacts]:
         try:
@@ -95,7 +98,7 @@ class CudaPlugin(DevicePlugin):
 
     def measure(self) -> dict[str, dict[str, float]]:
         """``{UUID: figures}``: ``util_pct``, ``mem_used_bytes``, ``mem_total_bytes``, ``power_w`` and ``energy_j`` of
-        whole GPUs, as far as each tells. Never raises."""
+        whole GPUs, and load and memory of MIG instances, as far as each tells. Never raises."""
         try:
             import pynvml
 
@@ -103,8 +106,12 @@ class CudaPlugin(DevicePlugin):
         except Exception:  # noqa: BLE001 - no library or no driver; discovery has said so
             return {}
         try:
-            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-            return {_text(pynvml.nvmlDeviceGetUUID(handle)): _figures(pynvml, handle) for handle in handles}
+            gpus = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            instances = [instance for gpu in gpus for instance in _instances_of(pynvml, gpu)]
+            return {
+                **{_text(pynvml.nvmlDeviceGetUUID(handle)): _figures(pynvml, handle) for handle in gpus},
+                **{uuid: _use(pynvml, handle) for uuid, handle in instances},
+            }
         except pynvml.NVMLError as error:
             log.warning("NVML does not tell what GPUs do: %s", error)
             return {}
@@ -123,6 +130,10 @@ class CudaPlugin(DevicePlugin):
             "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
         }
         near = self._adapters(uuids).merge(self._storage())
+        if self._options.cdi_device:
+            named = tuple(self._options.cdi_device.replace("{id}", uuid) for uuid in uuids)
+            # For NVIDIA's own runtime, where that is the default: what NVIDIA's CDI files say as well.
+            return ContainerOptions(env={**env, "NVIDIA_VISIBLE_DEVICES": "void"}, cdi=named).merge(near)
         if self._by_request:
             return ContainerOptions(env=env, gpu_ids=tuple(uuids)).merge(near)
         own = dict.fromkeys(node for uuid in uuids for node in self._nodes.get(uuid, ()))
@@ -208,12 +219,7 @@ class CudaPlugin(DevicePlugin):
     def _instances(
         self, pynvml: Any, gpu: Any, minor: int, attributes: dict[str, str], numa_node: int | None
     ) -> Iterator[DeviceFacts]:
-        for index in range(_ask(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu, default=0)):
-            try:
-                handle = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index)
-                uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-            except pynvml.NVMLError:
-                continue  # no instance at this place
+        for uuid, handle in _instances_of(pynvml, gpu):
             model = _text(_ask(pynvml, pynvml.nvmlDeviceGetName, handle, default="NVIDIA MIG instance"))
             profile = _PROFILE.search(model)
             memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)
@@ -222,11 +228,13 @@ class CudaPlugin(DevicePlugin):
             places = (f"gi{gpu_instance}", f"gi{gpu_instance}/ci{compute_instance}")
             self._above[uuid] = tuple(filter(None, attributes.get(PCI_PATH, "").split("/")))
             self._nodes[uuid] = [f"/dev/nvidia{minor}", *self._capability_nodes(minor, places)]
+            slots = {MIG + profile[1].replace("+", "-"): 1} if profile else {}
+            self.metrics = {**self.metrics, **dict.fromkeys(slots, "cuda")}
             yield DeviceFacts(
                 device_id=uuid,
                 kind=self.key,
                 model=model,
-                slots=ResourceSlots({MIG + profile[1].replace("+", "-"): 1}) if profile else ResourceSlots(),
+                slots=ResourceSlots(slots),
                 mem_bytes=int(memory.total) if memory else None,
                 numa_node=numa_node,
                 health="ok" if profile else f"the profile of {model!r} is not known",
@@ -278,17 +286,30 @@ def _driver_facts(pynvml: Any) -> dict[str, str]:
     return facts
 
 
-def _figures(pynvml: Any, handle: Any) -> dict[str, float]:
-    """One in MIG mode does not tell its use, so nothing is known of that."""
+def _instances_of(pynvml: Any, gpu: Any) -> Iterator[tuple[str, Any]]:
+    """The UUID and the handle of each."""
+    for index in range(_ask(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu, default=0)):
+        with suppress(pynvml.NVMLError):  # no instance at this place
+            handle = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index)
+            yield _text(pynvml.nvmlDeviceGetUUID(handle)), handle
+
+
+def _figures(pynvml: Any, gpu: Any) -> dict[str, float]:
+    figures = _use(pynvml, gpu)
+    if (milliwatts := _ask(pynvml, pynvml.nvmlDeviceGetPowerUsage, gpu)) is not None:
+        figures["power_w"] = milliwatts / 1000
+    if (millijoules := _ask(pynvml, pynvml.nvmlDeviceGetTotalEnergyConsumption, gpu)) is not None:
+        figures["energy_j"] = millijoules / 1000
+    return figures
+
+
+def _use(pynvml: Any, handle: Any) -> dict[str, float]:
+    """Load and memory of a GPU or an instance. Of power an instance is never asked: that would be the whole GPU's."""
     figures = {}
     if (rates := _ask(pynvml, pynvml.nvmlDeviceGetUtilizationRates, handle)) is not None:
         figures["util_pct"] = float(rates.gpu)
     if (memory := _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, handle)) is not None:
         figures |= {"mem_used_bytes": float(memory.used), "mem_total_bytes": float(memory.total)}
-    if (milliwatts := _ask(pynvml, pynvml.nvmlDeviceGetPowerUsage, handle)) is not None:
-        figures["power_w"] = milliwatts / 1000
-    if (millijoules := _ask(pynvml, pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)) is not None:
-        figures["energy_j"] = millijoules / 1000
     return figures
 
 

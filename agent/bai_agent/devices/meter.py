@@ -14,6 +14,10 @@ log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0
 _ENERGY = "energy_j"
+
+EnergyBefore = Callable[[KernelId, str, float], float]
+"""Of a kernel, a device and its energy counter now (J): the counter when the kernel got the device."""
+
 _MEANS = frozenset({"util_pct"})  # of several devices; all others are sums
 
 
@@ -21,11 +25,10 @@ class Meter:
     """``latest``: ``{device id: figures}`` of the last time; empty if that failed. ``shared`` tell of kernels that
     hold parts of devices, what is theirs and not their neighbours'."""
 
-    def __init__(self, inventory: Inventory, every_s: float = _EVERY_S) -> None:
-        self._inventory, self._every_s = inventory, every_s
+    def __init__(self, inventory: Inventory, energy_before: EnergyBefore, every_s: float = _EVERY_S) -> None:
+        self._inventory, self._energy_before, self._every_s = inventory, energy_before, every_s
         self.latest: dict[str, Figures] = {}
         self.shared: list[Callable[[], Mapping[KernelId, Figures]]] = []
-        self._energy_before: dict[KernelId, dict[str, float]] = {}  # of each device, when a kernel got it
 
     async def run(self) -> None:
         while True:
@@ -41,7 +44,6 @@ class Meter:
     ) -> Heartbeat:
         """Kernels' ``stats`` with the figures of the devices that they hold, and those of all devices."""
         shared = [tell() for tell in self.shared]
-        self._energy_before = {name: of for name, of in self._energy_before.items() if name in held}
         of_devices = {name: self.of_session(KernelId(name), held.get(KernelId(name), {})) for name in stats}
         of_shares = {
             name: {figure: value for one in shared for figure, value in one.get(KernelId(name), {}).items()}
@@ -53,24 +55,25 @@ class Meter:
         )
 
     def of_session(self, kernel_id: KernelId, held: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
-        """Of devices that a kernel holds whole: what a shared one does is its neighbours' matter too. Energy counts
-        from when the kernel was first seen with the device, by this run of the agent."""
+        """Of devices that a kernel holds whole: what a shared one does is its neighbours' matter too. Energy is what
+        they took since the kernel got them."""
         offered = {device.device_id: device.slots for device in self._inventory.devices}
-        found: dict[str, float] = {}
+        whole: dict[str, list[Figures]] = {}  # by name: several slots may have the same
         for slot, name in self._inventory.metrics.items():
-            whole = [
+            whole.setdefault(name, []).extend(
                 self._since(kernel_id, device_id, self.latest[device_id])
                 for device_id, amount in held.get(slot, {}).items()
                 if device_id in self.latest and Decimal(amount) == offered[device_id][slot]
-            ]
-            found |= {f"{name}_{figure}": value for figure, value in _together(whole).items()}
-        return found
+            )
+        return {
+            f"{name}_{figure}": value for name, devices in whole.items() for figure, value in _together(devices).items()
+        }
 
     def _since(self, kernel_id: KernelId, device_id: str, figures: Figures) -> Figures:
         if _ENERGY not in figures:
             return figures
-        before = self._energy_before.setdefault(kernel_id, {}).setdefault(device_id, figures[_ENERGY])
-        return {**figures, _ENERGY: max(0.0, figures[_ENERGY] - before)}
+        now_j = figures[_ENERGY]
+        return {**figures, _ENERGY: now_j - self._energy_before(kernel_id, device_id, now_j)}
 
 
 def _together(devices: Iterable[Figures]) -> dict[str, float]:

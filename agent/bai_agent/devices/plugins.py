@@ -31,7 +31,7 @@ OURS = {
     "ipu": f"{_VENDORS}.graphcore:IpuPlugin",
     "hyperaccel-lpu": f"{_VENDORS}.hyperaccel:HyperAccelPlugin",
 }
-CUDA_OPTIONS = frozenset({"gds", "rdma"})
+CUDA_OPTIONS = frozenset({"cdi_device", "gds", "rdma"})
 CUDA = "cuda"  # made by the agent itself, for it asks the engine how; named here so that it can be blocked
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,16 @@ class Use:
     used_bytes: int
 
 
+Loads = Mapping[str, Mapping[int, float]]
+"""``{device id: {pid: per cent of the GPU's computing time}}``, of those GPUs whose driver tells it."""
+
+
 class Nvml:
     """The driver's library, opened with the first call and kept open: opening takes long. Raises ``NvmlFault``."""
 
     def __init__(self) -> None:
         self._library: Any = None
+        self._seen: dict[str, int] = {}  # of each GPU, the driver's time of the newest load that was read
 
     def close(self) -> None:
         if self._library is not None:
@@ -64,6 +69,35 @@ class Nvml:
             started = pids.start_time(pid)
             if started is not None:
                 yield Use(device_id, pid, started, used_bytes)
+
+    def loads(self, device_ids: Iterable[str]) -> Loads:
+        """How busy each process has kept these GPUs since this was asked last; who is not named was idle.
+
+        A GPU whose driver does not tell is left out (``nvmlDeviceGetProcessUtilization`` is not supported in MIG mode,
+        nor by every driver), as is one that is asked for the first time: what its driver then has may be old.
+        """
+        found = {}
+        with self._opened() as pynvml:
+            for device_id in device_ids:
+                with contextlib.suppress(pynvml.NVMLError):
+                    is_first = device_id not in self._seen
+                    loads = self._loads_of(pynvml, device_id)
+                    if not is_first:
+                        found[device_id] = loads
+        return found
+
+    def _loads_of(self, pynvml: Any, device_id: str) -> dict[int, float]:
+        """Drivers are known to repeat old samples, and to fill some with more than 100 %: those count for nothing."""
+        handle, since = pynvml.nvmlDeviceGetHandleByUUID(device_id), self._seen.get(device_id, 0)
+        try:
+            told = pynvml.nvmlDeviceGetProcessUtilization(handle, since)
+        except pynvml.NVMLError as error:
+            if error.value not in (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_SUCCESS):
+                raise
+            told = []  # nobody has computed
+        new = sorted((s.timeStamp, s.pid, s.smUtil) for s in told if s.timeStamp > since and s.smUtil <= 100)
+        self._seen[device_id] = new[-1][0] if new else since
+        return {pid: float(percent) for _, pid, percent in new}
 
     def first_device(self) -> str:
         """The id of some GPU."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bai_agent.devices.base import Figures
 from bai_agent.runtimes import pids
-from bai_agent.shares.nvml import Nvml, NvmlFault, Use
+from bai_agent.shares.nvml import Loads, Nvml, NvmlFault, Use
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
@@ -79,9 +79,10 @@ def excesses(
 
 
 def figures_of(
-    uses: Iterable[Use], watched: Iterable[Watched], owners: Mapping[int, KernelId]
+    uses: Iterable[Use], watched: Iterable[Watched], owners: Mapping[int, KernelId], loads: Loads
 ) -> dict[KernelId, Figures]:
-    """What each kernel holds of its shares, over all its GPUs, and how much they are."""
+    """What each kernel holds of its shares, over all its GPUs, how much they are, and how busy it keeps the GPUs: its
+    own part of each, as their mean; absent unless that is known of all of them."""
     used: dict[KernelId, int] = {}
     for use in uses:
         if owner := owners.get(use.pid):
@@ -90,9 +91,18 @@ def figures_of(
         kernel.kernel_id: {
             "cuda_mem_used_bytes": float(used.get(kernel.kernel_id, 0)),
             "cuda_mem_total_bytes": float(sum(kernel.limits.values())),
+            **({"cuda_util_pct": _load_of(kernel, owners, loads)} if kernel.limits.keys() <= loads.keys() else {}),
         }
         for kernel in watched
     }
+
+
+def _load_of(kernel: Watched, owners: Mapping[int, KernelId], loads: Loads) -> float:
+    each = [
+        sum(percent for pid, percent in loads[device_id].items() if owners.get(pid) == kernel.kernel_id)
+        for device_id in kernel.limits
+    ]
+    return sum(min(100.0, percent) for percent in each) / len(each)
 
 
 def confirmed(before: Iterable[Excess], now: Iterable[Excess]) -> list[Excess]:
@@ -147,7 +157,8 @@ class Watchdog:
         self._policy, self._tolerance_bytes, self._every_s = policy, tolerance_bytes, every_s
         self._over: list[Excess] = []
         self.figures: dict[KernelId, Figures] = {}
-        """Of sessions, at the last look: ``cuda_mem_used_bytes``, and ``cuda_mem_total_bytes``: their share."""
+        """Of sessions, at the last look: ``cuda_mem_used_bytes``, ``cuda_mem_total_bytes`` (their share), and
+        ``cuda_util_pct``, if the driver tells it of processes."""
         self._said = ""
 
     async def run(self) -> None:
@@ -169,17 +180,19 @@ class Watchdog:
         if not watched:
             self._over, self.figures = [], {}
             return
-        uses, owners = await asyncio.to_thread(self._sample, watched)
-        self.figures = figures_of(uses, watched, owners)
+        uses, owners, loads = await asyncio.to_thread(self._sample, watched)
+        self.figures = figures_of(uses, watched, owners, loads)
         over = excesses(uses, watched, owners, self._tolerance_bytes)
         for excess in confirmed(self._over, over):
             self._act(excess)
         self._over = over
 
-    def _sample(self, watched: list[Watched]) -> tuple[list[Use], dict[int, KernelId]]:
-        uses = self._nvml.uses(sorted({device_id for kernel in watched for device_id in kernel.limits}))
+    def _sample(self, watched: list[Watched]) -> tuple[list[Use], dict[int, KernelId], Loads]:
+        """Who computes also holds memory, so owners are sought of those who do."""
+        device_ids = sorted({device_id for kernel in watched for device_id in kernel.limits})
+        uses, loads = self._nvml.uses(device_ids), self._nvml.loads(device_ids)
         owners = {use.pid: owner for use in uses if (owner := owner_of(use.pid, watched)) is not None}
-        return uses, owners
+        return uses, owners, loads
 
     def _act(self, excess: Excess) -> None:
         reason = excess.reason("gpu-share-exceeded")

@@ -223,7 +223,16 @@ def _choose_slots(request: SessionRequest, preset: PresetRecord | None, offer: O
         to_quanta(asked)
     except ValueError as error:
         raise bad_value("config.resources", str(error), "a sensible amount") from error
+    _check_parts(asked)
     return ResourceSlots({name: rounded_up(name, amount) for name, amount in asked.items()})
+
+
+def _check_parts(slots: ResourceSlots) -> None:
+    """A session takes devices of one kind whole or in parts: its programs are told one size of each."""
+    for kind in (slot.removesuffix(".shares") for slot in slots if slot.endswith(".shares")):
+        same = ResourceSlots({slot: amount for slot, amount in slots.items() if slot.startswith(f"{kind}.")})
+        if len(same) > 1:
+            raise BadRequest(Reason.of("parts-and-whole", asked=same.describe()))
 
 
 def _choose_shm(request: SessionRequest, preset: PresetRecord | None, image: ImageRecord, slots: ResourceSlots) -> int:

@@ -4,7 +4,8 @@
  * MIG mode, with two instances; NVML_STUB_INIT  what nvmlInit answers (9 = driver not loaded); NVML_STUB_CAPABILITY
  * compute capability of the last one (70 = 7.0); NVML_STUB_PROCESSES  a file of lines "index pid bytes";
  * NVML_STUB_LIMITS  a folder in which memory limits are kept, without which there are none; NVML_STUB_FORGETFUL  limits
- * are taken and not kept; NVML_STUB_UUID  of the first one. Only the calls that the agent makes.
+ * are taken and not kept; NVML_STUB_UUID  of the first one; NVML_STUB_LOADS  a file of lines "index pid time percent",
+ * without which processes' loads are not told. Only the calls that the agent makes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +86,10 @@ int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
     return SUCCESS;
 }
 
-int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned int *count) { (void)handle; *count = 7; return SUCCESS; }
+int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned int *count) {
+    *count = index_of(handle) == number("NVML_STUB_MIG", -1) ? 7 : 0;
+    return SUCCESS;
+}
 int nvmlDeviceGetMigDeviceHandleByIndex(void *gpu, unsigned int index, void **handle) {
     (void)gpu;
     if (index != 0 && index != 3) return NOT_FOUND; /* places may be empty */
@@ -113,6 +117,26 @@ int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned int *count, 
     (void)handle, (void)out;
     *count = 0;
     return SUCCESS;
+}
+
+typedef struct { unsigned int pid; unsigned long long time; unsigned int sm, memory, encoder, decoder; } load_t;
+
+/* Also those that are not newer, as some drivers do; if none is, there is nothing to be found. */
+int nvmlDeviceGetProcessUtilization(void *handle, load_t *out, unsigned int *count, unsigned long long since) {
+    const char *path = getenv("NVML_STUB_LOADS");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    unsigned int room = *count, found = 0, newer = 0, index, pid, percent;
+    unsigned long long time;
+    if (!path) return NOT_SUPPORTED;
+    while (file && fscanf(file, "%u %u %llu %u", &index, &pid, &time, &percent) == 4)
+        if ((int)index == index_of(handle)) {
+            newer += time > since;
+            if (found++ < room && out) out[found - 1] = (load_t){pid, time, percent, 0, 0, 0};
+        }
+    if (file) fclose(file);
+    *count = found;
+    if (!newer) return NOT_FOUND;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
 
 typedef struct { const char *cgroup; unsigned long long soft, hard, used; } limits_t;
@@ -152,10 +176,20 @@ int nvmlDeviceGetMemoryLimits_v1(void *handle, limits_t *limits) {
 int nvmlDeviceGetMinorNumber(void *handle, unsigned int *minor) { *minor = 7 - index_of(handle); return SUCCESS; }
 
 int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
-    (void)handle;
-    memory->total = 141ULL << 30, memory->used = 0, memory->free = memory->total;
+    unsigned long long total = is_instance(handle) ? 16ULL << 30 : 141ULL << 30, used = is_instance(handle) ? 3ULL << 30 : 0;
+    *memory = (memory_t){total, total - used, used};
     return SUCCESS;
 }
+
+typedef struct { unsigned int gpu, memory; } rates_t;
+
+/* The load of a GPU in MIG mode and of instances is not told; asked of an instance, power is the whole GPU's. */
+int nvmlDeviceGetUtilizationRates(void *handle, rates_t *rates) {
+    if (is_instance(handle) || index_of(handle) == number("NVML_STUB_MIG", -1)) return NOT_SUPPORTED;
+    *rates = (rates_t){37, 2};
+    return SUCCESS;
+}
+int nvmlDeviceGetPowerUsage(void *handle, unsigned int *milliwatts) { (void)handle; *milliwatts = 250500; return SUCCESS; }
 
 typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } memory_v2_t;
 

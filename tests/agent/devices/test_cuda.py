@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bai_agent.app import AgentApp
+from bai_agent.shares.ladder import Enforcement
 
 _ASK = """
 import json, pathlib, sys
@@ -80,6 +82,21 @@ def test_an_engine_with_the_toolkit_is_asked_for_uuids(ask: Any, nvml_folder: Pa
     assert (options["gpu_ids"], options["nodes"]) == (["GPU-stub-0"], [])
 
 
+def test_an_engine_that_knows_cdi_is_asked_for_the_name_that_an_admin_gives(ask: Any, nvml_folder: Path) -> None:
+    _, options, none = ask(nvml_folder, options={"cdi_device": "nvidia.com/gpu={id}"})
+    assert (options["cdi"], options["nodes"], options["gpu_ids"]) == (["nvidia.com/gpu=GPU-stub-0"], [], [])
+    assert (options["env"]["CUDA_VISIBLE_DEVICES"], options["env"]["NVIDIA_VISIBLE_DEVICES"]) == ("GPU-stub-0", "void")
+    assert none["cdi"] == []
+
+
+@pytest.mark.parametrize("mode", ["discrete", "fractional"])
+def test_an_agent_passes_on_what_its_admin_wrote(mode: str) -> None:
+    written = {"cuda": {"rdma": True, "gds": True, "cdi_device": "nvidia.com/gpu={id}"}}
+    options = AgentApp(accelerator_options=written, allocation_mode=mode)._cuda_options(Enforcement.SHIM)
+    assert (options.mode, options.rdma, options.gds, options.cdi_device) == (mode, True, True, "nvidia.com/gpu={id}")
+    assert options.attributes == ((("enforcement", "shim"),) if mode == "fractional" else ())
+
+
 def test_who_holds_no_gpu_sees_none(ask: Any, nvml_folder: Path, tmp_path: Path) -> None:
     assert ask(nvml_folder)[2]["env"] == {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
     assert ask(tmp_path)[2]["env"] == {"NVIDIA_VISIBLE_DEVICES": "void"}
@@ -137,6 +154,33 @@ def test_mig_instances_are_given_whole_and_by_their_own_id(ask: Any, nvml_folder
         "/dev/nvidiactl",
         "/dev/nvidia-uvm",
     ]
+
+
+_MEASURE = """
+import json
+from bai_agent.devices.cuda import CudaOptions, CudaPlugin
+from bai_agent.devices.inventory import Inventory
+from bai_agent.devices.meter import Meter
+inventory = Inventory([CudaPlugin(by_request=True, options=CudaOptions(mode="mig"))])
+meter = Meter(inventory, lambda kernel_id, device_id, now_j: now_j)
+meter.latest = inventory.measure()
+held = {"cuda.mig-1g.18gb": {"MIG-stub-0": "1", "MIG-stub-3": "1"}}
+print(json.dumps([meter.latest, meter.of_session("kernel", held)]))
+"""
+
+
+def test_of_mig_instances_memory_is_told_and_nothing_that_is_the_whole_gpu_s(nvml_folder: Path) -> None:
+    env = {**os.environ, "LD_LIBRARY_PATH": str(nvml_folder), "NVML_STUB_MIG": "0"}
+    command = [sys.executable, "-c", _MEASURE]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+    devices, of_session = json.loads(done.stdout)
+    memory = {"mem_used_bytes": 3 << 30, "mem_total_bytes": 16 << 30}
+    assert {name: devices[name] for name in ("MIG-stub-0", "MIG-stub-3")} == {
+        "MIG-stub-0": memory,
+        "MIG-stub-3": memory,
+    }
+    assert devices["GPU-stub-1"]["power_w"] == 250.5  # listed, for an admin
+    assert of_session == {"cuda_mem_used_bytes": 6 << 30, "cuda_mem_total_bytes": 32 << 30}
 
 
 def test_a_container_gets_the_adapters_nearest_to_its_gpu_and_the_nodes_of_direct_storage(

@@ -36,6 +36,9 @@ class Nvml:
     def nvmlDeviceGetUUID(self, handle: int) -> bytes:  # noqa: N802
         return b"GPU-%d" % handle
 
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: int) -> int:  # noqa: N802
+        raise NvmlError(handle)
+
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:  # noqa: N802
         if handle == 1:
             raise NvmlError

@@ -3,9 +3,10 @@
 The trees follow drivers' documentation and sources. Each fault known of other implementations has a test.
 """
 
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +17,15 @@ from bai_agent.devices import plugins
 from bai_agent.devices.accelerator import AcceleratorPlugin, Card
 from bai_agent.devices.base import ContainerOptions
 from bai_agent.devices.inventory import Inventory
-from bai_agent.devices.vendors import gaudi
+from bai_agent.devices.vendors import furiosa, gaudi
 from bai_agent.devices.vendors.amd import RocmPlugin
 from bai_agent.devices.vendors.furiosa import IO_URING, RngdPlugin, WarboyPlugin
 from bai_agent.devices.vendors.gaudi import Gaudi2Plugin, Gaudi3Plugin
+from bai_agent.devices.vendors.graphcore import IpuPlugin
 from bai_agent.devices.vendors.hyperaccel import HyperAccelPlugin
+from bai_agent.devices.vendors.rebellions import AtomPlusPlugin
 from bai_agent.devices.vendors.tenstorrent import TenstorrentPlugin
+from bai_agent.runtimes.base import CreateRequest
 
 from bai_jupyter.common.slots import ResourceSlots
 
@@ -259,13 +263,45 @@ def test_rngd_load_is_since_the_last_time(host: Any) -> None:
     assert loads == [None, 25.0, None, None, 50.0]  # nothing went by; then counters began anew
 
 
+def test_rngd_power_comes_from_furiosa_s_library_when_it_is_there(host: Any, monkeypatch: Any) -> None:
+    """The stub has the methods of furiosa-smi-py 2026.1; it was never asked of a card."""
+
+    def fails() -> float:
+        raise RuntimeError
+
+    def told(uuid: str, power: Any) -> Any:
+        return SimpleNamespace(device_info=lambda: SimpleNamespace(uuid=lambda: uuid), power_consumption=power)
+
+    add_rngd(host, 1)
+    add_rngd(host, 2)
+    plugin = RngdPlugin(sysroot=host.root)
+    plugin.discover()
+    for number in (1, 2):
+        spin(host, number, 1000, 900)
+    assert {name: "power_w" in figures for name, figures in plugin.measure().items()} == {
+        "uuid-1": False,
+        "uuid-2": False,
+    }
+    devices = [told("uuid-1", fails), told("uuid-2", lambda: 53.0), told("uuid-other", lambda: 1.0)]
+    stub = SimpleNamespace(init=lambda: None, list_devices=lambda: devices)
+    monkeypatch.setattr(furiosa, "_library", lambda: stub)
+    figures = plugin.measure()
+    assert figures.keys() == {"uuid-1", "uuid-2"}
+    assert ("power_w" in figures["uuid-1"], figures["uuid-2"]["power_w"]) == (False, 53.0)
+    assert figures["uuid-2"]["mem_used_bytes"] == 0x100000000
+
+
+def add_warboy(host: Any, number: int) -> None:
+    folder = f"/sys/class/npu_mgmt/npu{number}_mgmt"
+    facts = {"platform_type": "FuriosaAI", "device_type": "warboy", "device_uuid": f"w-{number}"}
+    facts |= {"device_sn": "WB00ff", "busname": f"0000:{number + 16:02x}:00.0"}
+    host.write({f"{folder}/{name}": value for name, value in facts.items()})
+    host.nodes(f"/dev/npu{number}", f"/dev/npu{number}_mgmt", f"/dev/npu{number}pe0-1")
+
+
 def test_warboy_gets_its_nodes_renumbered(host: Any) -> None:
-    for number in (1, 12):
-        folder = f"/sys/class/npu_mgmt/npu{number}_mgmt"
-        facts = {"platform_type": "FuriosaAI", "device_type": "warboy", "device_uuid": f"w-{number}"}
-        facts |= {"device_sn": "WB00ff", "busname": f"0000:{number + 16:02x}:00.0"}
-        host.write({f"{folder}/{name}": value for name, value in facts.items()})
-        host.nodes(f"/dev/npu{number}", f"/dev/npu{number}_mgmt", f"/dev/npu{number}pe0-1")
+    add_warboy(host, 1)
+    add_warboy(host, 12)
     plugin = WarboyPlugin(sysroot=host.root)
     (first, _) = plugin.discover()
     assert (first.device_id, first.slots) == ("w-1", ResourceSlots({"warboy.device": 1}))
@@ -333,7 +369,9 @@ def test_gaudi_figures_come_from_intel_s_library_when_it_is_there(host: Any, mon
     assert plugin.measure() == {}  # it is not installed
     monkeypatch.setattr(gaudi, "_library", lambda: stub)
     figures = {"util_pct": 1.0, "mem_used_bytes": 7 << 30, "mem_total_bytes": 96 << 30, "power_w": 350.5}
-    assert plugin.measure() == {"gaudi2-0000:22:00.0": figures}
+    assert plugin.measure() == {"gaudi2-0000:22:00.0": figures}  # an older one, which does not count energy
+    stub.hlmlDeviceGetTotalEnergyConsumption = lambda _: 9_500
+    assert plugin.measure() == {"gaudi2-0000:22:00.0": {**figures, "energy_j": 9.5}}
 
 
 # Tenstorrent
@@ -390,12 +428,18 @@ def test_two_cards_of_one_serial_are_not_given(host: Any) -> None:
 # HyperAccel
 
 
-def test_an_lpu_is_found_by_both_its_functions(host: Any) -> None:
-    host.pci("0000:3b:00.0", "10ee", "505c")
-    host.link("/sys/bus/pci/drivers/xclmgmt/0000:3b:00.0", "/sys/bus/pci/devices/0000:3b:00.0")
+def add_lpu(host: Any, bus: int, minor: int) -> None:
+    address = f"0000:{bus:02x}:00"
+    host.pci(f"{address}.0", "10ee", "505c")
+    host.link(f"/sys/bus/pci/drivers/xclmgmt/{address}.0", f"/sys/bus/pci/devices/{address}.0")
     host.write({"/sys/bus/pci/drivers/xclmgmt/bind": ""})
-    user = host.pci("0000:3b:00.1", "10ee", "505d")
-    host.write({f"{user}/drm/renderD133/dev": "226:133"})
+    user = host.pci(f"{address}.1", "10ee", "505d")
+    host.write({f"{user}/drm/renderD{minor}/dev": f"226:{minor}"})
+    host.nodes(f"/dev/dri/renderD{minor}", f"/dev/xfpga/xvc_pri.m{bus << 8}.0", gid=4133)
+
+
+def test_an_lpu_is_found_by_both_its_functions(host: Any) -> None:
+    add_lpu(host, 0x3B, 133)
     plugin = HyperAccelPlugin(sysroot=host.root)
     assert plugin.discover() == []  # without HyperAccel's software it is any Alveo board
     (host.root / "opt/hyperdex").mkdir(parents=True)
@@ -477,3 +521,78 @@ def test_the_plugin_of_the_documentation_works(host: Any) -> None:
     options = options_of(plugin, ["00ff20"])
     assert inside(options) == {"/dev/acme_ctl": "/dev/acme_ctl", "/dev/acme0": "/dev/acme20"}
     assert options.env == {"ACME_VISIBLE_DEVICES": "0"}
+
+
+# A real engine, with the null device behind every name
+
+
+@pytest.fixture
+def crowded(amd: Any) -> Any:
+    """A host with two or more of each vendor's, so that there are neighbours to keep away from."""
+    for number in (1, 10):
+        add_rngd(amd, number)
+        add_warboy(amd, number)
+        add_wormhole(amd, number, "n300", f"serial-{number}")
+        add_gaudi(amd, number, module=number, verbs=number)
+    add_gaudi(amd, 4, module=4, device="1060")
+    add_lpu(amd, 0x3B, 133)
+    add_lpu(amd, 0x4B, 134)
+    (amd.root / "opt/hyperdex").mkdir(parents=True)
+    amd.nodes("/dev/rbln0", "/dev/rbln1", "/dev/rsd0", "/dev/rsd1", gid=77)
+    amd.write({"/etc/ipuof.conf.d/ipuof.conf": json.dumps({"devices": [{"ip": "10.1.0.1", "device_id": 0}]})})
+    return amd
+
+
+def said_by_tools(argv: Sequence[str]) -> str:
+    memory, ipu = {"used": "0", "total": "1"}, {"ID": "0", "PCIe ID": "0", "Serial": "s"}
+    npus = [
+        {"npu": n, "name": "RBLN-CA22", "uuid": f"u-{n}", "device": f"rbln{n}", "pci": {"bus_id": f"0000:9{n}:00.0"}}
+        for n in range(2)
+    ]
+    told = {
+        "rbln-smi": {"devices": [{**npu, "memory": memory, "util": "0", "group_id": "0"} for npu in npus]},
+        "gc-monitor": {"cards": [{"Type": "M2000", "IPU-M": "10.1.0.1", "ipus": [ipu]}]},
+    }
+    return json.dumps(told[argv[0]])
+
+
+_NODES = {
+    "00000000000000aa": {"kfd", "dri/renderD130"},
+    "gaudi2-0000:21:00.0": {"accel/accel1", "accel/accel_controlD1", "infiniband/uverbs1"},
+    "tt-serial-1": {"tenstorrent/1"},
+    "lpu-0000:3b:00.0": {"dri/renderD133", "xfpga/xvc_pri.m15104.0"},
+    "gaudi3-0000:24:00.0": {"accel/accel4", "accel/accel_controlD4"},
+    "uuid-10": {f"rngd/npu0{name}" for name in ("mgmt", "pe0", "pe1", "ch0", "ch0r", "dmar", "bar0")},
+    "w-10": {"npu0", "npu0_mgmt", "npu0pe0-1"},
+    "u-1": {"rbln0", "rsd0"},
+    "ipu-10.1.0.1-0": {"infiniband/uverbs1", "infiniband/uverbs10"},
+}
+_THEIRS = re.compile(r"/dev/(kfd|dri|accel|infiniband|tenstorrent|xfpga|rngd|npu|rbln|rsd)")
+
+
+@pytest.mark.asyncio
+@pytest.mark.docker
+@AS_ROOT
+@pytest.mark.parametrize(
+    "held", [list(_NODES)[:4], list(_NODES)[4:]], ids=["amd-gaudi2-tt-lpu", "gaudi3-furiosa-rbln-ipu"]
+)
+async def test_an_engine_gives_each_vendor_s_nodes_under_their_names_and_no_neighbour_s(
+    docker_bench: Any, crowded: Any, tmp_path: Path, held: list[str]
+) -> None:
+    kinds = (RocmPlugin, Gaudi2Plugin, Gaudi3Plugin, TenstorrentPlugin, HyperAccelPlugin, RngdPlugin, WarboyPlugin)
+    tools = (AtomPlusPlugin({"groups": False}, crowded.root, said_by_tools), IpuPlugin({}, crowded.root, said_by_tools))
+    inventory = Inventory([*(kind(sysroot=crowded.root) for kind in kinds), *tools])
+    slots = {device.device_id: next(iter(device.slots)) for device in inventory.devices if device.slots}
+    options = inventory.prepare({slots[name]: {name: Decimal(1)} for name in held}, tmp_path / "kernel")
+    wanted = docker_bench.want()
+    ref = await docker_bench.runtime.create(CreateRequest(wanted, docker_bench.prepare(wanted), options))
+    await docker_bench.runtime.start(ref)
+    script = (
+        "for node in $(/bin/busybox find /dev -type c); do"
+        ' echo "given $node"; echo x 2>/dev/null >"$node" && echo "written $node"; done'
+    )
+    _, said = await docker_bench.run(wanted, ref, script)
+    for what in ("given", "written"):
+        nodes = {line.removeprefix(f"{what} ") for line in said.splitlines() if line.startswith(f"{what} ")}
+        theirs = {node for node in nodes if _THEIRS.match(node)}
+        assert theirs == {f"/dev/{node}" for name in held for node in _NODES[name]}

@@ -128,6 +128,8 @@ async def test_twenty_of_one_name_are_one_session(agent, admin):
         ({"config": {"resources": {"cpu": "1e30"}}}, 400, "bad-value"),
         ({"config": {"resources": {"tpu.device": 1}}}, 400, "slot-unknown"),
         ({"config": {"preset": "gpu"}}, 400, "slot-unknown"),
+        ({"config": {"resources": {"cuda.device": 1, "cuda.shares": "0.5"}}}, 400, "parts-and-whole"),
+        ({"config": {"resources": {"rocm.device": 1, "cuda.shares": "0.5"}}}, 400, "slot-unknown"),
         ({"config": {"resource_opts": {"shmem": "64g"}}}, 400, "shm-too-big"),
         ({"config": {"mounts": ["nothing"]}}, 404, "folder-denied"),
         ({"config": {"mount_map": {"home": "/etc"}, "mounts": "home"}}, 400, "bad-value"),

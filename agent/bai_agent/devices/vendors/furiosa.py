@@ -1,10 +1,12 @@
-"""Furiosa Warboy and RNGD with Furiosa's drivers. Nothing but sysfs is read.
+"""Furiosa Warboy and RNGD with Furiosa's drivers. Only sysfs is read, and of RNGD power by Furiosa's library if there.
 
 Inside, devices count from 0. A device's nodes begin with ``npu<N>``, and no digit follows: ``npu1`` is not ``npu10``.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bai_agent.devices.accelerator import AcceleratorPlugin, Card
 from bai_agent.devices.base import Figures
@@ -81,6 +83,11 @@ class RngdPlugin(_FuriosaPlugin):
             figures["util_pct"] = min(100.0, 100.0 * (now[1] - before[1]) / (now[0] - before[0]))
         return figures
 
+    def measure(self) -> Mapping[str, Figures]:
+        watts = _watts() if self.cards else {}
+        power = {device_id: {"power_w": watts[device_id]} for device_id in watts}
+        return {device_id: {**figures, **power.get(device_id, {})} for device_id, figures in super().measure().items()}
+
     def _count(self, number: int) -> tuple[int, int]:
         elements = [name for name, _ in self.entries(self.sysfs, rf"rngd!npu{number}pe(\d+)")]
         counts = [self._read_pe(name, "metrics") for name in elements]
@@ -90,3 +97,21 @@ class RngdPlugin(_FuriosaPlugin):
         """Lines such as ``dram_capacity: 0xbc0003000``."""
         text = self.text(f"{self.sysfs}/{element}/{file}")
         return {name: int(value, 0) for name, value in re.findall(r"^\s*(\w+):\s+(0x[0-9a-fA-F]+|\d+)", text, re.M)}
+
+
+def _library() -> Any:
+    import furiosa_smi_py  # Furiosa's own package, which no agent must have
+
+    return furiosa_smi_py
+
+
+def _watts() -> dict[str, float]:
+    """``{uuid: power}`` of the devices that the library tells of."""
+    found: dict[str, float] = {}
+    with contextlib.suppress(Exception):  # it is not installed, or finds no driver; its errors have no common parent
+        library = _library()
+        library.init()
+        for device in library.list_devices():
+            with contextlib.suppress(Exception):
+                found[device.device_info().uuid()] = float(device.power_consumption())
+    return found

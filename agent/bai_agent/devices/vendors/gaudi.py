@@ -5,7 +5,7 @@ a restart. Devices are therefore known by their PCI address, and chosen by their
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bai_agent.devices.accelerator import AcceleratorPlugin, Card
@@ -83,15 +83,21 @@ def _library() -> Any:
 
 
 def _figures(library: Any, card: Card) -> Figures:
-    """Memory counts as use: frameworks hold a Gaudi without keeping it busy."""
+    """As far as the library tells them. Memory counts as use: frameworks hold a Gaudi without keeping it busy."""
+    faults = (library.HLMLError, AttributeError)  # an older library lacks some of these
     try:
         handle = library.hlmlDeviceGetHandleByPCIBusID(card.pci)
-        memory = library.hlmlDeviceGetMemoryInfo(handle)
-        return {
-            "mem_used_bytes": float(memory.used),
-            "mem_total_bytes": float(memory.total),
-            "util_pct": float(library.hlmlDeviceGetUtilizationRates(handle).aip),
-            "power_w": library.hlmlDeviceGetPowerUsage(handle) / 1000,
-        }
-    except library.HLMLError:
+    except faults:
         return {}
+    asked: dict[str, Callable[[], float]] = {
+        "mem_used_bytes": lambda: library.hlmlDeviceGetMemoryInfo(handle).used,
+        "mem_total_bytes": lambda: library.hlmlDeviceGetMemoryInfo(handle).total,
+        "util_pct": lambda: library.hlmlDeviceGetUtilizationRates(handle).aip,
+        "power_w": lambda: library.hlmlDeviceGetPowerUsage(handle) / 1000,
+        "energy_j": lambda: library.hlmlDeviceGetTotalEnergyConsumption(handle) / 1000,
+    }
+    figures = {}
+    for name, ask in asked.items():
+        with contextlib.suppress(*faults):
+            figures[name] = float(ask())
+    return figures
