@@ -3,10 +3,12 @@
 import pytest
 from fakes_agent import IMAGE
 from fakes_extension import ACCESS_KEY, SECRET_KEY, StubManager
+from ipywidgets import HTML, Box
 
 from bai_jupyter.client import ClientConfig
-from bai_jupyter.widgets import SessionLauncher
+from bai_jupyter.widgets import FolderPicker, SessionLauncher
 from bai_jupyter.widgets.asking import BY_AMOUNTS
+from bai_jupyter.widgets.panel import _parts
 from bai_jupyter.widgets.work import NOT_CONNECTED
 
 
@@ -88,6 +90,14 @@ async def test_without_credentials_it_says_what_to_do(shown, until, monkeypatch,
         monkeypatch.delenv(name, raising=False)
     launcher = shown(SessionLauncher())
     await until(lambda: launcher._verdict.text == NOT_CONNECTED)
+
+
+@pytest.mark.asyncio
+async def test_every_control_has_a_name(cluster, shown, until):
+    for panel in (shown(SessionLauncher(config=cluster.config)), shown(FolderPicker(config=cluster.config))):
+        controls = [part for part in _parts(panel) if not isinstance(part, Box | HTML)]
+        assert controls
+        assert all(control.description for control in controls)
 
 
 def test_outside_of_a_kernel_it_says_so():

@@ -70,17 +70,23 @@ async def test_read_only_is_said(folders, shown, until):
 
 @pytest.mark.asyncio
 async def test_more_than_a_page(folders, shown, until, monkeypatch):
+    folders.ask("POST", "/folders", {"name": "many"})
+    for path in "abc":
+        folders.ask("POST", "/folders/many/mkdir", {"path": path})
     whole = ManagerClient.list_files
 
-    async def one_at_a_time(self, folder, path="", offset=0):
-        return await whole(self, folder, path, offset, 1)
+    async def two_at_a_time(self, folder, path="", offset=0):
+        return await whole(self, folder, path, offset, 2)
 
-    monkeypatch.setattr(ManagerClient, "list_files", one_at_a_time)
-    picker = await opened(folders, shown, until, "mixed (read and write)")
-    assert picker._place.text == "mixed: the first 1 of 2 entries"
+    monkeypatch.setattr(ManagerClient, "list_files", two_at_a_time)
+    picker = await opened(folders, shown, until, "many (read and write)")
+    assert picker._place.text == "many: the first 2 of 3 entries"
+    picker._list.index = 1
+    chosen = picker.value
     picker._more.click()
-    await until(lambda: picker._place.text == "mixed: 2 entries")
-    assert len(set(labels(picker._list))) == 2
+    await until(lambda: picker._place.text == "many: 3 entries")
+    assert sorted(labels(picker._list)) == ["a/", "b/", "c/"]
+    assert picker.value == chosen
     assert picker._more.disabled
 
 
