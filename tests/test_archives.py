@@ -23,6 +23,7 @@ ROLES = {
     "manager": ["bai_jupyter.manager.app"],
     "agent": ["bai_agent.app", "bai_agent.relay", "bai_jupyter.cli.images"],
     "cli": ["bai_jupyter.cli"],
+    "widgets": ["bai_jupyter.widgets"],
 }
 
 

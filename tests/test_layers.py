@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"bai_jupyter": ROOT / "bai_jupyter", "bai_agent": ROOT / "agent" / "bai_agent"}
 
 COMMON = "bai_jupyter.common"
-CLIENTS = {COMMON, "bai_jupyter.choice", "bai_jupyter.client", "bai_jupyter.kernel_stream"}
+CLIENTS = {COMMON, "bai_jupyter.choice", "bai_jupyter.client", "bai_jupyter.kernel_stream", "bai_jupyter.words"}
 STORE = {COMMON, "bai_jupyter.manager.db", "bai_jupyter.manager.auth"}
 EXECUTION, PEOPLE, VFOLDERS = (f"bai_jupyter.manager.{name}" for name in ("execution", "people", "vfolders"))
 SERVICES = {
@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "bai_jupyter.provisioner": CLIENTS,
     "bai_jupyter.spawner": CLIENTS,
     "bai_jupyter.extension": CLIENTS,
-    "bai_jupyter.widgets": {COMMON, "bai_jupyter.client"},
+    "bai_jupyter.widgets": {COMMON, "bai_jupyter.client", "bai_jupyter.words"},
+    "bai_jupyter.words": {COMMON},
     "bai_jupyter.manager": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, "bai_jupyter.manager.api"},  # app, __main__
     "bai_jupyter.manager.scheduler": {COMMON},
     "bai_jupyter.manager.sessions.lifecycle": {COMMON},
@@ -74,7 +75,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter.provisioner": JUPYTER,
     "bai_jupyter.extension": JUPYTER,
     "bai_jupyter.spawner": BASE | {"jupyterhub", "aiohttp", "cryptography"},  # aiohttp: JupyterHub's own HTTP client
-    "bai_jupyter.widgets": {"IPython", "ipywidgets"},
+    "bai_jupyter.widgets": {"IPython", "ipywidgets", "traitlets"},
     "bai_jupyter.manager": BASE | {"sqlalchemy", "alembic", "psycopg", "cryptography", "argon2", "graphql", "yaml"},
     "bai_jupyter.manager.scheduler": set(),
     "bai_jupyter.manager.sessions.idle": set(),

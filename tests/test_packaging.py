@@ -57,6 +57,7 @@ def test_importing_the_package_imports_nothing_else():
         ("bai_agent.relay.__main__", {"tornado", "traitlets", "docker", "asyncio"}),
         ("bai_jupyter.provisioner", {"sqlalchemy", "docker"}),
         ("bai_jupyter.extension", {"sqlalchemy", "docker"}),
+        ("bai_jupyter.widgets", {"sqlalchemy", "docker", "jupyter_server"}),
     ],
 )
 def test_roles_import_and_stay_light(module, heavy):

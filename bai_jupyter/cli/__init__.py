@@ -160,6 +160,9 @@ def _add_session(command: Any, session: Any) -> None:
     start.add_argument("--mount", action="append", default=[], metavar="FOLDER[:PATH]", help="a vfolder to mount")
     start.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
     start.add_argument("--group", help="resource group")
+    start.add_argument(
+        "--manager-access", choices=("self", "user"), help="what it may do at the manager: see itself, or all you may"
+    )
     start.add_argument("--new", action="store_true", help="refuse if a session of that name exists")
     start.add_argument("--no-wait", action="store_true", help="return as soon as it is in the queue")
     start.add_argument("--timeout", type=parse_span, default=600.0, metavar="TIME", help="wait at most this long (10m)")

@@ -19,7 +19,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from bai_jupyter.cli import vfolder
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.session import pairs, sentence
+from bai_jupyter.cli.session import pairs
 from bai_jupyter.cli.standard_input import StandardInput
 from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal
 from bai_jupyter.client import Json, ManagerClient
@@ -27,6 +27,7 @@ from bai_jupyter.common import stdio
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.common.statuses import SessionStatus
 from bai_jupyter.common.stdio import Kind
+from bai_jupyter.words import sentence_of
 
 LEAVE = b"\x1d"  # Ctrl-]
 _CLEAR_SCREEN = "\x1b[2J\x1b[H"
@@ -159,7 +160,7 @@ async def _attach(client: ManagerClient, session: str, terminal: Terminal) -> in
         return Exit.DONE
     view = await client.get_session(view["id"])
     if view["status"] != SessionStatus.RUNNING:
-        raise CommandFailed(f"{name}: {sentence(view)}")
+        raise CommandFailed(f"{name}: {sentence_of(view)}")
     terminal.say(f"The shell of {name} has ended. The session goes on.")
     return Exit.DONE
 

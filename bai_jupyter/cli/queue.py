@@ -3,10 +3,10 @@
 import argparse
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.session import sentence
-from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, ordinal, plural, resources, span
+from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, plural, resources, span
 from bai_jupyter.client import Json
 from bai_jupyter.common.statuses import SessionStatus
+from bai_jupyter.words import ordinal, sentence_of
 
 
 def show(_options: argparse.Namespace, terminal: Terminal) -> int:
@@ -38,4 +38,4 @@ def _row(view: Json) -> list[str]:
     estimate = queue.get("estimate_s")
     starts = NOTHING if estimate is None else f"in about {span(estimate)}"
     waits, slots = span(view["age"] / 1000), resources(view.get("slots"))
-    return [view["name"], view["resourceGroup"], place, waits, slots, starts, sentence(view)]
+    return [view["name"], view["resourceGroup"], place, waits, slots, starts, sentence_of(view)]

@@ -12,7 +12,6 @@ from bai_jupyter.cli.terminal import (
     Exit,
     Terminal,
     exit_code_of,
-    ordinal,
     plural,
     resources,
     span,
@@ -21,24 +20,11 @@ from bai_jupyter.client import Json, ManagerClient, SessionEnded, SessionRequest
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.slots import ResourceSlots, format_size
 from bai_jupyter.common.statuses import FINAL, JupyterKernelStatus, SessionStatus
+from bai_jupyter.words import sentence_of, state_of
 
 END_TIMEOUT_S = 120.0
 WAKE_TIMEOUT_S = 1800.0
 _LOOK_S = 0.5
-
-_WORDS: Mapping[str, str] = {
-    SessionStatus.PENDING: "Queued",
-    SessionStatus.SCHEDULED: "Assigned",
-    SessionStatus.PREPARING: "Preparing",
-    SessionStatus.PULLING: "Pulling",
-    SessionStatus.CREATING: "Starting",
-    SessionStatus.RUNNING: "Running",
-    SessionStatus.RESTARTING: "Restarting",
-    SessionStatus.TERMINATING: "Ending",
-    SessionStatus.TERMINATED: "Ended",
-    SessionStatus.CANCELLED: "Cancelled",
-    SessionStatus.ERROR: "Failed",
-}
 
 _CHECKS: Mapping[str, str] = {
     "network_timeout": "it is idle",
@@ -72,7 +58,7 @@ async def _wait(client: ManagerClient, session: str, name: str, timeout_s: float
     try:
         with terminal.progress(f"{name}: asked for") as show:
             return await client.wait_for(
-                session, timeout_s=timeout_s, on_change=lambda view: show(f"{name}: {sentence(view)}")
+                session, timeout_s=timeout_s, on_change=lambda view: show(f"{name}: {sentence_of(view)}")
             )
     except TimeoutError:
         raise CommandFailed(
@@ -92,7 +78,7 @@ def _show_started(view: Json, terminal: Terminal) -> None:
     elif terminal.quiet:
         terminal.line(view["name"])
     else:
-        terminal.line(f"{view['name']}: {_status(view)}, {resources(view.get('slots'))}. {sentence(view)}".strip())
+        terminal.line(f"{view['name']}: {state_of(view)}, {resources(view.get('slots'))}. {sentence_of(view)}".strip())
 
 
 async def _request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
@@ -109,6 +95,7 @@ async def _request_of(client: ManagerClient, options: argparse.Namespace) -> Ses
         environ=pairs(options.env, "--env"),
         resource_group=options.group,
         reuse_if_exists=not options.new,
+        manager_access=options.manager_access,
     )
 
 
@@ -169,8 +156,8 @@ def _row(view: Json) -> list[str]:
         where += " (not isolated)"
     age = span((view.get("age") or 0) / 1000)
     # "Running on lab-1" says nothing that the columns do not say.
-    note = "" if _reason_code(view) in ("running", None) else sentence(view)
-    return [view["name"], _status(view), view.get("image") or NOTHING, resources(view.get("slots")), age, where, note]
+    note = "" if _reason_code(view) in ("running", None) else sentence_of(view)
+    return [view["name"], state_of(view), view.get("image") or NOTHING, resources(view.get("slots")), age, where, note]
 
 
 def _summary(views: Sequence[Json]) -> str:
@@ -185,27 +172,8 @@ def _summary(views: Sequence[Json]) -> str:
     return f"{plural(len(views), 'session')}, {len(running)} running.{in_use}"
 
 
-def _status(view: Json) -> str:
-    word = _WORDS.get(view["status"], view["status"])
-    if view["status"] == SessionStatus.RUNNING and view.get("unreachable"):
-        return "Unreachable"
-    if view.get("suspended"):
-        return "Suspended"
-    queue = view.get("queue")
-    if view["status"] == SessionStatus.PENDING and queue:
-        return f"{word}, {ordinal(queue['position'])}"
-    if view["status"] == SessionStatus.PULLING and view.get("progress") is not None:
-        return f"{word} {view['progress']:.0f} %"
-    return word
-
-
 def _reason_code(view: Json) -> str | None:
     return (view.get("reason") or {}).get("code")
-
-
-def sentence(view: Json) -> str:
-    """Why a session is as it is."""
-    return (view.get("reason") or {}).get("text") or _WORDS.get(view["status"], "")
 
 
 def info(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -227,8 +195,8 @@ def _facts(view: Json) -> list[tuple[str, str]]:
     facts = [
         ("Name", view["name"]),
         ("Id", view["id"]),
-        ("Status", _status(view)),
-        ("Reason", sentence(view)),
+        ("Status", state_of(view)),
+        ("Reason", sentence_of(view)),
         ("Environment", view.get("image")),
         ("Resources", resources(view.get("slots"))),
         ("Agent", view.get("agent")),
@@ -283,7 +251,7 @@ def _show_changed(view: Json, terminal: Terminal) -> int:
     if terminal.as_json:
         terminal.document(view)
     else:
-        terminal.line(f"{view['name']}: {_status(view)}. {sentence(view)}")
+        terminal.line(f"{view['name']}: {state_of(view)}. {sentence_of(view)}")
     return Exit.DONE
 
 
@@ -370,7 +338,7 @@ async def _remove(client: ManagerClient, options: argparse.Namespace, terminal: 
         terminal.document({"sessions": ended})
     else:
         for view in ended:
-            terminal.line(view["name"] if terminal.quiet else f"{view['name']}: {_status(view)}. {sentence(view)}")
+            terminal.line(view["name"] if terminal.quiet else f"{view['name']}: {state_of(view)}. {sentence_of(view)}")
     return worst
 
 

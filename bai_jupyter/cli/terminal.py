@@ -199,12 +199,6 @@ def _cut(text: str, limit: int | None) -> str:
 # Figures for people
 
 
-def ordinal(number: int) -> str:
-    """``3`` as ``3rd``."""
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
-
-
 def span(seconds: float) -> str:
     """A duration with one unit: ``42 s``, ``5 min``, ``2 h``, ``3 d``."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

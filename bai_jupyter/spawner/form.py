@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from bai_jupyter.spawner.options import FOLDER_FIELD, Options
+from bai_jupyter.words import verdict_of
 
 _PERMISSIONS = {"": "no", "ro": "read only", "rw": "read and write"}
 
@@ -35,16 +36,6 @@ def form_of(offer: Offer, chosen: Options) -> str:
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))
     return "\n".join(parts)
-
-
-def verdict_of(answer: Mapping[str, Any]) -> str:
-    """When it would start, or why not: ``{"verdict", "reason", "estimate_s"}`` as a sentence."""
-    if answer["verdict"] == "now":
-        return "Starts now."
-    sentence, estimate_s = str(answer["reason"]["text"]), answer["estimate_s"]
-    if answer["verdict"] == "wait" and estimate_s is not None:
-        return f"Starts in about {max(1, round(estimate_s / 60))} min. {sentence}"
-    return sentence
 
 
 def _images(names: Sequence[str], chosen: str) -> str:

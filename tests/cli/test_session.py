@@ -120,7 +120,9 @@ def test_start_sends_what_was_asked_and_waits(bai, creates) -> None:
     creates.answers["GET /agents"] = {"agents": [{"slots": {"cpu": "8", "cuda.shares": "2"}}]}
     creates.events = [view(status="CREATING", reason=reason("creating", agent="lab-1")), view()]
     words = "python:3.11 --name demo --cpu 2 --mem 8g --gpu 0.5 --mount data:/home/work/d --mount x -e A=1=2 --shm 64m"
-    ran = bai("session", "start", *words.split(), "--group", "gpu", "--slot", "mock.device=1")
+    ran = bai(
+        "session", "start", *words.split(), "--group", "gpu", "--slot", "mock.device=1", "--manager-access", "user"
+    )
     assert ran.code == Exit.DONE
     assert ran.lines == ["demo: Running, 2 CPU 8 GiB 0.5 GPU. Running on lab-1."]
     assert "demo: Starting the container on lab-1." in ran.err.splitlines()
@@ -132,6 +134,7 @@ def test_start_sends_what_was_asked_and_waits(bai, creates) -> None:
         "mount_map": {"data": "/home/work/d"},
         "environ": {"A": "1=2"},
         "scalingGroup": "gpu",
+        "manager_access": "user",
     }
 
 

@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 
-from bai_jupyter.spawner.form import Offer, form_of, verdict_of
+from bai_jupyter.spawner.form import Offer, form_of
 from bai_jupyter.spawner.options import Options
 
 NOW = {"verdict": "now", "reason": None, "estimate_s": None}
@@ -35,13 +35,6 @@ class Form(HTMLParser):
 
     def handle_data(self, data):
         self.texts[self._id] = self.texts.get(self._id, "") + data
-
-
-def test_verdicts_are_sentences():
-    assert verdict_of(NOW) == "Starts now."
-    assert verdict_of(WAIT) == "Starts in about 12 min. 3rd in the queue."
-    assert verdict_of({**WAIT, "estimate_s": None}) == "3rd in the queue."
-    assert verdict_of(REFUSED) == "2 too much."
 
 
 def test_all_can_be_chosen_and_the_last_choice_is():
