@@ -81,7 +81,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter.manager.sessions.idle": set(),
     "bai_jupyter.manager.sessions.lifecycle": set(),
     "bai_jupyter.cli": JUPYTER | ENGINE | {"certifi", "nbclient", "nbformat", "rich"},
-    "bai_agent": BASE | ENGINE | {"jupyter_client", "jupyter_core", "pyhlml", "yaml"},
+    "bai_agent": BASE | ENGINE | {"jupyter_client", "jupyter_core", "furiosa_smi_py", "pyhlml", "yaml"},
     "bai_agent.allocation": set(),
     "bai_agent.relay": set(),
     "bai_agent.variables.inside": {"bai_variables"},  # what it is called where it runs
