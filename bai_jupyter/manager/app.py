@@ -383,7 +383,7 @@ class ManagerApp(Application):
             wards=Wards(self.store),
             people=people,
             user_config=UserConfig(self.store, self.vault),
-            graphql=Executor(Parts(self.store, people, self.registry, self.vault, views)),
+            graphql=Executor(Parts(self.store, people, self.registry, self.vault, views, volumes)),
             sessions=session_service,
             idle=self.idle_watch,
             commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),

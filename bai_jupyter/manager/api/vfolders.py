@@ -351,6 +351,7 @@ ROUTES = [
     (r"/folders/_/hosts", HostsHandler),
     (r"/folders/_/all_hosts", AllHostsHandler),
     (r"/folders/_/allowed(?:_|-)types", TypesHandler),
+    (r"/config/vfolder-types", TypesHandler),
     (r"/folders/_/shared", SharedHandler),
     (r"/folders/_/change-ownership", OwnershipHandler),
     (r"/folders/_/quota", QuotaHandler),

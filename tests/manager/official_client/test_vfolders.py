@@ -1,5 +1,6 @@
 """Folders as the official client uses them: a whole life, files both ways, and people who share."""
 
+import json
 import os
 
 import pytest
@@ -141,6 +142,20 @@ async def test_admins_commands(client, make_client, make_user, holder, admin):
     assert (await bob.get("/folders/data"))["is_owner"]
     assert refused.code != 0
     assert "404" in refused.out + refused.err
+
+
+async def test_volumes_by_cli(client, holder):
+    listed, shown, types, registries = await client.clis(
+        ["--output", "json", "admin", "storage", "list"],
+        ["admin", "storage", "info", "local:data"],
+        ["admin", "resource", "vfolder-types"],
+        ["admin", "resource", "docker-registries"],
+    )
+    assert [one["id"] for one in json.loads(listed.out)["items"]] == ["local:data", "local:home"]
+    for word in ("local:data", "vfs", "healthy", "lab-1"):
+        assert word in shown.out, shown
+    assert types.out.split() == ["user", "group"]
+    assert (registries.code, registries.out, registries.err) == (0, "", "")
 
 
 async def test_a_projects_folder_is_shared_by_cli(make_client, make_user, holder):
