@@ -46,7 +46,8 @@ import json, sys
 from ai.backend.cli.loader import load_entry_points
 from click.testing import CliRunner
 main = load_entry_points(allowlist={"ai.backend.client"})
-finished = [CliRunner(mix_stderr=False).invoke(main, words) for words in json.loads(sys.argv[1])]
+commands, answers = json.loads(sys.argv[1])
+finished = [CliRunner(mix_stderr=False).invoke(main, words, input=answers) for words in commands]
 print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in finished]))
 """
 
@@ -79,9 +80,9 @@ class OfficialClient:
         """``answers`` to what the command asks, a line each."""
         return await self._run(str(self._bin / "backend.ai"), *words, answers=answers)
 
-    async def clis(self, *commands: Sequence[str]) -> list[Finished]:
-        """Many commands in one process: starting it takes longer than most of them."""
-        told = await self.python(_COMMANDS, json.dumps(commands))
+    async def clis(self, *commands: Sequence[str], answers: str = "") -> list[Finished]:
+        """Many commands in one process: starting it takes longer than most of them. Each gets the same ``answers``."""
+        told = await self.python(_COMMANDS, json.dumps([commands, answers]))
         return [Finished(code, out, err) for code, out, err in told]
 
     async def sdk(self, code: str) -> Any:
