@@ -7,6 +7,8 @@ import socket
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 
+from bai_jupyter import __version__
+
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
@@ -136,7 +138,7 @@ async def test_the_cluster(run, holder, helpers, gql, admin):
         ("admin permission list", "mount-in-session"),
         ("admin manager status", "frozen"),
         ("admin announcement get", "hello"),
-        ("config", "Server version: 0.1.0 (API: v7.20230615)"),
+        ("config", f"Server version: {__version__} (API: v7.20230615)"),
         ("admin vfolder list", "local:home"),
         ("vfolder list", "local:home"),
         ("vfolder list-own", "local:home"),
