@@ -254,7 +254,7 @@ def session(
         "mounts": [mount.name for mount in record.mounts],
         "occupying_slots": shown["occupyingSlots"],
         "requested_slots": shown["requestedSlots"],
-        "num_queries": 0,
+        "num_queries": shown["numQueriesExecuted"],
         "containers": [container] if container else [],
         "dependencies": list(dependencies),
         "abusing_reports": [],
