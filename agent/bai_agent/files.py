@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
-from bai_agent.runtimes.base import RuntimeFault
+from bai_agent.runtimes.base import Identity, RuntimeFault
 from bai_jupyter.common.reasons import Reason
 
 MAX_DEPTH = 100  # folders in folders: each costs an open descriptor while a tree is walked
@@ -27,6 +27,7 @@ MAX_PAGE = 10_000
 
 _KINDS = {stat.S_IFREG: "FILE", stat.S_IFDIR: "DIRECTORY", stat.S_IFLNK: "SYMLINK"}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FileFault(RuntimeFault):
@@ -319,6 +320,18 @@ def copy_tree(source: int, target: int, is_wanted: Callable[[], bool]) -> None:
                 os.mkdir(entry.name, 0o755, dir_fd=there)
             elif entry.is_file(follow_symlinks=False):
                 _copy_file(parent, there, entry.name)
+
+
+def give_tree(folder: int, old_uid: int, new: Identity) -> None:
+    """Give an open folder and all below it that is ``old_uid``'s to another: the one thing here that root does.
+
+    The folder itself comes last: as long as it is the old owner's, this was broken off and is to be done again.
+    """
+    for _, entry, parent in walk(folder):
+        with suppress(FileNotFoundError), opened(os.open(entry.name, _ANY, dir_fd=parent)) as found:
+            if os.fstat(found).st_uid == old_uid:
+                os.chown(f"/proc/self/fd/{found}", new.uid, new.gid)  # a link itself, not what it points to
+    os.fchown(folder, new.uid, new.gid)
 
 
 def _copy_file(source: int, target: int, name: str) -> None:

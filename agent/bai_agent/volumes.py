@@ -77,6 +77,7 @@ class Volumes:
             "volume_usage": self._volume_usage,
             "make_folder": self._make_folder,
             "limit_folder": self._limit_folder,
+            "give_folder": self._give_folder,
             "delete_folder": self._delete_folder,
             "clone_folder": self._clone_folder,
             "folder_usage": self._folder_usage,
@@ -165,6 +166,20 @@ class Volumes:
             with suppress(FileNotFoundError), opened(self._open(home)) as root:
                 return self._user_of(root)
         return self._usual
+
+    async def _give_folder(self, params: Params) -> dict[str, Any]:
+        """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated."""
+        await self._run(self._slow, partial(self._give, params))
+        return {}
+
+    def _give(self, params: Params) -> None:
+        new = self._owner_beside(params["beside"])
+        with opened(self._open(params)) as root:
+            old = self._user_of(root)
+            if old.uid == new.uid:
+                return
+            with opened(files.open_folder(root, ())) as folder:
+                files.give_tree(folder, old.uid, new)
 
     async def _delete_folder(self, params: Params) -> dict[str, Any]:
         """All of it, whoever owns what is inside. May be repeated."""

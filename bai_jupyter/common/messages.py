@@ -226,6 +226,7 @@ class Call:
     ``make_folder``           folder, beside (the owner's home folder, or None),           subpath (see below)
                               quota_bytes (may be left out)
     ``limit_folder``          folder, quota_bytes                                          ``{}``
+    ``give_folder``           folder, beside (as for ``make_folder``, of the new owner)    ``{}``
     ``delete_folder``         folder                                                       ``{}``
     ``clone_folder``          source and target (folders; target as for ``make_folder``,   subpath (see below)
                               with name, scope)

@@ -83,6 +83,7 @@ from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.files import SessionFiles
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.intake import Intake
+from bai_jupyter.manager.sessions.query_counts import QueryCounts
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.routes import read_ports
 from bai_jupyter.manager.sessions.scheduling import Conditions
@@ -295,6 +296,8 @@ class ManagerApp(Application):
         stack.push_async_callback(self.reconciler.stop)
         await self.idle_watch.start()
         stack.push_async_callback(self.idle_watch.stop)
+        await self.queries.start()
+        stack.push_async_callback(self.queries.stop)
         await self.services.folders.start()
         stack.push_async_callback(self.services.folders.stop)
         await self.tasks.open()
@@ -327,6 +330,7 @@ class ManagerApp(Application):
         now = _now
         self.registry = Registry(self.heartbeat_s)
         self.tasks = BackgroundTasks(self.store, now)
+        self.queries = QueryCounts(self.store)
         allowed = [ipaddress.ip_network(one) for one in self.callback_networks]
         self.callbacks = Callbacks(self.store, self.vault, allowed)
         traffic = Traffic(now)
@@ -372,7 +376,7 @@ class ManagerApp(Application):
             self.store, self.vault, auth, partial(nudge, None), now, self.home_volume, folders.recheck
         )
         transfers = Transfers(self.store, volumes, self.vault, now)
-        views = Views(self.registry, self.reconciler.waiting, self.idle_watch, now)
+        views = Views(self.registry, self.reconciler.waiting, self.idle_watch, self.queries, now)
         self.services = Services(
             auth=auth,
             tokens=tokens,
@@ -383,14 +387,14 @@ class ManagerApp(Application):
             wards=Wards(self.store),
             people=people,
             user_config=UserConfig(self.store, self.vault),
-            graphql=Executor(Parts(self.store, people, self.registry, self.vault, views)),
+            graphql=Executor(Parts(self.store, people, self.registry, self.vault, views, volumes)),
             sessions=session_service,
             idle=self.idle_watch,
             commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),
             variables=variables,
             templates=Templates(self.store, now),
             tasks=self.tasks,
-            execution=Execution(session_service, hub, self.vault),
+            execution=Execution(session_service, hub, self.vault, self.queries),
             apps=Apps(session_service),
             idle_connections=IdleConnections(),
             session_files=SessionFiles(session_service),

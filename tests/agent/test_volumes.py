@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -94,6 +95,33 @@ async def test_a_new_folder_belongs_to_whom_the_home_belongs(volumes: Volumes, d
         {**DATA, "subpath": ".vfolders/f2", "path": "sub", "parents": False, "exist_ok": False}
     )
     assert (disk / "data" / ".vfolders" / "f2" / "sub").stat().st_uid == 1234
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away, which takes root")
+async def test_a_folder_is_given_with_what_its_owner_has_in_it(volumes: Volumes, folder: Path, disk: Path) -> None:
+    """Not what others have there, nor what lies outside; the folder comes last, so it can be done again."""
+    outside = disk / "outside"
+    outside.touch()
+    os.chown(outside, ME, ME)
+    (folder / "sub").mkdir()
+    for name in ("x", "sub/y", "others"):
+        (folder / name).touch()
+    (folder / "sub" / "link").symlink_to(outside)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, ME, ME, follow_symlinks=False)
+    os.chown(folder / "others", 77, 77)
+    (disk / "home" / "kim").mkdir()
+    os.chown(disk / "home" / "kim", 1234, 55)
+    home = {"volume": "local:home", "subpath": "kim"}
+    deep = folder / "/".join(["d"] * 102)
+    deep.mkdir(parents=True)
+    assert await refused(volumes.calls["give_folder"]({**DATA, "beside": home})) == "too-deep"
+    assert folder.stat().st_uid == ME
+    shutil.rmtree(folder / "d")
+    await volumes.calls["give_folder"]({**DATA, "beside": home})
+    given = [folder, folder / "sub", folder / "x", folder / "sub" / "y", folder / "sub" / "link"]
+    assert [(path.lstat().st_uid, path.lstat().st_gid) for path in given] == [(1234, 55)] * 5
+    assert ((folder / "others").stat().st_uid, outside.stat().st_uid) == (77, ME)
 
 
 @pytest.mark.parametrize("subpath", ["", ".", "../x", "/etc", ".vfolders/../../x"])

@@ -64,6 +64,14 @@ def _details(slot: str) -> dict[str, Any]:
     }
 
 
+class RegistriesHandler(ApiHandler):
+    """None: agents tell which images they have, and admins add others by name."""
+
+    @needs("domain:any")
+    async def get(self) -> Answer:
+        return 200, {}
+
+
 class ScalingGroupsHandler(ApiHandler):
     """The same, as Backend.AI asks for them: those usable in one project."""
 
@@ -128,6 +136,7 @@ ROUTES = [
     (r"/resource/presets", PresetsHandler),
     (r"/config/resource-slots", SlotsHandler),
     (r"/config/resource-slots/details", SlotDetailsHandler),
+    (r"/config/docker-registries", RegistriesHandler),
     (r"/scaling-groups", ScalingGroupsHandler),
     (r"/resource/check-presets", CheckPresetsHandler),
     (r"/resource/recalculate-usage", RecalculateHandler),

@@ -119,6 +119,16 @@ class UsageHandler(ApiHandler):
         return 200, {"used_bytes": folder.used_bytes, "file_count": folder.num_files}
 
 
+class OwnershipHandler(ApiHandler):
+    """``{"vfolder": id, "user_email"}``: make somebody else the owner of a person's folder."""
+
+    @takes(vfolder=str, user_email=str)
+    @needs("folder:hand-over")
+    async def post(self) -> Answer:
+        await self.services.folders.hand_over(self.caller, self.params)
+        return 200, {}
+
+
 class HostsHandler(ApiHandler):
     @needs("folder:read")
     async def get(self) -> Answer:
@@ -341,7 +351,9 @@ ROUTES = [
     (r"/folders/_/hosts", HostsHandler),
     (r"/folders/_/all_hosts", AllHostsHandler),
     (r"/folders/_/allowed(?:_|-)types", TypesHandler),
+    (r"/config/vfolder-types", TypesHandler),
     (r"/folders/_/shared", SharedHandler),
+    (r"/folders/_/change-ownership", OwnershipHandler),
     (r"/folders/_/quota", QuotaHandler),
     (r"/folders/_/(?:usage|used-bytes)", UsageHandler),
     (r"/folders/invitations/list", InvitationsHandler),

@@ -77,6 +77,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "folder:write": Permission(_ACTING, is_audited=True),
     "folder:share": Permission(_ACTING, is_audited=True),
     "folder:of-project": Permission(_ADMINS, is_audited=False),
+    "folder:hand-over": Permission(_SUPERADMIN, is_audited=True),
     "folder:any-owner": Permission(_SUPERADMIN, is_audited=False),
     "resource:read": Permission(_ACTING, is_audited=False),
 }

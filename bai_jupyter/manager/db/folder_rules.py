@@ -34,24 +34,24 @@ class FolderRules:
 
 
 def load(conn: Connection, owner: Owner) -> FolderRules:
-    """What binds at each level binds; an empty list of hosts says nothing."""
-    rows = {level: _rules_of(conn, level, name) for level, name in zip(_KEYS, owner, strict=True)}
+    """What binds at each level binds; an empty list of hosts says nothing, nor does a level without a name."""
+    rows = {level: _rules_of(conn, level, name) for level, name in zip(_KEYS, owner, strict=True) if name}
     hosts = [_where_allowed(given) for row in rows.values() for given in (row.own_hosts, row.hosts) if given]
     return FolderRules(
         hosts=frozenset.intersection(*hosts) if hosts else None,
-        most=_least(rows[level].most for level in _OF_USERS),
-        most_of_project=_least(rows[level].most for level in _OF_PROJECTS),
+        most=_least(rows[level].most for level in _OF_USERS & rows.keys()),
+        most_of_project=_least(rows[level].most for level in _OF_PROJECTS & rows.keys()),
     )
 
 
-def check_count(conn: Connection, owner: Owner, *, is_projects: bool) -> None:
+def check_count(conn: Connection, owner: Owner, *, is_projects: bool, called: str = "You have") -> None:
     """Raises ``QuotaExceeded`` if there may be no further folder. What lies in the trash is one still."""
     rules = load(conn, owner)
     most = rules.most_of_project if is_projects else rules.most
     owned = t.vfolders.c.project_id == owner.project_id if is_projects else t.vfolders.c.user_id == owner.user_id
     count = sa.select(sa.func.count()).select_from(t.vfolders).where(owned, t.vfolders.c.name != HOME)
     if most is not None and (used := conn.execute(count).scalar_one()) >= most:
-        whose = "The project has" if is_projects else "You have"
+        whose = "The project has" if is_projects else called
         raise QuotaExceeded(Reason.of("too-many-folders", whose=whose, used=used, limit=most))
 
 

@@ -44,6 +44,12 @@ class Listing:
     user_id: sa.ColumnElement[str]
 
 
+def check_page(limit: int, offset: int) -> None:
+    """Raises ``BadRequest``."""
+    if not 1 <= limit <= MAX_PAGE or offset < 0:
+        raise BadRequest(f"A page has 1 to {MAX_PAGE} items and an offset of 0 or more.")
+
+
 def fetch(
     conn: Connection, listing: Listing, reach: Reach, window: Window, *where: Condition
 ) -> tuple[list[sa.Row[Any]], int]:
@@ -59,8 +65,7 @@ def fetch(
     order = read_order(window.order, listing.fields) if window.order else []
     query = query.order_by(*order, *listing.order)
     if window.limit is not None:
-        if not 1 <= window.limit <= MAX_PAGE or window.offset < 0:
-            raise BadRequest(f"A page has 1 to {MAX_PAGE} items and an offset of 0 or more.")
+        check_page(window.limit, window.offset)
         query = query.limit(window.limit).offset(window.offset)
     return list(conn.execute(query)), total
 

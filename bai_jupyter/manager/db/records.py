@@ -257,6 +257,7 @@ class SessionRecord:
     restarts: int
     resizes: int
     mount_changes: int
+    queries: int  # pieces of code that the API ran in it, as far as they were written down
     priority: int
     attempts: int
     passed_by: int

@@ -281,6 +281,11 @@ def force_end(
         conn.execute(t.kernels.update().where(t.kernels.c.id == row.kernel_id).values(stats=stats))
 
 
+def set_queries(conn: Connection, totals: Mapping[SessionId, int]) -> None:
+    for session_id, total in totals.items():
+        conn.execute(t.sessions.update().where(t.sessions.c.id == session_id).values(queries=total))
+
+
 def restart(conn: Connection, session_id: SessionId, now: datetime) -> bool:
     """Ask for a restart of the container and of every Jupyter kernel in it. False if it does not run."""
     row = _row(conn, session_id)
@@ -558,6 +563,7 @@ _PLAIN = (
     "restarts",
     "resizes",
     "mount_changes",
+    "queries",
     "priority",
     "attempts",
     "passed_by",

@@ -337,6 +337,7 @@ sessions = sa.Table(
     sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how often ``slots`` were changed
     sa.Column("mount_changes", sa.Integer, nullable=False, server_default="0"),  # how often ``mounts`` were changed
+    sa.Column("queries", sa.Integer, nullable=False, server_default="0"),  # pieces of code that the API ran in it
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("passed_by", sa.Integer, nullable=False),  # later sessions placed while this one was first in line

@@ -215,6 +215,37 @@ def forget(conn: Connection, vfolder_id: VFolderId) -> None:
     conn.execute(t.vfolders.delete().where(t.vfolders.c.id == vfolder_id))
 
 
+def heir(conn: Connection, folder: VFolderRecord, address: str) -> Owner | None:
+    """Somebody active of the same domain as the folder's owner, who may come to own it; nobody else is there."""
+    users = t.users.c
+    domain = sa.select(users.domain).where(users.id == folder.user_id).scalar_subquery()
+    query = sa.select(users.domain, users.id, users.main_access_key).where(
+        users.email == address, users.domain == domain, users.status == UserStatus.ACTIVE
+    )
+    row = conn.execute(query).first()
+    return None if row is None else Owner(row.domain, "", row.id, row.main_access_key or "")
+
+
+def hand_over(conn: Connection, folder: VFolderRecord, owner: Owner, address: str, now: datetime) -> bool:
+    """Make somebody else the owner. What others were given stays; what nobody has answered yet is taken back.
+
+    False, and nothing done, if that person has another folder of the name. Raises ``QuotaExceeded`` if their policies
+    allow no further one.
+    """
+    user_id = UserId(owner.user_id)
+    if folder.user_id == user_id:
+        return True
+    folder_rules.check_count(conn, owner, is_projects=False, called=f"{address} has")
+    if _is_taken(conn, folder.name, user_id, None, apart_from=folder.id):
+        return False
+    take_away(conn, folder.id, [user_id])
+    invitations = t.vfolder_invitations
+    unanswered = (invitations.c.vfolder_id == folder.id) & (invitations.c.state == "pending")
+    conn.execute(invitations.update().where(unanswered).values(state="canceled", modified_at=now))
+    _update(conn, folder.id, user_id=user_id)
+    return True
+
+
 def break_clones(conn: Connection) -> None:
     """At the start of a manager: copies that the one before was making will not be completed."""
     cloning = t.vfolders.c.status == FolderStatus.CLONING
@@ -386,13 +417,17 @@ def _invitations(conn: Connection, **where: str) -> list[InvitationRecord]:
     ]
 
 
-def _is_taken(conn: Connection, name: str, user_id: UserId | None, project_id: str | None) -> bool:
+def _is_taken(
+    conn: Connection, name: str, user_id: UserId | None, project_id: str | None, apart_from: VFolderId | None = None
+) -> bool:
     """Whether an owner has a folder of that name, or, of a person, was given one."""
     given = sa.select(t.vfolder_permissions.c.vfolder_id).where(t.vfolder_permissions.c.user_id == user_id)
     owned = t.vfolders.c.project_id == project_id if user_id is None else t.vfolders.c.user_id == user_id
     query = sa.select(t.vfolders.c.id).where(
         t.vfolders.c.name == name, t.vfolders.c.status.in_(KEPT), owned | t.vfolders.c.id.in_(given)
     )
+    if apart_from is not None:
+        query = query.where(t.vfolders.c.id != apart_from)
     return conn.execute(query).first() is not None
 
 

@@ -8,6 +8,7 @@ tape waits too, so memory stays bounded.
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -109,7 +110,9 @@ class Executor:
     it is sent; the last ``KEPT_RUNS`` that ended still answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_run: Callable[[], None] = lambda: None) -> None:
+        """``on_run``: called for each run that is new."""
+        self._on_run = on_run
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._waiting: deque[tuple[LiveRun, Work]] = deque()
         self._now: tuple[LiveRun, Work] | None = None
@@ -121,6 +124,7 @@ class Executor:
         if known is not None:
             return known
         live = self._runs[run_id] = LiveRun(run_id)
+        self._on_run()
         self._forget_old()
         self._waiting.append((live, work))
         if self._task is None or self._task.done():

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -26,6 +27,7 @@ from bai_jupyter.manager.execution.cell import cursor_position
 from bai_jupyter.manager.execution.engine import Executor, LiveRun, Work
 from bai_jupyter.manager.execution.kernel import CellWork, ExecutionFailed, KernelClient, ReadyKernel
 from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.query_counts import QueryCounts
 from bai_jupyter.manager.sessions.requests import bad_value
 from bai_jupyter.manager.sessions.service import SessionService, StreamRefused, not_running
 
@@ -165,8 +167,8 @@ class _Desk:
 class Execution:
     """Runs of all sessions. What belongs to a session is let go of when it has ended."""
 
-    def __init__(self, sessions: SessionService, hub: Hub, vault: Vault) -> None:
-        self._sessions, self._hub, self._vault = sessions, hub, vault
+    def __init__(self, sessions: SessionService, hub: Hub, vault: Vault, queries: QueryCounts) -> None:
+        self._sessions, self._hub, self._vault, self._queries = sessions, hub, vault, queries
         self._desks: dict[SessionId, _Desk] = {}
 
     async def stop(self) -> None:
@@ -212,7 +214,8 @@ class Execution:
         desk = self._desks.get(session.id)
         if desk is None:
             kernel = SessionKernel(session.id, self._sessions, self._hub, self._vault)
-            client, executor = KernelClient(session.id, kernel, RelayDialler(self._sessions)), Executor()
+            client = KernelClient(session.id, kernel, RelayDialler(self._sessions))
+            executor = Executor(partial(self._queries.add, session))
             closing = asyncio.create_task(self._close_with(session.id, executor, client))
             desk = self._desks[session.id] = _Desk(executor, client, closing)
         return desk
@@ -225,6 +228,7 @@ class Execution:
                     await subscription.changes()
         finally:
             del self._desks[session_id]
+            self._queries.end(session_id)
             await executor.close()
             await client.close()
 

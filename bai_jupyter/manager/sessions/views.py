@@ -12,16 +12,22 @@ from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
 from bai_jupyter.manager.scheduler import Waiting
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
+from bai_jupyter.manager.sessions.query_counts import QueryCounts
 
 
 class Views:
     """Joins a session's record with what is only in memory: queue place, its agent's silence, live figures, what is
-    about to stop it."""
+    about to stop it, how often code was run."""
 
     def __init__(
-        self, registry: Registry, waiting: Mapping[SessionId, Waiting], idle: IdleWatch, now: Callable[[], datetime]
+        self,
+        registry: Registry,
+        waiting: Mapping[SessionId, Waiting],
+        idle: IdleWatch,
+        queries: QueryCounts,
+        now: Callable[[], datetime],
     ) -> None:
-        self._registry, self._waiting, self._idle, self._now = registry, waiting, idle, now
+        self._registry, self._waiting, self._idle, self._queries, self._now = registry, waiting, idle, queries, now
 
     def session(self, record: SessionRecord) -> dict[str, Any]:
         kernel = record.kernel
@@ -62,7 +68,7 @@ class Views:
             "preopenPorts": list(record.preopen_ports),
             "containerId": kernel.id if kernel else None,
             "exitCode": kernel.exit_code if kernel else None,
-            "numQueriesExecuted": 0,
+            "numQueriesExecuted": self._queries.of(record),
             "lastStat": self.final_stats(record) if record.is_final else None,
             "idleChecks": {} if record.is_final else self._idle.view(record.id),
             "reason": reason.to_json(),

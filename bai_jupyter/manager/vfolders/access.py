@@ -55,6 +55,16 @@ def require_no_home(folder: VFolderRecord) -> None:
         raise FolderFailed(Reason.of("folder-home", folder=folder.name))
 
 
+def require_hand_over(folder: VFolderRecord) -> None:
+    """A dot-folder would be in all sessions of its new owner, who did not ask for what is in it."""
+    require_ready(folder)
+    require_no_home(folder)
+    if folder.user_id is None:
+        raise FolderFailed(Reason.of("folder-of-project", folder=folder.name, project=folder.project_name))
+    if folder.name.startswith("."):
+        raise FolderFailed(Reason.of("folder-everywhere", folder=folder.name))
+
+
 def require_cloneable(folder: VFolderRecord, caller: Caller) -> None:
     require_ready(folder)
     if not folder.cloneable and not is_owner(folder, caller):

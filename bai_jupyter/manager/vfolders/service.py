@@ -25,6 +25,7 @@ from bai_jupyter.manager.vfolders.access import (
     FolderExists,
     FolderFailed,
     require_cloneable,
+    require_hand_over,
     require_no_home,
     require_owner,
     require_ready,
@@ -190,6 +191,23 @@ class VFolderService:
             raise FolderFailed(Reason.of("folder-mounted", folder=folder.name, sessions=", ".join(mounting)))
         await self._store.write(vfolders.set_status, folder.id, FolderStatus.PURGING)
         await self._finish(self._delete(folder))
+
+    async def hand_over(self, caller: Caller, params: Params) -> None:
+        """Make somebody else the owner of a person's folder, also of the files in it.
+
+        May be repeated: then what was broken off is completed.
+        """
+        folder = await self.get(caller, requests.word(params, "vfolder"))
+        address = requests.word(params, "user_email")
+        require_hand_over(folder)
+        owner = await self._store.read(vfolders.heir, folder, address)
+        if owner is None:
+            raise NotFound(Reason.of("not-found", kind="user", name=address), title="No such user.")
+        await self._volumes.holder(folder.volume)
+        if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
+            raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
+        home = {"beside": await self._home(UserId(owner.user_id))}
+        await self._finish(self._volumes.call(place_of(folder), "give_folder", home, _COPY_TIMEOUT_S))
 
     # Rights, and sessions that run
 

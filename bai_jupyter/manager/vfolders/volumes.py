@@ -54,8 +54,21 @@ class Volumes:
     async def hosts(self, owner: Owner) -> dict[str, Any]:
         """What somebody may choose from, with how full each is where its agent answers."""
         allowed = await self._allowed(owner)
-        info = {volume: await self._describe(volume) for volume in allowed}
+        info = {volume: await self.describe(volume) for volume in allowed}
         return {"default": self.default(allowed), "allowed": allowed, "volume_info": info}
+
+    async def describe(self, volume: str) -> dict[str, Any]:
+        """In Backend.AI's words; without ``usage`` if no agent that holds it answers."""
+        info: dict[str, Any] = {"backend": "vfs", "capabilities": ["vfolder"], "usage": {}, "sftp_scaling_groups": []}
+        try:
+            space = await self.call({"volume": volume}, "volume_usage")
+        except PublicError:
+            return info  # listed all the same
+        if space.pop("hard_quota", False):
+            info.update(backend="btrfs", capabilities=["vfolder", "quota"])
+        used = space["total_bytes"] - space["free_bytes"]
+        info["usage"] = {"percentage": round(100 * used / space["total_bytes"], 1), **space}
+        return info
 
     def default(self, allowed: Collection[str]) -> str | None:
         """Rather not the volume of homes: one home there may contain all the others."""
@@ -113,19 +126,6 @@ class Volumes:
             return await link.call(method, params, timeout_s)
         except AgentFault as error:
             raise error_of(error.reason) from error
-
-    async def _describe(self, volume: str) -> dict[str, Any]:
-        usage: dict[str, Any] = {}
-        capabilities = ["vfolder"]
-        try:
-            space = await self.call({"volume": volume}, "volume_usage")
-            used = space["total_bytes"] - space["free_bytes"]
-            if space.pop("hard_quota", False):
-                capabilities.append("quota")
-            usage = {"percentage": round(100 * used / space["total_bytes"], 1), **space}
-        except PublicError:
-            pass  # listed all the same
-        return {"backend": "vfs", "capabilities": capabilities, "usage": usage, "sftp_scaling_groups": []}
 
 
 def place_of(folder: VFolderRecord) -> dict[str, Any]:

@@ -351,3 +351,53 @@ async def test_users_and_projects_move_and_go(manager, admin, make_user, gql):
     assert (await gql(admin, purge))["purge_user"]["ok"]
     assert (await alice.call("GET", "/auth")).status == 401
     assert "no user" in await refusal(admin, purge)
+
+
+VOLUMES = """query($limit: Int!, $offset: Int!, $filter: String) {
+    storage_volume_list(limit: $limit, offset: $offset, filter: $filter) {
+        items {id backend path capabilities hardware_metadata usage performance_metric} total_count}
+    storage_volume(id: "local:data") {id}
+    missing: storage_volume(id: "nas:big") {id}
+    user {email}}"""
+
+
+async def test_volumes_are_described_as_far_as_agents_answer(holder, admin, make_user, gql):
+    told = await gql(admin, VOLUMES, limit=1, offset=0)
+    assert told["user"] == {"email": "admin@localhost"}  # what needs no agent beside what does
+    assert (told["storage_volume"], told["missing"]) == ({"id": "local:data"}, None)
+    page = told["storage_volume_list"]
+    assert page["total_count"] == 2
+    (shown,) = page["items"]
+    assert (shown["id"], shown["backend"], shown["capabilities"]) == ("local:data", "vfs", ["vfolder"])
+    assert (shown["path"], shown["performance_metric"]) == (None, None)
+    usage, hardware = json.loads(shown["usage"]), json.loads(shown["hardware_metadata"])
+    assert usage["capacity_bytes"] > usage["used_bytes"] > 0
+    assert (hardware["status"], hardware["metadata"]["agents"]) == ("healthy", "lab-1")
+
+    await holder.close()
+    (shown,) = (await gql(admin, VOLUMES, limit=5, offset=1))["storage_volume_list"]["items"]
+    assert (shown["id"], json.loads(shown["usage"])) == ("local:home", {})
+    assert json.loads(shown["hardware_metadata"])["status_info"] == "No agent that holds it answers."
+
+    alice = await make_user("alice")
+    for client, why, asked in (
+        (alice, "Only superadmins may do this", {"limit": 1}),
+        (admin, "A page has 1 to", {"limit": 0}),
+        (admin, "neither filtered nor ordered", {"limit": 1, "filter": 'id == "x"'}),
+    ):
+        answer = await client.post("/admin/gql", {"query": VOLUMES, "variables": {"offset": 0, **asked}}, 200)
+        assert why in answer["errors"][0]["message"], answer
+
+
+async def test_a_volume_with_hard_limits_is_called_so(holder, admin, gql):
+    space = {"free_bytes": 1, "total_bytes": 4, "hard_quota": True}
+
+    async def answer(params):
+        return dict(space)
+
+    holder.held.calls["volume_usage"] = answer
+    (shown,) = (await gql(admin, VOLUMES, limit=1, offset=0))["storage_volume_list"]["items"]
+    assert (shown["backend"], shown["capabilities"]) == ("btrfs", ["vfolder", "quota"])
+    assert json.loads(shown["usage"]) == {"capacity_bytes": 4, "used_bytes": 3}
+    hosts = await admin.get("/folders/_/hosts")
+    assert hosts["volume_info"]["local:data"]["backend"] == "btrfs"

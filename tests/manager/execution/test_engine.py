@@ -60,6 +60,15 @@ async def test_a_run_sent_again_is_the_same_run(executor):
     await executor.close()
 
 
+async def test_a_run_sent_again_is_not_told_again():
+    begun = []
+    executor = Executor(lambda: begun.append(None))
+    for run_id in ("first", "first", "second", "first"):
+        executor.submit(run_id, Script())
+    assert len(begun) == 2
+    await executor.close()
+
+
 async def test_a_cancelled_poll_takes_nothing(executor):
     script = Script(Text("stdout", "kept"))
     run = executor.submit("id", script)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import venv
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,17 @@ print(json.dumps(asyncio.run(main()), default=str))
 """
 
 
+_COMMANDS = """
+import json, sys
+from ai.backend.cli.loader import load_entry_points
+from click.testing import CliRunner
+main = load_entry_points(allowlist={"ai.backend.client"})
+commands, answers = json.loads(sys.argv[1])
+finished = [CliRunner(mix_stderr=False).invoke(main, words, input=answers) for words in commands]
+print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in finished]))
+"""
+
+
 @dataclass(frozen=True)
 class Finished:
     """What a command left. Data is on ``out``; the client's own messages are on ``err``."""
@@ -69,13 +80,18 @@ class OfficialClient:
         """``answers`` to what the command asks, a line each."""
         return await self._run(str(self._bin / "backend.ai"), *words, answers=answers)
 
+    async def clis(self, *commands: Sequence[str], answers: str = "") -> list[Finished]:
+        """Many commands in one process: starting it takes longer than most of them. Each gets the same ``answers``."""
+        told = await self.python(_COMMANDS, json.dumps([commands, answers]))
+        return [Finished(code, out, err) for code, out, err in told]
+
     async def sdk(self, code: str) -> Any:
         """Run code that may use ``api`` (a Session) and names its JSON value ``result``."""
-        return await self._result_of(_SDK.format(code=_indented(code, 1)))
+        return await self.python(_SDK.format(code=_indented(code, 1)))
 
     async def async_sdk(self, code: str) -> Any:
         """The same with an AsyncSession, which has the WebSockets."""
-        return await self._result_of(_ASYNC_SDK.format(code=_indented(code, 2)))
+        return await self.python(_ASYNC_SDK.format(code=_indented(code, 2)))
 
     @asynccontextmanager
     async def running(self, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -88,8 +104,9 @@ class OfficialClient:
                 process.terminate()
             await process.communicate()
 
-    async def _result_of(self, script: str) -> Any:
-        finished = await self._run(str(self._bin / "python"), "-c", script)
+    async def python(self, script: str, *arguments: str) -> Any:
+        """Run a script in the client's environment; the JSON value that it prints last."""
+        finished = await self._run(str(self._bin / "python"), "-c", script, *arguments)
         assert finished.code == 0, finished
         return json.loads(finished.out.splitlines()[-1])
 

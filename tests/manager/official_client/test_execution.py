@@ -54,6 +54,7 @@ result = {
     "long": run("import time; print('on', flush=True); time.sleep(2.5); print('off')"),
     "after all": run("print('still here')"),
     "complete": session.complete("x.bit_le", {"row": 0, "col": 8, "line": "x.bit_le", "post": ""}),
+    "count": session.get_info()["numQueriesExecuted"],
 }
 """
 
@@ -87,6 +88,7 @@ async def test_sdk_runs_code_in_query_mode(client_of_cluster, cluster):
     assert "continued" in [status for status, _ in got["long"]["statuses"]]
     assert got["after all"]["console"] == [["stdout", "still here\n"]]
     assert got["complete"]["result"]["completions"] == ["bit_length"]
+    assert got["count"] == 11  # neither polls nor lines of input nor completion
 
 
 STREAM = """

@@ -1,5 +1,6 @@
 """Folders as the official client uses them: a whole life, files both ways, and people who share."""
 
+import json
 import os
 
 import pytest
@@ -104,6 +105,57 @@ async def test_two_people_share_by_cli(vfolder, make_client, make_user, holder, 
     assert "403" in refused.out + refused.err
     assert "Left the shared virtual folder" in await theirs("leave", "data")
     assert (await alice.cli("vfolder", "info", "data")).code != 0
+
+
+async def test_admins_commands(client, make_client, make_user, holder, admin):
+    """Shares are seen, changed and taken away, and a folder gets another owner, by ids."""
+    alice, bob = await make_user("alice"), await make_user("bob")
+    made = await admin.post("/folders", {"name": "data"})
+    await admin.post("/folders/data/invite", {"perm": "ro", "user_ids": ["alice@localhost"]})
+    (invitation,) = (await alice.get("/folders/invitations/list"))["invitations"]
+    await alice.post("/folders/invitations/accept", {"inv_id": invitation["id"]}, status=200)
+    alice_id = (await alice.get("/auth"))["user"]["id"]
+
+    def of_admins(*words):
+        return ["admin", "vfolder", *words]
+
+    hosts, listed, shown, changed = await client.clis(
+        of_admins("list-hosts"),
+        of_admins("list-shared-vfolders"),
+        of_admins("shared-vfolder-info", made["id"]),
+        of_admins("update-shared-vf-permission", made["id"], alice_id, "-p", "rw"),
+    )
+    assert "Mounted hosts: local:data, local:home" in hosts.out
+    for line in ('Virtual folder "data"', "- Owner: admin@localhost", "- Permission: ro", "alice@localhost"):
+        assert line in listed.out, listed
+        assert line in shown.out, shown
+    assert "Updated." in changed.out
+    assert (await alice.get("/folders/data"))["permission"] == "rw"
+    removed, given, refused = await client.clis(
+        of_admins("remove-shared-vf-permission", made["id"], alice_id),
+        of_admins("change-vfolder-ownership", made["id"], "bob@localhost"),
+        of_admins("change-vfolder-ownership", made["id"], "zoe@localhost"),
+    )
+    assert "Removed." in removed.out
+    assert (await alice.call("GET", "/folders/data")).status == 404
+    assert "goes to User:bob@localhost" in given.out
+    assert (await bob.get("/folders/data"))["is_owner"]
+    assert refused.code != 0
+    assert "404" in refused.out + refused.err
+
+
+async def test_volumes_by_cli(client, holder):
+    listed, shown, types, registries = await client.clis(
+        ["--output", "json", "admin", "storage", "list"],
+        ["admin", "storage", "info", "local:data"],
+        ["admin", "resource", "vfolder-types"],
+        ["admin", "resource", "docker-registries"],
+    )
+    assert [one["id"] for one in json.loads(listed.out)["items"]] == ["local:data", "local:home"]
+    for word in ("local:data", "vfs", "healthy", "lab-1"):
+        assert word in shown.out, shown
+    assert types.out.split() == ["user", "group"]
+    assert (registries.code, registries.out, registries.err) == (0, "", "")
 
 
 async def test_a_projects_folder_is_shared_by_cli(make_client, make_user, holder):

@@ -183,3 +183,15 @@ async def test_who_leaves_a_project_loses_its_folders(agent, admin, make_user, g
     project = (await admin.get("/folders/ours"))["group"]
     assert (await gql(admin, leave, gid=project, users=[user_id]))["modify_group"]["ok"]
     await helpers.wait_until(lambda: "ours" not in wanted(agent))
+
+
+async def test_sessions_of_the_old_owner_lose_a_folder_that_is_handed_over(agent, admin, make_user, helpers):
+    alice = await make_user("alice")
+    folder = await share(admin, alice, "data", "ro")
+    await running(admin, "theirs", mounts=["data"])
+    await running(alice, "hers", mounts=["data"])
+    change = {"vfolder": folder, "user_email": "alice@localhost"}
+    await admin.post("/folders/_/change-ownership", change, status=200)
+    assert mounts_of(await admin.session("theirs")).keys() == {"home"}
+    assert mounts_of(await alice.session("hers"))["data"] == ("/home/work/data", True)
+    await helpers.wait_until(lambda: sorted(len(want.mounts) for want in agent.wants.values()) == [1, 2])

@@ -43,6 +43,7 @@ CALLS = [
     ("DELETE", "/folders/data/unshare", {"emails": ["zoe"]}),
     ("POST", "/folders/data/leave", {"shared_user_uuid": None}),
     ("GET", "/folders/_/shared", {"vfolder_id": "x"}),
+    ("POST", "/folders/_/change-ownership", {"vfolder": "data", "user_email": "zoe@localhost"}),
     ("POST", "/folders/_/shared", {"vfolder": "data", "user": "x", "perm": "rw"}),
 ]
 

@@ -173,3 +173,64 @@ async def test_a_projects_folder_and_an_own_one_may_have_the_same_name(agent, ma
     await boss.post("/folders", {"name": "lab", "group": "default"})
     mine = await alice.post("/folders", {"name": "lab"})
     assert (await alice.get("/folders/lab"))["id"] == mine["id"]
+
+
+async def hand_over(client, folder, address, status=200):
+    answer = await client.call("POST", "/folders/_/change-ownership", {"vfolder": folder, "user_email": address})
+    assert answer.status == status, (answer.status, answer.body)
+    return answer.json
+
+
+async def test_a_folder_gets_another_owner(agent, admin, make_user, disk):
+    """Who had it keeps it, but for the new owner, who owns it now, and the old one. What nobody answered is void."""
+    alice, bob, carol, dora = [await make_user(name) for name in ("alice", "bob", "carol", "dora")]
+    view = await invited(bob, alice, "ro")
+    (disk.folder(view) / "x").write_text("x")
+    for guest, perm in ((carol, "rw"), (dora, "rw")):
+        who = (await guest.get("/auth"))["user"]["name"]
+        await bob.post("/folders/data/invite", {"perm": perm, "user_ids": [f"{who}@localhost"]})
+    (invitation,) = (await carol.get("/folders/invitations/list"))["invitations"]
+    await carol.post("/folders/invitations/accept", {"inv_id": invitation["id"]}, status=200)
+    for _ in range(2):  # repeated, it is the same
+        await hand_over(admin, view["id"], "alice@localhost")
+        owned = await alice.get("/folders/data")
+        assert (owned["is_owner"], owned["permission"], owned["user_email"]) == (True, "wd", "alice@localhost")
+        (share,) = (await alice.get("/folders/_/shared"))["shared"]
+        assert (share["shared_to"]["email"], share["perm"]) == ("carol@localhost", "rw")
+        assert await status_of(bob, "GET", "/folders/data") == 404
+        assert (await carol.get("/folders/data"))["user_email"] == "alice@localhost"
+        assert (await dora.get("/folders/invitations/list"))["invitations"] == []
+    assert (await alice.call("GET", "/folders/data/files", {"path": ""})).json["total"] == 1
+
+
+async def test_who_cannot_get_a_folder_and_which_stay(agent, admin, make_user, manager, gql):
+    boss, alice = await make_user("boss", "admin"), await make_user("alice")
+    await make_user("carol")
+
+    def move(conn):
+        conn.execute(t.domains.insert().values(name="elsewhere", is_active=True))
+        conn.execute(t.users.update().where(t.users.c.name == "carol").values(domain="elsewhere"))
+
+    await manager.store.write(move)
+    made = {name: (await boss.post("/folders", {"name": name}))["id"] for name in ("data", ".config")}
+    made["lab"] = (await boss.post("/folders", {"name": "lab", "group": "default"}))["id"]
+    made["home"] = (await boss.get("/folders/home"))["id"]
+    for who in ("zoe@localhost", "carol@localhost"):
+        assert (await hand_over(admin, made["data"], who, 404))["title"] == "No such user."
+    assert (await hand_over(admin, "f" * 32, "alice@localhost", 404))["title"] == "No such virtual folder."
+    for client in (boss, alice):
+        await hand_over(client, made["data"], "alice@localhost", 403)
+    for name, why in (("home", "folder-home"), (".config", "folder-everywhere"), ("lab", "folder-of-project")):
+        assert (await hand_over(admin, made[name], "alice@localhost", 400))["data"]["reason"]["code"] == why
+
+    await alice.post("/folders", {"name": "data"})
+    taken = await hand_over(admin, made["data"], "alice@localhost", 400)
+    assert taken["title"] == "The virtual folder already exists with the same name."
+    await alice.post("/folders/data/rename", {"new_name": "mine"})
+    limit = 'mutation {modify_user_resource_policy(name: "default", props: {max_vfolder_count: 1}) {ok msg}}'
+    assert (await gql(admin, limit))["modify_user_resource_policy"]["ok"]
+    full = await hand_over(admin, made["data"], "alice@localhost", 412)
+    assert full["msg"].startswith("alice@localhost has 1 folders"), full
+    assert (await boss.get("/folders/data"))["is_owner"]
+    await boss.call("DELETE", "/folders/data")
+    assert (await hand_over(admin, made["data"], "alice@localhost", 400))["data"]["reason"]["code"] == "folder-status"

@@ -1,7 +1,8 @@
 """Runs GraphQL documents: parsed and checked once, then a query in one read of the store, a mutation step by step.
 
 A root field is a function of the same name in ``queries`` or ``mutations``, with the arguments of the schema. What it
-gives is plain dictionaries, complete, so nothing below a root field asks the database again.
+gives is plain dictionaries, complete, so nothing below a root field asks the database again. What agents must be asked
+for is awaited after the read.
 """
 
 import functools
@@ -79,7 +80,7 @@ class Executor:
         if node.operation is OperationType.MUTATION:
             result = await _finish(call(context_value=make_context(cast(Connection, None))))
         else:
-            result = await self._parts.store.read(_run_query, make_context, call)
+            result = await _finish(await self._parts.store.read(_run_query, make_context, call))
         return result.data, [_error(error) for error in result.errors or ()]
 
     def _read_document(self, text: str) -> DocumentNode:

@@ -1,5 +1,7 @@
 """The root fields of ``Query``. Lists reach as far as the caller does; what is beyond is not there."""
 
+import asyncio
+from collections.abc import Awaitable, Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -413,6 +415,47 @@ def _folders(ctx: Context, which: Which, window: Window, group_id: str | None = 
 @query("resource:read")
 def vfolder_host_permissions(ctx: Context) -> View:  # noqa: ARG001 - all may know them
     return {"vfolder_host_permission_list": list(HOST_PERMISSIONS)}
+
+
+# Volumes
+
+
+@query("folder:any-owner")
+def storage_volume(ctx: Context, id: str) -> Awaitable[View] | None:  # noqa: A002 - the schema's word
+    holders = _holders(ctx)
+    return _volume(ctx, id, holders[id]) if id in holders else None
+
+
+@query("folder:any-owner")
+def storage_volume_list(
+    ctx: Context,
+    limit: int,
+    offset: int,
+    filter: str | None = None,  # noqa: A002 - the schema's word
+    order: str | None = None,
+) -> Awaitable[Page]:
+    if filter or order:
+        raise BadRequest("Volumes are listed by their names; they are neither filtered nor ordered otherwise.")
+    listings.check_page(limit, offset)
+    holders = _holders(ctx)
+    return _volumes(ctx, dict(sorted(holders.items())[offset : offset + limit]), len(holders))
+
+
+def _holders(ctx: Context) -> dict[str, list[str]]:
+    """Names of the agents that hold each volume, also of those that are away."""
+    holders: dict[str, list[str]] = {}
+    for record in agent_units.list_agents(ctx.conn):
+        for volume in record.volumes:
+            holders.setdefault(volume, []).append(record.name)
+    return holders
+
+
+async def _volumes(ctx: Context, shown: Mapping[str, Collection[str]], total: int) -> Page:
+    return _page(list(await asyncio.gather(*(_volume(ctx, *one) for one in shown.items()))), total)
+
+
+async def _volume(ctx: Context, name: str, holders: Collection[str]) -> View:
+    return views.storage_volume(name, holders, await ctx.parts.volumes.describe(name))
 
 
 # Shapes

@@ -15,6 +15,7 @@ from bai_jupyter.manager.db.listings import Reach
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.views import Views
+from bai_jupyter.manager.vfolders.volumes import Volumes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Parts:
     registry: Registry
     vault: Vault
     views: Views
+    volumes: Volumes
 
 
 Audit = Callable[[str, str, int], Awaitable[None]]
@@ -34,7 +36,7 @@ Audit = Callable[[str, str, int], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Context:
-    """One request. ``conn`` is there for queries only."""
+    """One request. ``conn`` is there for queries only, until they await something."""
 
     caller: Caller
     parts: Parts

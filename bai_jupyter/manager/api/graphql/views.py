@@ -1,7 +1,7 @@
 """Rows and records as the objects of ``schema.graphql``. What a caller may see of them was decided before."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -254,12 +254,36 @@ def session(
         "mounts": [mount.name for mount in record.mounts],
         "occupying_slots": shown["occupyingSlots"],
         "requested_slots": shown["requestedSlots"],
-        "num_queries": 0,
+        "num_queries": shown["numQueriesExecuted"],
         "containers": [container] if container else [],
         "dependencies": list(dependencies),
         "abusing_reports": [],
         "idle_checks": _text(shown["idleChecks"]),
     }
+
+
+def storage_volume(name: str, agents: Collection[str], info: Mapping[str, Any]) -> View:
+    """``info`` as of ``Volumes.describe``. Where it lies is its agents' matter, and how fast it is nobody measures."""
+    space = info["usage"]
+    hardware = {
+        "status": "healthy" if space else "unavailable",
+        "status_info": None if space else "No agent that holds it answers.",
+        "metadata": {"agents": ", ".join(sorted(agents)), **space},
+    }
+    return {
+        "id": name,
+        "backend": info["backend"],
+        "path": None,
+        "fsprefix": None,
+        "capabilities": info["capabilities"],
+        "hardware_metadata": _text(hardware),
+        "usage": _text(_capacity(space["total_bytes"], space["free_bytes"]) if space else {}),
+        "performance_metric": None,
+    }
+
+
+def _capacity(total_bytes: int, free_bytes: int) -> View:
+    return {"capacity_bytes": total_bytes, "used_bytes": total_bytes - free_bytes}
 
 
 def _stat(figures: Mapping[str, float | None] | None) -> str | None:
