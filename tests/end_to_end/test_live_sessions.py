@@ -35,16 +35,16 @@ async def test_a_cell_behind_a_closed_tab_is_spared_and_what_is_idle_is_stopped(
         )
         assert limited["data"]["modify_keypair_resource_policy"]["ok"], limited
 
-        async def is_stopped(session_id):
-            return (await client.get_session(session_id))["reason"]["code"] == "idle-timeout"
+        async def is_stopped(session_id, code):
+            return (await client.get_session(session_id))["reason"]["code"] == code
 
-        await cluster.until(lambda: is_stopped(idle["sessionId"]))
+        await cluster.until(lambda: is_stopped(idle["sessionId"], "idle-timeout"))
         view = await client.get_session(busy["id"])
         assert view["status"] == "RUNNING"
         assert view["idleChecks"]["network_timeout"]["extra"]["running"] is True
         (process,) = view["jupyterKernels"]
         await client.interrupt_jupyter_kernel(busy["id"], process["id"])
-        await cluster.until(lambda: is_stopped(busy["id"]))
+        await cluster.until(lambda: is_stopped(busy["id"], "idle-timeout-saved"))
         ended = await client.get_session(busy["id"])
         assert "a cell, or a job in a terminal" in ended["reason"]["text"]
 
