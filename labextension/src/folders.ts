@@ -415,8 +415,13 @@ function readBegun(kept: string | null): IBegun[] {
   }
 }
 
-function isSameFile(begun: IBegun, { size, lastModified }: File): boolean {
-  return begun.size === size && begun.lastModified === lastModified;
+/** A name counts too: files that a program writes one after the other have the same size and moment. */
+function isSameFile(begun: IBegun, { name, size, lastModified }: File): boolean {
+  return nameOf(begun.path) === name && begun.size === size && begun.lastModified === lastModified;
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
 }
 
 function parentOf(path: string): string {

@@ -187,7 +187,7 @@ function Stopped({ begun, files, uploads, trans }: IViewProps & { begun: IBegun 
   const percent = Math.floor((100 * begun.sentBytes) / begun.size);
   const onChoose = ({ target }: React.ChangeEvent<HTMLInputElement>) => {
     setError('');
-    const differs = trans.__('This is not the file that was begun: its size or date differs. Cancel that to upload it.');
+    const differs = trans.__('This is not the file that was begun: its name, size or date differs. Cancel that to upload it.');
     uploads.resume(begun, files.folder!, target.files![0], differs).catch(refused => setError(refused.message));
     target.value = '';
   };
