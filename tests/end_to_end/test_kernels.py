@@ -291,39 +291,39 @@ async def test_rounds_of_kills_end_with_containers_equal_to_rows(cluster):
 
 
 @pytest.mark.soak
-@pytest.mark.docker
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
-async def test_random_kills_lose_no_kernel_and_leave_no_container(cluster, docker_client, test_run):
-    """Twelve rounds: sessions come and go, three kernels count on, and whoever is drawn is killed."""
+@on_both_runtimes
+async def test_random_kills_lose_no_kernel_and_leave_no_container(cluster, request):
+    """Twelve rounds: sessions come and go, kernels count on, and whoever is drawn is killed."""
+    in_containers = cluster.runtime == "docker"  # which need a whole core each: few fit
+    amounts = {"cpu": "1", "mem": "128m"} if in_containers else {"cpu": "0.01", "mem": "64m"}
     seed = random.randrange(10**6)  # noqa: S311 - no secret
     print(f"seed {seed}")
     draw = random.Random(seed)  # noqa: S311 - no secret
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(ManagerClient(cluster.config))
-        kernels = [await stack.enter_async_context(kernel_of(cluster)) for _ in range(3)]
+        count = 1 if in_containers else 3
+        kernels = [await stack.enter_async_context(kernel_of(cluster, bai_resources=amounts)) for _ in range(count)]
         image = next(image["name"] for image in await client.list_images())
-        tiny = {"cpu": "0.01", "mem": "64m"}
         expected = {session["id"] for session in await client.list_sessions()}
         for kernel in kernels:
             await kernel.run("x = 0")
-        for round_number in range(12):
+        for number in range(12):
             running = [
                 asyncio.ensure_future(kernel.run("for i in range(1000): x += 1; print(i)")) for kernel in kernels
             ]
-            made = await client.create_session(SessionRequest(f"round-{round_number}", image, resources=tiny))
+            made = await client.create_session(SessionRequest(f"round-{number}", image, resources=amounts))
             victim = draw.choice(("manager", "agent", "relay"))
             if victim == "relay":
-                for pid in draw.sample(cluster.relay_pids(), 1):
-                    os.kill(pid, signal.SIGKILL)
+                os.kill(draw.choice(cluster.relay_pids()), signal.SIGKILL)
             else:
                 cluster.kill(victim)
                 cluster.start(victim)
             await cluster.ready()
-            if draw.random() < 0.7:
-                await client.destroy_session(made["id"])
+            if in_containers or draw.random() < 0.7:
+                await client.destroy_session(made["sessionId"])
             else:
-                expected.add(made["id"])
+                expected.add(made["sessionId"])
             for printed in await asyncio.gather(*running):
                 assert printed == "".join(f"{i}\n" for i in range(1000)), victim
         for kernel in kernels:
@@ -331,12 +331,17 @@ async def test_random_kills_lose_no_kernel_and_leave_no_container(cluster, docke
 
         async def containers_are_rows() -> bool:
             sessions = await client.list_sessions()
-            labels = [f"{name}={value}" for name, value in test_run.items()]
-            found = docker_client.containers.list(all=True, filters={"label": labels})
+            if in_containers:
+                labels = [f"{name}={value}" for name, value in request.getfixturevalue("test_run").items()]
+                engine = request.getfixturevalue("docker_client")
+                containers = engine.containers.list(all=True, filters={"label": labels})
+                found = {one.labels["bai.kernel-id"] for one in containers}
+            else:
+                found = cluster.kernels_alive()
             return (
                 {session["id"] for session in sessions} == expected
                 and all(session["status"] == "RUNNING" for session in sessions)
-                and {container.id for container in found} == {session["containerId"] for session in sessions}
+                and found == {session["containerId"] for session in sessions}
             )
 
         await cluster.until(containers_are_rows)
