@@ -3,6 +3,7 @@
 import { Dialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
+import { Message } from '@lumino/messaging';
 import React from 'react';
 
 import { describeSlots, keepUnits } from '../amounts';
@@ -45,6 +46,12 @@ export class ResourceDialog extends Dialog<unknown> {
   dispose(): void {
     this.options.draft.dispose();
     super.dispose();
+  }
+
+  /** Keys are the dialog's as soon as it is seen; Lab's own waits until the page is idle, and they would go nowhere. */
+  protected onAfterAttach(msg: Message): void {
+    super.onAfterAttach(msg);
+    this._accept.focus();
   }
 
   /** Tab goes round; Lab's own would leave the body out, which was not drawn yet when it looked for the first control. */

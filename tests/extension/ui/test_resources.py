@@ -98,6 +98,19 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, look_at: A
     wait_until(lambda: is_started_with(lab, "Untitled.ipynb", choice), "the kernel with what was chosen", 60)
 
 
+def test_keys_reach_the_dialog_of_a_page_that_is_never_idle(page: Page) -> None:
+    """A slow machine's page is not idle for seconds, and Lab's own dialog takes the focus only then."""
+    page.evaluate("() => { window.whenIdle = window.requestIdleCallback; window.requestIdleCallback = () => 0; }")
+    try:
+        run(page, "bai:resources")
+        dialog = dialog_of(page)
+        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+    finally:
+        page.evaluate("() => { window.requestIdleCallback = window.whenIdle; }")
+
+
 def test_what_the_manager_refuses_stays_in_the_dialog(page: Page, lab: Any, cluster: RealManager) -> None:
     run(page, "bai:resources")
     dialog = dialog_of(page)
