@@ -221,7 +221,7 @@ class PeopleService:
             if given is not None:
                 await self._keep_memberships(present.user_id, projects, wanted)
             return {"id": present.user_id, "name": present.user_name, "email": present.email, "created": False}
-        email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@localhost")
+        email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@wards.localhost")
         if await self._store.read(_has_user, name):
             raise Forbidden(Reason.of("not-a-ward", name=name, service=service.access_key))
         user_id = await self._add_user(

@@ -102,9 +102,9 @@ async def test_users_decide_for_themselves_who_acts_for_them(admin, make_hub, ma
 async def test_ward_who_becomes_an_admin_or_is_shut_out_is_not_acted_for(admin, make_hub, gql):
     hub = await make_hub()
     await hub.post("/wards", {"name": "alice"})
-    modify = 'mutation($props: ModifyUserInput!) {modify_user(email: "alice@localhost", props: $props) {ok msg}}'
+    modify = 'mutation($props: ModifyUserInput!) {modify_user(email: "alice@wards.localhost", props: $props) {ok msg}}'
     await gql(admin, modify, props={"role": "admin"})
-    keys = (await gql(admin, KEYS, email="alice@localhost"))["keypairs"]
+    keys = (await gql(admin, KEYS, email="alice@wards.localhost"))["keypairs"]
     promote = "mutation($key: String!) {modify_keypair(access_key: $key, props: {is_admin: true}) {ok msg}}"
     await gql(admin, promote, key=keys[0]["access_key"])
     assert (await hub.call("GET", "/auth?on_behalf_of=alice")).status == 403
