@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from bai_jupyter.manager.app import ManagerApp
 from bai_jupyter.manager.auth.vault import new_keypair
 from bai_jupyter.manager.db import accounts
 from bai_jupyter.manager.db.people import NewUser
+from bai_jupyter.manager.db.store import Store
 
 PATIENCE_S = 20.0
 JOIN_TOKEN = "join"
@@ -166,11 +168,28 @@ def database(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"db_url": request.getfixturevalue("postgresql_url")} if _IS_ON_POSTGRESQL else {}
 
 
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose tables are made, and empty: making them is most of a manager's first start."""
+    path = tmp_path_factory.mktemp("database") / "manager.db"
+
+    async def make() -> None:
+        store = Store(f"sqlite:///{path}")
+        await store.open()
+        await store.close()
+
+    asyncio.run(make())
+    return path
+
+
 @pytest_asyncio.fixture
 async def manager(
-    data_dir: Path, database: dict[str, Any], manager_options: dict[str, Any]
+    data_dir: Path, database: dict[str, Any], manager_options: dict[str, Any], new_database: Path
 ) -> AsyncIterator[ManagerApp]:
     """A manager in this process, with everything real."""
+    data_dir.mkdir(mode=0o700, exist_ok=True)
+    if not database:
+        shutil.copy(new_database, data_dir)
     app = ManagerApp(
         data_dir=str(data_dir),
         **{"port": 0, "heartbeat_s": 0.5, "sweep_s": 0.5, "join_token": "join", **database, **manager_options},

@@ -42,6 +42,7 @@ class GraphQLFault(BadRequest):
     slug, title = "graphql-error", "GraphQL-generated error"
 
 
+@functools.cache
 def make_schema() -> GraphQLSchema:
     """The schema of ``schema.graphql`` with our root fields. Raises ``KeyError`` if one is missing on either side."""
     text = (files("bai_jupyter.manager.api.graphql") / "schema.graphql").read_text(encoding="utf-8")
