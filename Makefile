@@ -16,7 +16,7 @@ run: $(VENV)/.installed-all
 	@$(BIN)/bai up $(ARGS)
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 soak: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)

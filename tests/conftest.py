@@ -23,8 +23,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["pytest_jupyter.jupyter_server", "leaks", "postgresql"]
+
+ONE_AT_A_TIME = (
+    "tests/agent/",
+    "tests/end_to_end/",
+    "tests/images/",
+    "tests/manager/official_client/",
+    "tests/cli/test_up.py",
+)
+"""What uses the Docker engine, the host's network or its disks, or starts a whole system."""
 
 MissingTool = Callable[[str, str], NoReturn]
 
@@ -37,6 +47,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soak:
         config.hook.pytest_deselected(items=soak)
         items[:] = [item for item in items if item not in soak]
+
+
+class FilesApart(LoadScopeScheduling):
+    """With ``-n 2``: one worker runs what is ``ONE_AT_A_TIME``, the other meanwhile the rest, file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return ONE_AT_A_TIME[0] if nodeid.startswith(ONE_AT_A_TIME) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesApart:
+    return FilesApart(config, log)
 
 
 @pytest.fixture(scope="session")

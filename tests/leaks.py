@@ -31,6 +31,13 @@ KNOWN_THREADS = (
 )
 
 
+def pytest_configure() -> None:
+    """Each worker of ``-n 2`` is a run of its own: what another one starts is not its to look for."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:
+        os.environ[RUN_VARIABLE] = f"{_run_id()}-{worker}"
+
+
 @pytest.fixture(scope="session")
 def test_run() -> dict[str, str]:
     """Labels for every Docker object that a test makes. Only objects of this run are checked and removed."""
