@@ -37,4 +37,4 @@ class RoutedHandler(ReverseProxyHandler):
             raise Unavailable(error.reason or error.message) from error
 
 
-ROUTES = [(r"/(?:.+/)?user/([^/]+)/(?:.*)?", RoutedHandler)]
+ROUTES = [(r"/(?:.+/)?user/([^/]+)(?:/.*)?", RoutedHandler)]

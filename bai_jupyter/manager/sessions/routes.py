@@ -39,9 +39,9 @@ def read_route(given: Mapping[str, Any]) -> Route | None:
 
 
 def paths_above(path: str) -> tuple[str, ...]:
-    """The paths of all routes that a request's escaped path could belong to."""
-    segments = unquote(path).split("/")[: _MOST_SEGMENTS + 1]
-    return tuple("/".join(segments[:n]) + "/" for n in range(2, len(segments)))
+    """The paths of all routes that a request's escaped path could belong to; it may lack the last slash."""
+    segments = unquote(path).removesuffix("/").split("/")[: _MOST_SEGMENTS + 1]
+    return tuple("/".join(segments[:n]) + "/" for n in range(2, len(segments) + 1))
 
 
 def at_own_port(port: int) -> str:

@@ -33,7 +33,7 @@ PUBLIC = {
     r"/auth/update-password-no-auth",  # or the right to
     r"/storage/download",  # by tokens of their own
     r"/storage/upload",
-    r"/(?:.+/)?user/([^/]+)/(?:.*)?",  # the server inside asks who it is
+    r"/(?:.+/)?user/([^/]+)(?:/.*)?",  # the server inside asks who it is
 }
 
 
