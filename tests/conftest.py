@@ -17,6 +17,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,14 +28,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["pytest_jupyter.jupyter_server", "leaks", "postgresql"]
 
-ONE_AT_A_TIME = (
-    "tests/agent/",
-    "tests/end_to_end/",
-    "tests/images/",
-    "tests/manager/official_client/",
-    "tests/cli/test_up.py",
-)
-"""What uses the Docker engine, the host's network or its disks, or starts a whole system."""
+WHOLE_SYSTEMS = ("tests/end_to_end/", "tests/images/", "tests/cli/test_up.py")
 
 MissingTool = Callable[[str, str], NoReturn]
 
@@ -50,10 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class FilesApart(LoadScopeScheduling):
-    """With ``-n 2``: one worker runs what is ``ONE_AT_A_TIME``, the other meanwhile the rest, file by file."""
+    """With ``-n 2``: one worker starts ``WHOLE_SYSTEMS``, one after another, the other runs the rest, file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return ONE_AT_A_TIME[0] if nodeid.startswith(ONE_AT_A_TIME) else nodeid.partition("::")[0]
+        return WHOLE_SYSTEMS[0] if nodeid.startswith(WHOLE_SYSTEMS) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesApart:
@@ -176,8 +170,10 @@ def python_image(docker_client: Any) -> str:
     """The name of a small image with ipykernel and ipywidgets; built if there is none (under a minute, or two)."""
     from bai_jupyter.cli import images
 
-    found = images.local("bai/python-minimal:")
-    return found[-1] if found else images.build(["python-minimal"])[0]
+    with Path(tempfile.gettempdir(), "bai-test-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker may be building it
+        found = images.local("bai/python-minimal:")
+        return found[-1] if found else images.build(["python-minimal"])[0]
 
 
 @pytest.fixture(scope="session")
