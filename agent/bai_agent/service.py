@@ -164,14 +164,18 @@ class AgentService:
     async def _jupyter_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         jupyter_kernel_id = JupyterKernelId(endpoint["jupyter_kernel_id"])
         relay = self._jupyter.relay_socket(kernel_id, jupyter_kernel_id, int(endpoint["generation"]))
-        # A reader says Hello, which any open page does again and again; all else that it says are requests.
-        return await to_unix(relay, before_more=lambda: self._wake(kernel_id))
+
+        async def before_frame(is_first: bool) -> None:
+            if not is_first:  # that is a Hello, which any open page says again and again; all else are requests
+                await self._wake(kernel_id)
+
+        return await to_unix(relay, before_frame)
 
     async def _port_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         await self._wake(kernel_id)
         sock = await self._runtime.connect(self._ref_of(kernel_id), int(endpoint["port"]))
         reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
-        return SocketEnd(reader, writer, halves=True)
+        return SocketEnd(reader, writer, halves=True, before_frame=lambda _: self._wake(kernel_id))
 
     async def _command_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         await self._wake(kernel_id)
@@ -184,7 +188,7 @@ class AgentService:
     async def _terminal_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         await self._wake(kernel_id)
         size = int(endpoint["rows"]), int(endpoint["columns"])
-        return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size)
+        return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size, lambda: self._wake(kernel_id))
 
     def _ref_of(self, kernel_id: KernelId) -> str:
         """Raises ``KeyError``."""

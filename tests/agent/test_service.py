@@ -1,12 +1,16 @@
-"""What an agent does when it is asked to freeze a session: never under something that runs, nor that is about to."""
+"""Sessions are frozen never under something that runs, nor that is about to, and thawed by whatever uses them."""
 
+import asyncio
+import socket
 from types import SimpleNamespace
 
 import pytest
 from bai_agent import service as service_module
 from bai_agent.runtimes.base import RuntimeFault
 from bai_agent.service import AgentService
+from bai_agent.terminals import TerminalEnd
 
+from bai_jupyter.common import stdio
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.messages import Call
 from bai_jupyter.common.reasons import Reason
@@ -27,6 +31,9 @@ class Frozen:
 
     def is_suspended(self, _):
         return self.is_frozen
+
+    def open_ref_of(self, _):
+        return "ref"
 
     def runs_program(self, _):
         return False
@@ -102,3 +109,45 @@ async def test_a_request_that_comes_while_it_is_frozen_thaws_it(service, frozen)
     with pytest.raises(RuntimeFault, match="just now"):
         await suspend(service)
     assert not frozen.is_frozen
+
+
+class Caller:
+    """A WebSocket on which these frames come, and then nothing."""
+
+    def __init__(self, *frames):
+        self._frames = iter(frames)
+
+    async def read_message(self):
+        return next(self._frames, None)
+
+    async def write_message(self, _, binary):
+        pass
+
+
+async def test_traffic_of_an_app_that_is_open_thaws_it(service, frozen):
+    ours, app = socket.socketpair()
+    ours.setblocking(False)
+
+    async def connect(*_):
+        return ours
+
+    service._runtime.connect = connect
+    with app:
+        end = await service._end({"kernel_id": KERNEL, "endpoint": {"kind": "port", "port": 8080}})
+        frozen.is_frozen = True
+        await end.carry(Caller(b"GET"))
+        end.close()
+        assert (frozen.is_frozen, app.recv(3)) == (False, b"GET")
+
+
+async def test_what_is_typed_in_an_open_terminal_thaws_it_and_a_larger_window_does_not(service, frozen):
+    taken = []
+
+    async def take(kind, _):
+        taken.append((kind, frozen.is_frozen))
+
+    terminal = SimpleNamespace(look=asyncio.Queue, take=take, look_away=lambda _: None)
+    frozen.is_frozen = True
+    frames = [stdio.pack_size(24, 80), stdio.pack(stdio.Kind.INPUT, b"ls")]
+    await TerminalEnd(terminal, lambda: service._wake(KERNEL)).carry(Caller(*frames))
+    assert taken == [(stdio.Kind.RESIZE, True), (stdio.Kind.INPUT, False)]
