@@ -210,13 +210,15 @@ class IdleWatch:
         link = self._registry.link(one.agent_id)
         if link is None:
             return  # it is looked at again
-        reason = idle.suspension_reason(check)
+        reason, quiet_since = idle.suspension_reason(check), None
         try:
             await link.call("suspend", {"kernel_id": one.kernel_id, "reason": reason.to_json()}, CALL_TIMEOUT_S)
             log.info("session %s: %s", one.id, reason.text)
         except BaiError as error:
             log.info("session %s was to be suspended, and is not: %s", one.id, error)
-            await self._store.write(db.write, {one.id: replace(history, quiet_since=self._now())})
+            quiet_since = self._now()
+        # At once, so that a waking is not missed that comes before the next look.
+        await self._store.write(db.write, {one.id: replace(history, quiet_since=quiet_since)})
 
     async def _stop(self, one: Watched, standing: Standing) -> None:
         """End it, unless what its agent says right now is another thing than what it said a moment ago."""

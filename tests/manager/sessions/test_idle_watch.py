@@ -166,6 +166,16 @@ async def test_idle_sessions_are_suspended_by_policy(manager, admin, agent, make
     await alice.post("/session/work/extend", status=200)
     assert (await alice.session("work"))["reason"]["code"] == "suspended"  # this time it was by hand
 
+    async def is_suspended_by_policy():
+        await clock.pass_(minutes=1)
+        return (await alice.session("work"))["reason"]["code"] == "idle-suspended"
+
+    await alice.post("/session/work/resume", status=200)
+    await helpers.wait_until(is_suspended_by_policy)
+    await alice.post("/session/work/resume", status=200)
+    await clock.pass_(minutes=15)
+    assert (await alice.session("work"))["suspended"] is False  # it counts anew
+
 
 async def test_a_policy_suspends_before_it_stops(manager, admin, gql):
     mutation = (
