@@ -40,6 +40,7 @@ log = logging.getLogger("bai_jupyter.kernel_stream")
 
 GONE, ENDED_AND_DROPPED = 4404, 4409
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_READ_OUT_S = 5.0  # so long a process that was replaced may take to end
 
 
 def reader_id(name: str) -> str:
@@ -125,8 +126,8 @@ class KernelStream:
 
     ``on_message`` is awaited for each message: while it takes its time nothing more is read, all the way back to the
     tape. ``on_gap(channel)`` is told when output was dropped unread, ``on_end()`` when a generation has been read to
-    its end. ``follow(generation)`` starts reading; a larger generation replaces the one before. With ``all_replies`` it
-    also reads what answers others' requests.
+    its end. ``follow(generation)`` starts reading; a larger generation replaces the one before; ``go_on(generation)``
+    does so after a restart by others. With ``all_replies`` it also reads what answers others' requests.
     """
 
     def __init__(
@@ -155,9 +156,11 @@ class KernelStream:
         self._generation = 0
         self._counter: int | None = None  # known once the relay has said what it took
         self._waiting: list[tuple[Channel, bytes, list[bytes]]] = []  # before the counter is known
-        self._untaken: OrderedDict[int, tuple[Channel, bytes]] = OrderedDict()
+        self._untaken: OrderedDict[int, tuple[Channel, bytes, list[bytes]]] = OrderedDict()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._next: int | None = None  # to be read once the one that is read now has ended
+        self._patience: asyncio.TimerHandle | None = None
 
     # For callers
 
@@ -167,31 +170,60 @@ class KernelStream:
             return
         if self._generation not in (0, generation):
             self._waiting.clear()
-        self._generation = generation
+        self._start(generation)
+
+    def go_on(self, generation: int) -> None:
+        """It was restarted by others: read the one before to its end, at most ``_READ_OUT_S`` long, and then this one.
+
+        What the one before has not taken is asked of this one, in order: whoever asked knew nothing of the restart.
+        """
+        if self._task is None or generation <= self._generation:
+            self.follow(generation)
+            return
+        self._next = generation
+        if self._task.done():
+            self._move()
+        elif self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(_READ_OUT_S, self._move)
+
+    def _move(self) -> None:
+        if self._next is not None:
+            self._waiting[:0] = self._untaken.values()
+            self._start(self._next)
+
+    def _start(self, generation: int) -> None:
+        self._generation, self._next = generation, None
         self._counter = None
         self._untaken.clear()
+        self._stop()
+        self._task = asyncio.create_task(self._follow(generation))
+
+    def _stop(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self._task is not None:
             self._task.cancel()
-        self._task = asyncio.create_task(self._follow(generation))
 
     def send(self, channel: Channel, client: bytes, frames: list[bytes]) -> None:
         """Send one message, ``frames`` beginning at Jupyter's delimiter. Kept until the relay has taken it."""
-        if self._counter is None:
-            self._waiting.append((channel, client, frames))
+        request = (channel, client, frames)
+        if self._counter is None or self._next is not None:
+            self._waiting.append(request)
             return
         self._counter += 1
-        envelope = Envelope(self._reader_bytes, self._counter, client)
-        message = pack_frames([envelope.pack(), *frames])
-        self._untaken[self._counter] = (channel, message)
-        self._transmit(self._counter, channel, message)
+        self._untaken[self._counter] = request
+        self._transmit(self._counter, *request)
 
     def mark(self) -> tuple[int, dict[Channel, int]]:
         """Generation and positions behind which everything lies that a request sent now will cause."""
-        return self._generation, self._bookmark.positions(self._generation) or dict.fromkeys(Channel, 0)
+        generation = self._next or self._generation
+        return generation, self._bookmark.positions(generation) or dict.fromkeys(Channel, 0)
 
     async def close(self) -> None:
+        self._next = None
+        self._stop()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         self._bookmark.close()
@@ -211,6 +243,9 @@ class KernelStream:
                     log.warning("stream of Jupyter kernel %s: %s", self._id, error)
             else:
                 pause_s = _FIRST_PAUSE_S
+            if ended and self._next is not None:
+                asyncio.get_running_loop().call_soon(self._move)
+                return
             if ended:
                 self._on_end()
                 return
@@ -282,18 +317,20 @@ class KernelStream:
         self._connection = connection
         if self._counter is None:
             self._counter = welcome.taken
-        for counter, (channel, message) in list(self._untaken.items()):
+        for counter, request in list(self._untaken.items()):
             if counter <= welcome.taken:
                 del self._untaken[counter]
-            else:
-                self._transmit(counter, channel, message)
-        waiting, self._waiting = self._waiting, []
-        for item in waiting:
-            self.send(*item)
+            elif self._next is None:
+                self._transmit(counter, *request)
+        if self._next is None:
+            waiting, self._waiting = self._waiting, []
+            for item in waiting:
+                self.send(*item)
 
-    def _transmit(self, counter: int, channel: Channel, message: bytes) -> None:
+    def _transmit(self, counter: int, channel: Channel, client: bytes, frames: list[bytes]) -> None:
         if self._connection is None:
             return
+        message = pack_frames([Envelope(self._reader_bytes, counter, client).pack(), *frames])
         for piece in pack_request(channel, counter, message):
             with suppress(WebSocketClosedError):  # sent again after the next welcome
                 self._connection.write_message(piece, binary=True)

@@ -302,7 +302,9 @@ class FakeAgent:
             image = next((one for one in self.facts["images"] if one.name == name), replace(IMAGE, name=name))
             await self.send(Reply(call.call_id, to_json(image), None))
         elif error is None and call.method in ("suspend", "resume"):
-            await self.report(call.params["kernel_id"], KernelStatus.RUNNING, suspended=call.method == "suspend")
+            raw = call.params.get("reason")
+            values = {"suspended": call.method == "suspend", "suspended_for": Reason.from_json(raw) if raw else None}
+            await self.report(call.params["kernel_id"], KernelStatus.RUNNING, **values)
             await self.send(Reply(call.call_id, {}, None))
         elif error is None and call.method == "save":
             await self.send(Reply(call.call_id, self.call_results.get("save", {"kernels": []}), None))

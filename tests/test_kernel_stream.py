@@ -1,4 +1,4 @@
-"""Requests that wait while nothing is connected: what becomes of them at the first connection, and at a restart."""
+"""Requests that nobody has taken: what becomes of them at the first connection, and when the kernel is restarted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 import pytest_asyncio
 
+from bai_jupyter import kernel_stream
 from bai_jupyter.common.errors import Unavailable
-from bai_jupyter.common.records import Channel, Kind, Record, RecordReader, Welcome, pack_welcome
+from bai_jupyter.common.records import Channel, Kind, Record, RecordReader, Welcome, pack, pack_welcome
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream, reader_id
 
 pytestmark = pytest.mark.asyncio
@@ -20,11 +21,13 @@ class Relay:
     def __init__(self) -> None:
         self.is_away = False
         self.sent: list[tuple[int, bytes]] = []
+        self.connections: list[Connected] = []
 
     async def open_stream(self, session: str, jupyter_kernel_id: str, generation: int) -> "Connected":
         if self.is_away:
             raise Unavailable("away")
-        return Connected(self, generation)
+        self.connections.append(Connected(self, generation))
+        return self.connections[-1]
 
     async def until_sent(self, count: int) -> list[tuple[int, bytes]]:
         async with asyncio.timeout(60):
@@ -34,7 +37,7 @@ class Relay:
 
 
 class Connected:
-    """A connection on which nothing but a welcome arrives."""
+    """A connection on which a welcome arrives, and what a test says."""
 
     close_code = None
 
@@ -58,6 +61,9 @@ class Connected:
             self._arriving.put_nowait(pack_welcome(Welcome(ZEROS, ZEROS, 0)))
         else:
             self._relay.sent.append((self._generation, record.payload[-3:]))
+
+    def says(self, kind: Kind, offset: int = 0) -> None:
+        self._arriving.put_nowait(pack(kind, offset=offset))
 
     def close(self) -> None:
         pass
@@ -102,3 +108,43 @@ async def test_following_the_same_kernel_again_drops_nothing(relay: Relay, strea
     stream.follow(1)
     relay.is_away = False
     assert await relay.until_sent(1) == [(1, b"one")]
+
+
+async def test_what_a_kernel_that_others_restarted_has_not_taken_is_asked_of_the_one_after_it(
+    relay: Relay, stream: KernelStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a cell is run after a kernel was woken, and before the page has heard of that."""
+    monkeypatch.setattr(kernel_stream, "_READ_OUT_S", 3600.0)
+    stream.follow(1)
+    for text in (b"one", b"two"):
+        stream.send(Channel.SHELL, b"", [text])
+    await relay.until_sent(2)
+    (old,) = relay.connections
+    old.says(Kind.TAKEN, 1)
+    stream.go_on(2)
+    stream.send(Channel.SHELL, b"", [b"new"])  # it is told by now: nothing of that for the old one
+    assert len(relay.sent) == 2
+    old.says(Kind.ENDED)
+    assert (await relay.until_sent(4))[2:] == [(2, b"two"), (2, b"new")]
+    assert len(relay.connections) == 2
+
+
+async def test_a_kernel_that_was_replaced_and_does_not_end_is_left(
+    relay: Relay, stream: KernelStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_stream, "_READ_OUT_S", 0.0)
+    stream.follow(1)
+    stream.send(Channel.SHELL, b"", [b"one"])
+    await relay.until_sent(1)
+    stream.go_on(2)
+    assert await relay.until_sent(2) == [(1, b"one"), (2, b"one")]
+
+
+async def test_a_restart_of_ones_own_drops_what_was_to_be_carried_over(relay: Relay, stream: KernelStream) -> None:
+    stream.follow(1)
+    stream.send(Channel.SHELL, b"", [b"one"])
+    await relay.until_sent(1)
+    stream.go_on(2)
+    stream.follow(2)
+    stream.send(Channel.SHELL, b"", [b"new"])
+    assert await relay.until_sent(2) == [(1, b"one"), (2, b"new")]

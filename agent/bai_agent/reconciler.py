@@ -259,17 +259,17 @@ class Reconciler:
         state = self.book.states.get(kernel_id)
         return state is not None and state.report.suspended
 
-    async def suspend(self, kernel_id: KernelId) -> None:
-        """Freeze what runs in it. Raises ``KeyError`` or ``RuntimeFault``."""
+    async def suspend(self, kernel_id: KernelId, why: Reason | None = None) -> None:
+        """Freeze what runs in it; ``why`` if not by somebody's word. Raises ``KeyError`` or ``RuntimeFault``."""
         ref = self._running_ref(kernel_id)
         self.book.change(kernel_id, asleep=_digest(self.book.states[kernel_id].want))
         await self._runtime.pause(ref)
-        self.book.tell(kernel_id, suspended=True)
+        self.book.tell(kernel_id, suspended=True, suspended_for=why)
 
     async def resume(self, kernel_id: KernelId) -> None:
         """Let it go on, if it was suspended. Raises ``KeyError`` or ``RuntimeFault``."""
         await self._runtime.unpause(self._running_ref(kernel_id))
-        self.book.tell(kernel_id, suspended=False)
+        self.book.tell(kernel_id, suspended=False, suspended_for=None)
 
     async def rescue(self, kernel_id: KernelId) -> None:
         """Before an interrupt: what waits for memory gets enough of it to hear of that."""
@@ -430,7 +430,8 @@ class Reconciler:
                 await self._start(kernel_id, ref if container is not None else None)
             case Step.RUN:
                 assert container is not None
-                self.book.tell(kernel_id, suspended=container.paused)
+                why = state.report.suspended_for if container.paused else None
+                self.book.tell(kernel_id, suspended=container.paused, suspended_for=why)
                 if not container.paused:
                     await self._containers.fit(kernel_id, container.size)
                     if await self._has_folders(kernel_id):

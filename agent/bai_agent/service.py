@@ -26,6 +26,7 @@ _TIMEOUTS_S = {
     "folder_usage": 600.0,
 }
 _TIMEOUT_S = 30.0
+_SETTLE_S = 3.0  # so long what was asked of a kernel may take to show that it runs
 _MAX_TAIL = 10_000
 
 
@@ -50,6 +51,7 @@ class AgentService:
         self._jupyter, self._streams, self._volumes = jupyter, streams, volumes
         self._attachments, self._terminals = attachments, terminals
         self._ran_at: dict[KernelId, float] = {}  # when a job in a terminal, or a program, was last seen to run
+        self._asked_at: dict[KernelId, float] = {}  # when anything was last asked of what is in it; ``monotonic``
         self._methods = {
             "interrupt": self._interrupt,
             "logs": self._logs,
@@ -91,6 +93,7 @@ class AgentService:
         """Of all kernels that run, for ``Heartbeat``."""
         used, running = await self._reconciler.stats(), self._reconciler.running()
         self._ran_at = {key: at for key, at in self._ran_at.items() if key in running}
+        self._asked_at = {key: at for key, at in self._asked_at.items() if key in running}
         return {str(key): {**used.get(key, {}), **await self._activity(key)} for key in running}
 
     async def _figures(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -99,11 +102,18 @@ class AgentService:
         return await self._activity(KernelId(params["kernel_id"]))
 
     async def _suspend(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Never under something that runs."""
+        """Never under something that runs, nor under what was asked just now or meanwhile: a kernel says that it runs
+        something only once it has begun."""
         kernel_id = KernelId(params["kernel_id"])
-        if (await self._activity(kernel_id))["executing"]:
+        why = Reason.from_json(params["reason"]) if params.get("reason") else None
+        asked_at = self._asked_at.get(kernel_id)
+        is_fresh = asked_at is not None and time.monotonic() - asked_at < _SETTLE_S
+        if is_fresh or (await self._activity(kernel_id))["executing"]:
             raise RuntimeFault(Reason.of("suspend-busy"))
-        await self._reconciler.suspend(kernel_id)
+        await self._reconciler.suspend(kernel_id, why)
+        if self._asked_at.get(kernel_id) != asked_at:
+            await self._reconciler.resume(kernel_id)
+            raise RuntimeFault(Reason.of("suspend-busy"))
         return {}
 
     async def _resume(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +132,7 @@ class AgentService:
 
     async def _wake(self, kernel_id: KernelId) -> None:
         """Whoever uses a session that is suspended wakes it."""
+        self._asked_at[kernel_id] = time.monotonic()
         if self._reconciler.is_suspended(kernel_id):
             await self._reconciler.resume(kernel_id)
 
@@ -153,14 +164,18 @@ class AgentService:
     async def _jupyter_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         jupyter_kernel_id = JupyterKernelId(endpoint["jupyter_kernel_id"])
         relay = self._jupyter.relay_socket(kernel_id, jupyter_kernel_id, int(endpoint["generation"]))
-        # A reader says Hello, which any open page does again and again; all else that it says are requests.
-        return await to_unix(relay, before_more=lambda: self._wake(kernel_id))
+
+        async def before_frame(is_first: bool) -> None:
+            if not is_first:  # that is a Hello, which any open page says again and again; all else are requests
+                await self._wake(kernel_id)
+
+        return await to_unix(relay, before_frame)
 
     async def _port_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         await self._wake(kernel_id)
         sock = await self._runtime.connect(self._ref_of(kernel_id), int(endpoint["port"]))
         reader, writer = await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
-        return SocketEnd(reader, writer, halves=True)
+        return SocketEnd(reader, writer, halves=True, before_frame=lambda _: self._wake(kernel_id))
 
     async def _command_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         await self._wake(kernel_id)
@@ -173,7 +188,7 @@ class AgentService:
     async def _terminal_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
         await self._wake(kernel_id)
         size = int(endpoint["rows"]), int(endpoint["columns"])
-        return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size)
+        return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size, lambda: self._wake(kernel_id))
 
     def _ref_of(self, kernel_id: KernelId) -> str:
         """Raises ``KeyError``."""

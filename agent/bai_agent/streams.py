@@ -76,7 +76,7 @@ class Streams:
 
 class SocketEnd:
     """A connected socket. When one way has ended, with ``halves`` the other goes on until it ends too; an empty frame
-    is how the end of a way is told. ``before_more`` is awaited before each frame for the socket but the first."""
+    is how the end of a way is told. ``before_frame(is_first)`` is awaited before each other frame for the socket."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class SocketEnd:
         writer: asyncio.StreamWriter,
         *,
         halves: bool,
-        before_more: Callable[[], Awaitable[None]] | None = None,
+        before_frame: Callable[[bool], Awaitable[None]] | None = None,
     ) -> None:
-        self._reader, self._writer, self._halves, self._before_more = reader, writer, halves, before_more
+        self._reader, self._writer, self._halves, self._before_frame = reader, writer, halves, before_frame
 
     async def carry(self, socket: WebSocketClientConnection) -> None:
         ways = {asyncio.create_task(self._up(socket)), asyncio.create_task(self._down(socket))}
@@ -119,9 +119,9 @@ class SocketEnd:
         """True if nothing more will come from the manager."""
         is_first = True
         while (message := await socket.read_message()) is not None:
-            if self._before_more is not None and not is_first:
+            if message and self._before_frame is not None:
                 with contextlib.suppress(BaiError, KeyError):  # it has ended, or its owner asks again
-                    await self._before_more()
+                    await self._before_frame(is_first)
             is_first = False
             with contextlib.suppress(OSError):  # it reads no more, and may still write
                 if message:
@@ -132,13 +132,13 @@ class SocketEnd:
         return True
 
 
-async def to_unix(path: Path, before_more: Callable[[], Awaitable[None]] | None = None) -> SocketEnd:
+async def to_unix(path: Path, before_frame: Callable[[bool], Awaitable[None]] | None = None) -> SocketEnd:
     """The unix socket at ``path``. Raises ``StreamFailed``."""
     try:
         reader, writer = await asyncio.wait_for(connect_unix(path), _LOCAL_TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         raise StreamFailed(f"Nothing answers at {path.name}: {error}") from error
-    return SocketEnd(reader, writer, halves=False, before_more=before_more)
+    return SocketEnd(reader, writer, halves=False, before_frame=before_frame)
 
 
 async def connect_unix(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -6,6 +6,7 @@ Who comes back sees the last of what was shown. A shell ends with ``exit``, with
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
@@ -14,6 +15,7 @@ from bai_agent.attachments import Attachments
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import INSIDE_HOME, UNKNOWN_EXIT, Attached, RuntimeFault, TerminalSize
 from bai_jupyter.common import stdio
+from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.stdio import Kind
 
@@ -147,10 +149,11 @@ class Terminal:
 
 
 class TerminalEnd:
-    """The end of a stream that looks at a terminal."""
+    """The end of a stream that looks at a terminal. ``before_use`` is awaited before whatever somebody does there;
+    that a window is drawn larger is nobody's doing."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+    def __init__(self, terminal: Terminal, before_use: Callable[[], Awaitable[None]]) -> None:
+        self._terminal, self._before_use = terminal, before_use
         self._queue = terminal.look()
 
     async def carry(self, socket: WebSocketClientConnection) -> None:
@@ -176,6 +179,9 @@ class TerminalEnd:
     async def _down(self, socket: WebSocketClientConnection) -> None:
         while (frame := await socket.read_message()) is not None:
             kind, payload = stdio.unpack(frame if isinstance(frame, bytes) else frame.encode())
+            if kind is not Kind.RESIZE:
+                with suppress(BaiError, KeyError):  # it has ended, or is tried again with what is typed next
+                    await self._before_use()
             await self._terminal.take(kind, payload)
 
 
@@ -187,7 +193,9 @@ class Terminals:
         self._terminals: dict[KernelId, Terminal] = {}
         self._lock = asyncio.Lock()
 
-    async def look(self, kernel_id: KernelId, ref: str, size: TerminalSize) -> TerminalEnd:
+    async def look(
+        self, kernel_id: KernelId, ref: str, size: TerminalSize, before_use: Callable[[], Awaitable[None]]
+    ) -> TerminalEnd:
         """Look at the container's terminal; its shell is started if there is none. Raises ``RuntimeFault``."""
         async with self._lock:
             for key in [key for key, one in self._terminals.items() if one.is_over]:
@@ -199,7 +207,7 @@ class Terminals:
                 self._terminals[kernel_id] = terminal
             else:
                 await terminal.take(*stdio.unpack(stdio.pack_size(*size)))
-            return TerminalEnd(terminal)
+            return TerminalEnd(terminal, before_use)
 
     def has_job(self, kernel_id: KernelId) -> bool:
         terminal = self._terminals.get(kernel_id)

@@ -401,6 +401,9 @@ def _add_policies(command: Any, policy: Any) -> None:
         parser.add_argument("--lifetime", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument("--idle", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument(
+            "--suspend", type=parse_span, metavar="TIME", help="suspend idle sessions after this; 0: they are not"
+        )
+        parser.add_argument(
             "--low-use",
             action="append",
             metavar="METRIC=PERCENT",

@@ -60,7 +60,7 @@ def _project(one: Json) -> list[str]:
 
 def _policy(one: Json) -> list[str]:
     others = "none" if one["default_for_unspecified"] == "LIMITED" else "any"
-    limits = [one["max_concurrent_sessions"], one["max_session_lifetime"], one["idle_timeout"]]
+    limits = [one["max_concurrent_sessions"], one["max_session_lifetime"], one["suspend_after"], one["idle_timeout"]]
     return [one["name"], _slots(one["total_resource_slots"]), others, *map(_shown, limits)]
 
 
@@ -92,8 +92,8 @@ KINDS: Mapping[str, Kind] = {
     "policy": Kind(
         "policies",
         "keypair_resource_policies {name total_resource_slots default_for_unspecified max_concurrent_sessions "
-        "max_session_lifetime idle_timeout}",
-        ["NAME", "LIMITS", "OTHER SLOTS", "SESSIONS", "LIFETIME (s)", "IDLE (s)"],
+        "max_session_lifetime suspend_after idle_timeout}",
+        ["NAME", "LIMITS", "OTHER SLOTS", "SESSIONS", "LIFETIME (s)", "SUSPEND (s)", "IDLE (s)"],
         _policy,
     ),
     "preset": Kind(
@@ -300,6 +300,7 @@ def policy_put(options: argparse.Namespace, terminal: Terminal) -> int:
             max_concurrent_sessions=options.sessions,
             max_session_lifetime=_seconds(options.lifetime),
             idle_timeout=_seconds(options.idle),
+            suspend_after=_seconds(options.suspend),
             utilization=_utilization(options.low_use, options.low_use_for),
             default_for_unspecified=options.others and {"none": "LIMITED", "any": "UNLIMITED"}[options.others],
         )

@@ -28,6 +28,7 @@ _LOOK_S = 0.5
 
 _CHECKS: Mapping[str, str] = {
     "network_timeout": "it is idle",
+    "suspension": "it is idle",
     "utilization": "its use is low",
     "session_lifetime": "its time is over",
 }
@@ -202,7 +203,10 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ("Agent", view.get("agent")),
         ("Runtime", ", ".join(part for part in (view.get("runtime"), isolation) if part)),
         ("Age", span((view.get("age") or 0) / 1000)),
-        *(("Stops if", _stop(name, check)) for name, check in (view.get("idleChecks") or {}).items()),
+        *(
+            ("Suspends if" if name == "suspension" else "Stops if", _stop(name, check))
+            for name, check in (view.get("idleChecks") or {}).items()
+        ),
         ("Created", view.get("creationTime")),
         ("Ended", view.get("terminationTime")),
         *(("Folder", mount) for mount in mounts),
@@ -301,12 +305,13 @@ def extend(options: argparse.Namespace, terminal: Terminal) -> int:
         return Exit.DONE
     terminal.line(f"{options.session} is kept.")
     for name, check in checks.items():
-        terminal.line(_stop(name, check))
+        if name != "suspension":
+            terminal.line(_stop(name, check))
     return Exit.DONE
 
 
 def _stop(name: str, check: Json) -> str:
-    """When a check would stop the session."""
+    """When a check would stop the session, or suspend it."""
     extra, what = check["extra"], _CHECKS.get(name, name)
     if extra.get("running"):
         return f"{what}: not while something runs in it"

@@ -213,7 +213,8 @@ class Call:
     ========================  ===========================================================  ======================
     ``interrupt``             kernel_id, jupyter_kernel_id                                 ``{}``
     ``logs``                  kernel_id, tail (lines)                                      ``{"logs": str}``
-    ``suspend``, ``resume``   kernel_id                                                    ``{}``; freeze its processes
+    ``suspend``               kernel_id, reason (None: somebody's word)                    ``{}``; freeze its processes
+    ``resume``                kernel_id                                                    ``{}``
     ``release_mount``         kernel_id, target, force (end what uses it)                  ``{}``
     ``save``                  kernel_id, seconds (for each)                                ``{"kernels": [saved]}``
     ``figures``               kernel_id                                                    as in ``Heartbeat``
@@ -304,6 +305,7 @@ class KernelReport:
     mount_changes: int = 0  # how many changes of its mounts were dealt with
     refused_mounts: dict[str, Reason] = field(default_factory=dict)  # by target, those that it cannot have
     suspended: bool = False  # its processes are frozen
+    suspended_for: Reason | None = None  # why, if not by somebody's word
     log: str | None = field(default=None, repr=False)  # the last that was printed, once the container is gone
 
 

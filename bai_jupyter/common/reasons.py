@@ -37,6 +37,8 @@ _PROGRESS = {
     "starting-kernel": "Starting the kernel.",
     "running": "Running on {agent}.",
     "suspended": "Suspended on {agent}: it keeps what it holds, uses no CPU, and goes on as soon as it is used.",
+    "idle-suspended": "Suspended after {limit} idle, as your {level} {name} has it; the next cell, or any other use, "
+    "wakes it. It keeps what it holds, and uses no CPU.",
     "unreachable": "{agent} has not answered since {time}. The session is kept and goes on when it returns.",
     "bootstrapping": "Running its bootstrap script on {agent}.",
     "restarting": "Restarting the kernel. Files and packages stay, variables are gone.",
@@ -116,7 +118,8 @@ _REFUSED = {
     "nothing-to-extend": "Nothing stops this session for being idle.",
     "extensions-used": "It was kept {limit} times already without being used, which is as often as is allowed. "
     "Run something in it, and that counts anew.",
-    "suspend-busy": "Something runs in the session, and what runs is not suspended. Wait for it, or interrupt it.",
+    "suspend-busy": "Something runs in the session, or was asked of it just now, and what runs is not suspended. "
+    "Wait for it, or interrupt it.",
     "suspend-runtime": "{agent} runs sessions without containers, so they cannot be suspended.",
     "suspend-failed": "{agent} could not do it: {cause}.",
     "save-busy": "Something runs in it, and variables are not saved under what runs. Wait for it, or interrupt it.",

@@ -113,15 +113,15 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         if remote is not None:
             if self.generation != self._followed and self._pages_loop is not None:
                 with suppress(RuntimeError):  # that loop has ended, and its pages with it
-                    self._pages_loop.call_soon_threadsafe(self._follow)
+                    self._pages_loop.call_soon_threadsafe(self._follow, not remote.is_launching)
             self.view = remote.view
             self.reason = remote.reason
 
-    def _follow(self) -> None:
+    def _follow(self, is_by_others: bool = False) -> None:
         """Pages read the process that runs now, whoever started it."""
         self._followed = self.generation
         for stream in list(self._pages):
-            stream.follow(self.generation)
+            (stream.go_on if is_by_others else stream.follow)(self.generation)
 
     def _connection_info(self, ports: Ports, key: bytes) -> KernelConnectionInfo:
         return {

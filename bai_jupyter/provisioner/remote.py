@@ -58,6 +58,7 @@ class RemoteKernel:
         self.owns_session = True
         self.generation = 0
         self.has_run = False
+        self.is_launching = False  # a new generation that shows is our own doing
         self.view: Json | None = None
         self.exit_code: int | None = None
 
@@ -72,6 +73,7 @@ class RemoteKernel:
         When cancelled it stays as it is, in the queue perhaps: call ``launch`` again to wait on, or ``end``.
         """
         self.exit_code = None
+        self.is_launching = True
         try:
             if self.session_id is None:
                 await self._create(options, key, notebook, path, env)
@@ -86,6 +88,8 @@ class RemoteKernel:
             if not self.has_run:
                 await self.end()
             raise
+        finally:
+            self.is_launching = False
         self.has_run = True
         return self._open()
 
@@ -176,7 +180,8 @@ class RemoteKernel:
         if self.exit_code is None and newest > self.generation > 0:
             self.generation = newest
             if self._facade is not None:
-                self._facade.stream.follow(newest)
+                go_on = self._facade.stream.follow if self.is_launching else self._facade.stream.go_on
+                go_on(newest)
 
     def _jupyter_kernel(self) -> Json | None:
         """Its part of the view, if that speaks of this generation."""

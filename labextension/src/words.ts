@@ -26,6 +26,7 @@ interface IState {
 
 /** A policy stops it before long; of these reasons `lifetime-soon` is the one that using or keeping it does not put off. */
 const ENDS_SOON = ['idle-soon', 'low-use-soon', 'lifetime-soon'];
+const SUSPENDED = ['suspended', 'idle-suspended'];
 
 export function lookOf(state: IState, trans: TranslationBundle): ILook {
   if (state.unreachable || state.reason?.code === 'unreachable') {
@@ -52,7 +53,7 @@ export function lookOf(state: IState, trans: TranslationBundle): ILook {
   if (state.status === 'RUNNING' && state.reason?.code === 'held') {
     return { word: trans.__('Held'), icon: warningIcon, role: 'attention' };
   }
-  if (state.status === 'RUNNING' && state.reason?.code === 'suspended') {
+  if (state.status === 'RUNNING' && SUSPENDED.includes(state.reason?.code ?? '')) {
     return { word: trans.__('Suspended'), icon: ringIcon, role: 'running' };
   }
   if (state.status === 'RUNNING') {
@@ -164,7 +165,7 @@ export function describeAge(milliseconds: number, trans: TranslationBundle): str
 /** The second line of a session: its sentence, unless it is well; then only what it has and for how long. */
 export function sentenceOf(session: ISession): string | null {
   const code = session.reason?.code ?? '';
-  const isWell = session.status === 'RUNNING' && !session.unreachable && !['suspended', 'held', ...ENDS_SOON].includes(code);
+  const isWell = session.status === 'RUNNING' && !session.unreachable && !['held', ...SUSPENDED, ...ENDS_SOON].includes(code);
   return isWell ? null : keepUnits(session.reason?.text ?? '');
 }
 
@@ -187,6 +188,9 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
   const text = keepUnits(status.reason.text);
   switch (look.role) {
     case 'running':
+      if (SUSPENDED.includes(status.reason.code)) {
+        return { look, text, actions: ['dismiss'], progress: null };
+      }
       return status.notice ? { look, text: status.notice, actions: ['dismiss'], progress: null } : null;
     case 'attention':
       return { look, text, actions: actionsOnWarning(status.reason.code), progress: null };

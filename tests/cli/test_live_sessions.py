@@ -109,13 +109,16 @@ def test_extend_and_what_would_stop_it(bai, logged_in) -> None:
     assert bai("session", "extend", "demo").lines == ["demo is kept.", stop]
     busy = {**CHECK, "extra": {**CHECK["extra"], "running": True}}
     lifetime = {**CHECK, "extra": {"limit": 43200, "policy": "project vision"}}
-    checks = {"network_timeout": busy, "session_lifetime": lifetime}
+    suspension = {**CHECK, "extra": {"limit": 1200, "policy": "user alice", "running": False}}
+    checks = {"network_timeout": busy, "session_lifetime": lifetime, "suspension": suspension}
     logged_in.answers["GET /session/demo"] = view(idleChecks=checks)
     lines = [line.removeprefix("Stops if").strip() for line in bai("session", "info", "demo").lines if "Stops" in line]
     assert lines == [
         "it is idle: not while something runs in it",
         "its time is over: in 45 min (12 h of project vision)",
     ]
+    suspends = next(line for line in bai("session", "info", "demo").lines if line.startswith("Suspends if"))
+    assert suspends.endswith("it is idle: in 45 min (20 min of user alice)")
 
 
 def test_a_policy_s_limit_of_low_use(bai, logged_in) -> None:

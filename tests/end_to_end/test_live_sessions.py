@@ -18,6 +18,11 @@ LIMIT = (
 )
 
 
+async def limit(client, **limits):
+    limited = await client.request("POST", "/admin/gql", {"query": LIMIT, "variables": {"props": limits}})
+    assert limited["data"]["modify_keypair_resource_policy"]["ok"], limited
+
+
 async def test_a_cell_behind_a_closed_tab_is_spared_and_what_is_idle_is_stopped(cluster):
     async with kernel_of(cluster) as kernel, ManagerClient(cluster.config) as client:
         (busy,) = await client.list_sessions()
@@ -30,10 +35,7 @@ async def test_a_cell_behind_a_closed_tab_is_spared_and_what_is_idle_is_stopped(
         kernel.client.stop_channels()  # the tab is closed
         idle = await client.create_session(SessionRequest(name="nobody-there", image=busy["image"]))
         await client.wait_for(idle["sessionId"])
-        limited = await client.request(
-            "POST", "/admin/gql", {"query": LIMIT, "variables": {"props": {"idle_timeout": 4}}}
-        )
-        assert limited["data"]["modify_keypair_resource_policy"]["ok"], limited
+        await limit(client, idle_timeout=4)
 
         async def is_stopped(session_id, code):
             return (await client.get_session(session_id))["reason"]["code"] == code
@@ -122,6 +124,16 @@ async def test_a_running_session_is_resized_suspended_and_woken(cluster, docker_
         await cluster.until(lambda: cluster.is_linked_after(links))
         assert is_frozen()
         assert (await client.get_session(view["id"]))["suspended"] is True
+        assert await kernel.run("print(len(x))") == f"{300 << 20}\n"
+        assert not is_frozen()
+
+        async def is_suspended_by_policy():
+            return (await client.get_session(view["id"]))["reason"]["code"] == "idle-suspended"
+
+        await limit(client, suspend_after=4)
+        await cluster.until(is_suspended_by_policy)
+        assert is_frozen()
+        await limit(client, suspend_after=0)
         assert await kernel.run("print(len(x))") == f"{300 << 20}\n"
         assert not is_frozen()
 

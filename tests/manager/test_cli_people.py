@@ -81,14 +81,15 @@ async def test_projects_and_members(bai, make_user):
 
 async def test_policies_bind_at_every_level(bai, make_user, gql, admin):
     alice = await make_user("alice")
-    limits = ("--cpu", "8", "--slot", "cuda.device=0", "--sessions", "2", "--idle", "10m", "--others", "none")
+    limits = ("--cpu", "8", "--slot", "cuda.device=0", "--sessions", "2", "--suspend", "5m", "--idle", "10m")
+    limits = (*limits, "--others", "none")
     assert (await bai("policy", "add", "student", *limits)).code == 0
     scopes = ["user:alice@localhost", f"keypair:{alice.access_key}", "project:default", "domain:default"]
     assert (await bai("policy", "bind", "student", *scopes)).code == 0
     bound = await gql(admin, '{user(email: "alice@localhost") {resource_policy} domain {resource_policy}}')
     assert bound == {"user": {"resource_policy": "student"}, "domain": {"resource_policy": "student"}}
     row = (await bai("policy", "list")).out.splitlines()[2]
-    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "600"]
+    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "300", "600"]
     refused = await bai("policy", "rm", "student")
     assert (refused.code, "binds 1 keypairs" in refused.err) == (Exit.REFUSED, True)
     assert (await bai("policy", "bind", "student", "alice")).code == Exit.USAGE

@@ -149,6 +149,12 @@ async def test_the_end_of_the_kernel_is_told_after_all_its_output(setup):
             heard.append(received[1]["content"].get("text"))
     assert "last words\n" in heard
     assert reader.ended
+    reader.execute("'nobody is left to do it'")
+    reader._out.write_eof()
+    await reader._in.read()  # the relay has read all that was said, and let go
+    again = await setup.reader()
+    await again.next()
+    assert again.welcome.taken == 1
 
 
 async def test_tapes_can_be_read_after_kernel_and_relay_are_gone(setup):

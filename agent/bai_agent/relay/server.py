@@ -67,7 +67,8 @@ class Relay:
     """Serves one Jupyter kernel.
 
     Guarantees: a byte is on tape before any reader sees it; a reader gets every byte from the position it named, in
-    order, or a GAP; each request is sent to the kernel at most once, and once TAKEN was said, survives the relay.
+    order, or a GAP; each request is sent to the kernel at most once, and once TAKEN was said, survives the relay. After
+    the kernel's end none is taken.
     """
 
     def __init__(self, folder: Path, kernel: list[KernelSocket], listener: socket.socket, guardian: int) -> None:
@@ -238,6 +239,8 @@ class Relay:
         item = self._kernel[Channel(record.channel)]
         if item.requests is None:
             raise ValueError("IOPub takes no requests")
+        if item.sock is None:
+            return  # not taken: there is nobody left to do it, and the one after it may
         if record.offset > self._taken(reader.id) and item.requests.append(reader.id, record.offset, message):
             self._send_requests(item)
         reader.replies.append(pack(Kind.TAKEN, offset=record.offset))

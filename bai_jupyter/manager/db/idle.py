@@ -27,6 +27,7 @@ class Watched:
     started_at: datetime
     limits: Limits
     history: History | None
+    is_suspended: bool = False
 
 
 def list_watched(conn: Connection, session_id: SessionId | None = None) -> list[Watched]:
@@ -60,12 +61,14 @@ _LEVELS = {
     "keypair": (t.keypairs, t.keypairs.c.access_key == t.sessions.c.access_key, t.keypairs.c.access_key),
 }
 _POLICIES = {level: t.resource_policies.alias(f"policy_of_{level}") for level in _LEVELS}
-_LIMITS = ("idle_timeout_s", "max_session_lifetime_s", "utilization")
+_LIMITS = ("idle_timeout_s", "max_session_lifetime_s", "suspend_after_s", "utilization")
 
 
 def _watched_statement() -> sa.Select[Any]:
-    source: Any = t.sessions.join(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id).outerjoin(
-        t.session_idle, t.session_idle.c.session_id == t.sessions.c.id
+    source: Any = (
+        t.sessions.join(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id)
+        .join(t.agents, t.agents.c.id == t.kernels.c.agent_id)
+        .outerjoin(t.session_idle, t.session_idle.c.session_id == t.sessions.c.id)
     )
     columns: list[Any] = []
     for level, (table, is_its, name) in _LEVELS.items():
@@ -80,6 +83,8 @@ def _watched_statement() -> sa.Select[Any]:
             t.sessions.c.started_at,
             t.kernels.c.id.label("kernel_id"),
             t.kernels.c.agent_id,
+            t.kernels.c.suspended,
+            t.agents.c.isolated,
             *(column for column in t.session_idle.c if column.name != "session_id"),
             *columns,
         )
@@ -102,11 +107,13 @@ def _watched(row: sa.Row) -> Watched:  # type: ignore[type-arg]
         started_at=row.started_at,
         limits=_limits(row),
         history=_history(row),
+        is_suspended=row.suspended,
     )
 
 
 def _limits(row: sa.Row) -> Limits:  # type: ignore[type-arg]
-    """The shortest of each kind counts; of low use, what each level says of it counts beside the others."""
+    """The shortest of each kind counts; of low use, what each level says of it counts beside the others. A session
+    without a container cannot be suspended."""
     found = row._mapping
 
     def shortest(column: str) -> Bound | None:
@@ -122,7 +129,8 @@ def _limits(row: sa.Row) -> Limits:  # type: ignore[type-arg]
         for level in _LEVELS
         if found[f"{level}_utilization"]
     ]
-    return Limits(shortest("idle_timeout_s"), shortest("max_session_lifetime_s"), tuple(low_use))
+    suspension = shortest("suspend_after_s") if row.isolated else None
+    return Limits(shortest("idle_timeout_s"), shortest("max_session_lifetime_s"), tuple(low_use), suspension)
 
 
 def _utilization(raw: Mapping[str, Any], level: str, name: str) -> Utilization:
@@ -147,6 +155,7 @@ def _history(row: sa.Row) -> History | None:  # type: ignore[type-arg]
         extensions=row.extensions,
         extended_until=row.extended_until,
         warned=warned or None,
+        quiet_since=row.quiet_since,
     )
 
 
@@ -161,4 +170,5 @@ def _values(history: History) -> dict[str, Any]:
         "warned_of": warned.check if warned else None,
         "warned_lead_s": int(warned.lead.total_seconds()) if warned else None,
         "warned_since": warned.since if warned else None,
+        "quiet_since": history.quiet_since,
     }

@@ -315,6 +315,7 @@ def _write_kernel(conn: Connection, report: KernelReport) -> None:
             devices=report.devices,
             exit_code=report.exit_code,
             suspended=report.suspended,
+            suspended_for=write_reason(report.suspended_for),
         )
     )
 

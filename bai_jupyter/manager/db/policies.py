@@ -4,6 +4,7 @@ There is one kind of policy: what the API calls policies of keypairs, of users a
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,18 +25,30 @@ def list_policies(conn: Connection) -> list[PolicyRecord]:
 
 
 def add(conn: Connection, policy: PolicyRecord) -> None:
-    """Raises ``BadRequest`` if the name is taken."""
+    """Raises ``BadRequest`` if the name is taken, or the policy makes no sense."""
     if any(one.name == policy.name for one in list_policies(conn)):
         raise BadRequest(f"There is a resource policy {policy.name} already.")
+    _check(policy)
     conn.execute(t.resource_policies.insert().values(**write_values(vars(policy))))
 
 
 def change(conn: Connection, name: str, values: Mapping[str, Any]) -> None:
-    """``values`` are fields of ``PolicyRecord``. What runs already is not touched. Raises ``NotFound``."""
+    """``values`` are fields of ``PolicyRecord``. What runs already is not touched. Raises ``NotFound``, or
+    ``BadRequest`` if the policy would make no sense."""
     require(conn, name)
     if values:
+        _check(replace(next(one for one in list_policies(conn) if one.name == name), **values))
         update = t.resource_policies.update().where(t.resource_policies.c.name == name)
         conn.execute(update.values(**write_values(values)))
+
+
+def _check(policy: PolicyRecord) -> None:
+    suspend_s, idle_s = policy.suspend_after_s, policy.idle_timeout_s
+    if suspend_s is not None and idle_s is not None and suspend_s >= idle_s:
+        raise BadRequest(
+            f"Resource policy {policy.name} would suspend sessions after {suspend_s} s idle, and stop them after "
+            f"{idle_s} s. Suspend them sooner, or stop them later."
+        )
 
 
 def delete(conn: Connection, name: str) -> None:

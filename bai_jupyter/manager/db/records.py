@@ -108,6 +108,7 @@ class PolicyRecord:
     max_containers_per_session: int | None = None
     max_session_lifetime_s: int | None = None
     idle_timeout_s: int | None = None
+    suspend_after_s: int | None = None
     utilization: Mapping[str, Any] | None = None
     allowed_vfolder_hosts: Mapping[str, Any] | None = None
     max_vfolder_count: int | None = None
@@ -220,6 +221,7 @@ class KernelRecord:
     mount_changes: int  # how many of its session's were dealt with
     refused_mounts: Mapping[str, Reason]  # by target
     suspended: bool
+    suspended_for: Reason | None  # why, if not by somebody's word
     stats: Mapping[str, float] | None  # the last figures, once it is gone
 
 

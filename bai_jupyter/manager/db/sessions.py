@@ -504,6 +504,7 @@ _SESSION = sa.select(
     t.kernels.c.mount_changes.label("kernel_mount_changes"),
     t.kernels.c.refused_mounts.label("kernel_refused_mounts"),
     t.kernels.c.suspended.label("kernel_suspended"),
+    t.kernels.c.suspended_for.label("kernel_suspended_for"),
     t.kernels.c.stats.label("kernel_stats"),
     t.agents.c.name.label("agent_name"),
     t.agents.c.runtime.label("agent_runtime"),
@@ -610,5 +611,6 @@ def _kernel(row: sa.Row) -> KernelRecord | None:  # type: ignore[type-arg]
         mount_changes=row.kernel_mount_changes,
         refused_mounts={target: Reason.from_json(raw) for target, raw in row.kernel_refused_mounts.items()},
         suspended=row.kernel_suspended,
+        suspended_for=read_reason(row.kernel_suspended_for),
         stats=row.kernel_stats,
     )

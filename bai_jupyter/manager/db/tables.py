@@ -151,6 +151,7 @@ resource_policies = sa.Table(
     sa.Column("max_containers_per_session", sa.Integer),
     sa.Column("max_session_lifetime_s", sa.Integer),
     sa.Column("idle_timeout_s", sa.Integer),
+    sa.Column("suspend_after_s", sa.Integer),
     sa.Column("utilization", JSON),  # as ``people.inputs.utilization`` gives it
     sa.Column("allowed_vfolder_hosts", JSON),
     sa.Column("max_vfolder_count", sa.Integer),
@@ -365,6 +366,7 @@ session_idle = sa.Table(  # a ``sessions.idle.History``
     sa.Column("warned_of", sa.String),
     sa.Column("warned_lead_s", sa.Integer),
     sa.Column("warned_since", UtcDateTime),
+    sa.Column("quiet_since", UtcDateTime),
 )
 
 session_dependencies = sa.Table(
@@ -403,6 +405,7 @@ kernels = sa.Table(
     sa.Column("mount_changes", sa.Integer, nullable=False, server_default="0"),  # as ``resizes``
     sa.Column("refused_mounts", JSON, nullable=False, server_default="{}"),  # {target: why it cannot have that folder}
     sa.Column("suspended", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("suspended_for", JSON),  # why, if not by somebody's word
     sa.Column("stats", JSON),  # the last figures, once it is gone
     sa.Column("log", sa.Text),  # the last that it printed; kept for a while
     sa.Column("created_at", UtcDateTime, nullable=False),

@@ -286,6 +286,7 @@ POLICY: Mapping[str, Field] = {
     "max_containers_per_session": Field("max_containers_per_session", count_or_none),
     "max_session_lifetime": Field("max_session_lifetime_s", count_or_none),
     "idle_timeout": Field("idle_timeout_s", count_or_none),
+    "suspend_after": Field("suspend_after_s", count_or_none),
     "utilization": Field("utilization", utilization),
     "allowed_vfolder_hosts": Field("allowed_vfolder_hosts", hosts),
     "max_vfolder_count": Field("max_vfolder_count", count_or_none),

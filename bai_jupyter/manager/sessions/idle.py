@@ -10,6 +10,10 @@ resource policy of the session's keypair, user, project or domain:
 
 The names are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing is stopped
 that was not warned ``NOTICE`` before, unless its limit is shorter than the shortest lead.
+
+A policy may also have idle sessions suspended (``suspension``), some time before they would be stopped. That counts
+from the last activity, the last measured work (``WORKING_CORES``) and the last waking, and needs no warning: using the
+session wakes it. All checks go on counting meanwhile.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,8 +24,12 @@ from typing import Any
 from bai_jupyter.common.reasons import Reason
 
 ACTIVITY, UTILIZATION, LIFETIME = "network_timeout", "utilization", "session_lifetime"
+SUSPENSION = "suspension"
 LEADS = (timedelta(minutes=10), timedelta(minutes=2))
 NOTICE = timedelta(minutes=1)
+WORKING_CORES, WORKING_PCT = 0.1, 5.0
+"""What uses as many cores, or as much of a device's time, is at work, whoever started it: a process left behind in the
+background. A kernel that waits uses less than a hundredth of a core."""
 
 METRICS: Mapping[str, str] = {
     "cpu_util": "cpu",
@@ -108,9 +116,10 @@ class Limits:
     activity: Bound | None = None
     lifetime: Bound | None = None
     utilization: tuple[Utilization, ...] = ()
+    suspension: Bound | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.activity or self.lifetime or self.utilization)
+        return bool(self.activity or self.lifetime or self.utilization or self.suspension)
 
 
 # What was seen, and what is remembered of it
@@ -119,13 +128,20 @@ class Limits:
 @dataclass(frozen=True)
 class Seen:
     """One look at a session. ``running``: what runs now. ``use``: per cent by metric since the last look; None if there
-    was none before."""
+    was none before. ``cores``: CPU seconds that it used per second since then."""
 
     running: str | None = None
     active_at: datetime | None = None
     what: str = ""
     use: Mapping[str, float] | None = None
     slots: Collection[str] = ()
+    cores: float = 0.0
+    is_suspended: bool = False
+
+    @property
+    def is_working(self) -> bool:
+        devices = (pct for metric, pct in (self.use or {}).items() if metric.endswith("_util") and metric != "cpu_util")
+        return self.cores >= WORKING_CORES or any(pct >= WORKING_PCT for pct in devices)
 
 
 @dataclass(frozen=True)
@@ -139,7 +155,8 @@ class Warned:
 
 @dataclass(frozen=True)
 class History:
-    """What is remembered of a session between two looks. ``used_at``: when use was last not low, by policy."""
+    """What is remembered of a session between two looks. ``used_at``: when use was last not low, by policy.
+    ``quiet_since``: since when it has been awake without doing anything; None while it is suspended."""
 
     started_at: datetime
     active_at: datetime
@@ -148,11 +165,12 @@ class History:
     extensions: int = 0
     extended_until: datetime | None = None
     warned: Warned | None = None
+    quiet_since: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check as it stands. ``stops_at`` is when the session stops if nothing changes."""
+    """One check as it stands. ``stops_at`` is when the session stops, or is suspended, if nothing changes."""
 
     name: str
     bound: Bound
@@ -168,13 +186,15 @@ class Check:
 @dataclass(frozen=True)
 class Decision:
     """What follows from a look. ``pressing`` is what to warn of; ``is_news``: its owner was not told yet.
-    ``stop`` is what to end the session for."""
+    ``stop`` is what to end the session for, ``suspend`` what to suspend it for, and ``suspension`` how near that is."""
 
     history: History
     checks: tuple[Check, ...]
     pressing: Check | None = None
     is_news: bool = False
     stop: Check | None = None
+    suspend: Check | None = None
+    suspension: Check | None = None
 
 
 def note(history: History, seen: Seen, limits: Limits, now: datetime) -> History:
@@ -191,7 +211,16 @@ def note(history: History, seen: Seen, limits: Limits, now: datetime) -> History
         what=what,
         used_at={one.key: _used_at(history, seen, one, now) for one in limits.utilization},
         extensions=0 if counts_anew else history.extensions,
+        quiet_since=_quiet_since(history, seen, active_at, now) if limits.suspension else None,
     )
+
+
+def _quiet_since(history: History, seen: Seen, active_at: datetime, now: datetime) -> datetime | None:
+    if seen.is_suspended:
+        return None
+    if history.quiet_since is None or seen.is_working:  # awake since the last look, or at work
+        return now
+    return max(history.quiet_since, active_at)
 
 
 def _used_at(history: History, seen: Seen, one: Utilization, now: datetime) -> datetime:
@@ -220,7 +249,17 @@ def checks(history: History, limits: Limits) -> tuple[Check, ...]:
 
 
 def decide(history: History, limits: Limits, now: datetime) -> Decision:
-    """Let it be, warn, or stop."""
+    """Let it be, warn, suspend, or stop."""
+    decision = _decide_stop(history, limits, now)
+    bound, since = limits.suspension, history.quiet_since
+    if bound is None or since is None:
+        return decision
+    check = Check(SUSPENSION, bound, since, since + bound.limit)
+    is_due = now >= check.stops_at and decision.stop is None
+    return replace(decision, suspension=check, suspend=check if is_due else None)
+
+
+def _decide_stop(history: History, limits: Limits, now: datetime) -> Decision:
     found = checks(history, limits)
     if not found:
         return Decision(replace(history, warned=None), found)
@@ -264,6 +303,11 @@ def warning(check: Check) -> Reason:
             return Reason.of("idle-soon", since=_clock(check.since), **common)
 
 
+def suspension_reason(check: Check) -> Reason:
+    """Why it was suspended."""
+    return Reason.of("idle-suspended", **_whose(check))
+
+
 def end_reason(check: Check, history: History, saved: str | None = None) -> Reason:
     """Why it was stopped. ``saved``: the session to name for its variables, if they are saved."""
     reason = _end_reason(check, history)
@@ -284,15 +328,18 @@ def _end_reason(check: Check, history: History) -> Reason:
 def view(decision: Decision, seen: Seen, now: datetime) -> dict[str, Any]:
     """``idle_checks`` as Backend.AI's clients read it, with our own facts in ``extra``."""
     shown: dict[str, Any] = {}
-    for check in reversed(decision.checks):  # of several of one name the first to stop it is shown
+    suspension = (decision.suspension,) if decision.suspension else ()
+    for check in (*reversed(decision.checks), *suspension):  # of several of one name the first to stop it is shown
         extra: dict[str, Any] = {
             "since": check.since.isoformat(),
-            "stops_at": check.stops_at.isoformat(),
+            "suspends_at" if check.name == SUSPENSION else "stops_at": check.stops_at.isoformat(),
             "limit": int(check.bound.limit.total_seconds()),
             "policy": f"{check.bound.level} {check.bound.name}",
         }
         if check.name == ACTIVITY:
-            extra |= {"last": decision.history.what, "running": seen.running is not None}
+            extra["last"] = decision.history.what
+        if check.name in (ACTIVITY, SUSPENSION):
+            extra["running"] = seen.running is not None
         if check.utilization is not None:
             use, thresholds = seen.use or {}, check.utilization.thresholds
             extra["resources"] = {metric: [round(use.get(metric, 0.0), 2), thresholds[metric]] for metric in thresholds}

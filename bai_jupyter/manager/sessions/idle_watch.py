@@ -1,4 +1,4 @@
-"""The loop around ``idle``: look at every running session that something limits, warn its owner, stop it.
+"""The loop around ``idle``: look at every running session that something limits, warn its owner, suspend it, stop it.
 
 Restartable at any point. What was seen is written down before anything follows from it; use (per cent since the last
 look) begins anew with the process, which can only make a session live longer.
@@ -7,7 +7,7 @@ look) begins anew with the process, which can only make a session live longer.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from bai_jupyter.manager.db.idle import Watched
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.sessions import idle
 from bai_jupyter.manager.sessions.events import Hub
-from bai_jupyter.manager.sessions.idle import Decision, History, Limits, Seen
+from bai_jupyter.manager.sessions.idle import Check, Decision, History, Limits, Seen
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class IdleWatch:
             return {}
         shown = idle.view(standing.decision, standing.seen, self._now())
         left = max(0, self._max_extensions - standing.decision.history.extensions)
-        for name in shown.keys() - {idle.LIFETIME}:
+        for name in shown.keys() - {idle.LIFETIME, idle.SUSPENSION}:
             shown[name]["extra"]["extensions_left"] = left
         return shown
 
@@ -169,7 +169,8 @@ class IdleWatch:
         running = EXECUTION if figures.get("executing") else None
         if running is None and self._traffic.runs_command(one.kernel_id):
             running = COMMAND
-        return Seen(running, active_at, what, use, set(one.slots))
+        cores = (use or {}).get("cpu_util", 0.0) / 100 * float(one.slots["cpu"])
+        return Seen(running, active_at, what, use, set(one.slots), cores, one.is_suspended)
 
     def _use(self, one: Watched, figures: Figures) -> dict[str, float] | None:
         """Per cent by metric since the last look; None if there was none."""
@@ -201,6 +202,23 @@ class IdleWatch:
             self._hub.publish(one.id, one.user_id)
         elif before is not None and before.warning is not None and standing.warning is None:
             self._hub.publish(one.id, one.user_id)  # it is used again: nothing is coming any more
+        if decision.suspend is not None:
+            await self._suspend(one, decision.suspend, decision.history)
+
+    async def _suspend(self, one: Watched, check: Check, history: History) -> None:
+        """Freeze it. Where its agent refuses that, because something runs after all, say, it counts anew."""
+        link = self._registry.link(one.agent_id)
+        if link is None:
+            return  # it is looked at again
+        reason, quiet_since = idle.suspension_reason(check), None
+        try:
+            await link.call("suspend", {"kernel_id": one.kernel_id, "reason": reason.to_json()}, CALL_TIMEOUT_S)
+            log.info("session %s: %s", one.id, reason.text)
+        except BaiError as error:
+            log.info("session %s was to be suspended, and is not: %s", one.id, error)
+            quiet_since = self._now()
+        # At once, so that a waking is not missed that comes before the next look.
+        await self._store.write(db.write, {one.id: replace(history, quiet_since=quiet_since)})
 
     async def _stop(self, one: Watched, standing: Standing) -> None:
         """End it, unless what its agent says right now is another thing than what it said a moment ago."""

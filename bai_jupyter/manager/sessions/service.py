@@ -328,6 +328,8 @@ class SessionService:
     async def suspend(self, caller: Caller, ref: str) -> SessionRecord:
         """Freeze what is in a running session in which nothing runs. It keeps what it holds, and wakes when used."""
         session = await self.get(caller, ref)
+        if session.kernel is not None and not session.kernel.isolated:
+            raise BadRequest(Reason.of("suspend-runtime", agent=session.kernel.agent_name))
         if session.kernel is not None and self._streams.traffic.runs_command(session.kernel.id):
             raise BadRequest(Reason.of("suspend-busy"))
         return await self._ask_container(caller, session.id, "suspend")

@@ -103,10 +103,10 @@ class Views:
             since = heard_at.strftime("%H:%M UTC") if heard_at else "the manager started"
             return Reason.of("unreachable", agent=record.kernel.agent_name, time=since)
         standing = self._idle.standing.get(record.id)
-        if record.status is SessionStatus.RUNNING and record.kernel is not None and record.kernel.suspended:
-            return Reason.of("suspended", agent=record.kernel.agent_name)
         if record.status is SessionStatus.RUNNING and standing is not None and standing.warning is not None:
             return standing.warning
+        if record.status is SessionStatus.RUNNING and record.kernel is not None and record.kernel.suspended:
+            return record.kernel.suspended_for or Reason.of("suspended", agent=record.kernel.agent_name)
         return record.reason or _queued(record)
 
     def _queue(self, record: SessionRecord) -> dict[str, Any] | None:

@@ -49,6 +49,7 @@ def sessions(ui_manager: Any, make_session: Callable[..., dict[str, Any]]) -> It
     pull = {"image": "pytorch:2.3", "agent": "lab-3", "pct": "43", "done": "1.2 GiB", "total": "2.8 GiB"}
     silent = {"agent": "lab-3", "time": "14:05"}
     idle = {"since": "12:00", "stop": "13:00", "limit": "1 h", "level": "user", "name": "kim"}
+    long_idle = {"limit": "20 min", "level": "user", "name": "kim"}
     oom = {"process": "python", "used": "8 GiB", "limit": "8 GiB"}
     ui_manager.sessions = [
         make_session("demo"),
@@ -57,7 +58,7 @@ def sessions(ui_manager: Any, make_session: Callable[..., dict[str, Any]]) -> It
         make_session("explore", "RUNNING", "unreachable", params=silent, unreachable=True, age=7_200_000),
         make_session("a-session-with-a-name-that-is-as-long-as-names-may-ever-be-here", age=90_000_000),
         make_session("idle", code="idle-soon", params=idle),
-        make_session("frozen", code="suspended"),
+        make_session("frozen", code="idle-suspended", params=long_idle),
         make_session("oops", "ERROR", "oom-killed", params=oom, slots={"cpu": "1", "mem": "8589934592"}),
     ]
     yield ui_manager
@@ -81,7 +82,7 @@ def test_sessions(
     expect(rows.nth(3)).to_contain_text("Unreachable")
     expect(rows.nth(5)).to_contain_text("Stops soon")
     expect(rows.nth(5)).to_contain_text("Idle since 12:00; stops at 13:00 unless it is used or kept")
-    expect(rows.nth(6)).to_contain_text("Suspended on lab-3: it keeps what it holds")
+    expect(rows.nth(6)).to_contain_text("Suspended after 20 min idle, as your user kim has it; the next cell")
     expect(rows.nth(7)).to_contain_text("Failed")
     assert faults_of(page, "#jp-bai-panel") == []
     rows.nth(0).focus()

@@ -1,6 +1,7 @@
 """Idle checks with a clock of the test's own: what runs is never stopped, what is idle always is, and why is said."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,21 +22,34 @@ def bound(limit):
 
 
 class Life:
-    """A session that is looked at every ``TICK``: what it does at each moment is ``does(now)``."""
+    """A session that is looked at every ``TICK``: what it does at each moment is ``does(now)``. Any of it wakes it."""
 
     def __init__(self, limits, does):
         self.limits, self.does = limits, does
         self.now, self.history = START, History(START, START)
         self.warnings, self.stopped_at, self.stop = [], None, None
+        self.suspended_at, self.suspensions, self.wakings = None, [], []
+
+    def look(self, now):
+        seen = self.does(now)
+        if self.suspended_at is None:
+            return seen
+        if seen.running or (seen.active_at or START) > self.suspended_at:
+            self.suspended_at = None
+            self.wakings.append(now)
+        return replace(seen, is_suspended=self.suspended_at is not None)
 
     def run(self, until):
         while self.now < until and self.stop is None:
             now = self.now = self.now + TICK
-            self.history = idle.note(self.history, self.does(now), self.limits, now)
+            self.history = idle.note(self.history, self.look(now), self.limits, now)
             decision = idle.decide(self.history, self.limits, now)
             self.history = decision.history
             if decision.is_news:
                 self.warnings.append((now, decision.pressing))
+            if decision.suspend is not None:
+                self.suspended_at = now
+                self.suspensions.append(now)
             if decision.stop is not None:
                 self.stopped_at, self.stop = now, decision.stop
         return self
@@ -53,6 +67,7 @@ def random_limits(rng):
         activity=bound(rng.randint(3, 120) * MINUTE) if rng.random() < 0.8 else None,
         lifetime=bound(timedelta(hours=rng.randint(5, 9))) if rng.random() < 0.3 else None,
         utilization=(low_use,) if rng.random() < 0.5 else (),
+        suspension=bound(rng.randint(1, 30) * MINUTE) if rng.random() < 0.7 else None,
     )
 
 
@@ -79,7 +94,9 @@ def test_random_lives(seed):
         return Seen(None, now, "app traffic", {"cpu_util": 50.0, "cuda_util": 50.0}, SLOTS)
 
     life = Life(limits, does).run(ends + timedelta(hours=24))
-    if not limits:
+    if limits.suspension:
+        check_suspensions(life, stretches)
+    if not replace(limits, suspension=None):
         assert life.stop is None
         return
     assert life.stop is not None, "what is idle stops"
@@ -95,6 +112,24 @@ def test_random_lives(seed):
     assert len(told) == len(leads)
     for at, lead in zip(told, leads, strict=True):
         assert timedelta(0) <= life.stop.stops_at - at <= lead
+
+
+def check_suspensions(life, stretches):
+    """What is idle for so long is suspended, nothing else is, and what is used next wakes it."""
+    limit = life.limits.suspension.limit
+    ends = [(end, next((begin for begin, *_ in stretches if begin >= end), None)) for _, end, _ in stretches]
+    until = life.stopped_at or life.now
+    due = [(end + limit, again) for end, again in ends if again is None or again > end + limit + TICK]
+    due = [(at, again) for at, again in due if at + TICK < until]
+    if stretches[0][0] > START + limit + 2 * TICK:
+        due.insert(0, (START + TICK + limit, stretches[0][0]))
+    at_last_moment = [at for at in life.suspensions if not any(soon <= at <= soon + TICK for soon, _ in due)]
+    for at in at_last_moment:
+        assert any(end + limit <= at <= end + limit + 2 * TICK for end, _ in ends), "only what is idle"
+    for soon, again in due:
+        assert any(soon <= at <= soon + TICK for at in life.suspensions), "what is idle is suspended"
+        if again is not None and again + TICK < until:
+            assert any(again <= at <= again + TICK for at in life.wakings)
 
 
 def quiet(_now):
@@ -125,6 +160,40 @@ def test_what_was_due_while_nobody_looked_is_warned_first():
     assert decision.stop is None
     assert idle.decide(decision.history, limits, late + idle.NOTICE - TICK).stop is None
     assert idle.decide(decision.history, limits, late + idle.NOTICE).stop is not None
+
+
+SUSPENDS = Limits(activity=bound(60 * MINUTE), suspension=bound(20 * MINUTE))
+
+
+def test_an_idle_session_is_suspended_once_and_stopped_as_ever():
+    life = Life(SUSPENDS, quiet).run(START + 90 * MINUTE)
+    assert life.suspensions == [START + TICK + 20 * MINUTE]
+    assert life.stopped_at == START + 60 * MINUTE
+    assert len(life.warnings) == 2
+
+
+def test_what_works_in_the_background_is_not_suspended():
+    def does(now):
+        return Seen(use={"cuda_util": 80.0}) if now.minute % 20 == 0 else Seen(cores=0.5 if now.minute % 9 == 0 else 0)
+
+    assert Life(SUSPENDS, does).run(START + 50 * MINUTE).suspensions == []
+
+
+def test_it_counts_anew_from_a_waking_that_is_no_use():
+    """Somebody resumed it by hand, or opened its notebook."""
+    life = Life(SUSPENDS, quiet).run(START + 25 * MINUTE)
+    assert life.suspended_at is not None
+    life.suspended_at = None
+    life.run(START + 55 * MINUTE)
+    assert life.suspensions[1:] == [START + 25 * MINUTE + TICK + 20 * MINUTE]
+
+
+def test_how_near_suspension_is_can_be_seen():
+    life = Life(SUSPENDS, quiet).run(START + 5 * MINUTE)
+    shown = idle.view(idle.decide(life.history, SUSPENDS, life.now), Seen(), life.now)["suspension"]
+    assert shown["remaining"] == 15 * 60 + TICK.seconds
+    assert shown["extra"]["policy"] == "user alice"
+    assert not shown["extra"]["running"]
 
 
 def test_extensions_are_bounded_and_count_anew_after_activity():

@@ -134,6 +134,67 @@ async def test_a_cell_that_began_at_the_last_moment_is_spared(manager, admin, ag
     assert agent.calls[-1].method == "figures"
 
 
+async def test_idle_sessions_are_suspended_by_policy(manager, admin, agent, make_user, clock, helpers):
+    """Its owner is told why, and when it will be stopped; what the agent refuses is tried again later."""
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=3600, suspend_after_s=1200)
+    await started(alice, agent, manager, helpers, BUSY)
+
+    def asked():
+        return len([call for call in agent.calls if call.method == "suspend"])
+
+    await clock.pass_(minutes=30)
+    assert asked() == 0
+    await tell(manager, agent, helpers, IDLE)
+    agent.call_errors["suspend"] = Reason.of("suspend-busy")
+    await clock.pass_(minutes=22)
+    assert (asked(), (await alice.session("work"))["suspended"]) == (1, False)
+    del agent.call_errors["suspend"]
+    await clock.pass_(minutes=16)
+    assert asked() == 1
+    await clock.pass_(minutes=6)
+    view = await alice.session("work")
+    assert (view["status"], view["suspended"], view["reason"]["code"]) == ("RUNNING", True, "idle-suspended")
+    assert view["reason"]["text"].startswith("Suspended after 20 min idle, as your user alice has it; the next cell")
+    assert "suspension" not in view["idleChecks"]
+    await clock.pass_(minutes=10)
+    view = await alice.session("work")
+    assert (view["suspended"], view["reason"]["code"], asked()) == (True, "idle-soon", 2)
+    resumed = await alice.post("/session/work/resume", status=200)
+    assert resumed["suspended"] is False
+    await alice.post("/session/work/suspend", status=200)
+    await alice.post("/session/work/extend", status=200)
+    assert (await alice.session("work"))["reason"]["code"] == "suspended"  # this time it was by hand
+
+    async def is_suspended_by_policy():
+        await clock.pass_(minutes=1)
+        return (await alice.session("work"))["reason"]["code"] == "idle-suspended"
+
+    await alice.post("/session/work/resume", status=200)
+    await helpers.wait_until(is_suspended_by_policy)
+    await alice.post("/session/work/resume", status=200)
+    await clock.pass_(minutes=15)
+    assert (await alice.session("work"))["suspended"] is False  # it counts anew
+
+
+async def test_a_policy_suspends_before_it_stops(manager, admin, gql):
+    mutation = (
+        "mutation($props: CreateKeyPairResourcePolicyInput!)"
+        '{create_keypair_resource_policy(name: "lab", props: $props) {ok msg}}'
+    )
+    refused = await gql(admin, mutation, props={"idle_timeout": 600, "suspend_after": 600})
+    assert "Suspend them sooner" in refused["create_keypair_resource_policy"]["msg"]
+    assert (await gql(admin, mutation, props={"suspend_after": 600}))["create_keypair_resource_policy"]["ok"]
+    change = (
+        "mutation($props: ModifyKeyPairResourcePolicyInput!)"
+        '{modify_keypair_resource_policy(name: "lab", props: $props) {ok msg}}'
+    )
+    refused = (await gql(admin, change, props={"idle_timeout": 300}))["modify_keypair_resource_policy"]
+    assert "stop them after 300 s" in refused["msg"]
+    shown = await gql(admin, '{keypair_resource_policy(name: "lab") {idle_timeout suspend_after}}')
+    assert shown["keypair_resource_policy"] == {"idle_timeout": 0, "suspend_after": 600}
+
+
 async def test_variables_are_saved_before_a_stop(manager, admin, agent, make_user, clock, helpers, monkeypatch):
     """It is stopped once they are; whoever comes back meanwhile keeps the session, and they are saved anew."""
     monkeypatch.setattr(idle_watch, "SAVED_SOON_S", 0)

@@ -110,6 +110,7 @@ def resource_policy(policy: PolicyRecord) -> View:
         "max_concurrent_sessions": policy.max_sessions,
         "max_containers_per_session": policy.max_containers_per_session,
         "idle_timeout": policy.idle_timeout_s or 0,
+        "suspend_after": policy.suspend_after_s or 0,
         "utilization": _text(policy.utilization or {}),
         "allowed_vfolder_hosts": _text(policy.allowed_vfolder_hosts or {}),
         "max_vfolder_count": policy.max_vfolder_count or 0,
