@@ -56,33 +56,11 @@ function inUnit(bytes: number, unit: number): number {
   return Number((bytes / 1024 ** unit).toFixed(1));
 }
 
-/** Whether a session holds more than processor and memory. */
-export function hasAccelerators(slots: Slots): boolean {
-  return Object.keys(slots).some(name => !['cpu', 'mem'].includes(name) && Number(slots[name]) > 0);
-}
-
-/** `GPU 42 %, 1.5 of 8 GiB`: what a session's accelerators do, as far as it is measured; empty if nothing is. */
-export function describeUse(figures: Record<string, number | null>, trans: TranslationBundle): string {
-  const kinds = new Set(Object.keys(figures).flatMap(name => name.match(/^(.+)_(?:util_pct|mem_used_bytes)$/)?.[1] ?? []));
-  kinds.delete('cpu');
-  return [...kinds]
-    .filter(kind => figures[`${kind}_util_pct`] !== undefined || figures[`${kind}_mem_total_bytes`])
-    .sort()
-    .map(kind => describeKind(kind, figures, trans))
-    .join(' · ');
-}
-
-function describeKind(kind: string, figures: Record<string, number | null>, trans: TranslationBundle): string {
-  const load = figures[`${kind}_util_pct`];
-  const [used, total] = [figures[`${kind}_mem_used_bytes`], figures[`${kind}_mem_total_bytes`]];
-  const watts = figures[`${kind}_power_w`];
-  const name = UNITS[`${kind.replace(/_/g, '-')}.device`] ?? kind.replace(/_/g, ' ');
-  const said = [
-    typeof load === 'number' ? trans.__('%1 %', Math.round(load)) : null,
-    typeof used === 'number' && total ? formatPart(used, total, trans) : null,
-    typeof watts === 'number' ? trans.__('%1 W', Math.round(watts)) : null
-  ];
-  return `${name} ${said.filter(part => part !== null).join(', ')}`;
+/** `4 of 8 CPU`, `1.5 of 8 GiB`: one decimal at most of what is used. */
+export function describePart(slot: string, used: number, limit: number, trans: TranslationBundle): string {
+  return slot === 'mem'
+    ? formatPart(used, limit, trans)
+    : trans.__('%1 of %2 %3', Number(used.toFixed(1)), limit, UNITS[slot] ?? slot);
 }
 
 /** How much of one kind of slot is used where it is limited. */
@@ -139,9 +117,7 @@ function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
     .filter(slot => Number.isFinite(Number(limits[slot])))
     .map(slot => {
       const [used, limit] = [Number(using[slot] ?? 0), Number(limits[slot])];
-      const text =
-        slot === 'mem' ? formatPart(used, limit, trans) : trans.__('%1 of %2 %3', used, limit, UNITS[slot] ?? slot);
-      return { slot, used, limit, text };
+      return { slot, used, limit, text: describePart(slot, used, limit, trans) };
     });
 }
 

@@ -3,7 +3,6 @@
 import { Event, ServerConnection } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { hasAccelerators } from './amounts';
 import {
   endSession,
   extendSession,
@@ -94,42 +93,6 @@ export class Apps extends Watched<IApp[]> {
 
   private _chosen: string | undefined;
   private _followed: string | undefined;
-}
-
-/** What the accelerators of one session do. Sessions without any are asked for once. */
-export class DeviceUse extends Watched<ISession | null> {
-  constructor(private readonly settings: ServerConnection.ISettings) {
-    super('device-use', 10);
-  }
-
-  /** `null`: of none. */
-  follow(sessionId: string | null): void {
-    if (sessionId !== this._sessionId) {
-      this._sessionId = sessionId;
-      this._look(false);
-      this.forget();
-      this._look(sessionId !== null);
-    }
-  }
-
-  protected async load(): Promise<ISession | null> {
-    const followed = this._sessionId;
-    const session = (await listSessions(this.settings)).find(one => one.id === followed) ?? null;
-    if (session && followed === this._sessionId && !hasAccelerators(session.slots)) {
-      this._look(false);
-    }
-    return session;
-  }
-
-  private _look(isWanted: boolean): void {
-    if (isWanted !== this._isLooking) {
-      this._isLooking = isWanted;
-      isWanted ? this.watch() : this.unwatch();
-    }
-  }
-
-  private _sessionId: string | null = null;
-  private _isLooking = false;
 }
 
 /** What the user may use and uses, and which presets would start now. */

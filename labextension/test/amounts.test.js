@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { describeSlots, describeUse, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
+const { describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -52,14 +52,6 @@ test('a preset that does not start says why', () => {
   assert.strictEqual(whyNot(preset({ cpu: '2' }), capacity, trans), 'Over a limit: Your project, 3 of 4 CPU in use.');
   assert.strictEqual(whyNot(preset({ cpu: '1', 'cuda.device': '1' }), capacity, trans), 'No agent offers GPU.');
   assert.match(whyNot(preset({ cpu: '1', mem: '1' }), capacity, trans), /^Waits until an agent/);
-});
-
-test('what accelerators do is told as far as it is measured', () => {
-  const own = { cpu_used_s: 3, mem_used_bytes: GIB, mem_limit_bytes: null };
-  assert.strictEqual(describeUse(own, trans), '');
-  const gpu = { cuda_util_pct: 41.7, cuda_mem_used_bytes: 1.5 * GIB, cuda_mem_total_bytes: 8 * GIB, cuda_power_w: 250.4 };
-  assert.strictEqual(describeUse({ ...own, ...gpu }, trans), 'GPU 42 %, 1.5 of 8 GiB, 250 W');
-  assert.strictEqual(describeUse({ tt_n300_util_pct: 5, tt_n300_mem_used_bytes: 7 }, trans), 'tt n300 5 %');
 });
 
 test('a session grows to twice its memory, or to what the tightest limit leaves', () => {

@@ -178,10 +178,12 @@ def test_a_notebook_in_the_queue(
     page.screenshot(path=shots / f"queued-{theme}.png")
     kernel_id = page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
     gpu = {"cuda_util_pct": 41.7, "cuda_mem_used_bytes": 1.5 * 2**30, "cuda_mem_total_bytes": 2**33}
-    sessions.sessions.append(make_session("its-own", id=f"s-{kernel_id}", liveStat={"mem_used_bytes": 1.0, **gpu}))
+    own = {"cpu_used_s": 1.0, "mem_used_bytes": 1.2 * 2**30}
+    sessions.sessions.append(make_session("its-own", id=f"s-{kernel_id}", liveStat={**own, **gpu}))
     gate.unlink()
     expect(notice).to_be_hidden(timeout=15_000)
-    expect(item).to_have_text("Running · GPU 42 %, 1.5 of 8 GiB", timeout=60_000)
+    used = "0 of 2 CPU · 1.2 of 8 GiB · GPU 42 %, 1.5 of 8 GiB"
+    expect(item).to_have_text(f"Running · {used}", timeout=60_000)
     assert faults_of(page, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"running-{theme}.png")
 
