@@ -103,6 +103,12 @@ class SessionsHandler(BaiHandler):
 class SessionHandler(BaiHandler):
     @web.authenticated
     @authorized
+    async def get(self, session: str) -> None:
+        """As the manager shows it, also one that has ended."""
+        self.finish(await self.client.get_session(session))
+
+    @web.authenticated
+    @authorized
     async def delete(self, session: str) -> None:
         await self.client.destroy_session(session)
         self.set_status(204)

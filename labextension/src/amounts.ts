@@ -97,10 +97,11 @@ const MIB = 1024 ** 2;
 const LEAST_GROWTH = 64 * MIB;
 
 /**
- * Memory, in bytes, for a session that needs more than it has: twice that, or what the tightest limit leaves. If none is
- * left, twice that: the manager then refuses with its figures.
+ * Memory, in bytes, for a session that needs more than it has, or had: twice that, or what the tightest limit leaves.
+ * `held` of it counts as in use: all, or nothing once it has ended. If none is left, twice that: the manager then
+ * refuses with its figures.
  */
-export function grownMemory(has: number, capacity: ICapacity): number {
+export function grownMemory(has: number, held: number, capacity: ICapacity): number {
   const levels: [Slots, Slots][] = [
     [capacity.keypair_limits, capacity.keypair_using],
     [capacity.user_limits, capacity.user_using],
@@ -108,8 +109,8 @@ export function grownMemory(has: number, capacity: ICapacity): number {
     [capacity.domain_limits, capacity.domain_using]
   ];
   const left = Math.min(...levels.map(([limits, using]) => Number(limits.mem ?? Infinity) - Number(using.mem ?? 0)));
-  const more = Math.min(has, Math.floor(left / MIB) * MIB);
-  return has + (more < LEAST_GROWTH ? has : more);
+  const most = Math.min(2 * has, held + Math.floor(left / MIB) * MIB);
+  return most - has < LEAST_GROWTH ? 2 * has : most;
 }
 
 function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {

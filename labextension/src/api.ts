@@ -205,6 +205,11 @@ export async function listSessions(settings: Settings): Promise<ISession[]> {
   return (await requestAPI<{ sessions: ISession[] }>(settings, 'sessions')).sessions;
 }
 
+/** Also one that has ended. */
+export async function getSession(settings: Settings, id: string): Promise<ISession> {
+  return requestAPI(settings, `sessions/${encodeURIComponent(id)}`);
+}
+
 export async function endSession(settings: Settings, id: string): Promise<void> {
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}`, { method: 'DELETE' });
 }

@@ -55,8 +55,9 @@ test('a preset that does not start says why', () => {
 });
 
 test('a session grows to twice its memory, or to what the tightest limit leaves', () => {
-  assert.strictEqual(grownMemory(2 * GIB, capacity), 4 * GIB);
-  assert.strictEqual(grownMemory(7 * GIB, capacity), 13.5 * GIB);
+  assert.strictEqual(grownMemory(2 * GIB, 2 * GIB, capacity), 4 * GIB);
+  assert.strictEqual(grownMemory(7 * GIB, 7 * GIB, capacity), 13.5 * GIB);
+  assert.strictEqual(grownMemory(4 * GIB, 0, capacity), 6.5 * GIB, 'what has ended counts no more');
   const full = { ...capacity, keypair_limits: { mem: `${GIB}` }, keypair_using: { mem: `${GIB - 1}` } };
-  assert.strictEqual(grownMemory(GIB, full), 2 * GIB);
+  assert.strictEqual(grownMemory(GIB, GIB, full), 2 * GIB);
 });

@@ -55,7 +55,9 @@ async def test_sessions_and_the_end_of_one(
 ) -> None:
     connected.sessions = [make_session("demo"), make_session("other")]
     assert [view["name"] for view in (await get(jp_fetch, "sessions"))["sessions"]] == ["demo", "other"]
-    answer = await jp_fetch("bai", "api", "sessions", connected.sessions[0]["id"], method="DELETE")
+    demo = connected.sessions[0]["id"]
+    assert (await get(jp_fetch, "sessions", demo))["name"] == "demo"
+    answer = await jp_fetch("bai", "api", "sessions", demo, method="DELETE")
     assert answer.code == 204
     assert [view["name"] for view in connected.sessions] == ["other"]
 
@@ -84,6 +86,8 @@ async def test_the_managers_refusal_arrives_with_its_sentence(connected: Any, jp
     code, body = await refusal(jp_fetch, "sessions", "nothing", method="DELETE")
     assert code == 404
     assert body == {"code": "not-found", "message": "There is no session nothing that you can see."}
+    code, body = await refusal(jp_fetch, "sessions", "nothing")
+    assert (code, body["code"]) == (404, "not-found")
 
 
 @pytest.fixture
@@ -117,7 +121,8 @@ async def test_a_stranger_gets_nothing(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ("status",)), ("GET", ("sessions",)), ("DELETE", ("sessions", "demo"))]
+    ("method", "path"),
+    [("GET", ("status",)), ("GET", ("sessions",)), ("GET", ("sessions", "demo")), ("DELETE", ("sessions", "demo"))],
 )
 async def test_what_the_authorizer_denies(
     connected: Any,
