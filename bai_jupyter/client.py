@@ -453,6 +453,14 @@ class ManagerClient:
         """Keep a session for a while that would be stopped for being idle. Its ``idleChecks``."""
         return (await self.request("POST", f"{_session(session)}/extend"))["idleChecks"]
 
+    async def restart(self, session: str) -> None:
+        """Start its container again, with its files, and every Jupyter kernel in it."""
+        await self.request("PATCH", _session(session))
+
+    async def commit(self, session: str) -> str:
+        """Begin to make an image of its container, for oneself alone. The image's name."""
+        return str((await self.request("POST", f"{_session(session)}/commit"))["image"])
+
     async def logs(self, session: str) -> str:
         return (await self.request("GET", f"{_session(session)}/logs"))["result"]["logs"]
 

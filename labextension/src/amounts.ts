@@ -33,6 +33,17 @@ export function inOrder(names: string[]): string[] {
   return names.sort((a, b) => (order(a) < order(b) ? -1 : 1));
 }
 
+/** `1.4 core-hours · 5.6 GiB-hours · 0.35 GPU-hours`: what was held for so long; empty if that is nothing yet. */
+export function describeCost(slots: Slots, milliseconds: number, trans: TranslationBundle): string {
+  const hours = milliseconds / 3600_000;
+  return inOrder(Object.keys(slots))
+    .map(slot => [slot, Number(slots[slot]) / (slot === 'mem' ? 1024 ** 3 : 1)] as const)
+    .map(([slot, amount]) => [slot, Number((amount * hours).toFixed(2))] as const)
+    .filter(([, cost]) => cost > 0)
+    .map(([slot, cost]) => trans.__('%1 %2-hours', cost, { cpu: 'core', mem: 'GiB' }[slot as string] ?? UNITS[slot] ?? slot))
+    .join(' · ');
+}
+
 const SIZES = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** Binary units, one decimal at most. */
@@ -142,5 +153,5 @@ export function whyNot(preset: IPreset, capacity: ICapacity, trans: TranslationB
 
 /** A sentence whose figures stay with their units when it wraps. */
 export function keepUnits(sentence: string): string {
-  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|min\b|h\b)/g, '$1\u00a0');
+  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|core|min\b|h\b)/g, '$1\u00a0');
 }

@@ -37,6 +37,8 @@ export interface ISession {
   mounts: IMount[];
   /** Milliseconds since it was asked for. */
   age: number;
+  /** Milliseconds since it runs; `null` if it does not yet. */
+  runningFor: number | null;
   progress: number | null;
 }
 
@@ -217,6 +219,22 @@ export async function endSession(settings: Settings, id: string): Promise<void> 
 /** Keep a session that would be stopped for being idle. */
 export async function extendSession(settings: Settings, id: string): Promise<void> {
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}/extend`, { method: 'POST' });
+}
+
+/** What its container and the programs in it printed last. */
+export async function sessionLog(settings: Settings, id: string): Promise<string> {
+  return (await requestAPI<{ logs: string }>(settings, `sessions/${encodeURIComponent(id)}/logs`)).logs;
+}
+
+/** Its container, with its files, and every kernel in it. */
+export async function restartSession(settings: Settings, id: string): Promise<void> {
+  await requestAPI(settings, `sessions/${encodeURIComponent(id)}/restart`, { method: 'POST' });
+}
+
+/** Begin to make an image of it, for oneself alone; the image's name. */
+export async function commitSession(settings: Settings, id: string): Promise<string> {
+  return (await requestAPI<{ image: string }>(settings, `sessions/${encodeURIComponent(id)}/commit`, { method: 'POST' }))
+    .image;
 }
 
 /** Other amounts of `cpu` and `mem` for a session that runs. Throws what the manager refuses, with its figures. */

@@ -4,6 +4,7 @@ import { Event, ServerConnection } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import {
+  commitSession,
   endSession,
   extendSession,
   getCapacity,
@@ -14,6 +15,8 @@ import {
   kernelStatus,
   listApps,
   listSessions,
+  restartSession,
+  sessionLog,
   startApp
 } from './api';
 import { Watched } from './watched';
@@ -32,6 +35,16 @@ export class Sessions extends Watched<ISession[]> {
     await this.refresh();
   }
 
+  async restart(id: string): Promise<void> {
+    await restartSession(this.settings, id);
+    await this.refresh();
+  }
+
+  /** Begin to make an image of it; the image's name. */
+  async commit(id: string): Promise<string> {
+    return commitSession(this.settings, id);
+  }
+
   async end(id: string): Promise<void> {
     await endSession(this.settings, id);
     await this.refresh();
@@ -39,6 +52,20 @@ export class Sessions extends Watched<ISession[]> {
 
   protected load(): Promise<ISession[]> {
     return listSessions(this.settings);
+  }
+}
+
+/** What a session printed last, as it comes. */
+export class SessionLog extends Watched<string> {
+  constructor(
+    private readonly settings: ServerConnection.ISettings,
+    private readonly sessionId: string
+  ) {
+    super('session-log', 2);
+  }
+
+  protected load(): Promise<string> {
+    return sessionLog(this.settings, this.sessionId);
   }
 }
 

@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
+const { describeCost, describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -36,6 +36,12 @@ test('sizes are in binary units with one decimal at most', () => {
 test('slots come in order, without those that are none', () => {
   const slots = { 'cuda.shares': '0.5', mem: `${8 * GIB}`, cpu: '2', 'rocm.device': '0' };
   assert.strictEqual(describeSlots(slots), '2 CPU · 8 GiB · 0.5 GPU');
+});
+
+test('cost is what was held for how long', () => {
+  const slots = { cpu: '2', mem: `${8 * GIB}`, 'cuda.shares': '0.5' };
+  assert.strictEqual(describeCost(slots, 42 * 60_000, trans), '1.4 core-hours · 5.6 GiB-hours · 0.35 GPU-hours');
+  assert.strictEqual(describeCost(slots, 0, trans), '');
 });
 
 test('only levels that limit something are told, CPU first', () => {

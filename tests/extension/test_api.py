@@ -34,7 +34,7 @@ async def get(jp_fetch: Callable[..., Any], *path: str) -> Any:
 
 async def refusal(jp_fetch: Callable[..., Any], *path: str, method: str = "GET") -> tuple[int, dict[str, str]]:
     with pytest.raises(HTTPClientError) as refused:
-        await jp_fetch("bai", "api", *path, method=method)
+        await jp_fetch("bai", "api", *path, method=method, allow_nonstandard_methods=True)
     assert refused.value.response is not None
     return refused.value.code, json.loads(refused.value.response.body)
 
@@ -60,6 +60,21 @@ async def test_sessions_and_the_end_of_one(
     answer = await jp_fetch("bai", "api", "sessions", demo, method="DELETE")
     assert answer.code == 204
     assert [view["name"] for view in connected.sessions] == ["other"]
+
+
+async def test_a_session_is_restarted_made_an_image_of_and_read(
+    connected: Any, jp_fetch: Callable[..., Any], make_session: Callable[..., Any]
+) -> None:
+    connected.sessions = [make_session("demo")]
+    demo = connected.sessions[0]["id"]
+    assert await get(jp_fetch, "sessions", demo, "logs") == {"logs": "demo printed this.\n"}
+    answer = await jp_fetch("bai", "api", "sessions", demo, "restart", method="POST", body="")
+    assert (answer.code, connected.calls[-1]) == (204, ("PATCH", f"/session/{demo}"))
+    answer = await jp_fetch("bai", "api", "sessions", demo, "commit", method="POST", body="")
+    assert (answer.code, json.loads(answer.body)) == (202, {"image": "user/kim:demo"})
+    for method, action in (("GET", "logs"), ("POST", "restart"), ("POST", "commit")):
+        code, body = await refusal(jp_fetch, "sessions", "nothing", action, method=method)
+        assert (code, body["code"]) == (404, "not-found")
 
 
 @pytest.mark.parametrize(

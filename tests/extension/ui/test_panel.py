@@ -99,7 +99,7 @@ def test_nothing_is_cut_at_the_smallest_width(page: Page, sessions: Any, quiet: 
     assert panel.locator(".jp-bai-Section").first.evaluate("node => node.scrollWidth <= node.clientWidth")
 
 
-def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -> None:
+def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None, look_at: Any) -> None:
     page.evaluate("window.jupyterapp.restored.then(() => undefined)")  # until then Lab may take the focus away
     rows = show_panel(page).get_by_role("listitem")
     expect(rows).to_have_count(8)
@@ -110,6 +110,15 @@ def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -
     page.keyboard.press("End")
     expect(rows.nth(7)).to_be_focused()
     page.keyboard.press("Home")
+    page.keyboard.press("Space")
+    expect(rows.nth(0)).to_contain_text("Held so far: 1.4\u00a0core-hours · 5.6\u00a0GiB-hours · 0.35\u00a0GPU-hours")
+    look_at(page, "session-actions", "#jp-bai-panel")
+    rows.nth(0).get_by_role("button", name="Log").click()
+    log = page.get_by_role("log", name="Log of demo")
+    expect(log).to_have_text("demo printed this.\n")
+    look_at(page, "log", ".jp-bai-Log", whole=True)
+    rows.nth(0).focus()
+    page.keyboard.press("Space")
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1)).to_be_focused()
     page.keyboard.press("Delete")
