@@ -265,6 +265,11 @@ export async function detachFolder(
   await requestAPI(settings, path, { method: 'DELETE' });
 }
 
+/** Of the server extension. */
+export async function serverVersion(settings: Settings): Promise<string> {
+  return (await requestAPI<{ versions: { extension: string } }>(settings, 'status')).versions.extension;
+}
+
 /** `null` while the manager does not answer. */
 export async function getUserId(settings: Settings): Promise<string | null> {
   return (await requestAPI<{ user: { id: string } | null }>(settings, 'status')).user?.id ?? null;
@@ -341,10 +346,10 @@ export async function makeDirectory(settings: Settings, id: string, path: string
   await requestAPI(settings, `${folderPath(id)}/directories`, withBody('POST', { path }));
 }
 
-/** Where the browser finds a file. */
-export function downloadUrl(settings: Settings, id: string, path: string): string {
+/** Where the browser finds a file, or a directory as a zip file. */
+export function downloadUrl(settings: Settings, id: string, path: string, isDirectory: boolean): string {
   const url = URLExt.join(settings.baseUrl, 'bai', 'api', folderPath(id), 'download');
-  return `${url}?${new URLSearchParams({ path })}`;
+  return `${url}?${new URLSearchParams({ path, archive: `${isDirectory}` })}`;
 }
 
 /** The token that this file's pieces are sent with. An empty file is there at once. */

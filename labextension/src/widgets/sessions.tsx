@@ -9,19 +9,26 @@ import { describeCost, describeSlots, keepUnits } from '../amounts';
 import { ISession } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs } from '../tokens';
+import { mismatchOf, ServerVersion } from '../versions';
 import { describeAge, lookOf, sentenceOf } from '../words';
 import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
 import { StateIcon } from './state';
 
-export function createSessions(commands: CommandRegistry, model: Sessions, trans: TranslationBundle): Section {
+export function createSessions(
+  commands: CommandRegistry,
+  model: Sessions,
+  server: ServerVersion,
+  trans: TranslationBundle
+): Section {
   const run: Run = (command, { id, name }) => void commands.execute(command, { id, name });
   const launch = () => void commands.execute('launcher:create');
   return new Section(
     trans.__('Sessions'),
-    [model],
+    [model, server],
     (
       <SessionsView
         model={model}
+        server={server}
         trans={trans}
         run={run}
         canLaunch={() => commands.hasCommand('launcher:create')}
@@ -36,17 +43,24 @@ type Run = (command: string, session: ISession) => void;
 
 interface IViewProps {
   model: Sessions;
+  server: ServerVersion;
   trans: TranslationBundle;
   run: Run;
   canLaunch: () => boolean;
   launch: () => void;
 }
 
-function SessionsView({ model, trans, run, canLaunch, launch }: IViewProps): JSX.Element {
-  useChanges(model);
+function SessionsView({ model, server, trans, run, canLaunch, launch }: IViewProps): JSX.Element {
+  useChanges(model, server);
   const list = model.value;
+  const mismatch = mismatchOf(server.value, trans);
   return (
     <>
+      {mismatch && (
+        <div className="jp-bai-Trouble" role="status">
+          <p>{mismatch}</p>
+        </div>
+      )}
       <Trouble model={model} trans={trans} />
       <Loading model={model} label={trans.__('Sessions are being loaded')} />
       {list?.length === 0 && (

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from fakes_agent import IMAGE
@@ -151,6 +152,13 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, look_at: An
         folders.get_by_role("link", name=f"Download {sent.name}").click()
     assert download.value.suggested_filename == sent.name
     assert download.value.path().read_bytes() == sent.read_bytes()
+    with page.expect_download() as download:
+        folders.get_by_role("link", name="Download all in here as a zip file").click()
+    assert download.value.suggested_filename == "raw.zip"
+    folders.get_by_role("button", name="files", exact=True).click()
+    with page.expect_download() as download:
+        folders.get_by_role("link", name="Download raw as a zip file").click()
+    assert ZipFile(download.value.path()).namelist() == [f"raw/{sent.name}"]
     folders.get_by_role("button", name="Folders", exact=True).click()
     cluster.ask("DELETE", f"/folders/{made['id']}")
 

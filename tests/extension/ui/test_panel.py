@@ -141,6 +141,21 @@ def test_empty(page: Page, ui_manager: Any, shots: Path, quiet: None) -> None:
     panel.screenshot(path=shots / "empty.png")
 
 
+def test_a_page_of_another_version_than_the_server_says_so(
+    page: Page, ui_manager: Any, quiet: None, look_at: Any
+) -> None:
+    newer = {"versions": {"extension": "9.9.9"}, "user": None}
+    page.route("**/bai/api/status*", lambda route: route.fulfill(json=newer))
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh").click()
+    said = panel.get_by_text("the Jupyter server version 9.9.9: reload the page")
+    expect(said).to_be_visible()
+    look_at(page, "versions", "#jp-bai-panel")
+    page.unroute("**/bai/api/status*")
+    panel.get_by_role("button", name="Refresh").click()
+    expect(said).to_have_count(0)
+
+
 def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path, faults_of: Any) -> None:
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
