@@ -1,7 +1,7 @@
 /** The strip under a notebook's toolbar while its kernel waits, starts or has failed. Absent when all is well. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { showErrorMessage } from '@jupyterlab/apputils';
+import { ISessionContext, showErrorMessage } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
@@ -32,7 +32,7 @@ export const notice: JupyterFrontEndPlugin<void> = {
       const context = panel.sessionContext;
       const strip = new Notice(statuses, trans, {
         cancel: () => context.shutdown(),
-        restart: () => context.restartKernel(),
+        restart: () => startAgain(context),
         interrupt: async () => context.session?.kernel?.interrupt(),
         end: () => context.shutdown(),
         keep: sessionId => extendSession(settings, sessionId).catch(say(trans.__('The session is not kept'))),
@@ -55,6 +55,15 @@ export const notice: JupyterFrontEndPlugin<void> = {
     });
   }
 };
+
+/** A page that heard of its kernel's end has let go of it for good: then another takes its place. */
+function startAgain(context: ISessionContext): Promise<unknown> {
+  const kernel = context.session?.kernel;
+  if (kernel && !kernel.isDisposed) {
+    return context.restartKernel();
+  }
+  return context.changeKernel({ name: kernel?.name ?? context.prevKernelName });
+}
 
 interface IFacts {
   session: ISession;

@@ -447,7 +447,7 @@ def test_a_kernel_out_of_memory_starts_again_with_more(
 ) -> None:
     huge = cluster.start_session("huge", resources={"cpu": "1", "mem": "20g"})
     full = cluster.start_session("full", resources={"cpu": "1", "mem": "4g"})
-    (lab.home / "ended").write_text("RUNNING oom-killed Out of memory: the kernel used 20 GiB of 20 GiB.")
+    (lab.home / "ended").write_text("TERMINATED oom-killed Out of memory: the session used 20 GiB of 20 GiB.")
     (lab.home / "session").write_text(huge)
     page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
     notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
@@ -463,6 +463,7 @@ def test_a_kernel_out_of_memory_starts_again_with_more(
     run_out()
     expect(notice).to_contain_text("With 40\u00a0GiB: Asked for 1\u00a0CPU, 40\u00a0GiB; the largest agent")
     expect(notice.get_by_role("button")).to_have_text(["Start again"])
+    (lab.home / "ended").write_text("RUNNING oom-killed Out of memory: the kernel used 4 GiB of 4 GiB.")
     (lab.home / "session").write_text(full)
     notice.get_by_role("button", name="Start again").click()
     expect(notice).to_be_hidden()
