@@ -117,6 +117,8 @@ def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet:
     log = page.get_by_role("log", name="Log of demo")
     expect(log).to_have_text("demo printed this.\n")
     look_at(page, "log", ".jp-bai-Log", whole=True)
+    page.evaluate("[...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-log')).close()")
+    expect(log).to_have_count(0)
     rows.nth(0).focus()
     page.keyboard.press("Space")
     page.keyboard.press("ArrowDown")
