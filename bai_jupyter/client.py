@@ -453,6 +453,14 @@ class ManagerClient:
         """Keep a session for a while that would be stopped for being idle. Its ``idleChecks``."""
         return (await self.request("POST", f"{_session(session)}/extend"))["idleChecks"]
 
+    async def restart(self, session: str) -> None:
+        """Start its container again, with its files, and every Jupyter kernel in it."""
+        await self.request("PATCH", _session(session))
+
+    async def commit(self, session: str) -> str:
+        """Begin to make an image of its container, for oneself alone. The image's name."""
+        return str((await self.request("POST", f"{_session(session)}/commit"))["image"])
+
     async def logs(self, session: str) -> str:
         return (await self.request("GET", f"{_session(session)}/logs"))["result"]["logs"]
 
@@ -690,6 +698,33 @@ class ManagerClient:
                 raise errors.BadRequest(Reason.of("file-changed", path=download.path))
             yield piece
             start, failures = start + len(piece), 0
+
+    @asynccontextmanager
+    async def archive(self, folder: str, path: str = "") -> AsyncIterator[tuple[str, AsyncGenerator[bytes, None]]]:
+        """A directory of a folder, by default all of it, as a zip file that is made while it is read.
+
+        Gives the header ``Content-Disposition``, which names it, and its pieces. Raises ``PublicError``, also among the
+        pieces: one that breaks off is not begun again.
+        """
+        asked = {"path": path, "archive": True}
+        token = (await self.request("POST", f"{_folder(folder)}/request-download", asked))["token"]
+        target, headers = self._target("/storage/download", {"token": token}), HTTPHeaders({"Host": self._host})
+        try:
+            async with self._send("GET", target, headers, b"") as answer:
+                async with asyncio.timeout(_TRANSFER_TIMEOUT_S):
+                    start = await answer.started
+                if start.code != 200:
+                    kind = answer.headers.get("Content-Type", "")
+                    raise error_of(start.code, kind, await answer.body(), self.config.endpoint)
+                yield answer.headers["Content-Disposition"], self._whole(answer)
+        except (OSError, TimeoutError) as error:
+            raise self._away(error) from error
+
+    async def _whole(self, answer: "_Answer") -> AsyncGenerator[bytes, None]:
+        while (piece := await answer.next_piece(_TRANSFER_TIMEOUT_S)) is not None:
+            yield piece
+        if not answer.is_complete:
+            raise ManagerAway(self.config.endpoint)
 
     async def _carry(
         self, method: str, path: str, token: str, headers: Mapping[str, str], content: bytes = b""

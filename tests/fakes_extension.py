@@ -112,6 +112,8 @@ class _Everything(RequestHandler):
             self.finish("[]")
         elif path in answers:
             self.finish(answers[path])
+        elif found := [one for one in stub.sessions if path == f"session/{one['id']}/logs"]:
+            self.finish({"result": {"logs": f"{found[0]['name']} printed this.\n"}})
         elif found := [one for one in stub.sessions if path in (f"session/{one['id']}", f"session/{one['name']}")]:
             self.finish(found[0])
         else:
@@ -120,12 +122,21 @@ class _Everything(RequestHandler):
     def post(self, path: str) -> None:
         if path.endswith("/extend"):
             self.finish({"idleChecks": {}})
+        elif path.endswith("/commit") and path.split("/")[1] in [one["id"] for one in self.stub.sessions]:
+            self.set_status(201)
+            self.finish({"bgtask_id": "t-1", "image": "user/kim:demo"})
         elif path == "resource/dry-run":
             self.stub.trials.append(json.loads(self.request.body))
             verdict = "refused" if self.stub.refusal else "now"
             self.finish({"verdict": verdict, "reason": self.stub.refusal, "estimate_s": None})
         else:
             self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
+
+    def patch(self, path: str) -> None:
+        if path.removeprefix("session/") in [one["id"] for one in self.stub.sessions]:
+            self.set_status(204)
+        else:
+            self._refuse(NotFound(Reason.of("not-found", kind="session", name=path)))
 
     def delete(self, path: str) -> None:
         name = path.removeprefix("session/")
@@ -159,6 +170,7 @@ def session_view(name: str, status: str = "RUNNING", code: str = "running", **mo
         "isolated": True,
         "slots": {"cpu": "2", "mem": "8589934592", "cuda.shares": "0.5"},
         "age": 42 * 60 * 1000,
+        "runningFor": 42 * 60 * 1000 if status == "RUNNING" else None,
         "progress": None,
         "liveStat": None,
         "jupyterKernels": [],

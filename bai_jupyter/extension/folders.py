@@ -4,6 +4,7 @@ A file goes through this server in pieces, at most one of each transfer in memor
 that is good for that one file; it travels in a header, for addresses are written into logs.
 """
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import PurePosixPath
 from typing import Any
@@ -168,16 +169,24 @@ class DownloadHandler(FoldersBaseHandler):
     @web.authenticated
     @authorized
     async def get(self, folder: str) -> None:
+        """The file at ``path``; with ``archive=true`` the directory there, as a zip file."""
         path = self.get_query_argument("path", "")
+        if self.get_query_argument("archive", "false") == "true":
+            async with self.client.archive(folder, path) as (disposition, pieces):
+                await self._pour(path, "application/zip", disposition, pieces)
+            return
         download = await self.client.begin_download(folder, path)
-        name = quote(PurePosixPath(path).name)
-        self.set_header("Content-Type", "application/octet-stream")
-        self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
+        disposition = f"attachment; filename*=UTF-8''{quote(PurePosixPath(path).name)}"
         self.set_header("Content-Length", str(download.size))
+        await self._pour(path, "application/octet-stream", disposition, self.client.pieces(download))
+
+    async def _pour(self, path: str, kind: str, disposition: str, pieces: AsyncGenerator[bytes, None]) -> None:
+        self.set_header("Content-Type", kind)
+        self.set_header("Content-Disposition", disposition)
         self.set_header("X-Content-Type-Options", "nosniff")
         try:
             await self.flush()
-            async with aclosing(self.client.pieces(download)) as pieces:
+            async with aclosing(pieces):
                 async for piece in pieces:
                     self.write(piece)
                     await self.flush()

@@ -103,6 +103,12 @@ class SessionsHandler(BaiHandler):
 class SessionHandler(BaiHandler):
     @web.authenticated
     @authorized
+    async def get(self, session: str) -> None:
+        """As the manager shows it, also one that has ended."""
+        self.finish(await self.client.get_session(session))
+
+    @web.authenticated
+    @authorized
     async def delete(self, session: str) -> None:
         await self.client.destroy_session(session)
         self.set_status(204)
@@ -117,6 +123,33 @@ class ExtendHandler(BaiHandler):
         await self.client.extend(session)
         self.set_status(204)
         self.finish()
+
+
+class LogsHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, session: str) -> None:
+        """``{"logs"}``: what its container and the programs in it printed last, as text."""
+        self.finish({"logs": await self.client.logs(session)})
+
+
+class RestartHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, session: str) -> None:
+        """Its container, with its files, and every kernel in it."""
+        await self.client.restart(session)
+        self.set_status(204)
+        self.finish()
+
+
+class CommitHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, session: str) -> None:
+        """Begin to make an image of what its container has become, for its owner alone. ``{"image"}``."""
+        self.set_status(202)
+        self.finish({"image": await self.client.commit(session)})
 
 
 class ResizeHandler(BaiHandler):
@@ -195,6 +228,9 @@ HANDLERS = [
     (r"/bai/api/sessions", SessionsHandler),
     (r"/bai/api/sessions/([\w.-]+)", SessionHandler),
     (r"/bai/api/sessions/([\w.-]+)/extend", ExtendHandler),
+    (r"/bai/api/sessions/([\w.-]+)/logs", LogsHandler),
+    (r"/bai/api/sessions/([\w.-]+)/restart", RestartHandler),
+    (r"/bai/api/sessions/([\w.-]+)/commit", CommitHandler),
     (r"/bai/api/sessions/([\w.-]+)/resize", ResizeHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps", AppsHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps/([\w.-]+)", AppHandler),

@@ -49,7 +49,7 @@ FIND_STATE_ATTEMPTS, FIND_STATE_PAUSE_S = 40, 0.25
 
 
 class RemoteKernelRestarter(AsyncIOLoopKernelRestarter):
-    """Restarts a kernel that died, but never starts a session again that was ended."""
+    """Restarts a kernel that died, but never starts a session again that was ended, nor what ran out of memory."""
 
     async def poll(self) -> None:
         kernel = self.kernel_manager
@@ -58,6 +58,9 @@ class RemoteKernelRestarter(AsyncIOLoopKernelRestarter):
         elif status.is_over(kernel):
             self.stop()
             self._fire_callbacks("dead")
+        elif status.is_out_of_memory(kernel):
+            self.stop()
+            kernel.parent._handle_kernel_died(kernel.kernel_id)  # pages are not told: they would let go of it for good
         else:
             await super().poll()
             await kernel.parent.remember(kernel)

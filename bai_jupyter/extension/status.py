@@ -52,6 +52,11 @@ def is_over(kernel: Any) -> bool:
     return kernel_status(kernel)["status"] in FINAL
 
 
+def is_out_of_memory(kernel: Any) -> bool:
+    """True if it was killed for that: by itself it would run out again, and why it ended would no longer be said."""
+    return (kernel_status(kernel)["reason"] or {}).get("code") == "oom-killed"
+
+
 def register(logger: EventLogger) -> None:
     """Make the event known; may be called again."""
     if SCHEMA_ID not in logger.schemas:

@@ -33,6 +33,17 @@ export function inOrder(names: string[]): string[] {
   return names.sort((a, b) => (order(a) < order(b) ? -1 : 1));
 }
 
+/** `1.4 core-hours · 5.6 GiB-hours · 0.35 GPU-hours`: what was held for so long; empty if that is nothing yet. */
+export function describeCost(slots: Slots, milliseconds: number, trans: TranslationBundle): string {
+  const hours = milliseconds / 3600_000;
+  return inOrder(Object.keys(slots))
+    .map(slot => [slot, Number(slots[slot]) / (slot === 'mem' ? 1024 ** 3 : 1)] as const)
+    .map(([slot, amount]) => [slot, Number((amount * hours).toFixed(2))] as const)
+    .filter(([, cost]) => cost > 0)
+    .map(([slot, cost]) => trans.__('%1 %2-hours', cost, { cpu: 'core', mem: 'GiB' }[slot as string] ?? UNITS[slot] ?? slot))
+    .join(' · ');
+}
+
 const SIZES = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** Binary units, one decimal at most. */
@@ -56,33 +67,11 @@ function inUnit(bytes: number, unit: number): number {
   return Number((bytes / 1024 ** unit).toFixed(1));
 }
 
-/** Whether a session holds more than processor and memory. */
-export function hasAccelerators(slots: Slots): boolean {
-  return Object.keys(slots).some(name => !['cpu', 'mem'].includes(name) && Number(slots[name]) > 0);
-}
-
-/** `GPU 42 %, 1.5 of 8 GiB`: what a session's accelerators do, as far as it is measured; empty if nothing is. */
-export function describeUse(figures: Record<string, number | null>, trans: TranslationBundle): string {
-  const kinds = new Set(Object.keys(figures).flatMap(name => name.match(/^(.+)_(?:util_pct|mem_used_bytes)$/)?.[1] ?? []));
-  kinds.delete('cpu');
-  return [...kinds]
-    .filter(kind => figures[`${kind}_util_pct`] !== undefined || figures[`${kind}_mem_total_bytes`])
-    .sort()
-    .map(kind => describeKind(kind, figures, trans))
-    .join(' · ');
-}
-
-function describeKind(kind: string, figures: Record<string, number | null>, trans: TranslationBundle): string {
-  const load = figures[`${kind}_util_pct`];
-  const [used, total] = [figures[`${kind}_mem_used_bytes`], figures[`${kind}_mem_total_bytes`]];
-  const watts = figures[`${kind}_power_w`];
-  const name = UNITS[`${kind.replace(/_/g, '-')}.device`] ?? kind.replace(/_/g, ' ');
-  const said = [
-    typeof load === 'number' ? trans.__('%1 %', Math.round(load)) : null,
-    typeof used === 'number' && total ? formatPart(used, total, trans) : null,
-    typeof watts === 'number' ? trans.__('%1 W', Math.round(watts)) : null
-  ];
-  return `${name} ${said.filter(part => part !== null).join(', ')}`;
+/** `4 of 8 CPU`, `1.5 of 8 GiB`: one decimal at most of what is used. */
+export function describePart(slot: string, used: number, limit: number, trans: TranslationBundle): string {
+  return slot === 'mem'
+    ? formatPart(used, limit, trans)
+    : trans.__('%1 of %2 %3', Number(used.toFixed(1)), limit, UNITS[slot] ?? slot);
 }
 
 /** How much of one kind of slot is used where it is limited. */
@@ -119,10 +108,11 @@ const MIB = 1024 ** 2;
 const LEAST_GROWTH = 64 * MIB;
 
 /**
- * Memory, in bytes, for a session that needs more than it has: twice that, or what the tightest limit leaves. If none is
- * left, twice that: the manager then refuses with its figures.
+ * Memory, in bytes, for a session that needs more than it has, or had: twice that, or what the tightest limit leaves.
+ * `held` of it counts as in use: all, or nothing once it has ended. If none is left, twice that: the manager then
+ * refuses with its figures.
  */
-export function grownMemory(has: number, capacity: ICapacity): number {
+export function grownMemory(has: number, held: number, capacity: ICapacity): number {
   const levels: [Slots, Slots][] = [
     [capacity.keypair_limits, capacity.keypair_using],
     [capacity.user_limits, capacity.user_using],
@@ -130,8 +120,8 @@ export function grownMemory(has: number, capacity: ICapacity): number {
     [capacity.domain_limits, capacity.domain_using]
   ];
   const left = Math.min(...levels.map(([limits, using]) => Number(limits.mem ?? Infinity) - Number(using.mem ?? 0)));
-  const more = Math.min(has, Math.floor(left / MIB) * MIB);
-  return has + (more < LEAST_GROWTH ? has : more);
+  const most = Math.min(2 * has, held + Math.floor(left / MIB) * MIB);
+  return most - has < LEAST_GROWTH ? 2 * has : most;
 }
 
 function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
@@ -139,9 +129,7 @@ function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
     .filter(slot => Number.isFinite(Number(limits[slot])))
     .map(slot => {
       const [used, limit] = [Number(using[slot] ?? 0), Number(limits[slot])];
-      const text =
-        slot === 'mem' ? formatPart(used, limit, trans) : trans.__('%1 of %2 %3', used, limit, UNITS[slot] ?? slot);
-      return { slot, used, limit, text };
+      return { slot, used, limit, text: describePart(slot, used, limit, trans) };
     });
 }
 
@@ -165,5 +153,5 @@ export function whyNot(preset: IPreset, capacity: ICapacity, trans: TranslationB
 
 /** A sentence whose figures stay with their units when it wraps. */
 export function keepUnits(sentence: string): string {
-  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|min\b|h\b)/g, '$1\u00a0');
+  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|core|min\b|h\b)/g, '$1\u00a0');
 }

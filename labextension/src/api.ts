@@ -37,6 +37,8 @@ export interface ISession {
   mounts: IMount[];
   /** Milliseconds since it was asked for. */
   age: number;
+  /** Milliseconds since it runs; `null` if it does not yet. */
+  runningFor: number | null;
   progress: number | null;
 }
 
@@ -205,6 +207,11 @@ export async function listSessions(settings: Settings): Promise<ISession[]> {
   return (await requestAPI<{ sessions: ISession[] }>(settings, 'sessions')).sessions;
 }
 
+/** Also one that has ended. */
+export async function getSession(settings: Settings, id: string): Promise<ISession> {
+  return requestAPI(settings, `sessions/${encodeURIComponent(id)}`);
+}
+
 export async function endSession(settings: Settings, id: string): Promise<void> {
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}`, { method: 'DELETE' });
 }
@@ -212,6 +219,22 @@ export async function endSession(settings: Settings, id: string): Promise<void> 
 /** Keep a session that would be stopped for being idle. */
 export async function extendSession(settings: Settings, id: string): Promise<void> {
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}/extend`, { method: 'POST' });
+}
+
+/** What its container and the programs in it printed last. */
+export async function sessionLog(settings: Settings, id: string): Promise<string> {
+  return (await requestAPI<{ logs: string }>(settings, `sessions/${encodeURIComponent(id)}/logs`)).logs;
+}
+
+/** Its container, with its files, and every kernel in it. */
+export async function restartSession(settings: Settings, id: string): Promise<void> {
+  await requestAPI(settings, `sessions/${encodeURIComponent(id)}/restart`, { method: 'POST' });
+}
+
+/** Begin to make an image of it, for oneself alone; the image's name. */
+export async function commitSession(settings: Settings, id: string): Promise<string> {
+  return (await requestAPI<{ image: string }>(settings, `sessions/${encodeURIComponent(id)}/commit`, { method: 'POST' }))
+    .image;
 }
 
 /** Other amounts of `cpu` and `mem` for a session that runs. Throws what the manager refuses, with its figures. */
@@ -240,6 +263,11 @@ export async function detachFolder(
 ): Promise<void> {
   const path = `${attachedPath(sessionId)}/${encodeURIComponent(target)}?force=${isForced}`;
   await requestAPI(settings, path, { method: 'DELETE' });
+}
+
+/** Of the server extension. */
+export async function serverVersion(settings: Settings): Promise<string> {
+  return (await requestAPI<{ versions: { extension: string } }>(settings, 'status')).versions.extension;
 }
 
 /** `null` while the manager does not answer. */
@@ -318,10 +346,10 @@ export async function makeDirectory(settings: Settings, id: string, path: string
   await requestAPI(settings, `${folderPath(id)}/directories`, withBody('POST', { path }));
 }
 
-/** Where the browser finds a file. */
-export function downloadUrl(settings: Settings, id: string, path: string): string {
+/** Where the browser finds a file, or a directory as a zip file. */
+export function downloadUrl(settings: Settings, id: string, path: string, isDirectory: boolean): string {
   const url = URLExt.join(settings.baseUrl, 'bai', 'api', folderPath(id), 'download');
-  return `${url}?${new URLSearchParams({ path })}`;
+  return `${url}?${new URLSearchParams({ path, archive: `${isDirectory}` })}`;
 }
 
 /** The token that this file's pieces are sent with. An empty file is there at once. */

@@ -12,6 +12,7 @@ import {
   downloadUrl,
   dropUpload,
   getUserId,
+  IFile,
   IFilePage,
   IFolder,
   IInvitation,
@@ -146,8 +147,14 @@ export class Files extends Watched<IFilePage> {
     return this.path ? `${this.path}/${name}` : name;
   }
 
-  urlOf(name: string): string {
-    return downloadUrl(this.settings, this.folder!.id, this.pathOf(name));
+  /** Where one of the entries is downloaded. */
+  urlOf({ name, type }: IFile): string {
+    return downloadUrl(this.settings, this.folder!.id, this.pathOf(name), type === 'DIRECTORY');
+  }
+
+  /** Where all that is shown is downloaded, as a zip file. */
+  get archiveUrl(): string {
+    return downloadUrl(this.settings, this.folder!.id, this.path, true);
   }
 
   async makeDirectory(name: string): Promise<void> {

@@ -3,8 +3,8 @@
 import { Event, ServerConnection } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { hasAccelerators } from './amounts';
 import {
+  commitSession,
   endSession,
   extendSession,
   getCapacity,
@@ -15,6 +15,8 @@ import {
   kernelStatus,
   listApps,
   listSessions,
+  restartSession,
+  sessionLog,
   startApp
 } from './api';
 import { Watched } from './watched';
@@ -33,6 +35,16 @@ export class Sessions extends Watched<ISession[]> {
     await this.refresh();
   }
 
+  async restart(id: string): Promise<void> {
+    await restartSession(this.settings, id);
+    await this.refresh();
+  }
+
+  /** Begin to make an image of it; the image's name. */
+  async commit(id: string): Promise<string> {
+    return commitSession(this.settings, id);
+  }
+
   async end(id: string): Promise<void> {
     await endSession(this.settings, id);
     await this.refresh();
@@ -40,6 +52,20 @@ export class Sessions extends Watched<ISession[]> {
 
   protected load(): Promise<ISession[]> {
     return listSessions(this.settings);
+  }
+}
+
+/** What a session printed last, as it comes. */
+export class SessionLog extends Watched<string> {
+  constructor(
+    private readonly settings: ServerConnection.ISettings,
+    private readonly sessionId: string
+  ) {
+    super('session-log', 2);
+  }
+
+  protected load(): Promise<string> {
+    return sessionLog(this.settings, this.sessionId);
   }
 }
 
@@ -94,42 +120,6 @@ export class Apps extends Watched<IApp[]> {
 
   private _chosen: string | undefined;
   private _followed: string | undefined;
-}
-
-/** What the accelerators of one session do. Sessions without any are asked for once. */
-export class DeviceUse extends Watched<ISession | null> {
-  constructor(private readonly settings: ServerConnection.ISettings) {
-    super('device-use', 10);
-  }
-
-  /** `null`: of none. */
-  follow(sessionId: string | null): void {
-    if (sessionId !== this._sessionId) {
-      this._sessionId = sessionId;
-      this._look(false);
-      this.forget();
-      this._look(sessionId !== null);
-    }
-  }
-
-  protected async load(): Promise<ISession | null> {
-    const followed = this._sessionId;
-    const session = (await listSessions(this.settings)).find(one => one.id === followed) ?? null;
-    if (session && followed === this._sessionId && !hasAccelerators(session.slots)) {
-      this._look(false);
-    }
-    return session;
-  }
-
-  private _look(isWanted: boolean): void {
-    if (isWanted !== this._isLooking) {
-      this._isLooking = isWanted;
-      isWanted ? this.watch() : this.unwatch();
-    }
-  }
-
-  private _sessionId: string | null = null;
-  private _isLooking = false;
 }
 
 /** What the user may use and uses, and which presets would start now. */

@@ -85,6 +85,12 @@ export function readChoice(raw: unknown): IChoice {
   return choice;
 }
 
+/** The choice of a session of one's own with so many bytes of memory, all else as in one that had `slots`. */
+export function withMemory(choice: IChoice, slots: Slots, bytes: number): IChoice {
+  const amounts = choice.preset || choice.resources ? choice.resources : slots;
+  return readChoice({ ...choice, resources: { ...amounts, mem: toAmount('mem', bytes / GIB) }, session: '' });
+}
+
 /** `gpu`, `2 CPU · 8 GiB`, or the session that is joined; nothing if policy and habit decide. */
 export function describeChoice(choice: IChoice): string {
   if (choice.session) {

@@ -12,6 +12,9 @@ export namespace CommandIDs {
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
   export const endSession = 'bai:end-session';
+  export const restartSession = 'bai:restart-session';
+  export const commitSession = 'bai:commit-session';
+  export const showLog = 'bai:show-log';
 }
 
 export const ISessions = new Token<Sessions>(

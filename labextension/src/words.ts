@@ -178,7 +178,7 @@ export interface INotice {
   progress: number | null;
 }
 
-export type NoticeAction = 'cancel' | 'restart' | 'keep' | 'dismiss' | 'grow' | 'interrupt' | 'end';
+export type NoticeAction = 'cancel' | 'restart' | 'keep' | 'dismiss' | 'grow' | 'more' | 'interrupt' | 'end';
 
 export function noticeOf(status: IKernelStatus | null | undefined, trans: TranslationBundle): INotice | null {
   if (!status?.reason) {
@@ -196,7 +196,7 @@ export function noticeOf(status: IKernelStatus | null | undefined, trans: Transl
       return { look, text, actions: actionsOnWarning(status.reason.code), progress: null };
     case 'ended':
     case 'failed':
-      return { look, text, actions: ['restart'], progress: null };
+      return { look, text, actions: status.reason.code === 'oom-killed' ? ['more', 'restart'] : ['restart'], progress: null };
     default:
       return {
         look,

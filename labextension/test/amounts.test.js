@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { describeSlots, describeUse, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
+const { describeCost, describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -38,6 +38,12 @@ test('slots come in order, without those that are none', () => {
   assert.strictEqual(describeSlots(slots), '2 CPU · 8 GiB · 0.5 GPU');
 });
 
+test('cost is what was held for how long', () => {
+  const slots = { cpu: '2', mem: `${8 * GIB}`, 'cuda.shares': '0.5' };
+  assert.strictEqual(describeCost(slots, 42 * 60_000, trans), '1.4 core-hours · 5.6 GiB-hours · 0.35 GPU-hours');
+  assert.strictEqual(describeCost(slots, 0, trans), '');
+});
+
 test('only levels that limit something are told, CPU first', () => {
   const [level, ...others] = levelsOf(capacity, trans);
   assert.deepStrictEqual(others, []);
@@ -54,17 +60,10 @@ test('a preset that does not start says why', () => {
   assert.match(whyNot(preset({ cpu: '1', mem: '1' }), capacity, trans), /^Waits until an agent/);
 });
 
-test('what accelerators do is told as far as it is measured', () => {
-  const own = { cpu_used_s: 3, mem_used_bytes: GIB, mem_limit_bytes: null };
-  assert.strictEqual(describeUse(own, trans), '');
-  const gpu = { cuda_util_pct: 41.7, cuda_mem_used_bytes: 1.5 * GIB, cuda_mem_total_bytes: 8 * GIB, cuda_power_w: 250.4 };
-  assert.strictEqual(describeUse({ ...own, ...gpu }, trans), 'GPU 42 %, 1.5 of 8 GiB, 250 W');
-  assert.strictEqual(describeUse({ tt_n300_util_pct: 5, tt_n300_mem_used_bytes: 7 }, trans), 'tt n300 5 %');
-});
-
 test('a session grows to twice its memory, or to what the tightest limit leaves', () => {
-  assert.strictEqual(grownMemory(2 * GIB, capacity), 4 * GIB);
-  assert.strictEqual(grownMemory(7 * GIB, capacity), 13.5 * GIB);
+  assert.strictEqual(grownMemory(2 * GIB, 2 * GIB, capacity), 4 * GIB);
+  assert.strictEqual(grownMemory(7 * GIB, 7 * GIB, capacity), 13.5 * GIB);
+  assert.strictEqual(grownMemory(4 * GIB, 0, capacity), 6.5 * GIB, 'what has ended counts no more');
   const full = { ...capacity, keypair_limits: { mem: `${GIB}` }, keypair_using: { mem: `${GIB - 1}` } };
-  assert.strictEqual(grownMemory(GIB, full), 2 * GIB);
+  assert.strictEqual(grownMemory(GIB, GIB, full), 2 * GIB);
 });

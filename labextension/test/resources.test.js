@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
-const { CUSTOM, describeChoice, Draft, fit, readChoice, slidersOf, toAmount } = require('../lib/test/resources.js');
+const { CUSTOM, describeChoice, Draft, fit, readChoice, slidersOf, toAmount, withMemory } = require('../lib/test/resources.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
 const GIB = 1024 ** 3;
@@ -166,4 +166,17 @@ test('an answer to an older question is not shown', async t => {
   await new Promise(resolve => setImmediate(resolve));
   assert.strictEqual(draft.verdict.verdict, 'now');
   draft.dispose();
+});
+
+test('more memory leaves all else of a choice as it was', () => {
+  const slots = { cpu: '2', mem: `${4 * GIB}`, 'cuda.shares': '0.5' };
+  const image = 'python';
+  assert.deepStrictEqual(withMemory({ image }, slots, 8 * GIB).resources, { cpu: '2', mem: '8g', 'cuda.shares': '0.5' });
+  assert.deepStrictEqual(withMemory({ image, preset: 'small', session: 'joined' }, slots, 6.5 * GIB), {
+    image,
+    preset: 'small',
+    resources: { mem: '6656m' }
+  });
+  const asked = { image, resources: { cpu: '1', mem: '4g' }, mounts: ['data'] };
+  assert.deepStrictEqual(withMemory(asked, slots, 8 * GIB), { ...asked, resources: { cpu: '1', mem: '8g' } });
 });

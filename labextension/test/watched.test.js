@@ -12,7 +12,9 @@ delete globalThis.document;
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { Folders, Files } = require('../lib/test/folders.js');
-const { Apps, Capacity, Sessions } = require('../lib/test/model.js');
+const { Apps, Capacity, SessionLog, Sessions } = require('../lib/test/model.js');
+
+const { ServerVersion } = require('../lib/test/versions.js');
 
 const LEAST_MS = 2000;
 
@@ -32,7 +34,7 @@ function show(state) {
 
 function modelsOf(settings) {
   const sessions = new Sessions(settings);
-  return [sessions, new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings)];
+  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings)];
 }
 
 test('nothing is asked while nobody looks, or while the page is hidden, nor ever faster than every two seconds', async t => {
@@ -40,7 +42,7 @@ test('nothing is asked while nobody looks, or while the page is hidden, nor ever
   let asked = 0;
   const fetch = async () => {
     asked += 1;
-    return new Response(JSON.stringify({ sessions: [], folders: [], invitations: [], apps: [], user: { id: 'u' } }));
+    return new Response(JSON.stringify({ sessions: [], logs: '', versions: { extension: '0.1.0' }, folders: [], invitations: [], apps: [], user: { id: 'u' } }));
   };
   const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
   const pass = async ms => {

@@ -1,9 +1,9 @@
 """A provisioner whose kernels outlive whoever started them: a local ipykernel in a session of its own.
 
 Installed for tests as entry point ``survivor``. While the file named by ``gate`` exists, a start waits in a queue, as
-it would at a busy manager. A file ``no-image`` beside it makes a start fail, a file ``ended`` says of a kernel that
-dies that its session was ended, a file ``elsewhere`` gives its view a notice, a file ``reason`` holds the code and the
-sentence of one that runs, a file ``session`` the id of its session.
+it would at a busy manager. A file ``no-image`` beside it makes a start fail. A file ``ended`` says of a kernel that
+dies that its session was ended, or the status, code and sentence that are in it. A file ``elsewhere`` gives its view a
+notice, a file ``reason`` holds the code and the sentence of one that runs, a file ``session`` the id of its session.
 ``log_file`` gets a line for each thing that was done to a kernel, ``options-ID.json`` beside it what the kernel was
 started with.
 """
@@ -96,7 +96,8 @@ class Survivor(KernelProvisionerBase):
             if found:
                 self._exit_code = os.waitstatus_to_exitcode(code)
                 if Path(self.gate).with_name("ended").exists():
-                    self._show("TERMINATED", "user-requested", "Ended by kim.", None)
+                    said = self._file("ended") or "TERMINATED user-requested Ended by kim."
+                    self._show(*said.split(" ", 2), None)
                 return self._exit_code
         except ChildProcessError:  # started by an earlier server
             if not is_running(self.pid):

@@ -34,7 +34,7 @@ async def get(jp_fetch: Callable[..., Any], *path: str) -> Any:
 
 async def refusal(jp_fetch: Callable[..., Any], *path: str, method: str = "GET") -> tuple[int, dict[str, str]]:
     with pytest.raises(HTTPClientError) as refused:
-        await jp_fetch("bai", "api", *path, method=method)
+        await jp_fetch("bai", "api", *path, method=method, allow_nonstandard_methods=True)
     assert refused.value.response is not None
     return refused.value.code, json.loads(refused.value.response.body)
 
@@ -55,9 +55,26 @@ async def test_sessions_and_the_end_of_one(
 ) -> None:
     connected.sessions = [make_session("demo"), make_session("other")]
     assert [view["name"] for view in (await get(jp_fetch, "sessions"))["sessions"]] == ["demo", "other"]
-    answer = await jp_fetch("bai", "api", "sessions", connected.sessions[0]["id"], method="DELETE")
+    demo = connected.sessions[0]["id"]
+    assert (await get(jp_fetch, "sessions", demo))["name"] == "demo"
+    answer = await jp_fetch("bai", "api", "sessions", demo, method="DELETE")
     assert answer.code == 204
     assert [view["name"] for view in connected.sessions] == ["other"]
+
+
+async def test_a_session_is_restarted_made_an_image_of_and_read(
+    connected: Any, jp_fetch: Callable[..., Any], make_session: Callable[..., Any]
+) -> None:
+    connected.sessions = [make_session("demo")]
+    demo = connected.sessions[0]["id"]
+    assert await get(jp_fetch, "sessions", demo, "logs") == {"logs": "demo printed this.\n"}
+    answer = await jp_fetch("bai", "api", "sessions", demo, "restart", method="POST", body="")
+    assert (answer.code, connected.calls[-1]) == (204, ("PATCH", f"/session/{demo}"))
+    answer = await jp_fetch("bai", "api", "sessions", demo, "commit", method="POST", body="")
+    assert (answer.code, json.loads(answer.body)) == (202, {"image": "user/kim:demo"})
+    for method, action in (("GET", "logs"), ("POST", "restart"), ("POST", "commit")):
+        code, body = await refusal(jp_fetch, "sessions", "nothing", action, method=method)
+        assert (code, body["code"]) == (404, "not-found")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +101,8 @@ async def test_the_managers_refusal_arrives_with_its_sentence(connected: Any, jp
     code, body = await refusal(jp_fetch, "sessions", "nothing", method="DELETE")
     assert code == 404
     assert body == {"code": "not-found", "message": "There is no session nothing that you can see."}
+    code, body = await refusal(jp_fetch, "sessions", "nothing")
+    assert (code, body["code"]) == (404, "not-found")
 
 
 @pytest.fixture
@@ -117,7 +136,8 @@ async def test_a_stranger_gets_nothing(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", ("status",)), ("GET", ("sessions",)), ("DELETE", ("sessions", "demo"))]
+    ("method", "path"),
+    [("GET", ("status",)), ("GET", ("sessions",)), ("GET", ("sessions", "demo")), ("DELETE", ("sessions", "demo"))],
 )
 async def test_what_the_authorizer_denies(
     connected: Any,

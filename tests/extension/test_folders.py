@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from real_manager import RealManager
@@ -131,6 +133,14 @@ async def test_a_file_goes_up_in_pieces_and_comes_down_again(bai: Callable[..., 
     assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A4%20b.bin"
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert (await bai("GET", f"folders/{folder}/download?path=missing"))[0] == 404
+    answer = await jp_fetch("bai", "api", "folders", folder, "download", params={"path": "raw", "archive": "true"})
+    assert (answer.headers["Content-Type"], "raw.zip" in answer.headers["Content-Disposition"]) == (
+        "application/zip",
+        True,
+    )
+    with ZipFile(BytesIO(answer.body)) as archive:
+        assert archive.read("raw/ä b.bin") == content
+    assert (await bai("GET", f"folders/{folder}/download?path=missing&archive=true"))[0] == 404
     await bai("POST", f"folders/{folder}/uploads", {"path": "empty", "size": 0})
     assert (await jp_fetch("bai", "api", "folders", folder, "download", params={"path": "empty"})).body == b""
 

@@ -104,6 +104,7 @@ def test_one_version() -> None:
     from bai_jupyter._version import __version__
 
     assert json.loads((REPOSITORY / "labextension" / "package.json").read_text())["version"] == __version__
+    assert f"VERSION = '{__version__}'" in (REPOSITORY / "labextension" / "src" / "versions.ts").read_text()
 
 
 def test_the_lock_file_names_no_host() -> None:

@@ -54,6 +54,7 @@ class Views:
             "statusInfo": reason.slug,
             "statusData": _status_data(record, reason),
             "age": int((ended_at - record.created_at).total_seconds() * 1000),
+            "runningFor": _running_ms(record, ended_at),
             "creationTime": record.created_at.isoformat(),
             "terminationTime": record.terminated_at.isoformat() if record.terminated_at else None,
             "occupiedSlots": json.dumps(occupied),
@@ -122,6 +123,10 @@ class Views:
         if stats is None:
             return None
         return {**dict.fromkeys(("cpu_used_s", "mem_used_bytes", "mem_limit_bytes")), **stats}
+
+
+def _running_ms(record: SessionRecord, until: datetime) -> int | None:
+    return int((until - record.started_at).total_seconds() * 1000) if record.started_at else None
 
 
 _PREDICATES = {"starts-at": "reserved_time", "dependency": "dependencies", "sessions-wait": "concurrency"}

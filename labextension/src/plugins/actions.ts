@@ -4,6 +4,7 @@ import { InputDialog, Notification, showErrorMessage } from '@jupyterlab/apputil
 import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 
+import { ISession } from '../api';
 import { Attachments, IAttached } from '../attachments';
 import { arrivalsOf } from '../drops';
 import { Files, Folders, IFolders, IMyFolder, isAttachable, Uploads } from '../folders';
@@ -98,6 +99,12 @@ function actionsOf(
   ): Promise<IMyFolder> => pick(label, (await folders.ask())[list].filter(isMeant), one => one.name);
   const invitation = async (label: string) =>
     pick(label, (await folders.ask()).invitations, one => trans.__('%1 from %2', one.vfolder_name, one.inviter));
+  /** A command on one of the sessions that are meant. */
+  const onSession = (title: string, command: string, isMeant: (one: ISession) => boolean = () => true) => async () => {
+    const { id, name } = await pick(title, (await sessions.ask()).filter(isMeant), one => one.name);
+    await commands.execute(command, { id, name });
+  };
+  const isRunning = (one: ISession) => one.status === 'RUNNING';
   const isShareable = (one: IMyFolder) => one.is_owner && one.ownership_type === 'user';
   const isChangeable = (one: IMyFolder) => one.is_owner && !(one.isMine && one.name === 'home');
 
@@ -219,10 +226,19 @@ function actionsOf(
     },
     'choose-session-to-end': {
       label: trans.__('End Session…'),
-      run: async () => {
-        const { id, name } = await pick(trans.__('End session'), await sessions.ask(), one => one.name);
-        await commands.execute(CommandIDs.endSession, { id, name });
-      }
+      run: onSession(trans.__('End session'), CommandIDs.endSession)
+    },
+    'choose-session-to-restart': {
+      label: trans.__('Restart Session…'),
+      run: onSession(trans.__('Restart session'), CommandIDs.restartSession, isRunning)
+    },
+    'choose-session-to-commit': {
+      label: trans.__('Save Session as Image…'),
+      run: onSession(trans.__('Save as image'), CommandIDs.commitSession, isRunning)
+    },
+    'choose-log': {
+      label: trans.__('Show Log of Session…'),
+      run: onSession(trans.__('Show log of'), CommandIDs.showLog)
     },
     'keep-session': {
       label: trans.__('Keep Session…'),

@@ -1,16 +1,17 @@
 /** The strip under a notebook's toolbar while its kernel waits, starts or has failed. Absent when all is well. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { showErrorMessage } from '@jupyterlab/apputils';
+import { ISessionContext, showErrorMessage } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
-import { ServerConnection } from '@jupyterlab/services';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { grownMemory } from '../amounts';
-import { extendSession, getCapacity, listSessions, resizeSession } from '../api';
+import { extendSession, getCapacity, getSession, ICapacity, ISession, judge, resizeSession } from '../api';
 import { KernelStatuses } from '../model';
+import { withMemory } from '../resources';
 import { IKernelStatuses, NAME } from '../tokens';
-import { Notice } from '../widgets/notice';
+import { IMore, Notice } from '../widgets/notice';
+import { choiceOf, keepChoice, takeChoice } from './choice';
 
 export const notice: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:notice`,
@@ -31,13 +32,15 @@ export const notice: JupyterFrontEndPlugin<void> = {
       const context = panel.sessionContext;
       const strip = new Notice(statuses, trans, {
         cancel: () => context.shutdown(),
-        restart: () => context.restartKernel(),
+        restart: () => startAgain(context),
         interrupt: async () => context.session?.kernel?.interrupt(),
         end: () => context.shutdown(),
         keep: sessionId => extendSession(settings, sessionId).catch(say(trans.__('The session is not kept'))),
-        growth: sessionId => growthOf(settings, sessionId),
+        growth: async sessionId => growthOf(await factsOf(app, sessionId)),
         grow: (sessionId, bytes) =>
-          resizeSession(settings, sessionId, { mem: `${bytes}` }).catch(say(trans.__('The session does not grow')))
+          resizeSession(settings, sessionId, { mem: `${bytes}` }).catch(say(trans.__('The session does not grow'))),
+        more: sessionId => moreFor(app, panel, sessionId),
+        restartWith: more => restartWith(app, panel, more).catch(say(trans.__('The kernel does not get more memory')))
       });
       const follow = () => {
         const kernelId = context.session?.kernel?.id;
@@ -53,12 +56,50 @@ export const notice: JupyterFrontEndPlugin<void> = {
   }
 };
 
-/** How much memory a session that needs more is to have, in bytes. */
-async function growthOf(settings: ServerConnection.ISettings, sessionId: string): Promise<number> {
-  const [sessions, capacity] = await Promise.all([listSessions(settings), getCapacity(settings)]);
-  const has = Number(sessions.find(session => session.id === sessionId)?.slots.mem);
-  if (!(has > 0)) {
-    throw new Error('its memory is not known');
+/** A page that heard of its kernel's end has let go of it for good: then another takes its place. */
+function startAgain(context: ISessionContext): Promise<unknown> {
+  const kernel = context.session?.kernel;
+  if (kernel && !kernel.isDisposed) {
+    return context.restartKernel();
   }
-  return grownMemory(has, capacity);
+  return context.changeKernel({ name: kernel?.name ?? context.prevKernelName });
+}
+
+interface IFacts {
+  session: ISession;
+  capacity: ICapacity;
+}
+
+async function factsOf({ serviceManager }: JupyterFrontEnd, sessionId: string): Promise<IFacts> {
+  const settings = serviceManager.serverSettings;
+  const [session, capacity] = await Promise.all([getSession(settings, sessionId), getCapacity(settings)]);
+  return { session, capacity };
+}
+
+/** How much memory a session that needs more is to have, in bytes. */
+function growthOf({ session, capacity }: IFacts): number {
+  const has = Number(session.slots.mem);
+  return grownMemory(has, session.status === 'RUNNING' ? has : 0, capacity);
+}
+
+/** What a notebook's kernel, which ran out of memory, could be started with, and what the manager says of that. */
+async function moreFor(app: JupyterFrontEnd, panel: NotebookPanel, sessionId: string): Promise<IMore> {
+  const facts = await factsOf(app, sessionId);
+  const bytes = growthOf(facts);
+  const choice = withMemory(choiceOf(app, panel), facts.session.slots, bytes);
+  const [verdict] = await judge(app.serviceManager.serverSettings, [choice]);
+  return { session: facts.session, bytes, choice, verdict };
+}
+
+/** A session that goes on grows, so that its files stay; in place of one that has ended there is another. */
+async function restartWith(app: JupyterFrontEnd, panel: NotebookPanel, more: IMore): Promise<void> {
+  if (more.session.status !== 'RUNNING') {
+    await takeChoice(app, panel, more.choice);
+    return;
+  }
+  await resizeSession(app.serviceManager.serverSettings, more.session.id, { mem: `${more.bytes}` });
+  if (!choiceOf(app, panel).session) {
+    await keepChoice(app, panel, more.choice); // one that is joined has its amounts from elsewhere
+  }
+  await panel.sessionContext.restartKernel();
 }

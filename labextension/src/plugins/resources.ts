@@ -12,15 +12,14 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
-import { askedBy, confirmChoice, IChoice } from '../api';
+import { askedBy, IChoice } from '../api';
 import { KernelStatuses } from '../model';
 import { Draft, loadOffer, readChoice } from '../resources';
 import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
 import { ResourceDialog } from '../widgets/resources';
 import { lookOf } from '../words';
-
-const METADATA_KEY = 'bai';
+import { choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, takeChoice } from './choice';
 
 export const resources: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:resources`,
@@ -98,7 +97,7 @@ class Chooser {
       return;
     }
     context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
-    const asked = await askedBy(this.app.serviceManager.serverSettings, this._path(panel)).catch(() => null);
+    const asked = await askedBy(this.app.serviceManager.serverSettings, pathOf(this.app, panel)).catch(() => null);
     const isHeard = asked?.is_heard ?? true; // an answer that fails leaves it to the server, which asks itself
     if (isHeard) {
       context.kernelPreference = { ...context.kernelPreference, shouldStart };
@@ -138,49 +137,8 @@ class Chooser {
       isRunning: !!panel.sessionContext.session?.kernel,
       isForeign,
       trans,
-      take: choice => this._take(panel, choice)
+      take: choice => takeChoice(this.app, panel, choice)
     });
     await dialog.launch();
   }
-
-  /** The notebook is saved before its kernel starts: the server goes by the file. */
-  private async _take(panel: NotebookPanel, choice: IChoice): Promise<void> {
-    const { serverSettings, kernelspecs } = this.app.serviceManager;
-    const kernelspec = await confirmChoice(serverSettings, this._path(panel), choice);
-    panel.model!.setMetadata(METADATA_KEY, choice);
-    panel.model!.setMetadata('kernelspec', kernelspec);
-    await panel.context.save();
-    await kernelspecs.refreshSpecs();
-    await panel.sessionContext.ready; // a first kernel that is still being started is then the one that is replaced
-    await panel.sessionContext.changeKernel({ name: kernelspec.name });
-  }
-
-  private _path(panel: NotebookPanel): string {
-    return this.app.serviceManager.contents.localPath(panel.context.path);
-  }
-}
-
-/** Of a notebook's kernel, or of the one that would be started. */
-function kernelNameOf({ sessionContext }: NotebookPanel): string {
-  return sessionContext.session?.kernel?.name ?? sessionContext.kernelPreference.name ?? '';
-}
-
-function provisionerOf(app: JupyterFrontEnd, kernelName: string): { config?: unknown } | undefined {
-  const spec = app.serviceManager.kernelspecs.specs?.kernelspecs[kernelName];
-  return spec?.metadata?.['kernel_provisioner'] as { config?: unknown } | undefined;
-}
-
-/** Whether a kernelspec that is there starts its kernels beside the Jupyter server. */
-function isLocal(app: JupyterFrontEnd, kernelName: string): boolean {
-  const isThere = kernelName in (app.serviceManager.kernelspecs.specs?.kernelspecs ?? {});
-  return isThere && !provisionerOf(app, kernelName);
-}
-
-/** What a notebook asks for, over what its kernelspec says. */
-function choiceOf(app: JupyterFrontEnd, panel: NotebookPanel): IChoice {
-  const provisioner = provisionerOf(app, kernelNameOf(panel));
-  const asked = readChoice(panel.model?.getMetadata(METADATA_KEY));
-  const { preset, resources, ...rest } = readChoice(provisioner?.config);
-  const amounts = asked.preset || asked.resources ? {} : { preset, resources };
-  return readChoice({ ...rest, ...amounts, ...asked });
 }

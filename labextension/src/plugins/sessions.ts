@@ -1,12 +1,13 @@
 /** The model of sessions, and the commands on them. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
+import { Dialog, ICommandPalette, Notification, showDialog, showErrorMessage } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
-import { Sessions } from '../model';
+import { SessionLog, Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
+import { createLog } from '../widgets/log';
 
 export const sessions: JupyterFrontEndPlugin<Sessions> = {
   id: `${NAME}:sessions`,
@@ -38,32 +39,89 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       describedBy: { args: { type: 'object', properties: {} } },
       execute: () => model.refresh()
     });
-    app.commands.addCommand(CommandIDs.endSession, {
+    const describedBy = {
+      args: { type: 'object', properties: { id: { type: 'string' }, name: { type: 'string' } }, required: ['id'] }
+    };
+    /** A command on one session, that is asked about first if `body` says what it does to it. */
+    const add = (command: string, on: ISessionAction) =>
+      app.commands.addCommand(command, {
+        label: on.label,
+        describedBy,
+        execute: async args => {
+          const [id, name] = [args['id'] as string, (args['name'] ?? args['id']) as string];
+          if (on.confirm && !(await isSure(on.confirm, name))) {
+            return;
+          }
+          try {
+            await on.run(id, name);
+          } catch (error) {
+            await showErrorMessage(on.failed(name), error as Error);
+          }
+        }
+      });
+    add(CommandIDs.endSession, {
       label: trans.__('End Session…'),
-      describedBy: {
-        args: { type: 'object', properties: { id: { type: 'string' }, name: { type: 'string' } }, required: ['id'] }
+      confirm: {
+        title: name => trans.__('End %1?', name),
+        body: trans.__(
+          'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone.'
+        ),
+        verb: trans.__('End session')
       },
-      execute: async args => {
-        const name = (args['name'] ?? args['id']) as string;
-        const answer = await showDialog({
-          title: trans.__('End %1?', name),
-          body: trans.__(
-            'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone.'
-          ),
-          buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('End session') })],
-          defaultButton: 0
-        });
-        if (!answer.button.accept) {
-          return;
+      run: id => model.end(id),
+      failed: name => trans.__('%1 was not ended', name)
+    });
+    add(CommandIDs.restartSession, {
+      label: trans.__('Restart Session…'),
+      confirm: {
+        title: name => trans.__('Restart %1?', name),
+        body: trans.__('Its container starts again, and every kernel in it. Files and packages stay; variables are gone.'),
+        verb: trans.__('Restart session')
+      },
+      run: id => model.restart(id),
+      failed: name => trans.__('%1 was not restarted', name)
+    });
+    add(CommandIDs.commitSession, {
+      label: trans.__('Save Session as Image…'),
+      run: async (id, name) => {
+        const image = await model.commit(id);
+        Notification.info(trans.__('The image %1 is being made of %2. Folders are not part of it.', image, name));
+      },
+      failed: name => trans.__('No image is made of %1', name)
+    });
+    add(CommandIDs.showLog, {
+      label: trans.__('Show Log of Session…'),
+      run: async (id, name) => {
+        const tabId = `jp-bai-log-${id}`;
+        if (![...app.shell.widgets('main')].some(one => one.id === tabId)) {
+          const tab = createLog(new SessionLog(app.serviceManager.serverSettings, id), name, trans);
+          tab.id = tabId;
+          app.shell.add(tab, 'main');
         }
-        try {
-          await model.end(args['id'] as string);
-        } catch (error) {
-          await showErrorMessage(trans.__('%1 was not ended', name), error as Error);
-        }
-      }
+        app.shell.activateById(tabId);
+      },
+      failed: name => trans.__('The log of %1 cannot be shown', name)
     });
     palette?.addItem({ command: CommandIDs.refresh, category: 'Backend.AI' });
     return model;
   }
 };
+
+interface IConfirmation {
+  title: (name: string) => string;
+  /** What is lost and what is kept. */
+  body: string;
+  verb: string;
+}
+
+interface ISessionAction {
+  label: string;
+  confirm?: IConfirmation;
+  run: (id: string, name: string) => Promise<void>;
+  failed: (name: string) => string;
+}
+
+async function isSure({ title, body, verb }: IConfirmation, name: string): Promise<boolean> {
+  const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
+  return (await showDialog({ title: title(name), body, buttons, defaultButton: 0 })).button.accept;
+}

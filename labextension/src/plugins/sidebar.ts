@@ -11,6 +11,7 @@ import { Attachments, IFront } from '../attachments';
 import { Files, Folders, Uploads } from '../folders';
 import { Apps, Capacity, KernelStatuses, Sessions } from '../model';
 import { CommandIDs, IKernelStatuses, ISessions, NAME } from '../tokens';
+import { ServerVersion } from '../versions';
 import { createApps } from '../widgets/apps';
 import { createCapacity } from '../widgets/capacity';
 import { createFolders, Mount } from '../widgets/folders';
@@ -41,7 +42,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);
     const sections = [
-      createSessions(app.commands, sessions, trans),
+      createSessions(app.commands, sessions, new ServerVersion(settings), trans),
       createFolders({ ...kept, attachments }, mount, trans),
       createApps(apps, trans),
       createCapacity(new Capacity(settings), trans)

@@ -119,6 +119,7 @@ function Path({ files, trans }: Omit<IViewProps, 'uploads'>): JSX.Element {
           )}
         </React.Fragment>
       ))}
+      <Download label={trans.__('Download all in here as a zip file')} url={files.archiveUrl} />
     </nav>
   );
 }
@@ -335,7 +336,7 @@ function FileList({ list, files, trans }: IListProps): JSX.Element {
         <Row
           key={file.name}
           file={file}
-          url={files.urlOf(file.name)}
+          url={files.urlOf(file)}
           enter={() => enter(file.name)}
           keep={node => downloads.current.set(file.name, node)}
           place={row(file.name)}
@@ -357,7 +358,9 @@ interface IRowProps {
 
 function Row({ file, url, enter, keep, place, trans }: IRowProps): JSX.Element {
   const Icon = isDirectory(file) ? folderIcon : fileIcon;
-  const button = trans.__('Download %1', file.name);
+  const button = isDirectory(file)
+    ? trans.__('Download %1 as a zip file', file.name)
+    : trans.__('Download %1', file.name);
   return (
     <li {...place} className="jp-bai-Row jp-bai-Row-short" aria-label={file.name}>
       <Icon.react tag="span" className="jp-bai-State" aria-hidden="true" />
@@ -375,12 +378,25 @@ function Row({ file, url, enter, keep, place, trans }: IRowProps): JSX.Element {
           </>
         )}
       </div>
-      {file.type === 'FILE' && (
-        <a ref={keep} className="jp-bai-IconButton" title={button} aria-label={button} href={url} download={file.name}>
-          <downloadIcon.react tag="span" aria-hidden="true" />
-        </a>
+      {(file.type === 'FILE' || isDirectory(file)) && (
+        <Download label={button} url={url} keep={keep} />
       )}
     </li>
+  );
+}
+
+interface IDownloadProps {
+  label: string;
+  url: string;
+  keep?: (node: HTMLAnchorElement | null) => void;
+}
+
+/** The answer names the file. */
+function Download({ label, url, keep }: IDownloadProps): JSX.Element {
+  return (
+    <a ref={keep} className="jp-bai-IconButton" title={label} aria-label={label} href={url} download="">
+      <downloadIcon.react tag="span" aria-hidden="true" />
+    </a>
   );
 }
 

@@ -2,17 +2,26 @@
 
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
-import { Message } from '@lumino/messaging';
 import React from 'react';
 
 import { formatSize, keepUnits } from '../amounts';
+import { IChoice, ISession, IVerdict } from '../api';
 import { KernelStatuses } from '../model';
-import { INotice, NoticeAction, noticeOf } from '../words';
+import { INotice, lookOfVerdict, NoticeAction, noticeOf } from '../words';
 import { Bar } from './section';
 import { StateIcon } from './state';
 
 /** A kernel whose image is there starts in less; then nothing is shown at all. */
 const DELAY_MS = 1000;
+
+/** What a kernel that ran out of memory could be started with. */
+export interface IMore {
+  /** Which it ran in: that grows if it goes on, else there is another. */
+  session: ISession;
+  bytes: number;
+  choice: IChoice;
+  verdict: IVerdict;
+}
 
 interface IActions {
   cancel: () => Promise<unknown>;
@@ -23,6 +32,8 @@ interface IActions {
   /** How much memory would help, in bytes. */
   growth: (sessionId: string) => Promise<number>;
   grow: (sessionId: string, bytes: number) => Promise<unknown>;
+  more: (sessionId: string) => Promise<IMore>;
+  restartWith: (more: IMore) => Promise<unknown>;
 }
 
 export class Notice extends ReactWidget {
@@ -55,18 +66,13 @@ export class Notice extends ReactWidget {
     super.dispose();
   }
 
-  protected onAfterAttach(msg: Message): void {
-    super.onAfterAttach(msg);
-    this._observer.observe(this.node);
-  }
-
   protected render(): JSX.Element | null {
     const notice = this._notice;
     if (!notice) {
       return null;
     }
     return (
-      <div className={`jp-bai-Notice-strip jp-bai-Edge-${notice.look.role}`} ref={() => this._fit()}>
+      <div className={`jp-bai-Notice-strip jp-bai-Edge-${notice.look.role}`} ref={strip => strip && this._observer.observe(strip)}>
         <StateIcon look={notice.look} />
         <span className="jp-bai-Notice-text" role="status">
           {notice.text}
@@ -97,6 +103,8 @@ export class Notice extends ReactWidget {
         return <Button key={action} label={trans.__('End kernel')} act={actions.end} />;
       case 'grow':
         return <Grow key={action} sessionId={sessionId} actions={actions} trans={trans} />;
+      case 'more':
+        return <More key={action} sessionId={sessionId} actions={actions} trans={trans} />;
     }
   }
 
@@ -166,9 +174,14 @@ function Button({ label, act }: { label: string; act: () => Promise<unknown> }):
   );
 }
 
+interface IGrowProps {
+  sessionId: string;
+  actions: IActions;
+  trans: TranslationBundle;
+}
+
 /** Says to how much before it is pressed. Absent until that is known. */
-function Grow(props: { sessionId: string; actions: IActions; trans: TranslationBundle }): JSX.Element | null {
-  const { sessionId, actions, trans } = props;
+function Grow({ sessionId, actions, trans }: IGrowProps): JSX.Element | null {
   const [bytes, setBytes] = React.useState<number | null>(null);
   React.useEffect(() => {
     actions.growth(sessionId).then(setBytes, console.warn);
@@ -178,4 +191,23 @@ function Grow(props: { sessionId: string; actions: IActions; trans: TranslationB
   }
   const label = keepUnits(trans.__('Grow to %1', formatSize(bytes)));
   return <Button label={label} act={() => actions.grow(sessionId, bytes)} />;
+}
+
+/** Says with how much, and when that starts, before it is pressed; or why not. Absent until that is known. */
+function More({ sessionId, actions, trans }: IGrowProps): JSX.Element | null {
+  const [more, setMore] = React.useState<IMore | null>(null);
+  React.useEffect(() => {
+    actions.more(sessionId).then(setMore, console.warn);
+  }, [sessionId]);
+  if (more === null) {
+    return null;
+  }
+  const size = formatSize(more.bytes);
+  if (more.verdict.verdict === 'refused') {
+    return <span>{keepUnits(trans.__('With %1: %2', size, more.verdict.reason?.text ?? ''))}</span>;
+  }
+  const goesOn = more.session.status === 'RUNNING';
+  const when = goesOn ? '' : lookOfVerdict(more.verdict, trans).word;
+  const label = [trans.__('Restart with %1', size), when].filter(Boolean).join(' · ');
+  return <Button label={keepUnits(label)} act={() => actions.restartWith(more)} />;
 }

@@ -1,30 +1,36 @@
 /** The section Sessions. */
 
 import { TranslationBundle } from '@jupyterlab/translation';
-import { stopIcon } from '@jupyterlab/ui-components';
+import { ellipsesIcon, stopIcon } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import React from 'react';
 
-import { describeSlots } from '../amounts';
+import { describeCost, describeSlots, keepUnits } from '../amounts';
 import { ISession } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs } from '../tokens';
+import { mismatchOf, ServerVersion } from '../versions';
 import { describeAge, lookOf, sentenceOf } from '../words';
 import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
 import { StateIcon } from './state';
 
-export function createSessions(commands: CommandRegistry, model: Sessions, trans: TranslationBundle): Section {
-  const end = (session: ISession) =>
-    void commands.execute(CommandIDs.endSession, { id: session.id, name: session.name });
+export function createSessions(
+  commands: CommandRegistry,
+  model: Sessions,
+  server: ServerVersion,
+  trans: TranslationBundle
+): Section {
+  const run: Run = (command, { id, name }) => void commands.execute(command, { id, name });
   const launch = () => void commands.execute('launcher:create');
   return new Section(
     trans.__('Sessions'),
-    [model],
+    [model, server],
     (
       <SessionsView
         model={model}
+        server={server}
         trans={trans}
-        end={end}
+        run={run}
         canLaunch={() => commands.hasCommand('launcher:create')}
         launch={launch}
       />
@@ -32,19 +38,29 @@ export function createSessions(commands: CommandRegistry, model: Sessions, trans
   );
 }
 
+/** Carry a command out on a session. */
+type Run = (command: string, session: ISession) => void;
+
 interface IViewProps {
   model: Sessions;
+  server: ServerVersion;
   trans: TranslationBundle;
-  end: (session: ISession) => void;
+  run: Run;
   canLaunch: () => boolean;
   launch: () => void;
 }
 
-function SessionsView({ model, trans, end, canLaunch, launch }: IViewProps): JSX.Element {
-  useChanges(model);
+function SessionsView({ model, server, trans, run, canLaunch, launch }: IViewProps): JSX.Element {
+  useChanges(model, server);
   const list = model.value;
+  const mismatch = mismatchOf(server.value, trans);
   return (
     <>
+      {mismatch && (
+        <div className="jp-bai-Trouble" role="status">
+          <p>{mismatch}</p>
+        </div>
+      )}
       <Trouble model={model} trans={trans} />
       <Loading model={model} label={trans.__('Sessions are being loaded')} />
       {list?.length === 0 && (
@@ -57,22 +73,32 @@ function SessionsView({ model, trans, end, canLaunch, launch }: IViewProps): JSX
           )}
         </div>
       )}
-      {list !== null && list.length > 0 && <SessionList list={list} trans={trans} end={end} />}
+      {list !== null && list.length > 0 && <SessionList list={list} trans={trans} run={run} />}
       <Announcer list={list} trans={trans} />
     </>
   );
 }
 
-/** Delete ends a session. */
-function SessionList({ list, trans, end }: Pick<IViewProps, 'trans' | 'end'> & { list: ISession[] }): JSX.Element {
+/** Space shows a session's actions, Delete ends it. */
+function SessionList({ list, trans, run }: Pick<IViewProps, 'trans' | 'run'> & { list: ISession[] }): JSX.Element {
+  const [current, setCurrent] = React.useState<string | null>(null);
+  const toggle = (id: string) => setCurrent(id === current ? null : id);
   const { onKeyDown, row } = useRows(
     list.map(session => session.id),
-    { Delete: id => end(list.find(session => session.id === id)!) }
+    { ' ': toggle, Delete: id => run(CommandIDs.endSession, list.find(session => session.id === id)!) }
   );
   return (
     <ul className="jp-bai-List" aria-label={trans.__('Sessions')} onKeyDown={onKeyDown}>
       {list.map(session => (
-        <Row key={session.id} session={session} trans={trans} end={end} place={row(session.id)} />
+        <Row
+          key={session.id}
+          session={session}
+          trans={trans}
+          run={run}
+          place={row(session.id)}
+          isCurrent={session.id === current}
+          toggle={() => toggle(session.id)}
+        />
       ))}
     </ul>
   );
@@ -81,19 +107,24 @@ function SessionList({ list, trans, end }: Pick<IViewProps, 'trans' | 'end'> & {
 interface IRowProps {
   session: ISession;
   trans: TranslationBundle;
-  end: (session: ISession) => void;
+  run: Run;
   place: IPlace;
+  /** Whether its actions are shown. */
+  isCurrent: boolean;
+  toggle: () => void;
 }
 
-function Row({ session, trans, end, place }: IRowProps): JSX.Element {
+function Row({ session, trans, run, place, isCurrent, toggle }: IRowProps): JSX.Element {
   const look = lookOf(session, trans);
   const sentence = sentenceOf(session);
   const slots = describeSlots(session.slots);
+  const cost = describeCost(session.slots, session.runningFor ?? 0, trans);
   const isEnding = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(session.status);
   const label = [session.name, look.word, sentence ?? slots].filter(Boolean).join(', ');
-  const button = trans.__('End %1', session.name);
+  const actions = trans.__('Actions on %1', session.name);
+  const end = trans.__('End %1', session.name);
   return (
-    <li {...place} className="jp-bai-Row" aria-label={label}>
+    <li {...place} className="jp-bai-Row jp-bai-Row-two" aria-label={label}>
       <StateIcon look={look} />
       <div className="jp-bai-Row-first">
         <span className="jp-bai-Row-name" title={session.name}>
@@ -101,11 +132,27 @@ function Row({ session, trans, end, place }: IRowProps): JSX.Element {
         </span>
         <span className="jp-bai-Row-word">{look.word}</span>
       </div>
-      {!isEnding && (
-        <button className="jp-bai-IconButton" title={button} aria-label={button} onClick={() => end(session)}>
-          <stopIcon.react tag="span" aria-hidden="true" />
+      <div className="jp-bai-Row-buttons">
+        <button
+          className="jp-bai-IconButton"
+          title={actions}
+          aria-label={actions}
+          aria-expanded={isCurrent}
+          onClick={toggle}
+        >
+          <ellipsesIcon.react tag="span" aria-hidden="true" />
         </button>
-      )}
+        {!isEnding && (
+          <button
+            className="jp-bai-IconButton"
+            title={end}
+            aria-label={end}
+            onClick={() => run(CommandIDs.endSession, session)}
+          >
+            <stopIcon.react tag="span" aria-hidden="true" />
+          </button>
+        )}
+      </div>
       <div className="jp-bai-Row-rest">
         {sentence && <div className="jp-bai-Row-sentence">{sentence}</div>}
         {session.status === 'PULLING' && session.progress !== null && <Bar percent={session.progress} label={look.word} />}
@@ -113,8 +160,34 @@ function Row({ session, trans, end, place }: IRowProps): JSX.Element {
           <bdi dir="ltr">{slots}</bdi> · <span>{describeAge(session.age, trans)}</span>
           {session.isolated === false && <strong> · {trans.__('not isolated')}</strong>}
         </div>
+        {isCurrent && cost && (
+          <div className="jp-bai-Row-sentence">
+            {trans.__('Held so far:')} <bdi dir="ltr">{keepUnits(cost)}</bdi>
+          </div>
+        )}
+        {isCurrent && <Actions session={session} trans={trans} run={run} />}
       </div>
     </li>
+  );
+}
+
+/** What can be done with a session, beside ending it. */
+function Actions({ session, trans, run }: Pick<IRowProps, 'session' | 'trans' | 'run'>): JSX.Element {
+  const offered: [string, string, boolean][] = [
+    [trans.__('Log'), CommandIDs.showLog, true],
+    [trans.__('Restart'), CommandIDs.restartSession, session.status === 'RUNNING'],
+    [trans.__('Save as image'), CommandIDs.commitSession, session.status === 'RUNNING']
+  ];
+  return (
+    <div className="jp-bai-Actions">
+      {offered
+        .filter(([, , isPossible]) => isPossible)
+        .map(([label, command]) => (
+          <button key={command} className="jp-bai-Button" onClick={() => run(command, session)}>
+            {label}
+          </button>
+        ))}
+    </div>
   );
 }
 

@@ -1,19 +1,20 @@
-/** What the current notebook's kernel is doing: a dot and a word, what its accelerators do; the sentence in the title. */
+/** What the current notebook's kernel is doing: a dot and a word, what it uses; the sentence in the title. */
 
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
+import { Message } from '@lumino/messaging';
 import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
 
-import { describeUse } from '../amounts';
-import { DeviceUse, KernelStatuses } from '../model';
+import { KernelStatuses } from '../model';
+import { describeUse, Use } from '../use';
 import { lookOf } from '../words';
 import { StateIcon } from './state';
 
 export class StatusItem extends ReactWidget {
   constructor(
     private readonly statuses: KernelStatuses,
-    private readonly use: DeviceUse,
+    private readonly use: Use,
     private readonly trans: TranslationBundle,
     private readonly open: () => void
   ) {
@@ -37,6 +38,16 @@ export class StatusItem extends ReactWidget {
     return this._hasKernelChanged;
   }
 
+  protected onAfterShow(msg: Message): void {
+    super.onAfterShow(msg);
+    this._look(true);
+  }
+
+  protected onBeforeHide(msg: Message): void {
+    this._look(false);
+    super.onBeforeHide(msg);
+  }
+
   protected render(): JSX.Element | null {
     const status = this.statuses.get(this._kernelId);
     if (!status) {
@@ -44,7 +55,7 @@ export class StatusItem extends ReactWidget {
     }
     const look = lookOf(status, this.trans);
     const sentence = status.reason?.text ?? '';
-    const use = describeUse(this.use.value?.liveStat ?? {}, this.trans);
+    const use = this.use.session ? describeUse(this.use.session, this.use.cpus, this.trans) : '';
     const word = [look.word, use].filter(Boolean).join(' · ');
     return (
       <button title={sentence} aria-label={`${this.trans.__('Kernel')}: ${word}. ${sentence}`} onClick={this.open}>
@@ -61,10 +72,15 @@ export class StatusItem extends ReactWidget {
   }
 
   private _show(): void {
-    const status = this.statuses.get(this._kernelId);
-    this.use.follow(status?.status === 'RUNNING' && !status.is_dead ? status.session_id : null);
     this._hasKernelChanged.emit();
+    this._look(this.isVisible);
     this.update();
+  }
+
+  /** What nobody sees is not asked for. */
+  private _look(isSeen: boolean): void {
+    const status = this.statuses.get(this._kernelId);
+    this.use.follow(isSeen && status?.status === 'RUNNING' && !status.is_dead ? status.session_id : null);
   }
 
   private _kernelId: string | undefined;

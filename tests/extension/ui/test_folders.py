@@ -1,12 +1,16 @@
 """Folders, apps and resources in the panel, in a real Lab in front of a real manager, light and dark."""
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
+from fakes_agent import IMAGE
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import PAGE, RealManager
 
@@ -148,6 +152,13 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, look_at: An
         folders.get_by_role("link", name=f"Download {sent.name}").click()
     assert download.value.suggested_filename == sent.name
     assert download.value.path().read_bytes() == sent.read_bytes()
+    with page.expect_download() as download:
+        folders.get_by_role("link", name="Download all in here as a zip file").click()
+    assert download.value.suggested_filename == "raw.zip"
+    folders.get_by_role("button", name="files", exact=True).click()
+    with page.expect_download() as download:
+        folders.get_by_role("link", name="Download raw as a zip file").click()
+    assert ZipFile(download.value.path()).namelist() == [f"raw/{sent.name}"]
     folders.get_by_role("button", name="Folders", exact=True).click()
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
@@ -429,6 +440,47 @@ def test_a_held_session_grows_or_the_figures_say_why_not(
         grow.click()
     assert answered.value.status == 200
     assert cluster.ask("GET", f"/session/{here}")["slots"]["mem"] == str(16 * 2**30)
+
+
+def test_a_kernel_out_of_memory_starts_again_with_more(
+    page: Page, cluster: RealManager, lab: Any, look_at: Any
+) -> None:
+    huge = cluster.start_session("huge", resources={"cpu": "1", "mem": "20g"})
+    full = cluster.start_session("full", resources={"cpu": "1", "mem": "4g"})
+    (lab.home / "ended").write_text("TERMINATED oom-killed Out of memory: the session used 20 GiB of 20 GiB.")
+    (lab.home / "session").write_text(huge)
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+    notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
+    item = page.locator(".jp-bai-StatusItem button")
+
+    def run_out() -> None:
+        page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+        os.kill(int(lab.survivors[-1][2]), signal.SIGKILL)
+        expect(notice.get_by_role("status")).to_contain_text("Out of memory")
+
+    expect(item).to_contain_text("Running")
+    page.evaluate("image => window.jupyterapp.shell.currentWidget.model.setMetadata('bai', {image})", IMAGE.name)
+    run_out()
+    expect(notice).to_contain_text("With 40\u00a0GiB: Asked for 1\u00a0CPU, 40\u00a0GiB; the largest agent")
+    expect(notice.get_by_role("button")).to_have_text(["Start again"])
+    (lab.home / "ended").write_text("RUNNING oom-killed Out of memory: the kernel used 4 GiB of 4 GiB.")
+    (lab.home / "session").write_text(full)
+    notice.get_by_role("button", name="Start again").click()
+    expect(notice).to_be_hidden()
+    run_out()
+    for name in ("ended", "session"):
+        (lab.home / name).unlink()
+    more = notice.get_by_role("button", name="Restart with 8\u00a0GiB")
+    expect(more).to_be_visible()
+    look_at(page, "out-of-memory", ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice", whole=True)
+    more.click()
+    expect(notice).to_be_hidden()
+    expect(item).to_contain_text("Running")
+    assert cluster.ask("GET", f"/session/{full}")["slots"]["mem"] == str(8 * 2**30)
+    kept = page.evaluate("window.jupyterapp.shell.currentWidget.model.getMetadata('bai')")
+    assert kept == {"image": IMAGE.name, "resources": {"cpu": "1", "mem": "8g"}}
+    for session in (huge, full):
+        cluster.ask("DELETE", f"/session/{session}")
 
 
 def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, look_at: Any) -> None:

@@ -100,7 +100,7 @@ def test_nothing_is_cut_at_the_smallest_width(page: Page, sessions: Any, quiet: 
     assert panel.locator(".jp-bai-Section").first.evaluate("node => node.scrollWidth <= node.clientWidth")
 
 
-def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -> None:
+def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None, look_at: Any) -> None:
     page.evaluate("window.jupyterapp.restored.then(() => undefined)")  # until then Lab may take the focus away
     rows = show_panel(page).get_by_role("listitem")
     expect(rows).to_have_count(8)
@@ -111,6 +111,17 @@ def test_keys_and_the_end_of_a_session(page: Page, sessions: Any, quiet: None) -
     page.keyboard.press("End")
     expect(rows.nth(7)).to_be_focused()
     page.keyboard.press("Home")
+    page.keyboard.press("Space")
+    expect(rows.nth(0)).to_contain_text("Held so far: 1.4\u00a0core-hours · 5.6\u00a0GiB-hours · 0.35\u00a0GPU-hours")
+    look_at(page, "session-actions", "#jp-bai-panel")
+    rows.nth(0).get_by_role("button", name="Log").click()
+    log = page.get_by_role("log", name="Log of demo")
+    expect(log).to_have_text("demo printed this.\n")
+    look_at(page, "log", ".jp-bai-Log", whole=True)
+    page.evaluate("[...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-log')).close()")
+    expect(log).to_have_count(0)
+    rows.nth(0).focus()
+    page.keyboard.press("Space")
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1)).to_be_focused()
     page.keyboard.press("Delete")
@@ -131,6 +142,21 @@ def test_empty(page: Page, ui_manager: Any, shots: Path, quiet: None) -> None:
     panel.get_by_role("button", name="Refresh").click()
     expect(panel).to_contain_text("No sessions. Choose an environment in the Launcher to start one.")
     panel.screenshot(path=shots / "empty.png")
+
+
+def test_a_page_of_another_version_than_the_server_says_so(
+    page: Page, ui_manager: Any, quiet: None, look_at: Any
+) -> None:
+    newer = {"versions": {"extension": "9.9.9"}, "user": None}
+    page.route("**/bai/api/status*", lambda route: route.fulfill(json=newer))
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh").click()
+    said = panel.get_by_text("the Jupyter server version 9.9.9: reload the page")
+    expect(said).to_be_visible()
+    look_at(page, "versions", "#jp-bai-panel")
+    page.unroute("**/bai/api/status*")
+    panel.get_by_role("button", name="Refresh").click()
+    expect(said).to_have_count(0)
 
 
 def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path, faults_of: Any) -> None:
@@ -179,10 +205,12 @@ def test_a_notebook_in_the_queue(
     page.screenshot(path=shots / f"queued-{theme}.png")
     kernel_id = page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id")
     gpu = {"cuda_util_pct": 41.7, "cuda_mem_used_bytes": 1.5 * 2**30, "cuda_mem_total_bytes": 2**33}
-    sessions.sessions.append(make_session("its-own", id=f"s-{kernel_id}", liveStat={"mem_used_bytes": 1.0, **gpu}))
+    own = {"cpu_used_s": 1.0, "mem_used_bytes": 1.2 * 2**30}
+    sessions.sessions.append(make_session("its-own", id=f"s-{kernel_id}", liveStat={**own, **gpu}))
     gate.unlink()
     expect(notice).to_be_hidden(timeout=15_000)
-    expect(item).to_have_text("Running · GPU 42 %, 1.5 of 8 GiB", timeout=60_000)
+    used = "0 of 2 CPU · 1.2 of 8 GiB · GPU 42 %, 1.5 of 8 GiB"
+    expect(item).to_have_text(f"Running · {used}", timeout=60_000)
     assert faults_of(page, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"running-{theme}.png")
 

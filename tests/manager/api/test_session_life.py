@@ -74,7 +74,9 @@ async def test_it_starts_not_before_its_time(agent, admin, create, helpers):
     view = await admin.until_status("my-work", "RUNNING")
     began = (await admin.get("/session/my-work/status-history"))["result"]["scheduled"]
     assert began >= view["startsAt"]
+    assert 0 <= view["runningFor"] <= view["age"]
     view = await admin.session("far-off")
+    assert view["runningFor"] is None
     assert (view["status"], view["reason"]["text"]) == (
         "PENDING",
         "Starts not before 2998-12-31 15:00 UTC, as you asked.",

@@ -1,0 +1,59 @@
+/** What an open notebook's kernel is to run on: read from its metadata and kernelspec, and kept there. */
+
+import { JupyterFrontEnd } from '@jupyterlab/application';
+import { NotebookPanel } from '@jupyterlab/notebook';
+
+import { confirmChoice, IChoice, IKernelspecName } from '../api';
+import { readChoice } from '../resources';
+
+export const METADATA_KEY = 'bai';
+
+/** Start the notebook's kernel anew on a choice. Throws what the manager refuses. */
+export async function takeChoice(app: JupyterFrontEnd, panel: NotebookPanel, choice: IChoice): Promise<void> {
+  const kernelspec = await keepChoice(app, panel, choice);
+  await app.serviceManager.kernelspecs.refreshSpecs();
+  await panel.sessionContext.ready; // a first kernel that is still being started is then the one that is replaced
+  await panel.sessionContext.changeKernel({ name: kernelspec.name });
+}
+
+/** For its next start: the notebook is saved, for the server goes by the file. Throws what the manager refuses. */
+export async function keepChoice(
+  app: JupyterFrontEnd,
+  panel: NotebookPanel,
+  choice: IChoice
+): Promise<IKernelspecName> {
+  const kernelspec = await confirmChoice(app.serviceManager.serverSettings, pathOf(app, panel), choice);
+  panel.model!.setMetadata(METADATA_KEY, choice);
+  panel.model!.setMetadata('kernelspec', kernelspec);
+  await panel.context.save();
+  return kernelspec;
+}
+
+export function pathOf(app: JupyterFrontEnd, panel: NotebookPanel): string {
+  return app.serviceManager.contents.localPath(panel.context.path);
+}
+
+/** Of a notebook's kernel, or of the one that would be started. */
+export function kernelNameOf({ sessionContext }: NotebookPanel): string {
+  return sessionContext.session?.kernel?.name ?? sessionContext.kernelPreference.name ?? '';
+}
+
+function provisionerOf(app: JupyterFrontEnd, kernelName: string): { config?: unknown } | undefined {
+  const spec = app.serviceManager.kernelspecs.specs?.kernelspecs[kernelName];
+  return spec?.metadata?.['kernel_provisioner'] as { config?: unknown } | undefined;
+}
+
+/** Whether a kernelspec that is there starts its kernels beside the Jupyter server. */
+export function isLocal(app: JupyterFrontEnd, kernelName: string): boolean {
+  const isThere = kernelName in (app.serviceManager.kernelspecs.specs?.kernelspecs ?? {});
+  return isThere && !provisionerOf(app, kernelName);
+}
+
+/** What a notebook asks for, over what its kernelspec says. */
+export function choiceOf(app: JupyterFrontEnd, panel: NotebookPanel): IChoice {
+  const provisioner = provisionerOf(app, kernelNameOf(panel));
+  const asked = readChoice(panel.model?.getMetadata(METADATA_KEY));
+  const { preset, resources, ...rest } = readChoice(provisioner?.config);
+  const amounts = asked.preset || asked.resources ? {} : { preset, resources };
+  return readChoice({ ...rest, ...amounts, ...asked });
+}

@@ -1,0 +1,113 @@
+/** What one session uses of what it has: followed, and in words. Knows no widgets. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { describePart, UNITS } from './amounts';
+import { ISession } from './api';
+import { Sessions } from './model';
+
+/** CPU use is the mean of that many seconds: agents count it every three. */
+const WINDOW_S = 12;
+
+/** Seconds of CPU that a session has used, and when that was known, in seconds of the page's clock. */
+export interface ISample {
+  at: number;
+  used: number;
+}
+
+/** Those of the last `WINDOW_S`, with one more. A count that went down is another container's, and begins anew. */
+export function addSample(samples: ISample[], sample: ISample): ISample[] {
+  const recent = samples.filter(one => sample.at - one.at <= WINDOW_S && one.at < sample.at);
+  const isAnother = recent.some(one => one.used > sample.used);
+  return isAnother ? [sample] : [...recent, sample];
+}
+
+/** How many processors are used, as a mean; `null` until that was counted twice. */
+export function meanOf(samples: ISample[]): number | null {
+  const [first, last] = [samples[0], samples[samples.length - 1]];
+  return samples.length < 2 ? null : (last.used - first.used) / (last.at - first.at);
+}
+
+/** Follows one session in the list, which is asked for while there is one to follow. */
+export class Use {
+  constructor(private readonly sessions: Sessions) {
+    sessions.changed.connect(() => this._take());
+  }
+
+  /** As it is now; `null` while that is not known. */
+  session: ISession | null = null;
+
+  /** How many processors it uses; `null` while that is not known. */
+  get cpus(): number | null {
+    return meanOf(this._samples);
+  }
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  /** `null`: none. */
+  follow(sessionId: string | null): void {
+    if (sessionId === this._sessionId) {
+      return;
+    }
+    const wasFollowing = this._sessionId !== null;
+    this._sessionId = sessionId;
+    this._samples = [];
+    this._take();
+    if (wasFollowing !== (sessionId !== null)) {
+      wasFollowing ? this.sessions.unwatch() : this.sessions.watch();
+    }
+  }
+
+  /** Figures that are not of now would mislead. */
+  private _take(): void {
+    const { value, error, updatedAt } = this.sessions;
+    this.session = (error === null && value?.find(one => one.id === this._sessionId)) || null;
+    const used = this.session?.liveStat?.cpu_used_s;
+    if (typeof used === 'number' && updatedAt) {
+      this._samples = addSample(this._samples, { at: updatedAt.getTime() / 1000, used });
+    }
+    this._changed.emit();
+  }
+
+  private _sessionId: string | null = null;
+  private _samples: ISample[] = [];
+  private readonly _changed = new Signal<this, void>(this);
+}
+
+/** `0.8 of 2 CPU · 1.2 of 4 GiB · GPU 42 %, 1.5 of 8 GiB`, as far as it is measured; empty if nothing is. */
+export function describeUse(session: ISession, cpus: number | null, trans: TranslationBundle): string {
+  const figures = session.liveStat ?? {};
+  const limits = { cpu: Number(session.slots.cpu ?? 0), mem: figures.mem_limit_bytes || Number(session.slots.mem ?? 0) };
+  const used = { cpu: cpus, mem: figures.mem_used_bytes };
+  const own = (['cpu', 'mem'] as const).map(slot => {
+    const [part, limit] = [used[slot], limits[slot]];
+    return typeof part === 'number' && limit > 0 ? describePart(slot, Math.min(part, limit), limit, trans) : '';
+  });
+  return [...own, ...describeDevices(figures, trans)].filter(Boolean).join(' · ');
+}
+
+/** `GPU 42 %, 1.5 of 8 GiB, 250 W` of each kind of accelerator. */
+function describeDevices(figures: Record<string, number | null>, trans: TranslationBundle): string[] {
+  const kinds = new Set(Object.keys(figures).flatMap(name => name.match(/^(.+)_(?:util_pct|mem_used_bytes)$/)?.[1] ?? []));
+  kinds.delete('cpu');
+  return [...kinds]
+    .filter(kind => figures[`${kind}_util_pct`] !== undefined || figures[`${kind}_mem_total_bytes`])
+    .sort()
+    .map(kind => describeKind(kind, figures, trans));
+}
+
+function describeKind(kind: string, figures: Record<string, number | null>, trans: TranslationBundle): string {
+  const load = figures[`${kind}_util_pct`];
+  const [used, total] = [figures[`${kind}_mem_used_bytes`], figures[`${kind}_mem_total_bytes`]];
+  const watts = figures[`${kind}_power_w`];
+  const name = UNITS[`${kind.replace(/_/g, '-')}.device`] ?? kind.replace(/_/g, ' ');
+  const said = [
+    typeof load === 'number' ? trans.__('%1 %', Math.round(load)) : null,
+    typeof used === 'number' && total ? describePart('mem', used, total, trans) : null,
+    typeof watts === 'number' ? trans.__('%1 W', Math.round(watts)) : null
+  ];
+  return `${name} ${said.filter(part => part !== null).join(', ')}`;
+}
