@@ -1,11 +1,13 @@
 """Sessions of several containers, over real HTTP with an agent that speaks real messages."""
 
 import pytest
+import sqlalchemy as sa
 
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import KernelStatus
 from bai_jupyter.manager.db import admission, policies
+from bai_jupyter.manager.db import tables as t
 
 pytestmark = pytest.mark.asyncio
 
@@ -28,6 +30,15 @@ def create(admin, helpers):
 
 async def used(admin):
     return (await admin.get("/agents"))["agents"][0]["used"]
+
+
+async def nothing_is_held(manager):
+    """By anybody, and no counter says otherwise."""
+    assert await manager.store.write(admission.recount) == []
+    assert (
+        await manager.store.read(lambda conn: list(conn.execute(sa.select(t.counters).where(t.counters.c.used != 0))))
+        == []
+    )
 
 
 @no_sweep
@@ -60,8 +71,7 @@ async def test_all_or_none_of_its_containers(manager, agent, admin, create, help
 
     await admin.call("DELETE", "/session/my-work")
     await admin.until_status(view["id"], "TERMINATED")
-    assert await used(admin) == {}
-    assert await manager.store.write(admission.recount) == []
+    await nothing_is_held(manager)
     await helpers.wait_until(lambda: len(agent.forgotten) == 3, "all ends on record")
 
 
@@ -79,8 +89,7 @@ async def test_when_one_ends_all_end_and_the_session_says_which(manager, agent, 
     assert (view["reason"]["text"], view["result"]) == ("sub2 ended: Out of memory.", "failure")
     logs = await admin.get(f"/session/{view['id']}/logs?kernel_id={view['kernels'][2]['id']}")
     assert logs["result"]["logs"] == "sub2 printed\n"
-    assert await used(admin) == {}
-    assert await manager.store.write(admission.recount) == []
+    await nothing_is_held(manager)
 
 
 @no_sweep
@@ -92,8 +101,7 @@ async def test_one_that_cannot_start_takes_the_others_along(manager, agent, admi
     await agent.report(view["kernels"][1]["id"], KernelStatus.ERROR, reason=OOM)
     view = await admin.until_status(created["sessionId"], "ERROR")
     assert view["reason"]["text"] == "sub1 ended: Out of memory."
-    assert await used(admin) == {}
-    assert await manager.store.write(admission.recount) == []
+    await nothing_is_held(manager)
 
 
 @no_sweep
