@@ -164,7 +164,7 @@ def _row(view: Json) -> list[str]:
 def _resources(view: Json) -> str:
     """Of each container, where there are several."""
     each, count = resources(view.get("slots")), view.get("clusterSize") or 1
-    return each if count == 1 else f"{count} x {each}"
+    return each if count == 1 else f"{count} x ({each})"
 
 
 def _summary(views: Sequence[Json]) -> str:
