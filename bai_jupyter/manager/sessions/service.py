@@ -370,7 +370,10 @@ class SessionService:
     async def logs(self, caller: Caller, ref: str, kernel_id: str | None = None) -> str:
         """The last lines that were printed in the main container, or the one of that id; of one that is gone, what is
         still kept."""
-        return await self._logs(await self.get(caller, ref), kernel_id)
+        session = await self.get(caller, ref)
+        if kernel_id is not None and await self._store.read(sessions.of_kernel, kernel_id) != session.id:
+            raise NotFound(Reason.of("not-found", kind="container", name=kernel_id))
+        return await self._logs(session, kernel_id)
 
     async def task_log(self, caller: Caller, task_id: str) -> str:
         """The log of a batch session, by its id or its container's."""

@@ -67,6 +67,7 @@ async def test_all_or_none_of_its_containers(manager, agent, admin, create, help
     assert (view["slots"]["cpu"], '"cpu": "3"' in view["occupiedSlots"]) == ("1", True)
     await admin.get(f"/session/my-work/logs?kernel_id={wants[1].kernel_id}")
     await admin.get("/session/my-work/logs")
+    assert (await admin.call("GET", "/session/my-work/logs?kernel_id=another")).status == 404
     assert [call.params["kernel_id"] for call in agent.calls[-2:]] == [wants[1].kernel_id, wants[0].kernel_id]
 
     await admin.call("DELETE", "/session/my-work")
