@@ -267,6 +267,7 @@ class SessionRequest:
     command: str | None = None  # a batch session's, which ends with it; without one it is interactive
     route: tuple[str, int] | None = None  # for services: a path of the manager, and the port that it leads to
     doors: Sequence[str] = ()  # for services: the agent's doors that the session may use
+    cluster_size: int = 1  # containers, each with these resources
 
     def to_json(self) -> Json:
         """The body of ``POST /session``; what was not given is not sent."""
@@ -292,6 +293,7 @@ class SessionRequest:
             "enqueueOnly": self.enqueue_only,
             "maxWaitSeconds": self.max_wait_s,
             "reuseIfExists": self.reuse_if_exists,
+            "clusterSize": self.cluster_size if self.cluster_size > 1 else None,
             "config": {key: value for key, value in config.items() if value},
         }
         return {key: value for key, value in body.items() if value is not None}
@@ -454,15 +456,17 @@ class ManagerClient:
         return (await self.request("POST", f"{_session(session)}/extend"))["idleChecks"]
 
     async def restart(self, session: str) -> None:
-        """Start its container again, with its files, and every Jupyter kernel in it."""
+        """Start its containers again, with their files, and every Jupyter kernel in them."""
         await self.request("PATCH", _session(session))
 
     async def commit(self, session: str) -> str:
         """Begin to make an image of its container, for oneself alone. The image's name."""
         return str((await self.request("POST", f"{_session(session)}/commit"))["image"])
 
-    async def logs(self, session: str) -> str:
-        return (await self.request("GET", f"{_session(session)}/logs"))["result"]["logs"]
+    async def logs(self, session: str, kernel_id: str | None = None) -> str:
+        """Of its main container, or of that one."""
+        found = await self.request("GET", f"{_session(session)}/logs", query={"kernel_id": kernel_id})
+        return found["result"]["logs"]
 
     async def wait_for(
         self,

@@ -42,12 +42,14 @@ ALLOWED: dict[str, set[str]] = {
     "bai_jupyter.manager": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, "bai_jupyter.manager.api"},  # app, __main__
     "bai_jupyter.manager.scheduler": {COMMON},
     "bai_jupyter.manager.sessions.lifecycle": {COMMON},
+    "bai_jupyter.manager.sessions.clusters": {COMMON, "bai_jupyter.manager.sessions.lifecycle"},
     "bai_jupyter.manager.sessions.idle": {COMMON},
     "bai_jupyter.manager.auth": STORE,
     "bai_jupyter.manager.sessions.matching": {COMMON, "bai_jupyter.manager.db.records"},
     "bai_jupyter.manager.db": {
         *STORE,
         "bai_jupyter.manager.scheduler",
+        "bai_jupyter.manager.sessions.clusters",
         "bai_jupyter.manager.sessions.idle",
         "bai_jupyter.manager.sessions.lifecycle",
         "bai_jupyter.manager.sessions.matching",
@@ -78,6 +80,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter.widgets": {"IPython", "ipywidgets", "traitlets"},
     "bai_jupyter.manager": BASE | {"sqlalchemy", "alembic", "psycopg", "cryptography", "argon2", "graphql", "yaml"},
     "bai_jupyter.manager.scheduler": set(),
+    "bai_jupyter.manager.sessions.clusters": set(),
     "bai_jupyter.manager.sessions.idle": set(),
     "bai_jupyter.manager.sessions.lifecycle": set(),
     "bai_jupyter.cli": JUPYTER | ENGINE | {"certifi", "nbclient", "nbformat", "rich"},

@@ -57,6 +57,11 @@ class Book:
     def running(self) -> list[KernelId]:
         return [key for key, state in self.states.items() if state.report.status is KernelStatus.RUNNING]
 
+    def together(self, kernel_id: KernelId) -> list[KernelId]:
+        """Those that run of the same session, this one among them if it does."""
+        state = self.states.get(kernel_id)
+        return [key for key in self.running() if state and self.states[key].want.session_id == state.want.session_id]
+
     def reports(self) -> list[KernelReport]:
         """The latest of every kernel, for ``Hello``; with the logs of those that ended as far as one message holds."""
         strays = [

@@ -1,14 +1,14 @@
 """Rules that keep containers off the host and its neighbours: ports, the engine, private networks, cloud metadata.
 
 ``icc=false`` stops containers talking to one another, but leaves every port of the host open to them. Chains of our
-own per bridge, so that putting them up twice changes nothing and taking them down leaves no trace. What ``Policy`` does
-not name stays open outward. Owns no bridge; the docker runtime makes that.
+own per agent, so that putting them up twice changes nothing and taking them down leaves no trace. What ``Policy`` does
+not name stays open outward. Owns no bridge; the docker runtime makes them (``runtimes.engine_networks``).
 """
 
 import asyncio
 import logging
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -44,7 +44,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of ours, and the chain that sends it the traffic of our bridge."""
+    """A chain of ours, and the chain that sends it the traffic of our bridges."""
 
     program: str
     parent: str
@@ -52,10 +52,21 @@ class Chain:
     rules: tuple[list[str], ...] = ()
 
 
+def cluster_bridges(bridge: str) -> Iterator[str]:
+    """Names for the bridges of clusters, of at most 15 characters as all interfaces: the rules go by how they begin."""
+    return (f"{_clusters(bridge)}{number:02x}" for number in range(256))
+
+
+def _clusters(bridge: str) -> str:
+    """How the names of all bridges of clusters begin; ``bridge`` itself does not."""
+    return f"{bridge}c"
+
+
 def chains(bridge: str, policy: Policy, resolvers: Iterable[IPv4Address] = ()) -> tuple[list[Chain], list[Chain]]:
     """What must be there, and what is a second lock on a door that the engine keeps shut (IPv6). Pure.
 
-    ``resolvers`` stay reachable at their port alone: without them no name could be looked up in a blocked network.
+    ``resolvers`` stay reachable at their port alone: without them no name could be looked up in a blocked network. What
+    goes from a cluster's bridge to a cluster's bridge is left to the engine, which keeps one out of another.
     """
     into, through = f"{bridge.upper()}-IN", f"{bridge.upper()}-FWD"
     answers = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]
@@ -68,10 +79,12 @@ def chains(bridge: str, policy: Policy, resolvers: Iterable[IPv4Address] = ()) -
         for protocol in ("udp", "tcp")
     ]
     exceptions = [["-d", str(network), "-j", "RETURN"] for network in policy.allowed]
+    _, clusters = _interfaces(bridge)
+    among_clusters = ["-i", clusters, "-o", clusters, "-j", "RETURN"]
     refused = [["-d", str(network), *_REFUSE] for network in policy.blocked]
     needed = [
         Chain("iptables", "INPUT", into, own_ports),
-        Chain("iptables", "DOCKER-USER", through, (*names, *exceptions, *refused, ["-j", "RETURN"])),
+        Chain("iptables", "DOCKER-USER", through, (among_clusters, *names, *exceptions, *refused, ["-j", "RETURN"])),
     ]
     second = [
         Chain("ip6tables", "INPUT", into, own_ports),
@@ -110,8 +123,8 @@ async def remove(bridge: str) -> None:
     """Take the rules down; those that are not there are no error."""
     needed, second = chains(bridge, Policy())
     for chain in (*needed, *second):
-        jump = ["-D", chain.parent, "-i", bridge, "-j", chain.name]
-        for arguments in (jump, ["-F", chain.name], ["-X", chain.name]):
+        jumps = [["-D", chain.parent, "-i", interface, "-j", chain.name] for interface in _interfaces(bridge)]
+        for arguments in (*jumps, ["-F", chain.name], ["-X", chain.name]):
             try:
                 await _run(chain.program, *arguments)
             except FirewallUnavailable as error:
@@ -137,14 +150,20 @@ async def _put_up(bridge: str, chain: Chain) -> None:
     """Make the chain hold exactly these rules, in one step: no moment without them."""
     lines = ["*filter", f":{chain.name} - [0:0]", *(" ".join(["-A", chain.name, *rule]) for rule in chain.rules)]
     await _run(f"{chain.program}-restore", "--noflush", given="\n".join([*lines, "COMMIT", ""]))
-    await _jump(chain.program, chain.parent, bridge, chain.name)
+    for interface in _interfaces(bridge):
+        await _jump(chain.program, chain.parent, interface, chain.name)
 
 
-async def _jump(program: str, parent: str, bridge: str, chain: str) -> None:
-    """From ``parent`` to ``chain`` for traffic of the bridge, before any rule that might let it through."""
-    rule = ["-i", bridge, "-j", chain]
+async def _jump(program: str, parent: str, interface: str, chain: str) -> None:
+    """From ``parent`` to ``chain`` for traffic of our bridges, before any rule that might let it through."""
+    rule = ["-i", interface, "-j", chain]
     if not await _holds(program, parent, rule):
         await _run(program, "-I", parent, "1", *rule)
+
+
+def _interfaces(bridge: str) -> tuple[str, str]:
+    """The bridge, and those of clusters, in iptables' words."""
+    return bridge, f"{_clusters(bridge)}+"
 
 
 async def _holds(program: str, chain: str, rule: list[str]) -> bool:

@@ -260,16 +260,27 @@ class Reconciler:
         return state is not None and state.report.suspended
 
     async def suspend(self, kernel_id: KernelId, why: Reason | None = None) -> None:
-        """Freeze what runs in it; ``why`` if not by somebody's word. Raises ``KeyError`` or ``RuntimeFault``."""
-        ref = self._running_ref(kernel_id)
-        self.book.change(kernel_id, asleep=_digest(self.book.states[kernel_id].want))
-        await self._runtime.pause(ref)
-        self.book.tell(kernel_id, suspended=True, suspended_for=why)
+        """Freeze what runs in it and in its session's others, in all or in none; ``why`` if not by somebody's word.
+
+        Raises ``KeyError`` or ``RuntimeFault``.
+        """
+        self._running_ref(kernel_id)
+        try:
+            for one in self.book.together(kernel_id):
+                self.book.change(one, asleep=_digest(self.book.states[one].want))
+                await self._runtime.pause(self._running_ref(one))
+                self.book.tell(one, suspended=True, suspended_for=why)
+        except RuntimeFault:
+            with contextlib.suppress(RuntimeFault):
+                await self.resume(kernel_id)
+            raise
 
     async def resume(self, kernel_id: KernelId) -> None:
-        """Let it go on, if it was suspended. Raises ``KeyError`` or ``RuntimeFault``."""
-        await self._runtime.unpause(self._running_ref(kernel_id))
-        self.book.tell(kernel_id, suspended=False, suspended_for=None)
+        """Let it and its session's others go on, those that were suspended. Raises ``KeyError`` or ``RuntimeFault``."""
+        self._running_ref(kernel_id)
+        for one in self.book.together(kernel_id):
+            await self._runtime.unpause(self._running_ref(one))
+            self.book.tell(one, suspended=False, suspended_for=None)
 
     async def rescue(self, kernel_id: KernelId) -> None:
         """Before an interrupt: what waits for memory gets enough of it to hear of that."""
@@ -454,6 +465,8 @@ class Reconciler:
             self.book.change(kernel_id, asleep=_digest(state.want))
         elif state.asleep != _digest(state.want) and state.report.runtime_ref is not None:
             await self._runtime.unpause(state.report.runtime_ref)
+            for other in self.book.together(kernel_id):
+                await self._runtime.unpause(self._running_ref(other))
             return replace(container, paused=False)
         return container
 

@@ -28,11 +28,12 @@ _REMEMBERED = 200  # sessions
 
 
 def is_foreseeable(want: KernelWant) -> bool:
-    """Whether its container can be one that was started ahead. One with devices is made with them, and nobody waits
-    for the start of a batch session."""
+    """Whether its container can be one that was started ahead. One with devices is made with them, one of several in
+    their network, and nobody waits for the start of a batch session."""
     others = [slot for slot, amount in want.slots.items() if amount and slot not in ("cpu", "mem")]
     is_large_enough = want.slots["cpu"] > 0 and want.slots["mem"] >= SPARE_BYTES
-    return bool(want.image_digest) and want.command is None and not others and is_large_enough
+    is_alone = want.cluster_host is None
+    return bool(want.image_digest) and want.command is None and not others and is_large_enough and is_alone
 
 
 class WarmPool:

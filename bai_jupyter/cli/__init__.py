@@ -161,6 +161,9 @@ def _add_session(command: Any, session: Any) -> None:
     start.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
     start.add_argument("--group", help="resource group")
     start.add_argument(
+        "--cluster-size", type=int, default=1, metavar="N", help="containers, each with these resources (%(default)s)"
+    )
+    start.add_argument(
         "--manager-access", choices=("self", "user"), help="what it may do at the manager: see itself, or all you may"
     )
     start.add_argument("--new", action="store_true", help="refuse if a session of that name exists")
@@ -169,8 +172,11 @@ def _add_session(command: Any, session: Any) -> None:
     listing = command(session, "list", "session:list_", "Your sessions, newest first")
     listing.add_argument("--all", action="store_true", help="also those that have ended")
     listing.add_argument("--everyone", action="store_true", help="of all users (superadmins)")
-    for name, help_text in (("info", "Everything about a session"), ("logs", "What its container printed")):
-        command(session, name, f"session:{name}", help_text).add_argument("session", help="name or id")
+    info = command(session, "info", "session:info", "Everything about a session")
+    logs = command(session, "logs", "session:logs", "What its container printed")
+    for parser in (info, logs):
+        parser.add_argument("session", help="name or id")
+    logs.add_argument("--container", metavar="HOST", help="of several, such as sub1 (main1)")
     resize = command(session, "resize", "session:resize", "Give a running session more or less CPU and memory")
     resize.add_argument("session", help="name or id")
     resize.add_argument("--cpu", help="cores, such as 2")

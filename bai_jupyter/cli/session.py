@@ -79,7 +79,7 @@ def _show_started(view: Json, terminal: Terminal) -> None:
     elif terminal.quiet:
         terminal.line(view["name"])
     else:
-        terminal.line(f"{view['name']}: {state_of(view)}, {resources(view.get('slots'))}. {sentence_of(view)}".strip())
+        terminal.line(f"{view['name']}: {state_of(view)}, {_resources(view)}. {sentence_of(view)}".strip())
 
 
 async def _request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
@@ -97,6 +97,7 @@ async def _request_of(client: ManagerClient, options: argparse.Namespace) -> Ses
         resource_group=options.group,
         reuse_if_exists=not options.new,
         manager_access=options.manager_access,
+        cluster_size=options.cluster_size,
     )
 
 
@@ -158,7 +159,13 @@ def _row(view: Json) -> list[str]:
     age = span((view.get("age") or 0) / 1000)
     # "Running on lab-1" says nothing that the columns do not say.
     note = "" if _reason_code(view) in ("running", None) else sentence_of(view)
-    return [view["name"], state_of(view), view.get("image") or NOTHING, resources(view.get("slots")), age, where, note]
+    return [view["name"], state_of(view), view.get("image") or NOTHING, _resources(view), age, where, note]
+
+
+def _resources(view: Json) -> str:
+    """Of each container, where there are several."""
+    each, count = resources(view.get("slots")), view.get("clusterSize") or 1
+    return each if count == 1 else f"{count} x ({each})"
 
 
 def _summary(views: Sequence[Json]) -> str:
@@ -168,7 +175,7 @@ def _summary(views: Sequence[Json]) -> str:
     used = ResourceSlots()
     for view in views:
         if view["status"] not in FINAL and view["status"] != SessionStatus.PENDING:
-            used = used + ResourceSlots.parse(view.get("slots") or {})
+            used = used + ResourceSlots.parse(view.get("slots") or {}) * (view.get("clusterSize") or 1)
     in_use = f" In use: {used.describe()}." if used else ""
     return f"{plural(len(views), 'session')}, {len(running)} running.{in_use}"
 
@@ -192,6 +199,8 @@ def _facts(view: Json) -> list[tuple[str, str]]:
     mounts = [f"{m['target']} ({m['name']}{', read only' if m.get('read_only') else ''})" for m in view["mounts"]]
     processes = view.get("jupyterKernels") or []
     kernels = [f"{k['kernelspec']} {k['status']} ({k['id']})" for k in processes]
+    containers = view.get("kernels") or []
+    several = [f"{one['host']} {one['status'].lower()} ({one['id']})" for one in containers if len(containers) > 1]
     saves = [f"{plural(k['saved']['variables'], 'variable')} of {k['id']}" for k in processes if k.get("saved")]
     facts = [
         ("Name", view["name"]),
@@ -199,7 +208,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ("Status", state_of(view)),
         ("Reason", sentence_of(view)),
         ("Environment", view.get("image")),
-        ("Resources", resources(view.get("slots"))),
+        ("Resources", _resources(view)),
         ("Agent", view.get("agent")),
         ("Runtime", ", ".join(part for part in (view.get("runtime"), isolation) if part)),
         ("Age", span((view.get("age") or 0) / 1000)),
@@ -209,6 +218,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
         ),
         ("Created", view.get("creationTime")),
         ("Ended", view.get("terminationTime")),
+        *(("Container", one) for one in several),
         *(("Folder", mount) for mount in mounts),
         *(("Jupyter kernel", kernel) for kernel in kernels),
         *(("Saved", save) for save in saves),
@@ -217,7 +227,7 @@ def _facts(view: Json) -> list[tuple[str, str]]:
 
 
 def logs(options: argparse.Namespace, terminal: Terminal) -> int:
-    text = with_manager(lambda client: client.logs(options.session))
+    text = with_manager(lambda client: _logs(client, options.session, options.container))
     if terminal.as_json:
         terminal.document({"result": {"logs": text}})
     elif text:
@@ -225,6 +235,15 @@ def logs(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         terminal.say(f"The container of {options.session} printed nothing.")
     return Exit.DONE
+
+
+async def _logs(client: ManagerClient, session: str, host: str | None) -> str:
+    if host is None:
+        return await client.logs(session)
+    ids = {one["host"]: one["id"] for one in (await client.get_session(session)).get("kernels") or []}
+    if host not in ids:
+        raise CommandFailed(f"{session} has no container {host}. It has: {', '.join(ids) or 'none yet'}.", Exit.USAGE)
+    return await client.logs(session, ids[host])
 
 
 # Change

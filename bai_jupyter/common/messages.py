@@ -158,6 +158,7 @@ class KernelWant:
     doors: list[str] = field(default_factory=list)  # sockets that an admin of the agent lets lead somewhere
     files: list[FileWant] = field(default_factory=list)  # this and the next only until the container runs
     owner_bootstrap: str | None = field(default=None, repr=False)  # a script to run before ``bootstrap``
+    cluster_host: str | None = None  # its name among its session's kernels, which share a network; None: it has none
 
 
 def is_door_name(name: str) -> bool:

@@ -6,7 +6,7 @@ that is whole devices and one rest. If the scheduler only added up what is free,
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Generic, TypeVar
 
@@ -86,13 +86,23 @@ class Shelves(Generic[K, N]):
             gone |= {shelf.names[index] for index in parts}
         return found
 
-    def take(self, needs: Iterable[tuple[K, N]]) -> None:
-        """Does nothing if it does not fit."""
-        for slot, parts in (self.cut(needs) or {}).items():
-            shelf = self._shelves[slot]
-            for index, part in parts.items():
-                shelf.free[index] -= part
-                self._close(shelf.names[index], slot)
+    def take(self, needs: Iterable[tuple[K, N]], times: int = 1) -> bool:
+        """The same ``times`` over, one after the other; False as soon as it does not fit any more."""
+        wanted = list(needs)
+        for _ in range(times):
+            found = self.cut(wanted)
+            if found is None:
+                return False
+            for slot, parts in found.items():
+                shelf = self._shelves[slot]
+                for index, part in parts.items():
+                    shelf.free[index] -= part
+                    self._close(shelf.names[index], slot)
+        return True
+
+    def copy(self) -> "Shelves[K, N]":
+        """The same devices as they are now, to try something on."""
+        return Shelves({slot: replace(shelf, free=list(shelf.free)) for slot, shelf in self._shelves.items()})
 
     def _close(self, name: str, slot: K) -> None:
         for other, shelf in self._shelves.items():

@@ -51,6 +51,7 @@ _SOON = {
     "{level} {name} may leave a session idle.",
     "low-use-soon": "{use} since {since}; stops at {stop} unless it is used more or kept: {limit} is the longest that "
     "your {level} {name} may leave it so.",
+    "cluster-part": "{host}: {why}.",
     "held": "Held at its memory limit: {used} of {limit}. Grow it, interrupt, or end it before {time}.",
     "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
 }
@@ -61,6 +62,13 @@ _REFUSED = {
     "over-quota": "Your {level} {name} allows {limit} {slot}; {used} in use, asked for {asked}: {excess} too much. "
     "Ask for less, or end a session.",
     "over-sessions": "Your {level} {name} allows {limit} sessions; {used} exist. End one first.",
+    "over-containers": "Your {level} {name} allows {limit} containers per session; asked for {asked}. Ask for fewer.",
+    "cluster-mode": "Asked for a cluster over several agents ({mode}). The containers of a session run on one agent: "
+    "ask for single-node.",
+    "cluster-runtime": "Asked for {asked} containers. Agents of group {group} run sessions without containers, so they "
+    "have no network of their own to find one another in. Ask for one.",
+    "cluster-fixed": "Session {name} has {count} containers; its {what} cannot be changed while it runs. Start it "
+    "again as you want it.",
     "below-image-min": "{image} needs at least {min}; asked for {asked}.",
     "slot-unknown": "No agent offers {slot}. Agents of group {group} offer: {slots}.",
     "parts-and-whole": "Asked for {asked}. A session takes devices of one kind whole or in parts. Ask for one of them.",
@@ -233,6 +241,7 @@ _STOPPED = {
     "Start again as it was.",
     "idle-session-lifetime": "Ended after {limit}, the longest that a session of your {level} {name} may live. "
     "Start again as it was.",
+    "cluster-part-ended": "{host} ended: {why}.",
     "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
     "user-requested": "Ended by {who}.",
     "force-ended": "Ended by {who} without waiting for {agent}.",
@@ -273,6 +282,7 @@ SLUGS: Mapping[str, str] = {
     "pull-failed": "failed-to-start",
     "create-failed": "failed-to-create",
     "killed-outside": "self-terminated",
+    "cluster-part-ended": "self-terminated",
     "kernel-died": "self-terminated",
     "unexplained": "unknown",
     "agent-lost": "agent-termination",

@@ -111,6 +111,9 @@ class ResourceSlots(Mapping[str, Decimal]):
     def __sub__(self, other: "ResourceSlots") -> "ResourceSlots":
         return ResourceSlots({name: self[name] - other[name] for name in self._names(other)})
 
+    def __mul__(self, count: int) -> "ResourceSlots":
+        return ResourceSlots({name: amount * count for name, amount in self._amounts.items()})
+
     def fits(self, room: "ResourceSlots") -> bool:
         """True if every amount is at most what ``room`` holds."""
         return all(amount <= room[name] for name, amount in self._amounts.items())

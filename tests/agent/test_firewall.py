@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 import traitlets
 from bai_agent.app import AgentApp
-from bai_agent.firewall import PRIVATE_NETWORKS, Policy, chains, resolvers_in
+from bai_agent.firewall import PRIVATE_NETWORKS, Policy, chains, cluster_bridges, resolvers_in
 
 
 def _through(policy: Policy, *resolvers: str) -> list[str]:
@@ -16,13 +16,21 @@ def _through(policy: Policy, *resolvers: str) -> list[str]:
 
 def test_exceptions_come_before_what_they_are_exceptions_of():
     rules = _through(Policy(allowed=(IPv4Network("10.1.2.3/32"),)), "10.0.0.53")
-    assert rules[:3] == [
+    assert rules[1:4] == [
         "-d 10.0.0.53/32 -p udp -m udp --dport 53 -j RETURN",
         "-d 10.0.0.53/32 -p tcp -m tcp --dport 53 -j RETURN",
         "-d 10.1.2.3/32 -j RETURN",
     ]
-    assert [rule.split()[1] for rule in rules[3:-1]] == list(PRIVATE_NETWORKS)
-    assert all("REJECT" in rule for rule in rules[3:-1])
+    assert [rule.split()[1] for rule in rules[4:-1]] == list(PRIVATE_NETWORKS)
+    assert all("REJECT" in rule for rule in rules[4:-1])
+
+
+def test_a_cluster_is_open_to_itself_and_told_from_the_network_of_all_by_its_name():
+    first = _through(Policy())[0]
+    assert first == "-i bai-1c+ -o bai-1c+ -j RETURN"
+    names = list(cluster_bridges("bai-0123abcd"))
+    assert all(name.startswith("bai-0123abcdc") and len(name) == 15 for name in names)
+    assert len(set(names)) == len(names) == 256
 
 
 def test_a_name_server_outside_the_blocked_networks_needs_no_rule():

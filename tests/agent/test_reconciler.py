@@ -29,7 +29,7 @@ from bai_agent.shares.limits import Rule
 from bai_agent.shares.nvml import Nvml
 from bai_agent.state import KernelState, StateFolder
 
-from bai_jupyter.common.ids import JupyterKernelId, KernelId
+from bai_jupyter.common.ids import JupyterKernelId, KernelId, new_kernel_id
 from bai_jupyter.common.messages import (
     FileWant,
     JupyterKernelReport,
@@ -175,6 +175,21 @@ class RuntimeEngineIsAway(ProcessRuntime):
             raise RuntimeFault(Reason.of("engine-down", agent="lab-1", cause="connection refused"))
 
 
+class RuntimeFreezes(ProcessRuntime):
+    """As an engine would, but for the container that is ``stuck``."""
+
+    frozen: ClassVar[set[str]] = set()
+    stuck = ""
+
+    async def pause(self, ref: str) -> None:
+        if ref == self.stuck:
+            raise RuntimeFault(Reason.of("suspend-failed", agent="lab-1", cause="stuck"))
+        self.frozen.add(ref)
+
+    async def unpause(self, ref: str) -> None:
+        self.frozen.discard(ref)
+
+
 class DevicesNeverReady(MockPlugin):
     def prepare(self, held: Any, folder: Path) -> Any:
         raise DeviceFault("m-0", "its tool says no")
@@ -265,7 +280,7 @@ async def world(process_bench: Any) -> AsyncIterator[World]:
 
 
 def want(world: World, **changes: Any) -> Any:
-    return world.bench.want(slots=ResourceSlots.parse({"mock.device": 1}), **changes)
+    return world.bench.want(**{"slots": ResourceSlots.parse({"mock.device": 1}), **changes})
 
 
 async def quiet(reconciler: Reconciler) -> None:
@@ -320,6 +335,27 @@ async def test_an_end_wanted_during_a_pull_stops_the_pull(world: World) -> None:
     assert "40 %" in pulling.reason.text
     agent.wanted(Wanted([replace(wanted, target=Target.TERMINATED)], complete=False))
     await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+
+
+@pytest.mark.asyncio
+async def test_the_containers_of_a_session_are_frozen_together_or_not_at_all(world: World) -> None:
+    agent = await world.agent(RuntimeFreezes)
+    runtime: Any = world.agents[0][1]
+    alone, main = want(world, slots=ResourceSlots()), want(world, slots=ResourceSlots())
+    sub = replace(main, kernel_id=new_kernel_id())
+    agent.wanted(Wanted([alone, main, sub], complete=True))
+    for one in (alone, main, sub):
+        await world.status(one.kernel_id, KernelStatus.RUNNING)
+    refs = {agent.ref_of(main.kernel_id), agent.ref_of(sub.kernel_id)}
+    await agent.suspend(main.kernel_id)
+    assert runtime.frozen == refs
+    await agent.resume(sub.kernel_id)
+    assert runtime.frozen == set()
+    runtime.stuck = agent.ref_of(sub.kernel_id)
+    with pytest.raises(RuntimeFault):
+        await agent.suspend(main.kernel_id)
+    assert runtime.frozen == set()
+    assert not agent.is_suspended(main.kernel_id)
 
 
 @pytest.mark.asyncio

@@ -29,6 +29,7 @@ from bai_jupyter.common.statuses import KernelStatus, Target
         ({"slots": {"mem": "1g"}}, False),
         ({"slots": {"cpu": "1"}}, False),
         ({"command": "train"}, False),
+        ({"cluster_host": "main1"}, False),
         ({"image_digest": ""}, False),
     ],
 )

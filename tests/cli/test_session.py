@@ -230,6 +230,22 @@ def test_info_and_logs(bai, logged_in) -> None:
     assert bai("session", "info", "other").code == Exit.NOT_FOUND
 
 
+def test_a_session_of_several_containers(bai, creates) -> None:
+    several = [{"host": host, "id": f"k-{host}", "status": "RUNNING"} for host in ("main1", "sub1")]
+    creates.answers["GET /session/id-demo"] = creates.answers["GET /session/demo"] = view(
+        clusterSize=2, kernels=several
+    )
+    assert "2 x (2 CPU 8 GiB 0.5 GPU)" in bai("session", "start", "python:3.11", "--cluster-size", "2").out
+    assert creates.asked[0][1]["clusterSize"] == 2
+    assert "Container       sub1 running (k-sub1)" in bai("session", "info", "demo").lines
+    creates.answers["GET /sessions"] = {"sessions": [view(clusterSize=2)]}
+    assert "In use: 4 CPU, 16 GiB" in bai("session", "list").out
+    creates.answers["GET /session/demo/logs?kernel_id=k-sub1"] = {"result": {"logs": "one\n"}}
+    assert bai("session", "logs", "demo", "--container", "sub1").lines == ["one"]
+    unknown = bai("session", "logs", "demo", "--container", "sub2")
+    assert (unknown.code, "It has: main1, sub1." in unknown.err) == (Exit.USAGE, True)
+
+
 # End
 
 

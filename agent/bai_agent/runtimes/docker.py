@@ -1,7 +1,7 @@
 """The runtime on a Docker engine: isolated containers that keep running when the agent does not.
 
-Owns container defaults (unprivileged, limited, without a way to each other), the agent's own bridge network, and how
-processes inside are started and signalled.
+Owns container defaults (unprivileged, limited, without a way to other sessions), and how processes inside are started
+and signalled.
 
 Containers carry ``bai.agent-id``; what does not carry ours is never looked at, let alone touched.
 """
@@ -59,6 +59,7 @@ from bai_agent.runtimes.engine_events import EngineEvents
 from bai_agent.runtimes.engine_folders import LABEL as MOUNTS
 from bai_agent.runtimes.engine_folders import EngineFolders
 from bai_agent.runtimes.engine_images import INSPECTS, EngineImages
+from bai_agent.runtimes.engine_networks import EngineNetworks
 from bai_agent.runtimes.ports import connect_to, socket_in
 from bai_jupyter.common.ids import KernelId, SessionId
 from bai_jupyter.common.messages import ImageFacts, KernelWant
@@ -104,6 +105,7 @@ class DockerRuntime:
         self._labels = dict(labels or {})
         self._engine = Engine(agent)
         self._call, self._reason = self._engine.call, self._engine.reason
+        self._networks = EngineNetworks(self._engine, agent_id, self._labels)
         self._images = EngineImages(self._engine, agent_id, self._labels, self._state_dir / "images.json")
         self.spares = spares.Spares(self, self._list_spares, agent, self._state_dir)
         self._events: EngineEvents | None = None
@@ -113,8 +115,8 @@ class DockerRuntime:
 
     @property
     def bridge(self) -> str:
-        """The name of the network and of its bridge interface (at most 15 characters)."""
-        return f"bai-{self._agent_id.replace('-', '')[:8]}"
+        """The name of the network of all, and of its bridge interface."""
+        return self._networks.bridge
 
     @property
     def hands_out_gpus(self) -> bool:
@@ -135,7 +137,8 @@ class DockerRuntime:
         said = [*(info.get("Warnings") or []), *engine_devices.runtime_trouble(info)]
         if self._lifts_memlock is False:
             said.append(engine_devices.NO_MEMLOCK)
-        await self._call("engine-down", self._ensure_network)
+        await self._call("engine-down", self._networks.ensure)
+        await self._call("engine-down", self._networks.drop_unused)
         if not self._checked:  # later on they may be inspections of our own
             await self._call("engine-down", self._remove_inspection_leftovers)
             await self.spares.recover()
@@ -146,18 +149,12 @@ class DockerRuntime:
         return [*said, *open_doors]
 
     async def cleanup(self) -> None:
-        """Remove everything of this agent: containers, network, rules."""
+        """Remove everything of this agent: containers, networks, rules."""
         for found in await self.list_ours():
             await self.remove(found.ref)
         await self.spares.clear()
         await firewall.remove(self.bridge)
-
-        def remove_network() -> None:
-            for network in self._api.networks(names=[self.bridge]):
-                if network["Name"] == self.bridge:
-                    self._api.remove_network(network["Id"])
-
-        await self._call("engine-down", remove_network)
+        await self._call("engine-down", self._networks.remove_all)
 
     def _api_info(self) -> dict[str, Any]:
         info: dict[str, Any] = self._api.info()
@@ -166,20 +163,6 @@ class DockerRuntime:
     @property
     def _api(self) -> Any:
         return self._engine.api
-
-    def _ensure_network(self) -> None:
-        if any(network["Name"] == self.bridge for network in self._api.networks(names=[self.bridge])):
-            return
-        self._api.create_network(
-            self.bridge,
-            driver="bridge",
-            check_duplicate=True,
-            labels={"bai.agent-id": self._agent_id, **self._labels},
-            options={
-                "com.docker.network.bridge.name": self.bridge,
-                "com.docker.network.bridge.enable_icc": "false",
-            },
-        )
 
     def _remove_inspection_leftovers(self) -> None:
         for container in self._api.containers(all=True, filters={"label": [f"{INSPECTS}={self._agent_id}"]}):
@@ -212,9 +195,10 @@ class DockerRuntime:
 
     def _create(self, request: CreateRequest) -> str:
         options = self._possible(request.options)
-        ref = self._create_with(request, options)
-        for network in options.networks:
-            self._join(ref, network)
+        with self._networks.of(request.want) as (network, place):
+            ref = self._create_with(request, options, network, place)
+        for other in options.networks:
+            self._join(ref, other)
         return ref
 
     def _possible(self, options: ContainerOptions) -> ContainerOptions:
@@ -260,7 +244,7 @@ class DockerRuntime:
                 self._api.remove_container(created["Id"], force=True, v=True)
         return self._lifts_memlock
 
-    def _create_with(self, request: CreateRequest, options: ContainerOptions) -> str:
+    def _create_with(self, request: CreateRequest, options: ContainerOptions, network: str, place: Any) -> str:
         want, folders = request.want, request.folders
         name = f"bai-{want.kernel_id}"
         with contextlib.suppress(OSError):  # a full disk, which others tell; then the engine is asked for each process
@@ -273,11 +257,11 @@ class DockerRuntime:
                 command=[],
                 user=f"{folders.identity.uid}:{folders.identity.gid}",
                 working_dir=INSIDE_HOME,
-                hostname=_hostname(want.session_name),
+                hostname=want.cluster_host or _hostname(want.session_name),
                 environment=environ_of(replace(request, options=options)),
                 labels=self._labels_of(request),
-                host_config=self._host_config(request, options),
-                networking_config=self._api.create_networking_config({self.bridge: {}}),
+                host_config=self._host_config(request, options, network),
+                networking_config=self._api.create_networking_config({network: place}),
             )
         except APIError as error:
             if error.status_code != 409:
@@ -302,7 +286,7 @@ class DockerRuntime:
             "bai.devices": json.dumps(request.devices),
         }
 
-    def _host_config(self, request: CreateRequest, options: ContainerOptions) -> Any:
+    def _host_config(self, request: CreateRequest, options: ContainerOptions, network: str) -> Any:
         want, folders = request.want, request.folders
         memory = int(want.slots["mem"]) or None
         binds = [(folders.run, INSIDE_RUN, False), (folders.scratch, INSIDE_HOME, False)]
@@ -315,7 +299,7 @@ class DockerRuntime:
         memlock = options.memlock and self._can_lift_memlock(_image_of(want))
         return self._api.create_host_config(
             mounts=[DockerMount(target, str(source), "bind", read_only=ro) for source, target, ro in binds],
-            network_mode=self.bridge,
+            network_mode=network,
             cap_drop=["ALL"],
             pids_limit=self._pids_limit,
             init=True,
@@ -422,6 +406,7 @@ class DockerRuntime:
         self._granted.pop(ref, None)
         self._folders.forget(ref)
         self.spares.forget(ref)
+        await self._call("other", self._networks.drop_unused)
 
     async def list_ours(self) -> list[FoundContainer]:
         filters = {"label": [f"bai.agent-id={self._agent_id}"]}
@@ -576,7 +561,7 @@ class DockerRuntime:
 
     def _address_of(self, ref: str) -> str:
         container = self._api.inspect_container(ref)
-        return str(container["NetworkSettings"]["Networks"][self.bridge]["IPAddress"])
+        return str(container["NetworkSettings"]["Networks"][container["HostConfig"]["NetworkMode"]]["IPAddress"])
 
     async def exit_code(self, process: Process) -> int | None:
         if pids.is_alive(process.host_pid, process.started):

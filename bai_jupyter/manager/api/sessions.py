@@ -178,10 +178,12 @@ class CommitHandler(ApiHandler):
 
 
 class LogsHandler(ApiHandler):
+    @takes(kernel_id=str)
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
-        """What was printed last in the container."""
-        return 200, {"result": {"logs": await self.services.sessions.logs(self.caller, ref)}}
+        """What was printed last in the main container, or in the one of that id."""
+        kernel_id = self.params.get("kernel_id")
+        return 200, {"result": {"logs": await self.services.sessions.logs(self.caller, ref, kernel_id)}}
 
 
 class TaskLogHandler(ApiHandler):

@@ -60,6 +60,7 @@ class PolicyLimit:
     slots: SlotLimits
     max_sessions: int | None
     default_slots: ResourceSlots
+    max_containers: int | None = None  # of one session
 
 
 def to_quanta(slots: ResourceSlots) -> dict[str, int]:
@@ -98,6 +99,7 @@ def _limit(conn: Connection, row: sa.Row, scope: str) -> PolicyLimit:  # type: i
         slots=_least(_policy_slots(conn, row), SlotLimits.parse(row.own_slots or {})),
         max_sessions=row.max_sessions if row.is_active else 0,
         default_slots=ResourceSlots.parse(row.default_slots or {}),
+        max_containers=row.max_containers_per_session,
     )
 
 
@@ -118,6 +120,7 @@ def _bound(
             policies.is_limited,
             policies.default_slots,
             policies.max_sessions,
+            policies.max_containers_per_session,
         )
         .select_from(table.outerjoin(t.resource_policies, policies.name == table.c.resource_policy))
         .where(key == sa.bindparam(owner))
@@ -179,8 +182,11 @@ def owner_of(session: Any) -> Owner:
 
 
 def take(conn: Connection, session: sa.Row, agent_id: str) -> None:  # type: ignore[type-arg]
-    """Count ``session`` as placed on ``agent_id``. Raises ``Full``, to undo everything, if a limit would be passed."""
-    needs = _needs(session)
+    """Count ``session``, with all its containers, as placed on ``agent_id``.
+
+    Raises ``Full``, to undo everything, if a limit would be passed.
+    """
+    needs = {**to_quanta(ResourceSlots.parse(session.slots) * session.cluster_size), SESSIONS: 1}
     caps = _caps(conn, session, agent_id)
     for level, scope in scopes_of(session, agent_id):
         for slot in sorted(needs):
@@ -222,8 +228,8 @@ def resize(conn: Connection, session: sa.Row, kernel_id: str, wanted: ResourceSl
 
 def settle(conn: Connection, session: sa.Row, kernel_id: str, has: ResourceSlots) -> None:  # type: ignore[type-arg]
     """Count what a kernel has after a change of its slots. It is no question of limits: it has it."""
-    held, after = _held(conn, session, kernel_id), {**to_quanta(has), SESSIONS: 1}
     kernel = conn.execute(sa.select(t.kernels).where(t.kernels.c.id == kernel_id)).one()
+    held, after = _held(conn, session, kernel_id), _needs(kernel.place, has)
     change = {slot: after.get(slot, 0) - held.get(slot, 0) for slot in after.keys() | held.keys()}
     scopes = _owner_scopes(session) * kernel.holds_slots + [f"agent:{kernel.agent_id}"] * kernel.holds_agent
     _add_all(conn, scopes, change, 1)
@@ -248,7 +254,12 @@ def _expected(conn: Connection) -> dict[tuple[str, str], int]:
     kernels = t.kernels.c
     rows = conn.execute(
         sa.select(
-            t.sessions, kernels.agent_id, kernels.holds_slots, kernels.holds_agent, kernels.slots.label("counted_slots")
+            t.sessions,
+            kernels.agent_id,
+            kernels.place,
+            kernels.holds_slots,
+            kernels.holds_agent,
+            kernels.slots.label("counted_slots"),
         )
         .select_from(t.kernels.join(t.sessions, t.sessions.c.id == kernels.session_id))
         .where(kernels.holds_slots.is_(True) | kernels.holds_agent.is_(True))
@@ -257,18 +268,27 @@ def _expected(conn: Connection) -> dict[tuple[str, str], int]:
         held = _owner_scopes(row) * row.holds_slots
         held += [f"agent:{row.agent_id}"] * row.holds_agent
         for scope in held:
-            for slot, amount in _needs(row, row.counted_slots).items():
+            for slot, amount in _counted(row, row).items():
                 expected[scope, slot] = expected.get((scope, slot), 0) + amount
     return expected
 
 
-def _needs(session: sa.Row, counted: Mapping[str, str] | None = None) -> dict[str, int]:  # type: ignore[type-arg]
-    """What is counted for a session; ``counted`` are slots that differ from what it asks for."""
-    return {**to_quanta(ResourceSlots.parse(session.slots if counted is None else counted)), SESSIONS: 1}
+def _needs(place: int, slots: ResourceSlots) -> dict[str, int]:
+    """What is counted for a kernel at that place of its session, which the main one counts as well."""
+    return {**to_quanta(slots), SESSIONS: 0 if place else 1}
+
+
+def _counted(session: Any, kernel: Any) -> dict[str, int]:
+    """What is counted for a kernel: what its session asks for, unless that has changed since."""
+    return _needs(
+        kernel.place, ResourceSlots.parse(session.slots if kernel.counted_slots is None else kernel.counted_slots)
+    )
 
 
 def _held(conn: Connection, session: sa.Row, kernel_id: str) -> dict[str, int]:  # type: ignore[type-arg]
-    return _needs(session, conn.execute(sa.select(t.kernels.c.slots).where(t.kernels.c.id == kernel_id)).scalar_one())
+    kernels = t.kernels.c
+    query = sa.select(kernels.place, kernels.slots.label("counted_slots")).where(kernels.id == kernel_id)
+    return _counted(session, conn.execute(query).one())
 
 
 def _count_as(conn: Connection, kernel_id: str, quanta: Mapping[str, int]) -> None:

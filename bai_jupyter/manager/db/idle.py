@@ -1,6 +1,6 @@
 """Units of work of the idle checks: what runs and under which limits, and what is remembered of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,13 +17,17 @@ from bai_jupyter.manager.sessions.idle import Bound, History, Limits, Utilizatio
 
 @dataclass(frozen=True)
 class Watched:
-    """A running session with its limits. ``history`` None: nothing of it was ever written down."""
+    """A running session with its limits. ``history`` None: nothing of it was ever written down.
+
+    What is done in it is done in its main kernel, ``kernel_id``; ``kernel_ids`` are all that use its slots.
+    """
 
     id: SessionId
     user_id: UserId
     kernel_id: KernelId
+    kernel_ids: tuple[KernelId, ...]
     agent_id: AgentId
-    slots: ResourceSlots
+    slots: ResourceSlots  # of each
     started_at: datetime
     limits: Limits
     history: History | None
@@ -33,8 +37,19 @@ class Watched:
 def list_watched(conn: Connection, session_id: SessionId | None = None) -> list[Watched]:
     """Sessions that run and that something limits; of all, or that one."""
     query = _WATCHED if session_id is None else _WATCHED.where(t.sessions.c.id == session_id)
-    found = [_watched(row) for row in conn.execute(query)]
+    rows = list(conn.execute(query))
+    subs = _subs(conn, [row.kernel_id for row in rows if row.cluster_size > 1])
+    found = [_watched(row, subs.get(row.kernel_id, ())) for row in rows]
     return [one for one in found if one.limits]
+
+
+def _subs(conn: Connection, main_ids: Collection[str]) -> dict[str, list[KernelId]]:
+    """The other kernels of clusters, by the main one's id."""
+    kernels, found = t.kernels.c, dict[str, list[KernelId]]()
+    query = sa.select(kernels.main_id, kernels.id).where(kernels.main_id.in_(list(main_ids)), kernels.place > 0)
+    for row in conn.execute(query) if main_ids else ():
+        found.setdefault(row.main_id, []).append(KernelId(row.id))
+    return found
 
 
 def write(conn: Connection, histories: Mapping[SessionId, History]) -> None:
@@ -80,6 +95,7 @@ def _watched_statement() -> sa.Select[Any]:
             t.sessions.c.id,
             t.sessions.c.user_id,
             t.sessions.c.slots,
+            t.sessions.c.cluster_size,
             t.sessions.c.started_at,
             t.kernels.c.id.label("kernel_id"),
             t.kernels.c.agent_id,
@@ -97,11 +113,12 @@ def _watched_statement() -> sa.Select[Any]:
 _WATCHED = _watched_statement()
 
 
-def _watched(row: sa.Row) -> Watched:  # type: ignore[type-arg]
+def _watched(row: sa.Row, subs: Sequence[KernelId]) -> Watched:  # type: ignore[type-arg]
     return Watched(
         id=SessionId(row.id),
         user_id=UserId(row.user_id),
         kernel_id=KernelId(row.kernel_id),
+        kernel_ids=(KernelId(row.kernel_id), *subs),
         agent_id=AgentId(row.agent_id),
         slots=ResourceSlots.parse(row.slots),
         started_at=row.started_at,

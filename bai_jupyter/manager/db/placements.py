@@ -17,13 +17,13 @@ from bai_jupyter.common.statuses import FINAL, KernelStatus, SessionStatus, Targ
 from bai_jupyter.manager.db import admission, agents, groups, jupyter_kernels, mounts, sessions, settings
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Full, Owner, PolicyLimit
-from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord, write_reason
-from bai_jupyter.manager.sessions import lifecycle
+from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord, read_reason, write_reason
+from bai_jupyter.manager.sessions import clusters, lifecycle
+from bai_jupyter.manager.sessions.clusters import GONE, Member
 from bai_jupyter.manager.sessions.lifecycle import Dependency, Event
 from bai_jupyter.manager.sessions.matching import could_run
 
 _FINAL = [status.value for status in FINAL]
-_GONE = (KernelStatus.TERMINATED, KernelStatus.ERROR)
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,14 @@ class GroupState:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a report changed. ``session_id`` None: nothing that is shown. ``forget``: its end is on record."""
+    """What a report changed. ``session_id`` None: nothing that is shown. ``forget``: its end is on record.
+    ``others_end``: it was one of several, and the others of its session are to end."""
 
     session_id: SessionId | None = None
     user_id: UserId | None = None
     groups: frozenset[str] = frozenset()  # where slots came free, or a session may go on waiting or not any more
     forget: bool = False
+    others_end: SessionId | None = None
     summary: str = ""
 
 
@@ -108,7 +110,7 @@ def load_group(
 def place(
     conn: Connection, session_id: SessionId, agent_id: AgentId, now: datetime, *, allow_shared: bool
 ) -> UserId | None:
-    """Put a waiting session on an agent: slots, quota, kernel and status in one go. Returns its owner.
+    """Put a waiting session on an agent: slots, quota, all its kernels and status in one go. Returns its owner.
 
     None, and nothing done, if it does not wait any more, the agent serves another person (unless ``allow_shared``),
     or a limit would be passed: then it stays in the queue.
@@ -127,24 +129,27 @@ def place(
         savepoint.rollback()
         return None
     savepoint.commit()
-    kernel_id = new_kernel_id()
-    conn.execute(
-        t.kernels.insert().values(
-            id=kernel_id,
-            session_id=session_id,
-            agent_id=agent_id,
-            status=SessionStatus.SCHEDULED,
-            revision=-1,
-            devices={},
-            holds_slots=True,
-            holds_agent=True,
-            created_at=now,
+    main_id = new_kernel_id()
+    for place in range(row.cluster_size):
+        conn.execute(
+            t.kernels.insert().values(
+                id=new_kernel_id() if place else main_id,
+                session_id=session_id,
+                agent_id=agent_id,
+                main_id=main_id,
+                place=place,
+                status=SessionStatus.SCHEDULED,
+                revision=-1,
+                devices={},
+                holds_slots=True,
+                holds_agent=True,
+                created_at=now,
+            )
         )
-    )
     placed = lifecycle.advance(sessions.state_of(row), Event.PLACED, Reason.of("assigned", agent=agent.name))
     sessions.apply(conn, row, placed, now)
     conn.execute(
-        t.sessions.update().where(t.sessions.c.id == session_id).values(kernel_id=kernel_id, attempts=row.attempts + 1)
+        t.sessions.update().where(t.sessions.c.id == session_id).values(kernel_id=main_id, attempts=row.attempts + 1)
     )
     return UserId(row.user_id)
 
@@ -157,14 +162,15 @@ def add_passes(conn: Connection, session_id: SessionId, passes: int) -> None:
 
 
 def wanted(conn: Connection, agent_id: AgentId, session_ids: Collection[SessionId] | None) -> list[SessionRecord]:
-    """Sessions with a container that this agent should have or end: all, or those named.
+    """Sessions with containers that this agent should have or end: all, or those named.
 
-    Also those that were ended without waiting for it, until it says that the container is gone.
+    Also those that were ended without waiting for it, until it says that they are gone.
     """
     there = t.sessions.c.status.not_in(_FINAL) | t.kernels.c.terminated_at.is_(None)
     query = (
         sa.select(t.sessions.c.id)
-        .select_from(t.sessions.join(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id))
+        .distinct()
+        .select_from(t.sessions.join(t.kernels, t.kernels.c.main_id == t.sessions.c.kernel_id))
         .where(t.kernels.c.agent_id == agent_id, there)
     )
     if session_ids is not None:
@@ -186,7 +192,7 @@ def observe(
     A report whose revision is not larger than the last is ignored, unless it is known to be the ``newest`` because it
     came with the agent's Hello. ``stats`` are the container's last figures, kept if it is gone.
     """
-    gone = report.status in _GONE
+    gone = report.status in GONE
     kernel = conn.execute(
         sa.select(t.kernels).where(t.kernels.c.id == report.kernel_id, t.kernels.c.agent_id == agent_id)
     ).first()
@@ -203,25 +209,28 @@ def observe(
         admission.take_back_agent(conn, session, kernel.id)
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
     changed.append(report.suspended != kernel.suspended)
-    if session.kernel_id == kernel.id:
+    is_present = session.kernel_id == kernel.main_id
+    if is_present:
         changed.append(_observe_size(conn, session, kernel, report))
         changed.append(mounts.observe(conn, session, kernel, report))
-    transition = _decide(conn, session, kernel, report) if session.kernel_id == kernel.id else None
+    transition = _decide(conn, session, kernel, report) if is_present else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
         is_crowded = report.reason is not None and report.reason.code in lifecycle.CROWDED
         if transition.event is Event.REQUEUED and not is_crowded:
             _exclude(conn, session, agent_id)
     groups = {session.resource_group} if gone else set()
+    others_end = SessionId(session.id) if gone and is_present and session.cluster_size > 1 else None
     if transition is not None and transition.is_final:
         groups |= sessions.groups_of_dependents(conn, session.id)
     if transition is None and not any(changed):
-        return Observed(groups=frozenset(groups), forget=gone)
+        return Observed(groups=frozenset(groups), forget=gone, others_end=others_end)
     return Observed(
         session_id=SessionId(session.id),
         user_id=UserId(session.user_id),
         groups=frozenset(groups),
         forget=gone,
+        others_end=others_end,
         summary=f"{session.status} -> {transition.status} ({transition.event})" if transition else "",
     )
 
@@ -282,15 +291,17 @@ def gone_kernels(conn: Connection, agent_id: AgentId, present: Collection[Kernel
     query = (
         sa.select(t.kernels.c.id, t.kernels.c.session_id, t.kernels.c.revision, t.agents.c.name)
         .select_from(
-            t.kernels.join(t.sessions, t.sessions.c.kernel_id == t.kernels.c.id).join(
+            t.kernels.join(t.sessions, t.sessions.c.kernel_id == t.kernels.c.main_id).join(
                 t.agents, t.agents.c.id == t.kernels.c.agent_id
             )
         )
         .where(
             t.kernels.c.agent_id == agent_id,
             t.kernels.c.id.not_in(list(present)),
+            t.kernels.c.terminated_at.is_(None),
             t.sessions.c.status.in_([SessionStatus.RUNNING, SessionStatus.RESTARTING, SessionStatus.TERMINATING]),
         )
+        .order_by(t.kernels.c.created_at, t.kernels.c.place)
     )
     return [
         KernelReport(
@@ -313,6 +324,8 @@ def _write_kernel(conn: Connection, report: KernelReport) -> None:
             revision=report.revision,
             runtime_ref=report.runtime_ref,
             devices=report.devices,
+            restarts=report.restarts,
+            reason=write_reason(report.reason),
             exit_code=report.exit_code,
             suspended=report.suspended,
             suspended_for=write_reason(report.suspended_for),
@@ -334,13 +347,29 @@ def _decide(
     kernel: sa.Row,  # type: ignore[type-arg]
     report: KernelReport,
 ) -> lifecycle.Transition | None:
-    members = agents.list_agents(conn, session.resource_group) if report.status in _GONE else []
+    kernels = sessions.present_kernels(conn, session) if session.cluster_size > 1 else []
+    others = [_member(one) for one in kernels if one.id != kernel.id]
+    told = clusters.of_all(report, kernel.place, others)
+    if told is None:
+        return None
+    members = agents.list_agents(conn, session.resource_group) if told.status in GONE else []
     record = sessions.load_many(conn, [session.id])[0]
     labels = agents.image_labels(conn, [record.image]).get(record.image, {})
     used_up = {*session.excluded_agents, kernel.agent_id}
-    others = any(agent.id not in used_up and could_run(agent, record, labels) for agent in members)
+    elsewhere = any(agent.id not in used_up and could_run(agent, record, labels) for agent in members)
     name = record.kernel.agent_name if record.kernel else kernel.agent_id
-    return lifecycle.observe(sessions.state_of(session), report, others=others, agent=name)
+    return lifecycle.observe(sessions.state_of(session), told, others=elsewhere, agent=name)
+
+
+def _member(kernel: sa.Row) -> Member:  # type: ignore[type-arg]
+    return Member(
+        place=kernel.place,
+        status=None if kernel.revision < 0 else KernelStatus(kernel.status),
+        restarts=kernel.restarts,
+        reason=read_reason(kernel.reason),
+        exit_code=kernel.exit_code,
+        ended_at=kernel.terminated_at,
+    )
 
 
 def _exclude(conn: Connection, session: sa.Row, agent_id: AgentId) -> None:  # type: ignore[type-arg]

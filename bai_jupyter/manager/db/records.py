@@ -206,7 +206,7 @@ class JupyterKernelRecord:
 
 @dataclass(frozen=True)
 class KernelRecord:
-    """The present container of a session, with what is shown of its agent."""
+    """A present container of a session, with what is shown of its agent."""
 
     id: KernelId
     agent_id: AgentId
@@ -223,6 +223,8 @@ class KernelRecord:
     suspended: bool
     suspended_for: Reason | None  # why, if not by somebody's word
     stats: Mapping[str, float] | None  # the last figures, once it is gone
+    place: int = 0  # in its cluster (``sessions.clusters``)
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,8 @@ class SessionRecord:
     status: SessionStatus
     target: Target
     reason: Reason | None
-    slots: ResourceSlots
+    slots: ResourceSlots  # of each container
+    cluster_size: int
     shm_bytes: int
     mounts: tuple[MountWant, ...]
     environ_encrypted: str = field(repr=False)
@@ -268,8 +271,14 @@ class SessionRecord:
     status_changed_at: datetime
     started_at: datetime | None
     terminated_at: datetime | None
-    kernel: KernelRecord | None
+    kernel: KernelRecord | None  # the main one
+    subs: tuple[KernelRecord, ...] = ()
     jupyter_kernels: tuple[JupyterKernelRecord, ...] = ()
+
+    @property
+    def kernels(self) -> tuple[KernelRecord, ...]:
+        """All its containers, by their place."""
+        return (self.kernel, *self.subs) if self.kernel else ()
 
     @property
     def is_final(self) -> bool:

@@ -55,6 +55,7 @@ class NewSession:
     shm_bytes: int
     mounts: tuple[MountWant, ...]
     environ_encrypted: str = field(repr=False)
+    cluster_size: int = 1
     manager_access: str | None = None
     tag: str | None = None
     starts_at: datetime | None = None
@@ -170,7 +171,21 @@ def load_many(conn: Connection, session_ids: Collection[str]) -> list[SessionRec
     processes: dict[str, list[JupyterKernelRecord]] = {}
     for row in conn.execute(_PROCESSES_OF, ids):
         processes.setdefault(row.session_id, []).append(read_jupyter_kernel(row))
-    return [_session(rows[key], tuple(processes.get(key, ()))) for key in session_ids if key in rows]
+    subs: dict[str, list[KernelRecord]] = {}
+    if any(row.cluster_size > 1 for row in rows.values()):
+        for row in conn.execute(_SUBS_OF, ids):
+            subs.setdefault(row.id, []).append(_kernel(row))
+    return [
+        _session(rows[key], tuple(subs.get(key, ())), tuple(processes.get(key, ())))
+        for key in session_ids
+        if key in rows
+    ]
+
+
+def present_kernels(conn: Connection, session: sa.Row) -> list[sa.Row]:  # type: ignore[type-arg]
+    """The kernels of a session's last placement, by their place."""
+    query = sa.select(t.kernels).where(t.kernels.c.main_id == session.kernel_id).order_by(t.kernels.c.place)
+    return list(conn.execute(query)) if session.kernel_id is not None else []
 
 
 def live_keys(conn: Connection) -> list[tuple[SessionId, UserId]]:
@@ -275,9 +290,10 @@ def force_end(
     if transition is None:
         return
     apply(conn, row, transition, now)
+    if not linked:
+        for kernel in present_kernels(conn, row):
+            admission.give_back_agent(conn, row, kernel.id)
     if row.kernel_id is not None:
-        if not linked:
-            admission.give_back_agent(conn, row, row.kernel_id)
         conn.execute(t.kernels.update().where(t.kernels.c.id == row.kernel_id).values(stats=stats))
 
 
@@ -389,12 +405,14 @@ def status_history(conn: Connection, session_id: SessionId) -> list[tuple[Sessio
     return [(SessionStatus(row.status), row.at) for row in conn.execute(query)]
 
 
-def kept_log(conn: Connection, session_id: SessionId) -> str | None:
-    """What its last container printed last; None while that is there, or if nothing is kept any more."""
+def kept_log(conn: Connection, session_id: SessionId, kernel_id: str | None = None) -> str | None:
+    """What its last main container printed last, or that one; None while it is there, or if nothing is kept."""
+    kernels = t.kernels.c
+    chosen = kernels.place == 0 if kernel_id is None else kernels.id == kernel_id
     query = (
-        sa.select(t.kernels.c.log)
-        .where(t.kernels.c.session_id == session_id)
-        .order_by(t.kernels.c.created_at.desc())
+        sa.select(kernels.log)
+        .where(kernels.session_id == session_id, chosen)
+        .order_by(kernels.created_at.desc())
         .limit(1)
     )
     log: str | None = conn.execute(query).scalar()
@@ -437,8 +455,9 @@ def apply(conn: Connection, row: sa.Row, transition: Transition, now: datetime) 
     """
     values = _values(row, transition, now)
     conn.execute(t.sessions.update().where(t.sessions.c.id == row.id).values(**values))
-    if (transition.is_final or transition.event is Event.REQUEUED) and row.kernel_id is not None:
-        admission.give_back(conn, row, row.kernel_id)
+    if transition.is_final or transition.event is Event.REQUEUED:
+        for kernel in present_kernels(conn, row):
+            admission.give_back(conn, row, kernel.id)
     reason = values.get("reason", row.reason)
     if transition.is_final:
         conn.execute(
@@ -493,9 +512,11 @@ def _row(conn: Connection, session_id: str) -> sa.Row:  # type: ignore[type-arg]
     return conn.execute(sa.select(t.sessions).where(t.sessions.c.id == session_id)).one()
 
 
-_SESSION = sa.select(
-    t.sessions,
+_KERNEL = (
+    t.kernels.c.id.label("present_kernel_id"),
     t.kernels.c.agent_id.label("kernel_agent_id"),
+    t.kernels.c.place.label("kernel_place"),
+    t.kernels.c.terminated_at.label("kernel_terminated_at"),
     t.kernels.c.status.label("kernel_status"),
     t.kernels.c.revision.label("kernel_revision"),
     t.kernels.c.exit_code.label("kernel_exit_code"),
@@ -509,7 +530,8 @@ _SESSION = sa.select(
     t.agents.c.name.label("agent_name"),
     t.agents.c.runtime.label("agent_runtime"),
     t.agents.c.isolated.label("agent_isolated"),
-).select_from(
+)
+_SESSION = sa.select(t.sessions, *_KERNEL).select_from(
     t.sessions.outerjoin(t.kernels, t.kernels.c.id == t.sessions.c.kernel_id).outerjoin(
         t.agents, t.agents.c.id == t.kernels.c.agent_id
     )
@@ -534,6 +556,16 @@ def _find_statement(*, any_owner: bool) -> sa.Select[tuple[str]]:
 _FIND_ANY, _FIND_OWN = _find_statement(any_owner=True), _find_statement(any_owner=False)
 _IDS: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
 _SESSIONS_BY_ID = _SESSION.where(t.sessions.c.id.in_(_IDS))
+_SUBS_OF = (
+    sa.select(t.sessions.c.id, *_KERNEL)
+    .select_from(
+        t.sessions.join(t.kernels, t.kernels.c.main_id == t.sessions.c.kernel_id).join(
+            t.agents, t.agents.c.id == t.kernels.c.agent_id
+        )
+    )
+    .where(t.sessions.c.id.in_(_IDS), t.kernels.c.place > 0)
+    .order_by(t.kernels.c.place)
+)
 _PROCESSES_OF = (
     sa.select(t.jupyter_kernels)
     .where(t.jupyter_kernels.c.session_id.in_(_IDS))
@@ -551,6 +583,7 @@ _PLAIN = (
     "image",
     "image_digest",
     "architecture",
+    "cluster_size",
     "shm_bytes",
     "environ_encrypted",
     "manager_access",
@@ -575,7 +608,11 @@ _PLAIN = (
 )
 
 
-def _session(row: sa.Row, processes: tuple[JupyterKernelRecord, ...]) -> SessionRecord:  # type: ignore[type-arg]
+def _session(
+    row: sa.Row,  # type: ignore[type-arg]
+    subs: tuple[KernelRecord, ...],
+    processes: tuple[JupyterKernelRecord, ...],
+) -> SessionRecord:
     found = row._mapping
     return SessionRecord(
         **{name: found[name] for name in _PLAIN},
@@ -589,16 +626,15 @@ def _session(row: sa.Row, processes: tuple[JupyterKernelRecord, ...]) -> Session
         slots=ResourceSlots.parse(row.slots),
         mounts=tuple(from_json(MountWant, raw) for raw in row.mounts),
         excluded_agents=frozenset(AgentId(agent_id) for agent_id in row.excluded_agents),
-        kernel=_kernel(row),
+        kernel=None if row.present_kernel_id is None else _kernel(row),
+        subs=subs,
         jupyter_kernels=processes,
     )
 
 
-def _kernel(row: sa.Row) -> KernelRecord | None:  # type: ignore[type-arg]
-    if row.kernel_id is None or row.kernel_agent_id is None:
-        return None
+def _kernel(row: sa.Row) -> KernelRecord:  # type: ignore[type-arg]
     return KernelRecord(
-        id=KernelId(row.kernel_id),
+        id=KernelId(row.present_kernel_id),
         agent_id=AgentId(row.kernel_agent_id),
         agent_name=row.agent_name,
         runtime=row.agent_runtime,
@@ -613,4 +649,6 @@ def _kernel(row: sa.Row) -> KernelRecord | None:  # type: ignore[type-arg]
         suspended=row.kernel_suspended,
         suspended_for=read_reason(row.kernel_suspended_for),
         stats=row.kernel_stats,
+        place=row.kernel_place,
+        is_gone=row.kernel_terminated_at is not None,
     )

@@ -318,7 +318,8 @@ sessions = sa.Table(
     sa.Column("status", sa.String, nullable=False),
     sa.Column("target", sa.String, nullable=False),
     sa.Column("reason", JSON),
-    sa.Column("slots", JSON, nullable=False),
+    sa.Column("slots", JSON, nullable=False),  # of each of its containers
+    sa.Column("cluster_size", sa.Integer, nullable=False, server_default="1"),  # how many containers it has
     sa.Column("shm_bytes", sa.BigInteger, nullable=False),
     sa.Column("mounts", JSON, nullable=False),
     sa.Column("environ_encrypted", sa.String, nullable=False),
@@ -343,7 +344,7 @@ sessions = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("passed_by", sa.Integer, nullable=False),  # later sessions placed while this one was first in line
     sa.Column("excluded_agents", JSON, nullable=False),
-    sa.Column("kernel_id", sa.String),  # the present one; earlier attempts keep their rows
+    sa.Column("kernel_id", sa.String),  # the present main one; earlier attempts keep their rows
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("status_changed_at", UtcDateTime, nullable=False),
     sa.Column("started_at", UtcDateTime),
@@ -392,10 +393,14 @@ kernels = sa.Table(
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("session_id", sa.ForeignKey("sessions.id"), nullable=False, index=True),
     sa.Column("agent_id", sa.ForeignKey("agents.id"), nullable=False, index=True),
+    sa.Column("main_id", sa.String, index=True),  # the main one of those that were placed together; of that its own
+    sa.Column("place", sa.Integer, nullable=False, server_default="0"),  # among those; 0 is the main one's
     sa.Column("status", sa.String, nullable=False),  # KernelStatus, or SCHEDULED before the first report
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("runtime_ref", sa.String),
     sa.Column("devices", JSON, nullable=False),
+    sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),  # of its session's, those that it has had
+    sa.Column("reason", JSON),  # as its agent last told it
     sa.Column("exit_code", sa.Integer),
     sa.Column("holds_slots", sa.Boolean, nullable=False),  # whether its owners' counters include this kernel
     sa.Column("holds_agent", sa.Boolean, nullable=False, server_default=sa.false()),  # whether its agent's do

@@ -17,7 +17,7 @@ from bai_jupyter.manager.scheduler.causes import (
 )
 from bai_jupyter.manager.scheduler.estimates import choose_kept
 from bai_jupyter.manager.scheduler.explain import Explanations, Outcome
-from bai_jupyter.manager.scheduler.quanta import Amounts, Quanta
+from bai_jupyter.manager.scheduler.quanta import Amounts, Quanta, times
 from bai_jupyter.manager.scheduler.selectors import NoRoom, Rank, Room, View
 from bai_jupyter.manager.scheduler.sequencers import SEQUENCERS
 from bai_jupyter.manager.scheduler.snapshot import GroupPolicy, PendingSession, Placement, Plan, Snapshot, Waiting
@@ -57,7 +57,7 @@ class _Pass:
         self._queue = queue
         self._skips = policy.head_of_line_skips
         self._quanta = Quanta(name for agent in snapshot.agents for name in agent.total)
-        self._needs = [self._quanta.need(session.requested) for session in queue]
+        self._needs = [self._need(session) for session in queue]
         self._room = Room(
             snapshot.agents,
             self._quanta,
@@ -85,10 +85,15 @@ class _Pass:
         outcome = Outcome(self._snapshot, self._room, self._waiting, self._kept)
         return Plan(tuple(self._placements), Explanations(outcome), self._head.id if self._head else None, self._passes)
 
+    def _need(self, session: PendingSession) -> Amounts | None:
+        """Of all its containers."""
+        each = self._quanta.need(session.requested)
+        return None if each is None else times(each, session.containers)
+
     def _place(self, session: PendingSession, need: Amounts | None) -> Cause | None:
         if not self._has_agent:
             return NoAgent()
-        view = self._room.view(session.architecture, session.excluded_agents)
+        view = self._room.view(session.architecture, session.excluded_agents, session.containers)
         if not view.members:
             return AllExcluded(view) if view.built_for else WrongArchitecture(session.image, session.architecture)
         if need is None:

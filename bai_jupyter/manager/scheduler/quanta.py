@@ -26,6 +26,10 @@ def plus(left: Amounts, right: Amounts) -> Amounts:
     return tuple([a + b for a, b in zip(left, right, strict=True)])
 
 
+def times(amounts: Amounts, count: int) -> Amounts:
+    return amounts if count == 1 else tuple([count * amount for amount in amounts])
+
+
 def minus(left: Amounts, right: Amounts) -> Amounts:
     return tuple([a - b for a, b in zip(left, right, strict=True)])
 

@@ -55,18 +55,18 @@ class Room:
         self._search = _roomiest if is_dispersed else _tightest
         self._smallest = smallest
         self._rooms: dict[tuple[str, bool], Rooms] = {}
-        self._views: dict[tuple[str, frozenset[AgentId]], View] = {}
+        self._views: dict[tuple[str, frozenset[AgentId], int], View] = {}
         for rank, agent in enumerate(self.agents):
             if agent.schedulable and fits(smallest, self.free[rank]):
                 self._rooms_of(rank).append((self.free[rank], rank))
         for rooms in self._rooms.values():
             rooms.sort()
 
-    def view(self, architecture: str, excluded: frozenset[AgentId]) -> "View":
-        """The agents that sessions of this architecture may use."""
-        key = (architecture, excluded)
+    def view(self, architecture: str, excluded: frozenset[AgentId], containers: int = 1) -> "View":
+        """The agents that sessions of this architecture and as many containers may use."""
+        key = (architecture, excluded, containers)
         if key not in self._views:
-            self._views[key] = View(self, architecture, excluded)
+            self._views[key] = View(self, architecture, excluded, containers)
         return self._views[key]
 
     def rooms(self, architecture: str, *, has_scarce: bool) -> Rooms:
@@ -90,7 +90,7 @@ class Room:
         rooms, at = found
         free, rank = rooms.pop(at)
         if rank in self._parts:
-            self._parts[rank].take(need)
+            self._parts[rank].take(need, view.containers)
         self.free[rank] = self._in_parts(rank, minus(self.free[rank], need))
         self._put(rooms, self._in_parts(rank, minus(free, need)), rank)
         return rank
@@ -108,7 +108,9 @@ class Room:
             choices = [(self.rooms(view.architecture, has_scarce=False), self._search), (accelerated, _tightest)]
 
         def takes(rank: Rank) -> bool:
-            return rank not in view.excluded and (rank not in self._parts or self._parts[rank].has(need))
+            return rank not in view.excluded and (
+                rank not in self._parts or self._parts[rank].has(need, view.containers)
+            )
 
         for rooms, search in choices:
             at = search(rooms, need, takes)
@@ -134,10 +136,13 @@ class Room:
 
 
 class View:
-    """The agents of one architecture without those excluded, and the needs that have failed there."""
+    """The agents of one architecture without those excluded, and the needs that have failed there.
 
-    def __init__(self, room: Room, architecture: str, excluded: frozenset[AgentId]) -> None:
-        self.architecture = architecture
+    A need is that of all ``containers`` of a session, which take equal parts of it.
+    """
+
+    def __init__(self, room: Room, architecture: str, excluded: frozenset[AgentId], containers: int) -> None:
+        self.architecture, self.containers = architecture, containers
         self.excluded = frozenset(room.ranks[agent_id] for agent_id in excluded if agent_id in room.ranks)
         self.built_for = [rank for rank, agent in enumerate(room.agents) if agent.architecture == architecture]
         self.members = [rank for rank in self.built_for if rank not in self.excluded]
@@ -203,11 +208,13 @@ class _Parts:
         self._fractional = {at for at in self._shelves if is_fractional(quanta.names[at])}
         self._all = Shelves(self._shelves)
 
-    def has(self, need: Amounts) -> bool:
-        return self._all.cut(enumerate(need)) is not None
+    def has(self, need: Amounts, containers: int) -> bool:
+        if containers == 1:
+            return self._all.cut(enumerate(need)) is not None
+        return self._all.copy().take(_each(need, containers), containers)
 
-    def take(self, need: Amounts) -> None:
-        self._all.take(enumerate(need))
+    def take(self, need: Amounts, containers: int) -> None:
+        self._all.take(_each(need, containers), containers)
 
     def cap(self, free: Amounts) -> Amounts:
         left = {at: sum(shelf.free) for at, shelf in self._shelves.items()}
@@ -215,6 +222,10 @@ class _Parts:
 
     def largest(self, index: int) -> int | None:
         return max(self._shelves[index].free) if index in self._fractional else None
+
+
+def _each(need: Amounts, containers: int) -> list[tuple[int, int]]:
+    return [(at, amount // containers) for at, amount in enumerate(need)]
 
 
 def _shelf(quanta: Quanta, slot: str, devices: Devices) -> Shelf[int]:

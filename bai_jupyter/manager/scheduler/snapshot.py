@@ -54,7 +54,8 @@ class PendingSession:
 
     ``excluded_agents`` must not get it, whatever is free there: they failed to start it, lack what it needs, or may not
     be shared. ``passed_by`` is what ``Plan.passes`` told in earlier passes, added up by the store (see
-    ``GroupPolicy.head_of_line_skips``). ``image`` only appears in sentences.
+    ``GroupPolicy.head_of_line_skips``). ``image`` only appears in sentences. It has ``containers``, each with what is
+    ``requested``, all on one agent.
     """
 
     id: SessionId
@@ -68,6 +69,7 @@ class PendingSession:
     excluded_agents: frozenset[AgentId] = frozenset()
     passed_by: int = 0
     image: str = "The image"
+    containers: int = 1
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from statistics import fmean
 from typing import Any
 
 from bai_jupyter.common.errors import BadRequest, BaiError
-from bai_jupyter.common.ids import SessionId
+from bai_jupyter.common.ids import KernelId, SessionId
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.agents.traffic import COMMAND, Traffic
 from bai_jupyter.manager.db import idle as db
@@ -67,7 +69,7 @@ class IdleWatch:
         self._extension, self._max_extensions = extension, max_extensions
         self._save = save
         self._saves: dict[SessionId, asyncio.Task[bool]] = {}  # of sessions that are due; whether anything was saved
-        self._cpu: dict[SessionId, tuple[datetime, float]] = {}  # seconds used, as of the last look
+        self._cpu: dict[KernelId, tuple[datetime, float]] = {}  # seconds used, as of the last look
         self._task: asyncio.Task[None] | None = None
         self.standing: dict[SessionId, Standing] = {}
 
@@ -135,9 +137,10 @@ class IdleWatch:
 
     def _forget_others(self, watched: list[Watched]) -> None:
         ids = {one.id for one in watched}
-        for known in (self.standing, self._cpu):
-            for gone in known.keys() - ids:
-                del known[gone]
+        for gone in self.standing.keys() - ids:
+            del self.standing[gone]
+        for kernel in self._cpu.keys() - {kernel for one in watched for kernel in one.kernel_ids}:
+            del self._cpu[kernel]
         for gone in [key for key, saving in self._saves.items() if key not in ids and saving.done()]:
             del self._saves[gone]
         self._traffic.keep(self._registry.kernel_ids())
@@ -151,7 +154,7 @@ class IdleWatch:
         figures = self._registry.stats(one.agent_id, one.kernel_id)
         if figures is None:
             return None
-        seen = self._seen(one, figures, self._use(one, figures))
+        seen = self._seen(one, figures, self._use(one))
         return self._judge(one, one.history or self._first(one), seen, figures)
 
     def _judge(self, one: Watched, history: History, seen: Seen, figures: Figures) -> Standing:
@@ -172,20 +175,28 @@ class IdleWatch:
         cores = (use or {}).get("cpu_util", 0.0) / 100 * float(one.slots["cpu"])
         return Seen(running, active_at, what, use, set(one.slots), cores, one.is_suspended)
 
-    def _use(self, one: Watched, figures: Figures) -> dict[str, float] | None:
-        """Per cent by metric since the last look; None if there was none."""
+    def _use(self, one: Watched) -> dict[str, float] | None:
+        """Per cent by metric since the last look, of all its containers on average; None if there was none."""
+        told = {key: self._registry.stats(one.agent_id, key) for key in one.kernel_ids}
+        uses = [self._use_of(key, one.slots, figures) for key, figures in told.items() if figures is not None]
+        known = [use for use in uses if use is not None]
+        if len(known) < len(one.kernel_ids):
+            return None
+        return {metric: fmean(use[metric] for use in known if metric in use) for metric in set().union(*known)}
+
+    def _use_of(self, kernel: KernelId, slots: ResourceSlots, figures: Figures) -> dict[str, float] | None:
         now = self._now()
-        before = self._cpu.get(one.id)
+        before = self._cpu.get(kernel)
         cpu_s = figures.get("cpu_used_s", 0.0)
-        self._cpu[one.id] = (now, cpu_s)
+        self._cpu[kernel] = (now, cpu_s)
         if before is None:
             return None
         use = idle.use_of_devices(figures)
         passed_s = (now - before[0]).total_seconds()
-        if passed_s > 0 and one.slots["cpu"] and "cpu_used_s" in figures:
-            use["cpu_util"] = 100 * (cpu_s - before[1]) / passed_s / float(one.slots["cpu"])
-        if one.slots["mem"] and "mem_used_bytes" in figures:
-            use["mem"] = 100 * figures["mem_used_bytes"] / float(one.slots["mem"])
+        if passed_s > 0 and slots["cpu"] and "cpu_used_s" in figures:
+            use["cpu_util"] = 100 * (cpu_s - before[1]) / passed_s / float(slots["cpu"])
+        if slots["mem"] and "mem_used_bytes" in figures:
+            use["mem"] = 100 * figures["mem_used_bytes"] / float(slots["mem"])
         return use
 
     async def _follow(self, one: Watched, standing: Standing) -> None:

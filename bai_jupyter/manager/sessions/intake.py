@@ -31,7 +31,7 @@ from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.user_config import OwnerConfig
 from bai_jupyter.manager.sessions.events import Hub
-from bai_jupyter.manager.sessions.wants import kernel_want
+from bai_jupyter.manager.sessions.wants import kernel_wants
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,9 @@ class Intake:
             records, configs = await self._store.read(_load_wanted, link.agent_id, session_ids)
             if records or session_ids is None:
                 wants = [
-                    kernel_want(record, self._vault, self._tokens, configs.get(record.id, OwnerConfig()))
+                    want
                     for record in records
+                    for want in kernel_wants(record, self._vault, self._tokens, configs.get(record.id, OwnerConfig()))
                 ]
                 await link.send(Wanted(wants, complete=session_ids is None))
 
@@ -159,6 +160,8 @@ class Intake:
         done = [report.kernel_id for report, observed in settled if observed.forget]
         if done:
             await link.send(Forget(done))
+        if ending := {observed.others_end for _, observed in settled if observed.others_end is not None}:
+            await self.send_wanted(link, ending)
 
 
 def _load_wanted(

@@ -25,12 +25,19 @@ class Placeable(Protocol):
     @property
     def slots(self) -> ResourceSlots: ...
     @property
+    def cluster_size(self) -> int: ...
+    @property
     def mounts(self) -> tuple[MountWant, ...]: ...
 
 
 def has_image(agent: AgentRecord, image: str) -> bool:
     """A container engine can pull what it lacks; the process runtime has what it has."""
     return image in agent.images or agent.runtime != "process"
+
+
+def has_networks(agent: AgentRecord, cluster_size: int) -> bool:
+    """Containers find one another by name in a network of their own; without containers there is none."""
+    return cluster_size == 1 or agent.runtime != "process"
 
 
 def has_volumes(agent: AgentRecord, mounts: Iterable[MountWant]) -> bool:
@@ -90,7 +97,8 @@ def could_run(agent: AgentRecord, session: Placeable, labels: Mapping[str, str])
         and has_image(agent, session.image)
         and has_volumes(agent, session.mounts)
         and has_cuda(agent, session.slots, labels)
-        and session.slots.fits(agent.slots)
+        and has_networks(agent, session.cluster_size)
+        and (session.slots * session.cluster_size).fits(agent.slots)
     )
 
 
@@ -112,5 +120,6 @@ def excluded(
         if not has_image(agent, session.image)
         or not has_volumes(agent, session.mounts)
         or not has_cuda(agent, session.slots, labels)
+        or not has_networks(agent, session.cluster_size)
         or occupants.get(agent.id, set()) - {owner}
     )

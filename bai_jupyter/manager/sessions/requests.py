@@ -26,7 +26,15 @@ from bai_jupyter.manager.db.records import (
     VFolderRecord,
 )
 from bai_jupyter.manager.sessions.callbacks import check_url
-from bai_jupyter.manager.sessions.matching import cuda_needed, cuda_offered, has_cuda, has_image, has_volumes
+from bai_jupyter.manager.sessions.clusters import SINGLE_NODE
+from bai_jupyter.manager.sessions.matching import (
+    cuda_needed,
+    cuda_offered,
+    has_cuda,
+    has_image,
+    has_networks,
+    has_volumes,
+)
 from bai_jupyter.manager.sessions.ports import HIGHEST_PORT, LOWEST_PORT
 from bai_jupyter.manager.sessions.routes import EXPECTED as EXPECTED_ROUTE
 from bai_jupyter.manager.sessions.routes import Route, read_route
@@ -34,6 +42,7 @@ from bai_jupyter.manager.sessions.routes import Route, read_route
 HOME = "/home/work"
 _PLACE_OF_HOME = f"{HOME}/home"  # where variables are saved, and loaded from: nobody else writes there
 DEFAULT_SHM_BYTES = 64 * 1024**2
+MOST_CONTAINERS = 64  # of one session
 RESIZABLE = ("cpu", "mem")
 LEAST_MEM_BYTES = 6 * 1024**2  # what container engines want at least
 _NAME = re.compile(r"(?=.{4,64}\Z)\w[\w.-]*\w", re.ASCII)
@@ -77,6 +86,7 @@ class SessionRequest:
     route: Route | None = None
     doors: tuple[str, ...] = ()
     resource_opts: Mapping[str, str] = field(default_factory=dict)
+    cluster_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,8 @@ class Resolved:
     image_digest: str
     architecture: str
     group: str
-    slots: ResourceSlots
+    slots: ResourceSlots  # of each container
+    cluster_size: int
     shm_bytes: int
     mounts: tuple[MountWant, ...]
 
@@ -114,7 +125,6 @@ def read_request(body: Mapping[str, Any]) -> SessionRequest:
     """Raises ``BadRequest`` naming the field, what was given and what is expected."""
     config = _get(body, "config", Mapping, {})
     kind = _kind(_first(body, "type", "sessionType", "session_type"))
-    _check_cluster(_first(body, "clusterSize", "cluster_size"), _first(config, "clusterSize", "cluster_size"))
     if agents := _first(config, "agentList", "agent_list"):
         raise bad_value("config.agentList", agents, "empty; the scheduler chooses the agent")
     wait = _first(body, "maxWaitSeconds", "max_wait_seconds") or 0
@@ -148,6 +158,7 @@ def read_request(body: Mapping[str, Any]) -> SessionRequest:
         route=_route(config.get("route")),
         doors=_doors(_get(config, "doors", list, [])),
         resource_opts={name: _plain(f"config.resource_opts.{name}", value) for name, value in options.items()},
+        cluster_size=_cluster_size(body, config),
     )
 
 
@@ -169,11 +180,12 @@ def resolve(request: SessionRequest, offer: Offer, owner: UserId, *, allow_unsaf
     shm_bytes = _choose_shm(request, preset, image, slots)
     mounts = _choose_mounts(request, offer.vfolders, owner)
     _check_image_minimum(image, slots)
-    _check_limits(slots, offer)
-    _check_agents(request.group, image, slots, mounts, offer)
+    size = request.cluster_size
+    _check_limits(slots, size, offer)
+    _check_agents(request.group, image, slots, size, mounts, offer)
     if not allow_unsafe_runtime:
         _check_isolation(image, offer, owner)
-    return Resolved(image.name, image.digest, image.architecture, request.group, slots, shm_bytes, mounts)
+    return Resolved(image.name, image.digest, image.architecture, request.group, slots, size, shm_bytes, mounts)
 
 
 def bad_value(field: str, given: object, expected: str) -> BadRequest:
@@ -323,6 +335,11 @@ def read_attach(
     return folder, MountWant(folder.name, folder.volume, folder.subpath, target, _is_read_only(folder, wish))
 
 
+def cluster_is_fixed(session: SessionRecord, what: str) -> BadRequest:
+    """What is changed while a session runs is changed in one container: several could come to differ."""
+    return BadRequest(Reason.of("cluster-fixed", name=session.name, count=session.cluster_size, what=what))
+
+
 def read_detach(body: Mapping[str, Any], session: SessionRecord) -> tuple[MountWant, bool]:
     """``{"folder": name, id or path, "force": false}``: which mount, and whether also if it is in use."""
     ref = _text("folder", body.get("folder"))
@@ -357,6 +374,8 @@ def read_resize(body: Mapping[str, Any], session: SessionRecord, image: ImageRec
         if changes[slot] <= 0 or (slot == "mem" and changes[slot] < LEAST_MEM_BYTES):
             raise bad_value(f"resources.{slot}", asked[slot], "enough to go on with")
     slots = ResourceSlots({**session.slots, **changes})
+    if session.cluster_size > 1:
+        raise cluster_is_fixed(session, "size")
     if session.shm_bytes >= slots["mem"]:
         raise BadRequest(Reason.of("shm-too-big", shm=format_size(session.shm_bytes), mem=format_size(slots["mem"])))
     if image is not None:
@@ -371,14 +390,18 @@ def check_in_use(session: SessionRecord, changes: ResourceSlots, figures: Mappin
         raise BadRequest(Reason.of("resize-in-use", used=format_size(used), asked=format_size(changes["mem"])))
 
 
-def _check_limits(slots: ResourceSlots, offer: Offer) -> None:
+def _check_limits(slots: ResourceSlots, cluster_size: int, offer: Offer) -> None:
     """Refuse what can never start; what only has to wait for other sessions is the scheduler's matter."""
+    asked = slots * cluster_size
     for limit in offer.limits:
+        if limit.max_containers is not None and cluster_size > limit.max_containers:
+            figures = {"limit": limit.max_containers, "asked": cluster_size}
+            raise QuotaExceeded(Reason.of("over-containers", level=limit.level, name=limit.name, **figures))
         used = from_quanta(offer.used.get(limit.scope, {}))
         for slot in limit.slots:
-            if slots[slot] > limit.slots[slot]:
-                excess = slots[slot] - limit.slots[slot]
-                raise QuotaExceeded(over_quota(limit, slot, used[slot], slots[slot], excess))
+            if asked[slot] > limit.slots[slot]:
+                excess = asked[slot] - limit.slots[slot]
+                raise QuotaExceeded(over_quota(limit, slot, used[slot], asked[slot], excess))
         if limit.max_sessions is not None and limit.max_sessions < 1:
             raise QuotaExceeded(
                 Reason.of("over-sessions", level=limit.level, name=limit.name, limit=limit.max_sessions, used=0)
@@ -386,7 +409,12 @@ def _check_limits(slots: ResourceSlots, offer: Offer) -> None:
 
 
 def _check_agents(
-    group: str, image: ImageRecord, slots: ResourceSlots, mounts: Sequence[MountWant], offer: Offer
+    group: str,
+    image: ImageRecord,
+    slots: ResourceSlots,
+    cluster_size: int,
+    mounts: Sequence[MountWant],
+    offer: Offer,
 ) -> None:
     """Refuse what no agent of the group could run even if it were empty. A group without agents lets it wait."""
     if not offer.agents:
@@ -404,8 +432,17 @@ def _check_agents(
         needs, has = cuda_needed(image.labels), cuda_offered(same)
         raise BadRequest(Reason.of("image-cuda", image=image.name, needs=needs, group=group, has=has))
     able = [agent for agent in same if has_image(agent, image.name) and has_volumes(agent, mounts)]
-    if able and not any(slots.fits(agent.slots) for agent in able):
-        raise BadRequest(Reason.of("too-big", asked=slots.describe(), group=group, max=_largest(slots, able)))
+    if able and not any(has_networks(agent, cluster_size) for agent in able):
+        raise BadRequest(Reason.of("cluster-runtime", asked=cluster_size, group=group))
+    able = [agent for agent in able if has_networks(agent, cluster_size)]
+    if able and not any((slots * cluster_size).fits(agent.slots) for agent in able):
+        largest, asked = _largest(slots * cluster_size, able), _asked(slots, cluster_size)
+        raise BadRequest(Reason.of("too-big", asked=asked, group=group, max=largest))
+
+
+def _asked(slots: ResourceSlots, cluster_size: int) -> str:
+    each = slots.describe()
+    return each if cluster_size == 1 else f"{cluster_size} times {each} on one agent"
 
 
 def _check_volumes(group: str, mounts: Sequence[MountWant], agents: Sequence[AgentRecord]) -> None:
@@ -514,10 +551,17 @@ def _command(kind: SessionType, value: object) -> str | None:
     return None
 
 
-def _check_cluster(*sizes: object) -> None:
-    for size in sizes:
-        if size is not None and size not in (1, "1"):
-            raise bad_value("clusterSize", size, "1; a session has one container")
+def _cluster_size(body: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+    """How many containers. The newest clients say it beside ``config``, older ones within."""
+    mode = _first(body, "clusterMode", "cluster_mode") or SINGLE_NODE
+    names = ("clusterSize", "cluster_size")
+    value = next((one for one in (_first(body, *names), _first(config, *names)) if one is not None), 1)
+    size = int(value) if re.fullmatch(r"[0-9]{1,3}", str(value)) else 0
+    if not 1 <= size <= MOST_CONTAINERS:
+        raise bad_value("clusterSize", value, f"a number from 1 to {MOST_CONTAINERS}")
+    if size > 1 and mode != SINGLE_NODE:
+        raise BadRequest(Reason.of("cluster-mode", mode=mode))
+    return size
 
 
 def _moment(field: str, value: object) -> datetime | timedelta | None:

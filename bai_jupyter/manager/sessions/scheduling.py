@@ -57,6 +57,7 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
                 excluded_agents=one.excluded_agents | exclusions(state, conditions, one, one.user_id),
                 passed_by=one.passed_by,
                 image=one.image,
+                containers=one.cluster_size,
             )
             for one in state.pending
         ),
@@ -142,6 +143,7 @@ def candidate(
         created_at=now,
         excluded_agents=excluded_agents,
         image=session.image,
+        containers=session.cluster_size,
     )
 
 

@@ -273,7 +273,7 @@ class SessionService:
                     session = (await self.get_many([session_id]))[0]
                     if session.status is not SessionStatus.RUNNING or session.kernel is None:
                         raise not_running(session)
-                    if is_done(session.kernel):
+                    if all(is_done(kernel) for kernel in session.kernels):
                         return session
                     await subscription.changes()
         except TimeoutError:
@@ -291,6 +291,8 @@ class SessionService:
         session = await self.get(caller, ref)
         found = await self._store.read(vfolders.visible, Viewer(session.user_id), [FolderStatus.READY])
         folder, want = requests.read_attach(body, session, found)
+        if session.cluster_size > 1:
+            raise requests.cluster_is_fixed(session, "folders")
         if session.status is not SessionStatus.RUNNING:
             raise not_running(session)
         self._reach(session)
@@ -307,6 +309,8 @@ class SessionService:
         """
         session = await self.get(caller, ref)
         mount, is_forced = requests.read_detach(body, session)
+        if session.cluster_size > 1:
+            raise requests.cluster_is_fixed(session, "folders")
         if session.status is not SessionStatus.RUNNING:
             raise not_running(session)
         await self._call(session, "release_mount", {"target": mount.target, "force": is_forced})
@@ -365,19 +369,25 @@ class SessionService:
             raise AlreadyExists(Reason.of("name-taken", name=wanted))
         self._changed(session)
 
-    async def logs(self, caller: Caller, ref: str) -> str:
-        """The last lines that were printed in the container; of one that is gone, what is still kept."""
-        return await self._logs(await self.get(caller, ref))
+    async def logs(self, caller: Caller, ref: str, kernel_id: str | None = None) -> str:
+        """The last lines that were printed in the main container, or the one of that id; of one that is gone, what is
+        still kept."""
+        session = await self.get(caller, ref)
+        if kernel_id is not None and await self._store.read(sessions.of_kernel, kernel_id) != session.id:
+            raise NotFound(Reason.of("not-found", kind="container", name=kernel_id))
+        return await self._logs(session, kernel_id)
 
     async def task_log(self, caller: Caller, task_id: str) -> str:
         """The log of a batch session, by its id or its container's."""
         found = await self._store.read(sessions.of_kernel, task_id)
-        return await self._logs(await self.get(caller, found or task_id))
+        return await self._logs(await self.get(caller, found or task_id), task_id if found else None)
 
-    async def _logs(self, session: SessionRecord) -> str:
-        if session.kernel is None or session.is_final:
-            return await self._store.read(sessions.kept_log, session.id) or ""
-        result = await self._call(session, "logs", {"tail": LOG_LINES})
+    async def _logs(self, session: SessionRecord, kernel_id: str | None) -> str:
+        there = () if session.is_final else session.kernels
+        kernel = next((one for one in there if not one.is_gone and kernel_id in (one.id, None)), None)
+        if kernel is None:
+            return await self._store.read(sessions.kept_log, session.id, kernel_id) or ""
+        result = await self._call(session, "logs", {"kernel_id": kernel.id, "tail": LOG_LINES})
         return str(result.get("logs", ""))
 
     async def dry_run(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -611,6 +621,7 @@ class SessionService:
             image_digest=resolved.image_digest,
             architecture=resolved.architecture,
             slots=resolved.slots,
+            cluster_size=resolved.cluster_size,
             shm_bytes=resolved.shm_bytes,
             mounts=resolved.mounts,
             environ_encrypted=self._vault.seal(json.dumps(dict(request.environ))),

@@ -9,8 +9,9 @@ from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import JupyterKernelStatus, SessionStatus
 from bai_jupyter.manager.agents.registry import Registry
-from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
+from bai_jupyter.manager.db.records import JupyterKernelRecord, KernelRecord, SessionRecord
 from bai_jupyter.manager.scheduler import Waiting
+from bai_jupyter.manager.sessions.clusters import SINGLE_NODE, host_of, index_of, role_of
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.query_counts import QueryCounts
 
@@ -35,7 +36,8 @@ class Views:
         reason = self._reason(record, unreachable=unreachable)
         ended_at = record.terminated_at or self._now()
         slots = record.slots.to_json()
-        occupied = slots if kernel is not None and not record.is_final else {}
+        requested = (record.slots * record.cluster_size).to_json()
+        occupied = requested if kernel is not None and not record.is_final else {}
         return {
             "id": record.id,
             "name": record.name,
@@ -60,7 +62,7 @@ class Views:
             "occupiedSlots": json.dumps(occupied),
             "occupyingSlots": json.dumps(occupied),
             "occupiedShares": "{}",
-            "requestedSlots": json.dumps(slots),
+            "requestedSlots": json.dumps(requested),
             "memoryLimit": int(record.slots["mem"]) // 1024,  # KiB, for the oldest clients
             "environ": "{}",  # may hold secrets: never shown
             "resourceOpts": json.dumps({**record.resource_opts, "shmem": str(record.shm_bytes)}),
@@ -80,12 +82,15 @@ class Views:
             "unreachable": unreachable,
             "suspended": record.status is SessionStatus.RUNNING and kernel is not None and kernel.suspended,
             "slots": slots,
+            "clusterMode": SINGLE_NODE,
+            "clusterSize": record.cluster_size,
+            "kernels": [self._kernel(record, one) for one in record.kernels],
             "mounts": [{"name": m.name, "target": m.target, "read_only": m.read_only} for m in record.mounts],
             "managerAccess": record.manager_access,
             "route": {"path": record.route_path, "port": record.route_port} if record.route_path else None,
             "doors": list(record.doors),
             "jupyterKernels": [jupyter_kernel_view(one) for one in record.jupyter_kernels],
-            "liveStat": self._live_stat(record),
+            "liveStat": kernel and self._live_stat(record, kernel),
             "progress": _progress(record),
         }
 
@@ -116,10 +121,22 @@ class Views:
             return None
         return {"position": waiting.position, "of": waiting.of, "estimate_s": waiting.estimate_s}
 
-    def _live_stat(self, record: SessionRecord) -> dict[str, float | None] | None:
-        if record.kernel is None or record.is_final:
+    def _kernel(self, record: SessionRecord, kernel: KernelRecord) -> dict[str, Any]:
+        return {
+            "id": kernel.id,
+            "role": role_of(kernel.place),
+            "index": index_of(kernel.place),
+            "host": host_of(kernel.place),
+            "status": kernel.status,
+            "agent": kernel.agent_name,
+            "exitCode": kernel.exit_code,
+            "liveStat": self._live_stat(record, kernel),
+        }
+
+    def _live_stat(self, record: SessionRecord, kernel: KernelRecord) -> dict[str, float | None] | None:
+        if record.is_final or kernel.is_gone:
             return None
-        stats = self._registry.stats(record.kernel.agent_id, record.kernel.id)
+        stats = self._registry.stats(kernel.agent_id, kernel.id)
         if stats is None:
             return None
         return {**dict.fromkeys(("cpu_used_s", "mem_used_bytes", "mem_limit_bytes")), **stats}

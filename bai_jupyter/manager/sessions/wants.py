@@ -6,42 +6,58 @@ from bai_jupyter.common.messages import FileWant, JupyterKernelWant, KernelWant
 from bai_jupyter.common.statuses import JupyterKernelStatus, Target
 from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault
-from bai_jupyter.manager.db.records import JupyterKernelRecord, SessionRecord
+from bai_jupyter.manager.db.records import JupyterKernelRecord, KernelRecord, SessionRecord
 from bai_jupyter.manager.db.user_config import OwnerConfig
+from bai_jupyter.manager.sessions.clusters import environ_of, host_of
 from bai_jupyter.manager.sessions.variables import folder_for
 
 _SSH_FILES = {"ssh-rsa": "id_rsa", "ssh-ed25519": "id_ed25519"}
 """Where ssh looks for a private key, by the first word of the public one."""
 
 
-def kernel_want(session: SessionRecord, vault: Vault, tokens: SessionTokens, config: OwnerConfig) -> KernelWant:
-    """What the agent should have for this session, which must have a kernel.
+def kernel_wants(session: SessionRecord, vault: Vault, tokens: SessionTokens, config: OwnerConfig) -> list[KernelWant]:
+    """What the agent should have for this session: its containers that are not gone, all or none of them running.
 
     ``config`` is empty for a session that has started: it has had all of it.
     """
-    assert session.kernel is not None
-    processes = [] if session.target is Target.TERMINATED else session.jupyter_kernels
+    target = Target.TERMINATED if any(one.is_gone for one in session.kernels) else session.target
+    there = [one for one in session.kernels if not one.is_gone] or session.kernels
+    return [_kernel_want(session, one, target, vault, tokens, config) for one in there]
+
+
+def _kernel_want(
+    session: SessionRecord,
+    kernel: KernelRecord,
+    target: Target,
+    vault: Vault,
+    tokens: SessionTokens,
+    config: OwnerConfig,
+) -> KernelWant:
+    """What people and programs come to, and a batch session's command, is in the main container."""
+    is_main = kernel.place == 0
+    processes = session.jupyter_kernels if is_main and target is Target.RUNNING else ()
     return KernelWant(
-        kernel_id=session.kernel.id,
+        kernel_id=kernel.id,
         session_id=session.id,
         session_name=session.name,
-        target=session.target,
+        target=target,
         image=session.image,
         image_digest=session.image_digest,
         slots=session.slots,
         shm_bytes=session.shm_bytes,
-        environ={**json.loads(vault.open(session.environ_encrypted)), **_own_environ(session)},
+        environ={**json.loads(vault.open(session.environ_encrypted)), **_own_environ(session, kernel)},
         mounts=list(session.mounts),
         jupyter_kernels=[_jupyter_kernel_want(session, one, vault) for one in processes if _is_wanted(one)],
         bootstrap=_open(session.bootstrap_encrypted, vault),
         owner_bootstrap=_open(config.bootstrap_encrypted, vault),
         files=_files(config, vault),
-        command=session.command,
+        command=session.command if is_main else None,
         restarts=session.restarts,
         resizes=session.resizes,
         mount_changes=session.mount_changes,
         doors=list(session.doors),
         access_token=tokens.issue(session),
+        cluster_host=host_of(kernel.place) if session.cluster_size > 1 else None,
     )
 
 
@@ -84,17 +100,13 @@ def _jupyter_kernel_want(session: SessionRecord, process: JupyterKernelRecord, v
     )
 
 
-def _own_environ(session: SessionRecord) -> dict[str, str]:
-    assert session.kernel is not None
+def _own_environ(session: SessionRecord, kernel: KernelRecord) -> dict[str, str]:
     return {
         "BACKENDAI_SESSION_ID": session.id,
         "BACKENDAI_SESSION_NAME": session.name,
-        "BACKENDAI_KERNEL_ID": session.kernel.id,
+        "BACKENDAI_KERNEL_ID": kernel.id,
         "BACKENDAI_KERNEL_IMAGE": session.image,
         "BACKENDAI_ACCESS_KEY": session.access_key,
         "BACKENDAI_PREOPEN_PORTS": ",".join(map(str, session.preopen_ports)),
-        "BACKENDAI_CLUSTER_SIZE": "1",
-        "BACKENDAI_CLUSTER_ROLE": "main",
-        "BACKENDAI_CLUSTER_HOST": "main1",
-        "BACKENDAI_CLUSTER_IDX": "1",
+        **environ_of(kernel.place, session.cluster_size),
     }

@@ -233,7 +233,8 @@ async def test_recount_corrects_a_wrong_counter(store):
 
 @pytest.mark.asyncio
 async def test_what_ran_before_an_upgrade_holds_its_agent_after_it(tmp_path):
-    """Revision 0006 counts what a kernel holds of its agent apart from what it holds of its owner."""
+    """Revision 0006 counts what a kernel holds of its agent apart from what it holds of its owner; 0015 says which
+    belong together."""
     url = f"sqlite:///{tmp_path / 'manager.db'}"
     with as_file(files("bai_jupyter.manager.db") / "migrations") as scripts:
         engine = sa.create_engine(url)
@@ -247,8 +248,9 @@ async def test_what_ran_before_an_upgrade_holds_its_agent_after_it(tmp_path):
         engine.dispose()
     store = Store(url)
     await store.open()
-    held = await store.read(lambda conn: conn.execute(sa.select(t.kernels.c.id, t.kernels.c.holds_agent)).all())
-    assert sorted(held) == [("ended", False), ("runs", True)]
+    kernels = sa.select(t.kernels.c.id, t.kernels.c.holds_agent, t.kernels.c.main_id)
+    held = await store.read(lambda conn: conn.execute(kernels).all())
+    assert sorted(held) == [("ended", False, "ended"), ("runs", True, "runs")]
     assert await store.write(admission.recount) == []
     await store.close()
 

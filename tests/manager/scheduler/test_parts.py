@@ -55,7 +55,8 @@ class Host:
         self.given[session] = allocate(slots, self.record.devices, list(self.given.values()), evenly=self.evenly)
 
     def end(self, session: SessionId) -> None:
-        del self.given[session], self.promised[session]
+        self.given.pop(session, None)
+        self.promised.pop(session, None)
         self.told.discard(session)
 
     def check(self) -> None:
@@ -133,17 +134,22 @@ def _live(seed: int, told_at_once: float) -> int:
     for step in range(6):
         for number in range(rng.randint(1, 5)):
             session_id = SessionId(f"session-{step}-{number}")
-            waiting[session_id] = PendingSession(session_id, "alice", _random_request(rng), "x86_64", NOW)
+            containers = rng.choice([1, 1, 1, 2, 3])
+            asked = PendingSession(session_id, "alice", _random_request(rng), "x86_64", NOW, containers=containers)
+            waiting[session_id] = asked
         views = tuple(one.view() for one in hosts.values())
         plan = schedule(Snapshot(NOW, "lab", views, tuple(waiting.values())), policy)
         for placement in plan.placements:
             session, one = waiting[placement.session_id], hosts[placement.agent_id]
+            parts = [SessionId(f"{session.id}/{place}") for place in range(session.containers)]
             try:
-                one.take(session.id, session.requested)
+                for part in parts:
+                    one.take(part, session.requested)
             except NoRoom:
                 # Where it is not known yet who got what, an agent may refuse: the session waits again.
                 assert told_at_once < 1
-                del one.promised[session.id]
+                for part in parts:
+                    one.end(part)
                 continue
             del waiting[session.id]
             ran += 1
@@ -172,6 +178,22 @@ def test_a_share_that_no_single_gpu_has_waits_and_is_told_so() -> None:
     assert plan.waiting[asked.id].reason.text.startswith(
         "Waits for 0.6 GPU in group lab: at most 0.4 on one device, in all 0.8 of 2 free."
     )
+
+
+def test_each_container_of_a_session_has_its_part_on_one_device() -> None:
+    cards = [DeviceFacts(f"g{index}", "cuda", "m", ResourceSlots({"cuda.shares": 1})) for index in range(2)]
+    one = host(0, cards)
+    asked = [
+        PendingSession(SessionId(name), "alice", ResourceSlots({"cuda.shares": Decimal(each)}), "x86_64", NOW, **more)
+        for name, each, more in (
+            ("fits", "0.6", {"containers": 2}),
+            ("same in all", "1.2", {}),
+            ("too many", "0.3", {"containers": 3}),
+            ("the rest", "0.4", {"containers": 2}),
+        )
+    ]
+    plan = schedule(Snapshot(NOW, "lab", (one.view(),), tuple(asked)), GroupPolicy("dispersed"))
+    assert [placement.session_id for placement in plan.placements] == ["fits", "the rest"]
 
 
 def test_a_card_that_is_offered_whole_and_in_parts_is_promised_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.db import people, policies
 from bai_jupyter.manager.db.records import PolicyRecord
+from bai_jupyter.manager.people import inputs
 from bai_jupyter.manager.sessions import idle_watch
 
 pytestmark = pytest.mark.asyncio
@@ -343,6 +344,21 @@ async def test_low_use_and_lifetime_by_policies_that_admins_make(manager, admin,
     assert 0 < shown["session_lifetime"]["remaining"] <= 7200
     await clock.pass_(minutes=64)
     assert (await alice.until_status("long", "TERMINATED"))["statusInfo"] == "idle-session-lifetime"
+
+
+async def test_use_of_several_containers_is_that_of_all(manager, agent, admin, clock, helpers, monkeypatch):
+    low_use = {"resource-thresholds": {"cpu_util": 5}, "time-window": "1h"}
+    await limit(manager, admin, utilization=inputs.utilization("utilization", low_use))
+    config = {"resources": {"cpu": "1", "mem": "1g"}}
+    body = {"name": "work", "image": helpers.image.name, "enqueueOnly": True, "clusterSize": 2, "config": config}
+    session_id = (await admin.post("/session", body))["sessionId"]
+    main, sub = (one["id"] for one in (await admin.until_status("work", "RUNNING"))["kernels"])
+    used = {main: 1.0, sub: 1.0}
+    monkeypatch.setattr(manager.registry, "stats", lambda _, kernel_id: {"cpu_used_s": used[kernel_id], **IDLE})
+    await clock.pass_(minutes=1)
+    used[sub] += 30
+    await clock.pass_(minutes=1)
+    assert clock.watch.standing[session_id].seen.use == {"cpu_util": 25}
 
 
 async def test_a_killed_manager_goes_on_counting(manager_process, make_agent, data_dir, helpers):

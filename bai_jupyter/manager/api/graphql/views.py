@@ -210,21 +210,28 @@ def session(
         "resource_opts": shown["resourceOpts"],
         "occupied_slots": shown["occupiedSlots"],
     }
-    container = kernel and {
+    each = {
         **same,
-        "id": kernel.id,
-        "role": "main",
-        "cluster_role": "main",
-        "cluster_idx": 1,
-        "cluster_hostname": "main1",
         "session_id": record.id,
-        "status": kernel.status,
-        "agent": kernel.agent_name,
-        "container_id": kernel.id,
+        "occupied_slots": _text(shown["slots"] if kernel and not record.is_final else {}),
         "preopen_ports": shown["preopenPorts"],
-        "live_stat": _stat(shown["liveStat"]),
         "last_stat": shown["lastStat"] and _text(shown["lastStat"]),
     }
+    containers = [
+        {
+            **each,
+            "id": one["id"],
+            "role": one["role"],
+            "cluster_role": one["role"],
+            "cluster_idx": one["index"],
+            "cluster_hostname": one["host"],
+            "status": one["status"],
+            "agent": one["agent"],
+            "container_id": one["id"],
+            "live_stat": _stat(one["liveStat"]),
+        }
+        for one in shown["kernels"]
+    ]
     return {
         **same,
         "id": record.id,
@@ -232,8 +239,8 @@ def session(
         "main_kernel_id": kernel.id if kernel else None,
         "name": record.name,
         "type": record.type.value,
-        "cluster_mode": "single-node",
-        "cluster_size": 1,
+        "cluster_mode": shown["clusterMode"],
+        "cluster_size": shown["clusterSize"],
         "domain_name": record.domain,
         "group_name": project,
         "group_id": record.project_id,
@@ -256,7 +263,7 @@ def session(
         "occupying_slots": shown["occupyingSlots"],
         "requested_slots": shown["requestedSlots"],
         "num_queries": shown["numQueriesExecuted"],
-        "containers": [container] if container else [],
+        "containers": containers,
         "dependencies": list(dependencies),
         "abusing_reports": [],
         "idle_checks": _text(shown["idleChecks"]),

@@ -1,0 +1,190 @@
+"""Sessions of several containers, over real HTTP with an agent that speaks real messages."""
+
+import pytest
+import sqlalchemy as sa
+
+from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import KernelStatus
+from bai_jupyter.manager.db import admission, policies
+from bai_jupyter.manager.db import tables as t
+
+pytestmark = pytest.mark.asyncio
+
+no_sweep = pytest.mark.parametrize("manager_options", [{"sweep_s": 1000.0}], ids=["no-sweep"])  # what happens, tells
+
+OOM = Reason.of("other", text="Out of memory.")
+
+
+@pytest.fixture
+def create(admin, helpers):
+    """``await create("my-work", size=3)``: each container with one core."""
+
+    async def create(name, status=201, size=3, **body):
+        config = {"resources": {"cpu": "1", "mem": "1g"}}
+        body = {"name": name, "image": helpers.image.name, "enqueueOnly": True, "config": config, **body}
+        return await admin.post("/session", {**body, "clusterSize": size}, status)
+
+    return create
+
+
+async def used(admin):
+    return (await admin.get("/agents"))["agents"][0]["used"]
+
+
+async def nothing_is_held(manager):
+    """By anybody, and no counter says otherwise."""
+    assert await manager.store.write(admission.recount) == []
+    assert (
+        await manager.store.read(lambda conn: list(conn.execute(sa.select(t.counters).where(t.counters.c.used != 0))))
+        == []
+    )
+
+
+@no_sweep
+async def test_all_or_none_of_its_containers(manager, agent, admin, create, helpers):
+    agent.hold_at = KernelStatus.CREATING
+    await create("my-work")
+    await admin.until_status("my-work", "CREATING")
+    wants = sorted(agent.wants.values(), key=lambda want: want.cluster_host)
+    assert [want.cluster_host for want in wants] == ["main1", "sub1", "sub2"]
+    assert [want.environ["BACKENDAI_CLUSTER_HOST"] for want in wants] == ["main1", "sub1", "sub2"]
+    assert {want.slots for want in wants} == {ResourceSlots.parse({"cpu": 1, "mem": "1g"})}
+    assert (await used(admin))["cpu"] == "3"
+    for want in wants[:2]:
+        await agent.report(want.kernel_id, KernelStatus.RUNNING)
+    assert (await admin.session("my-work"))["status"] == "CREATING"  # all run, or it does not
+    await agent.report(wants[2].kernel_id, KernelStatus.RUNNING)
+
+    view = await admin.until_status("my-work", "RUNNING")
+    assert (view["clusterSize"], view["clusterMode"], view["containerId"]) == (3, "single-node", wants[0].kernel_id)
+    assert [(one["host"], one["role"], one["status"]) for one in view["kernels"]] == [
+        ("main1", "main", "RUNNING"),
+        ("sub1", "sub", "RUNNING"),
+        ("sub2", "sub", "RUNNING"),
+    ]
+    assert [one["id"] for one in view["kernels"]] == [want.kernel_id for want in wants]
+    assert (view["slots"]["cpu"], '"cpu": "3"' in view["occupiedSlots"]) == ("1", True)
+    await admin.get(f"/session/my-work/logs?kernel_id={wants[1].kernel_id}")
+    await admin.get("/session/my-work/logs")
+    assert (await admin.call("GET", "/session/my-work/logs?kernel_id=another")).status == 404
+    assert [call.params["kernel_id"] for call in agent.calls[-2:]] == [wants[1].kernel_id, wants[0].kernel_id]
+
+    await admin.call("DELETE", "/session/my-work")
+    await admin.until_status(view["id"], "TERMINATED")
+    await nothing_is_held(manager)
+    await helpers.wait_until(lambda: len(agent.forgotten) == 3, "all ends on record")
+
+
+@no_sweep
+async def test_when_one_ends_all_end_and_the_session_says_which(manager, agent, admin, create):
+    created = await create("my-work")
+    view = await admin.until_status("my-work", "RUNNING")
+    agent.keep_ending = True
+    await agent.report(view["kernels"][2]["id"], KernelStatus.TERMINATED, reason=OOM, log="sub2 printed\n")
+    view = await admin.until_status(created["sessionId"], "TERMINATING")
+    assert view["reason"]["text"] == "sub2 ended: Out of memory."
+    agent.keep_ending = False
+    await agent.proceed()
+    view = await admin.until_status(created["sessionId"], "TERMINATED")
+    assert (view["reason"]["text"], view["result"]) == ("sub2 ended: Out of memory.", "failure")
+    logs = await admin.get(f"/session/{view['id']}/logs?kernel_id={view['kernels'][2]['id']}")
+    assert logs["result"]["logs"] == "sub2 printed\n"
+    await nothing_is_held(manager)
+
+
+@no_sweep
+async def test_one_that_cannot_start_takes_the_others_along(manager, agent, admin, create, helpers):
+    agent.hold_at = KernelStatus.CREATING
+    created = await create("my-work")
+    view = await admin.until_status("my-work", "CREATING")
+    await helpers.wait_until(lambda: len(agent.kernels) == 3, "all taken up")
+    await agent.report(view["kernels"][1]["id"], KernelStatus.ERROR, reason=OOM)
+    view = await admin.until_status(created["sessionId"], "ERROR")
+    assert view["reason"]["text"] == "sub1 ended: Out of memory."
+    await nothing_is_held(manager)
+
+
+@no_sweep
+async def test_it_is_tried_elsewhere_as_a_whole(manager, agent, admin, create, make_agent, helpers):
+    agent.hold_at = KernelStatus.CREATING
+    await create("my-work")
+    view = await admin.until_status("my-work", "CREATING")
+    await helpers.wait_until(lambda: len(agent.kernels) == 3, "all taken up")
+    token = (await admin.post("/agents/join-tokens", {}))["token"]
+    await make_agent(manager.endpoint, token, name="lab-2").connect()
+    pull = Reason.of("pull-failed", image="i", agent="lab-1", cause="no answer")
+    await agent.report(view["kernels"][2]["id"], KernelStatus.ERROR, reason=pull)
+    view = await admin.until_status("my-work", "RUNNING")
+    assert [one["agent"] for one in view["kernels"]] == ["lab-2"] * 3
+    assert [one["used"].get("cpu") for one in (await admin.get("/agents"))["agents"]] == [None, "3"]
+    assert await manager.store.write(admission.recount) == []
+
+
+@no_sweep
+async def test_a_restart_is_one_of_all(agent, admin, create):
+    await create("my-work")
+    await admin.until_status("my-work", "RUNNING")
+    agent.hold_at = None
+    await admin.call("PATCH", "/session/my-work")
+    kernels = (await admin.session("my-work"))["kernels"]
+    for one in kernels[:2]:
+        await agent.report(one["id"], KernelStatus.RUNNING, restarts=1)
+    assert (await admin.session("my-work"))["status"] == "RESTARTING"
+    await agent.report(kernels[2]["id"], KernelStatus.RUNNING, restarts=1)
+    await admin.until_status("my-work", "RUNNING")
+
+
+async def test_its_batch_command_runs_in_the_main_one_and_ends_all(agent, admin, create):
+    created = await create("my-work", type="batch", startupCommand="mpirun")
+    view = await admin.until_status("my-work", "RUNNING")
+    ids = [one["id"] for one in view["kernels"]]
+    assert [agent.wants[kernel_id].command for kernel_id in ids] == ["mpirun", None, None]
+    await agent.report(ids[0], KernelStatus.TERMINATED, exit_code=0, reason=Reason.of("task-finished"))
+    view = await admin.until_status(created["sessionId"], "TERMINATED")
+    assert (view["result"], view["exitCode"], view["reason"]["text"]) == ("success", 0, "Finished.")
+
+
+async def test_limits_count_all_of_it(manager, agent, admin, create):
+    await manager.store.write(policies.change, "default", {"max_containers_per_session": 3})
+    refused = await create("my-work", 412, size=4)
+    assert refused["data"]["reason"]["text"] == (
+        f"Your keypair {admin.access_key} allows 3 containers per session; asked for 4. Ask for fewer."
+    )
+    limits = {"total_slots": ResourceSlots.parse({"cpu": 4}), "max_containers_per_session": None}
+    await manager.store.write(policies.change, "default", limits)
+    assert (await create("my-work", 412, size=5))["data"]["reason"]["code"] == "over-quota"
+    await create("my-work", size=3)
+    await admin.until_status("my-work", "RUNNING")
+    await create("my-next", size=2)
+    waiting = await admin.session("my-next")
+    assert (waiting["status"], (await used(admin))["cpu"]) == ("PENDING", "3")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        ({"clusterMode": "multi-node"}, "cluster-mode", "ask for single-node"),
+        ({"size": 65}, "bad-value", "from 1 to 64"),
+        ({"size": 9}, "too-big", "9 times 1 CPU, 1 GiB on one agent"),
+    ],
+)
+async def test_what_there_is_not(agent, admin, create, body, code, text):
+    reason = (await create("my-work", 400, **body))["data"]["reason"]
+    assert (reason["code"], text in reason["text"]) == (code, True)
+
+
+async def test_what_cannot_be_changed_while_it_runs(agent, admin, create):
+    await create("my-work")
+    await admin.until_status("my-work", "RUNNING")
+    asked = {"resize": {"resources": {"cpu": "2"}}, "detach-folder": {"folder": "home"}}
+    for what, body in asked.items():
+        refused = await admin.post(f"/session/my-work/{what}", body, 400)
+        assert refused["data"]["reason"]["code"] == "cluster-fixed"
+
+
+async def test_without_containers_there_is_no_network_of_their_own(manager, make_agent, admin, create, helpers):
+    agent = make_agent(manager.endpoint, runtime="process", isolated=False)
+    await agent.connect()
+    await admin.post("/images", {"name": helpers.image.name})
+    assert (await create("my-work", 400))["data"]["reason"]["code"] == "cluster-runtime"
