@@ -112,7 +112,9 @@ def page(rules: Iterable[Rule]) -> str:
 def _part_names(function: Any, count: int) -> list[str]:
     """What the method calls the parts of the path; those of a stream are given to its ``open``."""
     parameters = inspect.signature(function).parameters.values()
-    names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"][:count]
+    names = [
+        one.name.lstrip("_") for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"
+    ][:count]
     return names + [f"part{number}" for number in range(len(names) + 1, count + 1)]
 
 

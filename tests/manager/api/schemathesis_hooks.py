@@ -1,6 +1,7 @@
 """What schemathesis loads in its own process (``SCHEMATHESIS_HOOKS``): it signs, and asks about things that there are.
 
-Uses of the manager come from ``BACKEND_*`` in the environment, names that there are from ``KNOWN``.
+The environment says where the manager is and with which keys (``BACKEND_*``), an image of it (``IMAGE``), and names of
+things that there are (``KNOWN``).
 """
 
 import os

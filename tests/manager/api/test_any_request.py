@@ -3,10 +3,11 @@
 Every operation of ``/openapi.json`` is called with values of the kinds that it names, of other kinds, and with texts
 that break programs. The same numbers give the same requests: a failure names its round.
 
-In long runs schemathesis does so, in an environment of its own and with a fixed seed: 10,000 requests that go through
-each parameter's edges one by one, and through methods that there are not; answers are compared with the description. It
-has found what our rounds cannot see (405 without Allow, a body that was read before its method). Ours stay because they
-take seconds, send half of a pair (no UTF-8) and bodies with every method, and name in bodies what there is.
+In long runs schemathesis does so, in an environment of its own and with a fixed seed: thousands of requests that go
+through each parameter's edges one by one, and through methods that there are not; answers are compared with the
+description. It has found what our rounds cannot see (405 without Allow, a body that was read before its method). Ours
+stay because they take seconds, send half of a pair (no UTF-8) and bodies with every method, and name in bodies what
+there is.
 """
 
 import asyncio
