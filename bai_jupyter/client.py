@@ -1,7 +1,7 @@
 """Async client of the manager API: the only way in for provisioner, spawner, extension, widgets and command line.
 
 Owns: where credentials are found, signing, errors back into the tree of ``common.errors``, one method per call of
-``docs/architecture.md``, events, carrying files, and opening a kernel stream. Does not own: what to do when the manager
+``docs/api.md``, events, carrying files, and opening a kernel stream. Does not own: what to do when the manager
 is away (no call is repeated here, except by ``wait_for``, ``upload`` and ``download``, which say so), and what a
 stream's records mean (``common.records``).
 """

@@ -13,11 +13,12 @@ from uuid import uuid4
 
 from tornado.web import Finish, HTTPError, RequestHandler
 
-from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
+from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.idle_connections import IdleConnections
 from bai_jupyter.manager.agents.service import AgentService
 from bai_jupyter.manager.api.graphql.execution import Executor
+from bai_jupyter.manager.api.problems import PROBLEM, BodyTooLarge, MethodNotAllowed, problem_of
 from bai_jupyter.manager.api.recent_errors import RecentErrors
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.app_tokens import AppTokens
@@ -68,7 +69,6 @@ API_VERSIONS = frozenset(
 )
 """What clients may say they speak. All are answered alike; where names differ, old and new ones are taken and given."""
 
-PROBLEM = "application/problem+json"
 MAX_BODY_BYTES = 1024 * 1024
 _OVERRIDES = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 
@@ -123,10 +123,6 @@ class Services:
     now: Callable[[], datetime]
 
 
-class BodyTooLarge(BadRequest):
-    status, title = 413, "The request's body is too large."
-
-
 class ApiHandler(RequestHandler):
     """Checks the signature or token before any method runs, counts the request, and turns errors into problems.
 
@@ -159,6 +155,8 @@ class ApiHandler(RequestHandler):
             self.caller = await self._authenticate()
             self._count()
         self._override_method()
+        if self.request.method not in methods_of(type(self)):
+            raise HTTPError(405)
         self.params = self._read_params()
 
     def _check_version(self) -> None:
@@ -266,9 +264,11 @@ class ApiHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
-        problem = _problem_of(status_code, error, str(self.request.path))
+        problem = problem_of(status_code, error, str(self.request.path))
         self.set_status(problem.status)
         self.set_header("Content-Type", PROBLEM)
+        if problem.status == MethodNotAllowed.status:
+            self.set_header("Allow", ", ".join(methods_of(type(self))))
         self.finish(json.dumps(problem.to_problem()))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
@@ -308,6 +308,15 @@ class ApiHandler(RequestHandler):
                 raise BadRequest("The body must be a JSON object.")
             params |= body
         return params
+
+
+def methods_of(handler: type[RequestHandler]) -> tuple[str, ...]:
+    """The HTTP methods that it answers, in tornado's order."""
+    return tuple(
+        method
+        for method in RequestHandler.SUPPORTED_METHODS
+        if getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())
+    )
 
 
 def _is_whole(text: str) -> bool:
@@ -385,26 +394,6 @@ class UnknownPath(ApiHandler):
 
     async def prepare(self) -> None:
         raise HTTPError(404)
-
-
-class _UrlNotFound(NotFound):
-    slug, title = "url-not-found", "Unknown URL path."
-
-
-class _MethodNotAllowed(PublicError):
-    status, slug, title = 405, "method-not-allowed", "HTTP method not allowed."
-
-
-def _problem_of(status: int, error: BaseException | None, path: str) -> PublicError:
-    if isinstance(error, PublicError):
-        return error
-    if status == 404:
-        return _UrlNotFound(f"There is nothing at {path}.")
-    if status == 405:
-        return _MethodNotAllowed(f"{path} does not take this method.")
-    if 400 <= status < 500:
-        return BadRequest("The request cannot be read.")
-    return PublicError("Something went wrong in the manager. Its log has the details.")
 
 
 def log_request(handler: RequestHandler) -> None:

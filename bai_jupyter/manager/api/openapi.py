@@ -11,10 +11,9 @@ from html import escape
 from typing import Any, NamedTuple
 
 from tornado.routing import PathMatches, Rule
-from tornado.web import RequestHandler
 
 from bai_jupyter import __version__
-from bai_jupyter.manager.api.base import API_VERSION, ApiHandler, Raw
+from bai_jupyter.manager.api.base import API_VERSION, ApiHandler, Raw, methods_of
 from bai_jupyter.manager.auth import policy
 
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
@@ -71,11 +70,9 @@ def operations(rules: Iterable[Rule]) -> Iterator[Operation]:
         if not issubclass(rule.target, ApiHandler) or not isinstance(rule.matcher, PathMatches):
             continue  # agents' own
         pattern = rule.matcher.regex.pattern
-        for method in RequestHandler.SUPPORTED_METHODS:
-            function = getattr(rule.target, method.lower())
-            if function is not getattr(RequestHandler, method.lower()):
-                names = _part_names(function, re.compile(pattern).groups)
-                yield Operation(path_of(pattern, [f"{{{name}}}" for name in names]), method, rule.target)
+        for method in methods_of(rule.target):
+            names = _part_names(getattr(rule.target, method.lower()), re.compile(pattern).groups)
+            yield Operation(path_of(pattern, [f"{{{name}}}" for name in names]), method, rule.target)
 
 
 def describe(rules: Iterable[Rule]) -> Json:
@@ -115,7 +112,9 @@ def page(rules: Iterable[Rule]) -> str:
 def _part_names(function: Any, count: int) -> list[str]:
     """What the method calls the parts of the path; those of a stream are given to its ``open``."""
     parameters = inspect.signature(function).parameters.values()
-    names = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"][:count]
+    names = [
+        one.name.lstrip("_") for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"
+    ][:count]
     return names + [f"part{number}" for number in range(len(names) + 1, count + 1)]
 
 

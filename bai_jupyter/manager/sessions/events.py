@@ -46,8 +46,8 @@ class Hub:
             self._subscriptions.discard(subscription)
 
     @property
-    def has_listeners(self) -> bool:
-        return bool(self._subscriptions)
+    def listeners(self) -> int:
+        return len(self._subscriptions)
 
     def publish(self, session_id: SessionId, user_id: UserId) -> None:
         self._on_change(session_id)

@@ -536,7 +536,7 @@ class SessionService:
 
     async def image_of(self, session: SessionRecord) -> ImageRecord | None:
         """None if it is offered no more; what runs goes on."""
-        images = await self._store.read(catalog.list_images)
+        images = await self._store.recall(catalog.list_images)
         return next((image for image in images if image.name == session.image), None)
 
     # Inside

@@ -2,15 +2,25 @@
 
 Every operation of ``/openapi.json`` is called with values of the kinds that it names, of other kinds, and with texts
 that break programs. The same numbers give the same requests: a failure names its round.
+
+In long runs schemathesis does so, in an environment of its own and with a fixed seed: thousands of requests that go
+through each parameter's edges one by one, and through methods that there are not; answers are compared with the
+description. It has found what our rounds cannot see (405 without Allow, a body that was read before its method). Ours
+stay because they take seconds, send half of a pair (no UTF-8) and bodies with every method, and name in bodies what
+there is.
 """
 
+import asyncio
 import json
+import os
 import random
 import re
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
+from environments import environment
 from fakes_agent import IMAGE
 from tornado.websocket import WebSocketClosedError
 
@@ -19,6 +29,13 @@ from bai_jupyter.common import stdio
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
 ROUNDS = 4
+SCHEMATHESIS = "schemathesis==4.32.5"
+HERE = Path(__file__).parent
+UNCHECKED = {
+    "positive_data_acceptance": "what a value must be like is more than its kind",
+    "negative_data_rejection": "what a call does not need of what it got, it does not look at",
+    "ignored_auth": "a header Authorization that cannot be read is a 400, as Backend.AI has it",
+}
 TEXTS = (
     *("", "x", "mine", "data", "home", "default", "lab-1", "local:data", IMAGE.name, "rw", "10g", "query"),
     *("-1", "0", "NaN", "true", "{}", "[]", "-", "_", "a\0b", "a\nb", "\ud800", "é" * 300, "x" * 5000, "🐍"),
@@ -110,15 +127,15 @@ async def end_at_once(socket, _endpoint):
         await socket.read_message()
 
 
-async def ask_everything(manager, admin, agent, rounds):
-    agent.on_stream = end_at_once
+async def test_no_request_finds_a_fault(manager, admin, holder):
+    holder.on_stream = end_at_once
     described, faults = await admin.get("/openapi.json"), []
     for template, methods in described["paths"].items():
         if any(template.startswith(path) for path in WAITS):
             continue
         for method, operation in methods.items():
             await restore(admin)
-            for number in rounds:
+            for number in range(ROUNDS):
                 target, body = Requests(number).of(method.upper(), template, operation)
                 answer = await admin.call(method.upper(), target, body)
                 if fault := fault_of(answer):
@@ -128,11 +145,31 @@ async def ask_everything(manager, admin, agent, rounds):
     assert not logged, "\n".join(logged)
 
 
-async def test_no_request_finds_a_fault(manager, admin, holder):
-    await ask_everything(manager, admin, holder, range(ROUNDS))
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
-async def test_no_request_of_many_finds_a_fault(manager, admin, holder):
-    await ask_everything(manager, admin, holder, range(ROUNDS, 15 * ROUNDS))
+async def test_schemathesis_finds_no_fault(manager, admin, holder, missing, tmp_path):
+    holder.on_stream = end_at_once
+    installed = await asyncio.to_thread(environment, "schemathesis", [SCHEMATHESIS], missing)
+    command = ["run", f"{manager.endpoint}/openapi.json", "--checks", "all", "--exclude-checks", ",".join(UNCHECKED)]
+    command += ["--exclude-path-regex", f"^({'|'.join(WAITS)})", "--phases", "coverage,fuzzing", "--max-examples", "20"]
+    command += ["--seed", "1", "--continue-on-failure", "--suppress-health-check", "all", "--warnings", "off"]
+    asking = await asyncio.create_subprocess_exec(
+        installed / "bin" / "schemathesis",
+        *command,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+            "PYTHONPATH": f"{HERE}:{HERE.parents[2]}",
+            "BACKEND_ENDPOINT": manager.endpoint,
+            "BACKEND_ACCESS_KEY": admin.access_key,
+            "BACKEND_SECRET_KEY": admin.secret_key,
+            "IMAGE": IMAGE.name,
+            "KNOWN": f"mine data home default lab-1 {IMAGE.name}",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await asking.communicate()
+    assert asking.returncode == 0, told.decode()
+    assert manager.errors.page(100, 1)[0] == []

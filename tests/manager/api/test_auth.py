@@ -123,6 +123,7 @@ async def test_unknown_path_and_method(admin):
     assert (answer.status, answer.json["type"].rsplit("/", 1)[1]) == (404, "url-not-found")
     answer = await admin.call("PUT", "/auth")
     assert (answer.status, answer.json["type"].rsplit("/", 1)[1]) == (405, "method-not-allowed")
+    assert answer.headers["Allow"] == "GET"
 
 
 @pytest.mark.asyncio

@@ -125,8 +125,8 @@ async def test_a_listener_that_left_is_forgotten(manager, agent, admin, another,
     async with listening(admin) as received:
         await another.create("first-one")
         await received.get()
-        assert manager.services.hub.has_listeners
-    await helpers.wait_until(lambda: not manager.services.hub.has_listeners, "no listeners")
+        assert manager.services.hub.listeners
+    await helpers.wait_until(lambda: not manager.services.hub.listeners, "no listeners")
 
 
 # In Backend.AI's words

@@ -2,6 +2,7 @@
 
 import pytest
 from fakes_agent import FakeAgent
+from real_manager import PAGE, show_page
 from tornado.httpclient import HTTPClientError
 
 from bai_jupyter.common.reasons import Reason
@@ -82,3 +83,23 @@ async def test_a_session_shows_its_apps(agent, admin):
     assert created["servicePorts"] == apps
     assert await admin.get("/stream/session/my-work/apps") == apps
     assert await admin.get("/stream/kernel/my-work/apps") == apps
+
+
+async def test_who_uses_an_app_does_not_keep_the_database_busy(manager, agent, admin, helpers, monkeypatch):
+    agent.on_stream = show_page
+    await admin.create("my-work", preopen_ports=[8000])
+    await admin.until_status("my-work", "RUNNING")
+    reads, read = [], manager.store.read
+
+    async def noted(unit, *args, **names):
+        reads.append(unit)
+        return await read(unit, *args, **names)
+
+    monkeypatch.setattr(manager.store, "read", noted)
+
+    async def is_answered_from_memory():  # unless something was written meanwhile
+        reads.clear()
+        assert (await admin.call("GET", "/apps/my-work/8000/")).body.decode() == PAGE
+        return not reads
+
+    await helpers.wait_until(is_answered_from_memory, "an answer without a look into the database")

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,39 @@ async def test_every_parameter_that_a_handler_reads_is_described(manager):
         if unsaid := read - operation.takes.keys() - OLD_NAMES:
             missing[f"{operation.method} {operation.path}"] = unsaid
     assert missing == {}
+
+
+CALL = re.compile(r"`([A-Z]+(?:, [A-Z]+)*) (/[^`\s]*)`")
+
+
+def told_calls(text):
+    """The rows of ``docs/api.md`` by method and path; parts of a path that are not fixed have no name there."""
+    rows = [line.split(" | ", 1) for line in text.splitlines() if line.startswith("| `")]
+    found = [
+        (("GET" if method == "WS" else method, without_names(path)), f"{calls} {what}")
+        for calls, what in rows
+        for methods, path in CALL.findall(calls)
+        for method in methods.split(", ")
+    ]
+    assert len(dict(found)) == len(found), "a call is there twice"
+    return dict(found)
+
+
+def without_names(path):
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+async def test_the_document_for_people_tells_of_every_call_and_parameter_and_of_no_other(manager):
+    told = told_calls((Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8"))
+    known = {
+        ("ANY" if ("ANY", without_names(one.path)) in told else one.method, without_names(one.path)): one.takes
+        for one in operations(manager.web.wildcard_router.rules)
+    }
+    assert told.keys() ^ known.keys() == set()
+    unsaid = {
+        call: [name for name in takes if not re.search(rf"\b{name}\b", told[call])] for call, takes in known.items()
+    }
+    assert {call: names for call, names in unsaid.items() if names} == {}
 
 
 async def test_it_holds_together(manager, admin):

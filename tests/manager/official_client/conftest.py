@@ -1,13 +1,10 @@
 """The official Backend.AI client, unmodified, in an environment of its own, as a subprocess against our manager."""
 
 import asyncio
-import fcntl
 import json
 import os
-import subprocess
 import sys
 import textwrap
-import venv
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from end_to_end.cluster import Cluster, free_port
+from environments import environment
 
 CLIENT = "backend.ai-client==23.9.10"
 YARL = "yarl<1.17"  # the client signs with an attribute that yarl has dropped since
@@ -137,23 +135,10 @@ def _indented(code: str, levels: int) -> str:
 
 @pytest.fixture(scope="session")
 def installed_client(missing: Callable[[str, str], Any]) -> Path:
-    """A virtual environment with the client; made once per machine, because that takes most of a minute."""
+    """A virtual environment with the client."""
     if sys.version_info[:2] != CLIENT_PYTHON:
         missing("official-client", f"it needs Python 3.11, and this is {sys.version_info[0]}.{sys.version_info[1]}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bai_jupyter"
-    folder = cache / f"{CLIENT}-{YARL.replace('<', '-below-')}"
-    complete = folder / "complete"
-    cache.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
-        if not complete.exists():
-            venv.create(folder, with_pip=True, clear=True)
-            command = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", CLIENT, YARL]
-            installing = subprocess.run(command, capture_output=True, text=True, check=False)
-            if installing.returncode:
-                missing("official-client", f"pip could not install it: {installing.stderr.strip()[-500:]}")
-            complete.touch()
-    return folder
+    return environment("official-client", [CLIENT, YARL], missing)
 
 
 @pytest.fixture

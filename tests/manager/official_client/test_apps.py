@@ -118,13 +118,17 @@ async def test_ssh_and_scp_with_the_owners_keypair(client_of_cluster, cluster, i
     (client_of_cluster.home / ".ssh").mkdir()
     (client_of_cluster.home / "sent").write_bytes(bytes(range(256)) * 4096)
     port = str(make_free_port())
-    copied = await client_of_cluster.cli("scp", "app-here", "-p", port, "sent", "work@localhost:there")
-    assert copied.code == 0, copied
+    for command in (["scp"], ["session", "scp"]):  # the second one brings back what the first one has sent
+        way = ("sent", "work@localhost:there") if len(command) == 1 else ("work@localhost:there", "back")
+        copied = await client_of_cluster.cli(*command, "app-here", "-p", port, *way)
+        assert copied.code == 0, copied
+    assert (client_of_cluster.home / "back").read_bytes() == (client_of_cluster.home / "sent").read_bytes()
     inside = "id -un; command -v python; sha256sum there; exit 7"
-    ran = await client_of_cluster.cli("ssh", "app-here", "-p", port, inside)
-    assert ran.code == 7, ran
     digest = hashlib.sha256(bytes(range(256)) * 4096).hexdigest()
-    assert ran.out.splitlines()[-3:] == ["work", "/opt/venv/bin/python", f"{digest}  there"], ran
+    for command in (["ssh"], ["session", "ssh"]):
+        ran = await client_of_cluster.cli(*command, "app-here", "-p", port, inside)
+        assert ran.code == 7, ran
+        assert ran.out.splitlines()[-3:] == ["work", "/opt/venv/bin/python", f"{digest}  there"], ran
 
 
 async def test_refusals(client_of_cluster, cluster, helpers):

@@ -71,13 +71,13 @@ async def test_dependent_batch_sessions(succeed, client, agent, admin, helpers, 
     assert first["id"] in await succeed("session", "show-graph", "--table", "my-next-step")
 
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(client.cli("session", "events", first["id"]))
+        watching = [group.create_task(client.cli(*words, first["id"])) for words in (["session", "events"], ["events"])]
         await finish("my-first-step", 0, "loss 0.1\n")
         await admin.until_status("my-next-step", "RUNNING")
-    events = [
-        line.split()[0] for line in watching.result().out.splitlines() if line.startswith(("session_", "kernel_"))
-    ]
-    assert events[-2:] == ["session_success", "session_terminated"]
+    for one in watching:
+        lines = one.result().out.splitlines()
+        events = [line.split()[0] for line in lines if line.startswith(("session_", "kernel_"))]
+        assert events[-2:] == ["session_success", "session_terminated"]
     assert await succeed("task-logs", first["id"]) == "loss 0.1\n"
     assert "loss 0.1" in await succeed("session", "logs", first["id"])
     shown = await client.cli("session", "status-history", first["id"])
@@ -127,6 +127,8 @@ async def test_templates(succeed, agent, admin, helpers, tmp_path):
 
     words = ["--name", "my-work", "--enqueue-only", "--tag", "autumn", kept["id"]]
     await succeed("session", "create-from-template", *words)
+    await succeed("create-from-template", *words)  # gives back the one that there is
+    assert len((await admin.get("/sessions"))["sessions"]) == 1
     view = await admin.until_status("my-work", "RUNNING")
     assert (view["image"], view["tag"]) == (helpers.image.name, "autumn")
     assert agent.wants[view["containerId"]].environ["MODE"] == "fast"
@@ -168,8 +170,8 @@ async def test_watch_ends_with_the_exit_code_of_the_command(manager, client, age
     created = await admin.post("/session", {**body, "startupCommand": "python train.py"})
     await admin.until_status("my-work", "RUNNING")
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(client.cli("session", "watch", "my-work"))
-        await helpers.wait_until(lambda: manager.services.hub.has_listeners, "a client that watches")
+        watching = [group.create_task(client.cli(*words, "my-work")) for words in (["session", "watch"], ["watch"])]
+        await helpers.wait_until(lambda: manager.services.hub.listeners == 2, "two clients that watch")
         await finish("my-work", 3)
-    assert watching.result().code == 3, watching.result()
+    assert [one.result().code for one in watching] == [3, 3], watching
     assert (await admin.session(created["sessionId"]))["result"] == "failure"
