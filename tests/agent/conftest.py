@@ -169,10 +169,12 @@ class Bench:
 
 
 @pytest.fixture
-def open_tmp(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+def open_tmp(tmp_path: Path) -> Path:
     """A folder that other users can pass through: pytest's own are closed."""
-    for folder in (tmp_path_factory.getbasetemp().parent, tmp_path_factory.getbasetemp(), tmp_path):
-        folder.chmod(0o711)
+    for folder in (tmp_path, *tmp_path.parents):
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o011)
     return tmp_path
 
 
