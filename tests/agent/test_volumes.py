@@ -216,8 +216,9 @@ async def test_an_upload_replaces_a_link_and_not_what_it_points_to(volumes: Volu
 
 
 async def test_a_quota_reached_meanwhile_refuses_with_figures_and_leaves_nothing(
-    volumes: Volumes, folder: Path
+    volumes: Volumes, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bai_agent.volumes._SCAN_SHARE", 0)  # however long the last look took
     limited = {"quota_bytes": 1024**2}
     assert await send(volumes, upload("x", 800 * 1024, **limited), bytes(400 * 1024), b"") == {"offset": 400 * 1024}
     (folder / "by-a-session").write_bytes(bytes(600 * 1024))
