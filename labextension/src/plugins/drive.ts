@@ -1,0 +1,72 @@
+/** Folders in a file browser of Lab's, and their notebooks and files in its editors. */
+
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { createToolbarFactory, ICommandPalette, IToolbarWidgetRegistry, Notification, setToolbar } from '@jupyterlab/apputils';
+import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { DRIVE, FolderDrive } from '../drive';
+import { browserIcon } from '../icons';
+import { Browse, CommandIDs, IBrowse, NAME } from '../tokens';
+
+/** Whose toolbar ours has, too: the one of Lab's own file browser. */
+const STOCK = '@jupyterlab/filebrowser-extension:widget';
+
+export const drive: JupyterFrontEndPlugin<Browse | null> = {
+  id: `${NAME}:drive`,
+  description: 'Adds folders as a drive, and a file browser for it.',
+  autoStart: true,
+  provides: IBrowse,
+  optional: [IFileBrowserFactory, IToolbarWidgetRegistry, ISettingRegistry, ILayoutRestorer, ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    browsers: IFileBrowserFactory | null,
+    toolbars: IToolbarWidgetRegistry | null,
+    registry: ISettingRegistry | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('bai_jupyter');
+    const folders = new FolderDrive(app.serviceManager.serverSettings);
+    app.serviceManager.contents.addDrive(folders);
+    folders.cut.connect((_, { path, shown, total }) => {
+      Notification.info(
+        trans.__('%1 has %2 entries; the first %3 are shown. The Backend.AI panel shows all by page.', path, total, shown)
+      );
+    });
+    if (!browsers) {
+      return null; // a page of Notebook 7 for one notebook
+    }
+    const browser = browsers.createFileBrowser('bai-file-browser', { driveName: DRIVE, auto: false, restore: false });
+    browser.title.icon = browserIcon;
+    browser.title.caption = trans.__('Files in Backend.AI folders');
+    browser.node.setAttribute('role', 'region');
+    browser.node.setAttribute('aria-label', trans.__('Files in Backend.AI folders'));
+    if (toolbars && registry) {
+      setToolbar(browser, createToolbarFactory(toolbars, registry, 'FileBrowser', STOCK, translator ?? nullTranslator));
+    }
+    restorer?.add(browser, browser.id);
+    app.shell.add(browser, 'left', { rank: 321 });
+
+    const browse = async (path = '') => {
+      app.shell.activateById(browser.id);
+      await browser.model.cd(`/${path}`);
+    };
+    app.commands.addCommand(CommandIDs.browseFolders, {
+      label: trans.__('Browse Files in Folders'),
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: {
+            path: { type: 'string', description: trans.__('The directory, such as data/raw; by default all folders.') }
+          }
+        }
+      },
+      execute: args => browse(String(args['path'] ?? ''))
+    });
+    palette?.addItem({ command: CommandIDs.browseFolders, category: 'Backend.AI' });
+    return browse;
+  }
+};
