@@ -175,22 +175,26 @@ class FolderContents(AsyncContentsManager):
         """Nothing is: folders that begin with a dot are for settings, which their owners edit."""
         return False
 
-    async def get(  # type: ignore[override]
+    async def get(
         self,
         path: str,
         content: bool = True,
         type: str | None = None,  # noqa: A002
         format: str | None = None,  # noqa: A002
+        require_hash: bool = False,
     ) -> Json:
+        """The ``hash`` says which version a file is, as times and sizes tell; editors look at it before they save."""
         place = await self.place_of(path)
         if place is None:
-            return await self._list_folders(content)
+            return await self._list_folders(content=content)
         facts = await self._client.get_file(place.id, place.path)
         model = _model(path.strip("/"), facts, place)
         if (model["type"] == "directory") != (type == "directory" if type else model["type"] == "directory"):
             found = "a folder" if model["type"] == "directory" else "not a folder"
             raise BadRequest(Reason.of("file-kind", path=path, found=found))
         model["type"] = type or model["type"]
+        if require_hash:
+            model |= {"hash": f"{facts['modified']}-{facts['size']}", "hash_algorithm": "modified-size"}
         if content and model["type"] == "directory":
             await self._list_files(model, place)
         elif content:
@@ -198,7 +202,7 @@ class FolderContents(AsyncContentsManager):
             await (self._fill_notebook(model, raw) if model["type"] == "notebook" else _fill_file(model, raw, format))
         return model
 
-    async def _list_folders(self, content: bool) -> Json:
+    async def _list_folders(self, *, content: bool) -> Json:
         root = _directory("", datetime.now(UTC), is_writable=False)
         if content:
             named = names_of(await self._client.list_folders())

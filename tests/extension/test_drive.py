@@ -34,10 +34,13 @@ async def test_the_drive_holds_what_files_hold(bai: Callable[..., Any], cluster:
     assert (read["content"], read["format"], read["mimetype"], read["writable"]) == ("één", "text", "text/plain", True)
     assert read["last_modified"] == saved["last_modified"]
 
-    lying.write_bytes(b"\xff\x00")  # by a kernel, say: Lab compares the times before it saves
+    before = await bai("GET", "contents/drive/a.txt?content=0&hash=1")
+    assert before == await bai("GET", "contents/drive/a.txt?content=0&hash=1")
+    lying.write_bytes(b"\xff\x00")  # by a kernel, say: Lab asks for this before it saves, and compares
     os.utime(lying, (1, 1))
-    _, changed = await bai("GET", "contents/drive/a.txt?content=0")
+    _, changed = await bai("GET", "contents/drive/a.txt?content=0&hash=1")
     assert (changed["last_modified"], changed["content"]) == ("1970-01-01T00:00:01Z", None)
+    assert changed["hash"] != before[1]["hash"]
     _, read = await bai("GET", "contents/drive/a.txt")
     assert (read["content"], read["format"]) == ("/wA=", "base64")
     code, answer = await bai("GET", "contents/drive/a.txt?format=text&type=file")

@@ -40,6 +40,8 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
       return null; // a page of Notebook 7 for one notebook
     }
     const browser = browsers.createFileBrowser('bai-file-browser', { driveName: DRIVE, auto: false, restore: false });
+    browser.addClass('jp-bai-FileBrowser');
+    browser.showFileCheckboxes = false; // as Lab's own has them, unless its settings say otherwise
     browser.title.icon = browserIcon;
     browser.title.caption = trans.__('Files in Backend.AI folders');
     browser.node.setAttribute('role', 'region');
@@ -47,6 +49,8 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
     if (toolbars && registry) {
       setToolbar(browser, createToolbarFactory(toolbars, registry, 'FileBrowser', STOCK, translator ?? nullTranslator));
     }
+    // A browser of a drive takes the paths of changes for ones without the drive's name, and would wait for its next poll.
+    folders.fileChanged.connect(() => void browser.model.refresh());
     restorer?.add(browser, browser.id);
     app.shell.add(browser, 'left', { rank: 321 });
 

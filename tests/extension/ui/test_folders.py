@@ -163,6 +163,12 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, look_at: An
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
+def upload_into(browser: Locator, name: str, content: bytes) -> None:
+    with browser.page.expect_file_chooser() as chooser:
+        browser.get_by_role("button", name="Upload").click()
+    chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": content})
+
+
 def test_a_folder_in_labs_own_file_browser(page: Page, cluster: RealManager, look_at: Any) -> None:
     ned = cluster.add_user("ned")
     cluster.ask("POST", "/folders", {"name": "theirs"}, ned)
@@ -177,14 +183,11 @@ def test_a_folder_in_labs_own_file_browser(page: Page, cluster: RealManager, loo
     browser = page.locator("#bai-file-browser")
     expect(browser.locator(".jp-BreadCrumbs")).to_contain_text("driven")
 
-    browser.locator("input[type=file]").set_input_files(
-        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"first\n"}
-    )
-    item = browser.locator(".jp-DirListing-item", has_text="notes.txt")
-    item.dblclick()
+    upload_into(browser, "notes.txt", b"first\n")
+    browser.locator(".jp-DirListing-item", has_text="notes.txt").dblclick()
     editor = page.locator(".jp-FileEditor .cm-content")
     expect(editor).to_contain_text("first")
-    look_at(page, "drive", "#bai-file-browser", whole=True)
+    look_at(page, "drive", "#bai-file-browser .jp-DirListing", whole=True)
     editor.click()
     page.keyboard.press("Control+End")
     page.keyboard.type("second")
@@ -205,9 +208,9 @@ def test_a_folder_in_labs_own_file_browser(page: Page, cluster: RealManager, loo
     expect(browser.locator(".jp-BreadCrumbs")).to_contain_text("theirs")
     raw = browser.locator(".jp-DirListing-item", has_text="raw")
     expect(raw).to_have_attribute("title", re.compile("Writable: false"))
-    browser.locator("input[type=file]").set_input_files({"name": "x", "mimeType": "text/plain", "buffer": b"x"})
+    upload_into(browser, "x", b"x")
     expect(page.get_by_role("dialog")).to_contain_text("Folder theirs is read only for you. Ask ned@localhost.")
-    look_at(page, "drive-read-only", "dialog, .jp-Dialog", whole=True)
+    look_at(page, "drive-read-only", ".jp-Dialog-body", whole=True)
     page.get_by_role("dialog").get_by_role("button").click()
     page.evaluate("window.jupyterapp.shell.currentWidget.close()")
     page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
