@@ -297,8 +297,8 @@ class FolderContents(AsyncContentsManager):
             await self._client.move_file(old.id, old.path, new.path)
 
     async def _place_to_change(self, path: str) -> Place:
-        place = await self.place_of(path)
-        if place is None or not place.path:
+        place = await self.place_of(path) if "/" in path.strip("/") else None
+        if place is None:
             raise BadRequest(Reason.of("folders-only"))
         return place
 

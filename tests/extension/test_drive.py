@@ -142,6 +142,7 @@ def test_folders_of_one_name_are_told_apart_by_whose_they_are() -> None:
         ("GET", "contents/home/../up", None, 400, "../up"),
         ("PUT", "contents/home/../up", {"type": "file", "content": "x", "format": "text"}, 400, "../up"),
         ("PATCH", "contents/home", {"path": "house"}, 400, "Only folders lie here."),
+        ("POST", "contents", {"type": "notebook"}, 400, "Only folders lie here."),
         ("DELETE", "contents/home", None, 400, "Only folders lie here."),
         ("GET", "contents/home/missing", None, 404, "missing"),
         ("GET", "contents/home?type=file", None, 400, "a folder"),

@@ -2,9 +2,10 @@
 
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { createToolbarFactory, ICommandPalette, IToolbarWidgetRegistry, Notification, setToolbar } from '@jupyterlab/apputils';
-import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import { FileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { Panel } from '@lumino/widgets';
 
 import { DRIVE, FolderDrive } from '../drive';
 import { browserIcon } from '../icons';
@@ -39,24 +40,29 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
     if (!browsers) {
       return null; // a page of Notebook 7 for one notebook
     }
-    const browser = browsers.createFileBrowser('bai-file-browser', { driveName: DRIVE, auto: false, restore: false });
-    browser.addClass('jp-bai-FileBrowser');
-    browser.showFileCheckboxes = false; // as Lab's own has them, unless its settings say otherwise
-    browser.title.icon = browserIcon;
-    browser.title.caption = trans.__('Files in Backend.AI folders');
-    browser.node.setAttribute('role', 'region');
-    browser.node.setAttribute('aria-label', trans.__('Files in Backend.AI folders'));
-    if (toolbars && registry) {
-      setToolbar(browser, createToolbarFactory(toolbars, registry, 'FileBrowser', STOCK, translator ?? nullTranslator));
-    }
-    // A browser of a drive takes the paths of changes for ones without the drive's name, and would wait for its next poll.
-    folders.fileChanged.connect(() => void browser.model.refresh());
-    restorer?.add(browser, browser.id);
-    app.shell.add(browser, 'left', { rank: 321 });
+    const tab = new BrowserTab(() => {
+      const browser = browsers.createFileBrowser('bai-folders', { driveName: DRIVE });
+      browser.showFileCheckboxes = false; // as Lab's own has them, unless its settings say otherwise
+      if (toolbars && registry) {
+        setToolbar(browser, createToolbarFactory(toolbars, registry, 'FileBrowser', STOCK, translator ?? nullTranslator));
+      }
+      // Lab's takes the paths of changes for ones without the drive's name, and would wait for its next poll.
+      folders.fileChanged.connect(() => void browser.model.refresh());
+      return browser;
+    });
+    tab.id = 'bai-file-browser';
+    tab.addClass('jp-bai-FileBrowser');
+    tab.title.icon = browserIcon;
+    tab.title.caption = trans.__('Files in Backend.AI folders');
+    tab.node.setAttribute('role', 'region');
+    tab.node.setAttribute('aria-label', tab.title.caption);
+    restorer?.add(tab, tab.id);
+    app.shell.add(tab, 'left', { rank: 321 });
 
     const browse = async (path = '') => {
-      app.shell.activateById(browser.id);
-      await browser.model.cd(`/${path}`);
+      app.shell.activateById(tab.id);
+      await tab.browser.model.restored;
+      await tab.browser.model.cd(`/${path}`);
     };
     app.commands.addCommand(CommandIDs.browseFolders, {
       label: trans.__('Browse Files in Folders'),
@@ -74,3 +80,28 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
     return browse;
   }
 };
+
+/** Lab puts new files where the file browser is that was made or used last; so ours is made when it is shown first. */
+class BrowserTab extends Panel {
+  constructor(private readonly make: () => FileBrowser) {
+    super();
+  }
+
+  get browser(): FileBrowser {
+    if (!this._browser) {
+      this._browser = this.make();
+      this.addWidget(this._browser);
+    }
+    return this._browser;
+  }
+
+  protected onBeforeShow(): void {
+    void this.browser;
+  }
+
+  protected onActivateRequest(): void {
+    this.browser.activate();
+  }
+
+  private _browser: FileBrowser | null = null;
+}
