@@ -1,7 +1,14 @@
 /** Folders in a file browser of Lab's, and their notebooks and files in its editors. */
 
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { createToolbarFactory, ICommandPalette, IToolbarWidgetRegistry, Notification, setToolbar } from '@jupyterlab/apputils';
+import {
+  createToolbarFactory,
+  ICommandPalette,
+  IToolbarWidgetRegistry,
+  Notification,
+  setToolbar,
+  showErrorMessage
+} from '@jupyterlab/apputils';
 import { FileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -61,8 +68,13 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
 
     const browse = async (path = '') => {
       app.shell.activateById(tab.id);
-      await tab.browser.model.restored;
-      await tab.browser.model.cd(`/${path}`);
+      const { model } = tab.browser;
+      try {
+        await model.restored;
+        await model.cd(`/${path}`);
+      } catch (error) {
+        await showErrorMessage(trans.__('This folder cannot be opened'), error as Error);
+      }
     };
     app.commands.addCommand(CommandIDs.browseFolders, {
       label: trans.__('Browse Files in Folders'),
