@@ -3,6 +3,7 @@
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import path_regex
 from jupyter_server.services.contents import handlers as stock
+from jupyter_server.utils import url_escape, url_path_join
 from tornado import web
 
 from bai_jupyter.common.errors import BadRequest
@@ -22,7 +23,8 @@ class DriveHandler(BaiHandler):
 
 
 class ContentsHandler(DriveHandler, stock.ContentsHandler):
-    pass
+    def location_url(self, path: str) -> str:
+        return url_path_join(self.base_url, "bai", "api", "contents", url_escape(path))
 
 
 class CheckpointsHandler(DriveHandler, stock.CheckpointsHandler):
