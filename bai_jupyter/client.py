@@ -42,6 +42,7 @@ TRANSFER_BYTES = 16 * 1024**2
 """Files are carried in pieces of this size: so much is in memory, and is sent again after a broken connection."""
 
 _TRANSFER_TIMEOUT_S = 300.0
+_DELETE_TIMEOUT_S = 600.0
 _COMMAND_START_S = 60.0
 _READ_BYTES = 512 * 1024
 _TRANSFER_TRIES = 6
@@ -623,6 +624,23 @@ class ManagerClient:
         """``{"items": [{"name", "type", "size", "mode", "modified"}], "total"}``."""
         body = {"path": path, "offset": offset, "limit": limit}
         return await self.request("GET", f"{_folder(folder)}/files", body)
+
+    async def get_file(self, folder: str, path: str) -> Json:
+        """``{"name", "type", "size", "mode", "created", "modified"}`` of what lies there; times in s since 1970."""
+        return (await self.request("POST", f"{_folder(folder)}/request-download", {"path": path}))["file"]
+
+    async def rename_file(self, folder: str, path: str, name: str) -> None:
+        """It stays in its directory. Nothing is overwritten."""
+        await self.request("POST", f"{_folder(folder)}/rename-file", {"target_path": path, "new_name": name})
+
+    async def move_file(self, folder: str, path: str, target: str) -> None:
+        """As ``mv``: into ``target`` if that is a directory, over it if that is a file."""
+        await self.request("POST", f"{_folder(folder)}/move-file", {"src": path, "dst": target})
+
+    async def delete_file(self, folder: str, path: str) -> None:
+        """For good, and with it all that a directory holds."""
+        body = {"files": [path], "recursive": True}
+        await self.request("POST", f"{_folder(folder)}/delete-files", body, timeout_s=_DELETE_TIMEOUT_S)
 
     async def make_directory(self, folder: str, path: str) -> None:
         """And those above it; one that is there already will do."""

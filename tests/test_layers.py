@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
 # Third-party packages by role: base dependencies and those of the role's extra in pyproject.toml, by import name.
 BASE = {"tornado", "traitlets"}
 ENGINE = {"docker", "pynvml", "requests"}  # requests comes with docker, whose errors are its errors
-JUPYTER = BASE | {"jupyter_client", "jupyter_core", "jupyter_events", "jupyter_server", "jupyterlab", "zmq"}
+JUPYTER = BASE | {"jupyter_client", "jupyter_core", "jupyter_events", "jupyter_server", "jupyterlab", "nbformat", "zmq"}
 THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter": BASE,
     "bai_jupyter.common": set(),

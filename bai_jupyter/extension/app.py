@@ -16,9 +16,11 @@ from traitlets import Float
 
 from bai_jupyter.client import ConfigError, ManagerClient, load_config
 from bai_jupyter.common.errors import PublicError
-from bai_jupyter.extension import choices, folders, outputs, status
+from bai_jupyter.extension import choices, drive, folders, outputs, status
+from bai_jupyter.extension.folder_contents import FolderContents
 from bai_jupyter.extension.handlers import HANDLERS
 from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
+from bai_jupyter.extension.sessions import BaiSessionManager
 
 _CLASSES = {
     "kernel_spec_manager_class": "bai_jupyter.extension.kernelspecs.BaiKernelSpecManager",
@@ -39,6 +41,7 @@ class BaiExtension(ExtensionApp):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.client: ManagerClient | None = None
+        self.folder_contents: FolderContents | None = None
         self.config_error: str | None = None
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -68,11 +71,16 @@ class BaiExtension(ExtensionApp):
         self.settings["bai_extension"] = self
         if self.client is not None and isinstance(self._specs, BaiKernelSpecManager):
             self._specs.use_manager(self.client.config.endpoint)
+        if self.client is not None:
+            own = self.serverapp.contents_manager
+            self.folder_contents = FolderContents(self.client, parent=self.serverapp, notary=own.notary)
+            if isinstance(self.serverapp.session_manager, BaiSessionManager):
+                self.serverapp.session_manager.folder_contents = self.folder_contents
         if not (Path(__file__).with_name("labextension") / "package.json").exists():
             self.log.warning("The Backend.AI panel is not built: install node 20.19 or newer and run pip install again")
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend(HANDLERS + choices.HANDLERS + folders.HANDLERS + outputs.HANDLERS)
+        self.handlers.extend(HANDLERS + choices.HANDLERS + drive.HANDLERS + folders.HANDLERS + outputs.HANDLERS)
 
     async def _start_jupyter_server_extension(self, _: Any) -> None:
         if self.client is not None and isinstance(self._specs, BaiKernelSpecManager):
@@ -83,6 +91,8 @@ class BaiExtension(ExtensionApp):
             self._refreshing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._refreshing
+        if self.folder_contents is not None:
+            self.folder_contents.close()
         if self.client is not None:
             self.client.close()
 

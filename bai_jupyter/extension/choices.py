@@ -76,8 +76,9 @@ class ChoiceHandler(BaiHandler):
 
         If not, that it was saved here since does not change it: only a choice that is made for it does.
         """
-        await notebooks.read(self.contents_manager, path)  # refuses what is none
-        wishes = await notebooks.wishes_of(self.contents_manager, path, None)
+        contents, inside = self._contents_of(path)
+        await notebooks.read(contents, inside)  # refuses what is none
+        wishes = await notebooks.wishes_of(contents, inside, None)
         is_heard = self.kernels.consents.is_heard(path, wishes.choice, wishes.is_trusted)
         if not is_heard:
             self.kernels.consents.ask(path, wishes.choice)
@@ -91,17 +92,18 @@ class ChoiceHandler(BaiHandler):
 
         → ``{"choice", "kernelspec": as notebooks name it, "verdict"}``.
         """
-        model = await notebooks.read(self.contents_manager, path)
-        self.finish(await self._choose(model, path))
+        contents, inside = self._contents_of(path)
+        self.finish(await self._choose(await notebooks.read(contents, inside), path))
 
     @web.authenticated
     @authorized
     @authorized("write", resource="contents")
     async def put(self, path: str) -> None:
         """The same, written into the notebook. → also ``is_trusted``, whether the notary knows it then."""
-        model = await notebooks.read(self.contents_manager, path)
+        contents, inside = self._contents_of(path)
+        model = await notebooks.read(contents, inside)
         chosen = await self._choose(model, path)
-        is_trusted = await notebooks.write(self.contents_manager, model, chosen["choice"], chosen["kernelspec"])
+        is_trusted = await notebooks.write(contents, model, chosen["choice"], chosen["kernelspec"])
         self.finish({**chosen, "is_trusted": is_trusted})
 
     @web.authenticated
@@ -109,14 +111,18 @@ class ChoiceHandler(BaiHandler):
     @authorized("write", resource="contents")
     async def delete(self, path: str) -> None:
         """The notebook names its image's own kernelspec again. The one for the choice stays: others may name it."""
-        model = await notebooks.read(self.contents_manager, path)
+        contents, inside = self._contents_of(path)
+        model = await notebooks.read(contents, inside)
         kernelspec = model["content"]["metadata"].get("kernelspec")
         if runs := self._runs_now(model):
             kernelspec = _named(*self.kernelspecs.install_for(runs))
-        await notebooks.write(self.contents_manager, model, None, kernelspec)
+        await notebooks.write(contents, model, None, kernelspec)
         self.kernels.consents.give(path, {})
         self.set_status(204)
         self.finish()
+
+    def _contents_of(self, path: str) -> tuple[Any, str]:
+        return notebooks.contents_of(path, self.contents_manager, self.extension.folder_contents)
 
     async def _choose(self, model: dict[str, Any], path: str) -> dict[str, Any]:
         """Raises ``BadRequest`` with the manager's sentence if it would refuse; nothing is kept then."""

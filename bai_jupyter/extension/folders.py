@@ -16,6 +16,7 @@ from tornado.iostream import StreamClosedError
 
 from bai_jupyter.client import TRANSFER_BYTES
 from bai_jupyter.common.errors import PublicError
+from bai_jupyter.extension.folder_contents import names_of
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 1000
@@ -40,7 +41,10 @@ class FoldersHandler(FoldersBaseHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        self.finish({"folders": await self.client.list_folders()})
+        """As the manager lists them, each with its ``drive_name``; ``null`` if it cannot be used now."""
+        folders = await self.client.list_folders()
+        names = {folder["id"]: name for name, folder in names_of(folders).items()}
+        self.finish({"folders": [{**one, "drive_name": names.get(one["id"])} for one in folders]})
 
     @web.authenticated
     @authorized
@@ -174,7 +178,10 @@ class DownloadHandler(FoldersBaseHandler):
         if self.get_query_argument("archive", "false") == "true":
             async with self.client.archive(folder, path) as (disposition, pieces):
                 await self._pour(path, "application/zip", disposition, pieces)
-            return
+        else:
+            await self.send_file(folder, path)
+
+    async def send_file(self, folder: str, path: str) -> None:
         download = await self.client.begin_download(folder, path)
         disposition = f"attachment; filename*=UTF-8''{quote(PurePosixPath(path).name)}"
         self.set_header("Content-Length", str(download.size))

@@ -12,6 +12,8 @@ from jupyter_core.utils import ensure_async
 from tornado import web
 
 from bai_jupyter.choice import METADATA_KEY
+from bai_jupyter.common.errors import PublicError
+from bai_jupyter.extension.folder_contents import FolderContents, path_in_drive
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Wishes:
 NO_WISHES = Wishes({}, is_trusted=True)
 
 
+def contents_of(path: str, own: Any, folders: FolderContents | None) -> tuple[Any, str]:
+    """Where the notebook at ``path`` lies, in the server's ``own`` files or in ``folders``, and its path there."""
+    inside = path_in_drive(path)
+    return (own, path) if inside is None or folders is None else (folders, inside)
+
+
 async def wishes_of(contents: Any, path: str, kernel_name: str | None) -> Wishes:
     """What the notebook at ``path`` asks for when it is started with that kernelspec.
 
@@ -33,7 +41,7 @@ async def wishes_of(contents: Any, path: str, kernel_name: str | None) -> Wishes
     """
     try:
         notebook = (await read(contents, path))["content"]
-    except web.HTTPError:
+    except (web.HTTPError, PublicError):
         return NO_WISHES
     named = (notebook["metadata"].get("kernelspec") or {}).get("name")
     if kernel_name and named and kernel_name != named:
@@ -43,7 +51,7 @@ async def wishes_of(contents: Any, path: str, kernel_name: str | None) -> Wishes
 
 
 async def read(contents: Any, path: str) -> dict[str, Any]:
-    """The contents model of a notebook. Raises ``web.HTTPError`` as the contents manager does."""
+    """The contents model of a notebook. Raises ``web.HTTPError`` or ``PublicError``, as the contents do."""
     model: dict[str, Any] = await ensure_async(contents.get(path, type="notebook", content=True))
     return model
 

@@ -7,9 +7,11 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.services.sessions.sessionmanager import SessionManager
 from traitlets import default
 
+from bai_jupyter.common.errors import PublicError
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.extension.folder_contents import FolderContents
 from bai_jupyter.extension.kernels import BaiMappingKernelManager
-from bai_jupyter.extension.notebooks import wishes_of
+from bai_jupyter.extension.notebooks import contents_of, wishes_of
 
 
 class BaiSessionManager(SessionManager):
@@ -18,8 +20,10 @@ class BaiSessionManager(SessionManager):
     Heard is one that the notary trusts, or for whose very choice somebody has given consent.
 
     Its table lies in the folder of the kernel records. Rows of local kernels disappear at the first listing after a
-    restart, as those kernels did.
+    restart, as those kernels did. A notebook that lies in a folder has its kernel there, with the folder mounted.
     """
+
+    folder_contents: FolderContents | None = None  # the extension's, once it knows a manager
 
     @default("database_filepath")
     def _table_beside_the_kernel_records(self) -> str:
@@ -44,13 +48,17 @@ class BaiSessionManager(SessionManager):
             kernel_name=kernel_name,
             env=self.get_kernel_env(path, name),
             kernel_id=kernel_id,
-            **(await self._wishes(path, name, kernel_name) if type == "notebook" and path else {}),
+            **{
+                **(await self._wishes(path, name, kernel_name) if type == "notebook" and path else {}),
+                **(await self.cwd_in_folder(path) if path else {}),
+            },
         )
 
     async def _wishes(self, path: str, name: str | None, kernel_name: str | None) -> dict[str, Any]:
         """Start keywords for what the notebook asks for, or for why it was not heard."""
         path = await self._notebook(path, name)
-        wishes = await wishes_of(self.contents_manager, path, kernel_name)
+        contents, inside = contents_of(path, self.contents_manager, self.folder_contents)
+        wishes = await wishes_of(contents, inside, kernel_name)
         if not self.kernel_manager.consents.is_heard(path, wishes.choice, wishes.is_trusted):
             return {"bai_notice": Reason.of("notebook-untrusted").text}
         return {"bai_metadata": wishes.choice} if wishes.choice else {}
@@ -58,4 +66,16 @@ class BaiSessionManager(SessionManager):
     async def _notebook(self, path: str, name: str | None) -> str:
         """Lab begins a session under a path that it makes up, in the notebook's directory; its name is the file's."""
         named = posixpath.join(posixpath.dirname(path), name) if name else path
-        return named if await ensure_async(self.contents_manager.file_exists(named)) else path
+        contents, inside = contents_of(named, self.contents_manager, self.folder_contents)
+        return named if await ensure_async(contents.file_exists(inside)) else path
+
+    async def cwd_in_folder(self, path: str) -> dict[str, Any]:
+        """Start keywords for a kernel in a folder of the drive; in the server's own files it is found otherwise."""
+        contents, inside = contents_of(path, self.contents_manager, self.folder_contents)
+        if not isinstance(contents, FolderContents):
+            return {}
+        try:
+            place = await contents.place_of(inside)
+        except PublicError as error:
+            return {"bai_notice": error.message}
+        return {"bai_cwd": place.directory} if place else {}

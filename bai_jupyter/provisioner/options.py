@@ -20,6 +20,14 @@ _NOT_IN_NAMES = re.compile(r"[^\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
+class Place:
+    """A directory in a vfolder, relative to its root."""
+
+    folder: str
+    path: str
+
+
+@dataclass(frozen=True)
 class KernelOptions:
     """``image`` and ``kernelspec`` (its name inside the image) are always known; the rest may be left out."""
 
@@ -36,6 +44,10 @@ class KernelOptions:
     def request(self, name: str) -> SessionRequest:
         """The session to ask for, called ``name``."""
         return replace(request_of(vars(self), name), environ=self.environ)
+
+    def mounting(self, folder: str) -> "KernelOptions":
+        """The same, with that folder among the mounts."""
+        return self if folder in self.mounts else replace(self, mounts=(*self.mounts, folder))
 
 
 def sources_of(
@@ -86,12 +98,12 @@ def _pairs(key: str, value: "str | Mapping[str, Any]") -> dict[str, str]:
     return {name.strip(): amount.strip() for name, _, amount in pairs}
 
 
-def notebook_path(cwd: str | None, home_root: str | None) -> str | None:
-    """The notebook's folder relative to the home vfolder's root here; ``None`` if it does not lie inside it."""
+def place_in_home(cwd: str | None, home_root: str | None) -> Place | None:
+    """Where the notebook's directory is in the home vfolder, whose root is here; ``None`` if it does not lie inside."""
     if not cwd or not home_root:
         return None
     try:
-        return str(PurePosixPath(cwd).relative_to(home_root))
+        return Place(HOME_FOLDER, str(PurePosixPath(cwd).relative_to(home_root)))
     except ValueError:
         return None
 

@@ -24,7 +24,7 @@ from bai_jupyter.common.records import Channel
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream
 from bai_jupyter.provisioner.facade import IP, Ports
 from bai_jupyter.provisioner.loop import in_background
-from bai_jupyter.provisioner.options import KernelOptions, notebook_path, resolve, sources_of
+from bai_jupyter.provisioner.options import KernelOptions, Place, place_in_home, resolve, sources_of
 from bai_jupyter.provisioner.remote import RemoteKernel
 
 _POLL_S = 0.05
@@ -60,7 +60,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
     _remote: RemoteKernel | None = None
     _options: KernelOptions
     _notebook: str | None = None  # its path here, if a notebook asks
-    _path: str | None = None  # its folder, relative to the home vfolder's root
+    _place: Place | None = None  # where it lies
     _has_process = False
 
     def __init__(self, **kwargs: Any) -> None:
@@ -79,8 +79,12 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         keywords = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith("bai_")}
         config = {name: getattr(self, name) for name in ("image", "kernelspec", "preset", "resources", "mounts")}
         config |= {name: getattr(self, name) for name in ("session", "resource_group", "environ")}
+        in_folder = keywords.pop("bai_cwd", None)
         self._options = resolve(sources_of(keywords, os.environ, config))
-        self._path = notebook_path(kwargs.pop("cwd", None), self.home_root)
+        self._place = place_in_home(kwargs.pop("cwd", None), self.home_root)
+        if in_folder:
+            self._options = self._options.mounting(in_folder["mount"])
+            self._place = Place(in_folder["folder"], in_folder["path"])
         kwargs.pop("extra_arguments", None)
         kwargs.pop("transport_encryption", None)
         kwargs["env"] = dict(kwargs.get("env") or {})
@@ -94,7 +98,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         if self._remote is None:
             self._remote = await in_background(self._make_remote(_client_config()))
         key = self.parent.session.key
-        launch = self._remote.launch(self._options, key.decode(), self._notebook, self._path, kwargs["env"])
+        launch = self._remote.launch(self._options, key.decode(), self._notebook, self._place, kwargs["env"])
         try:
             async with asyncio.timeout(self.start_timeout_s):
                 ports = await in_background(launch)

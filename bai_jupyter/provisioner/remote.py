@@ -17,7 +17,7 @@ from bai_jupyter.common.errors import BadRequest, BaiError, NotFound, PublicErro
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.kernel_stream import reader_id
 from bai_jupyter.provisioner.facade import Facade, Ports
-from bai_jupyter.provisioner.options import HOME_FOLDER, KernelOptions, session_name
+from bai_jupyter.provisioner.options import KernelOptions, Place, session_name
 
 log = logging.getLogger("bai_jupyter.provisioner")
 
@@ -65,7 +65,7 @@ class RemoteKernel:
     # Start and restart
 
     async def launch(
-        self, options: KernelOptions, key: str, notebook: str | None, path: str | None, env: dict[str, str]
+        self, options: KernelOptions, key: str, notebook: str | None, place: Place | None, env: dict[str, str]
     ) -> Ports:
         """Start it, or restart it if it has run before. Returns the local ports once it runs there.
 
@@ -76,7 +76,7 @@ class RemoteKernel:
         self.is_launching = True
         try:
             if self.session_id is None:
-                await self._create(options, key, notebook, path, env)
+                await self._create(options, key, notebook, place, env)
             elif self.has_run:
                 jupyter_kernel = await self._client.restart_jupyter_kernel(self.session_id, self.kernel_id)
                 self.generation = max(self.generation, jupyter_kernel["generation"])
@@ -94,7 +94,7 @@ class RemoteKernel:
         return self._open()
 
     async def _create(
-        self, options: KernelOptions, key: str, notebook: str | None, path: str | None, env: dict[str, str]
+        self, options: KernelOptions, key: str, notebook: str | None, place: Place | None, env: dict[str, str]
     ) -> None:
         if options.session:
             self.owns_session = False
@@ -108,8 +108,8 @@ class RemoteKernel:
             key,
             jupyter_kernel_id=self.kernel_id,
             env=env,
-            folder=HOME_FOLDER if path is not None else None,
-            path=path,
+            folder=place.folder if place else None,
+            path=place.path if place else None,
         )
         self.generation = jupyter_kernel["generation"]
 

@@ -64,6 +64,8 @@ export interface IExecution {
 export interface IFolder {
   id: string;
   name: string;
+  /** What it is called in the drive; `null` if it cannot be used now. */
+  drive_name: string | null;
   status: string;
   permission: 'ro' | 'rw' | 'wd';
   /** Whether the user may manage it. */

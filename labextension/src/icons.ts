@@ -46,3 +46,10 @@ export const attachIcon = icon(
   'M5 1.500h1.500V5h3V1.500H11V5h1.500v3.500a4 4 0 0 1-3.750 3.990V15h-1.500v-2.510A4 4 0 0 1 3.500 8.500V5H5ZM5 6.500v2a2.500 2.500 0 0 0 2.500 2.500h1A2.500 2.500 0 0 0 11 8.500v-2Z',
   FILL
 );
+
+/** A folder of the cluster: the file browser's icon takes Lab's sidebar colour, too. */
+export const browserIcon = icon(
+  'file-browser',
+  'M2.500 2.500h4l1.500 1.500h5.500a1 1 0 0 1 1 1v7.500a1 1 0 0 1-1 1h-11a1 1 0 0 1-1-1v-9a1 1 0 0 1 1-1Zm.5 1.500v8h10v-6.500H7.400L5.900 4Zm1.500 3h7v1.300h-7Zm0 2.300h7v1.300h-7Z',
+  'class="jp-icon3 jp-icon-selectable" fill="#616161" fill-rule="evenodd"'
+);

@@ -9,6 +9,7 @@ export const NAME = '@bai-jupyter/labextension';
 /** Ids of commands; every action of a panel is also one of these. */
 export namespace CommandIDs {
   export const showPanel = 'bai:show-panel';
+  export const browseFolders = 'bai:browse-folders';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
   export const endSession = 'bai:end-session';
@@ -16,6 +17,14 @@ export namespace CommandIDs {
   export const commitSession = 'bai:commit-session';
   export const showLog = 'bai:show-log';
 }
+
+/** Shows a directory in Lab's file browser: a folder's name in the drive, and what is below; by default all folders. */
+export type Browse = (path?: string) => Promise<void>;
+
+export const IBrowse = new Token<Browse | null>(
+  `${NAME}:IBrowse`,
+  'Shows a directory of a folder in a file browser; nothing where there is none.'
+);
 
 export const ISessions = new Token<Sessions>(
   `${NAME}:ISessions`,

@@ -60,11 +60,19 @@ async def test_nbclient_and_papermill_get_the_preset(cluster, says):
 
 
 @pytest.mark.usefixtures("_prefix_is_searched")
-async def test_a_console_gets_the_preset(cluster):
+async def test_a_console_gets_the_preset_and_a_notebook_the_folder_that_it_lies_in(cluster):
     manager = AsyncKernelManager(kernel_name=await install(cluster))
-    await manager.start_kernel(cwd=str(cluster.home))
+    async with ManagerClient(cluster.config) as client:
+        folder = await client.create_folder("data")
+        await client.make_directory("data", "deep")
+    in_folder = {"mount": folder["id"], "folder": "data", "path": "deep"}
+    await manager.start_kernel(cwd=str(cluster.home), bai_cwd=in_folder)
     try:
         assert await slots_of_the_session(cluster) == MEDIUM
+        async with ManagerClient(cluster.config) as client:
+            (session,) = await client.list_sessions()
+        assert "data" in [mount["name"] for mount in session["mounts"]]
+        assert [one["cwd"] for one in session["jupyterKernels"]] == ["/home/work/data/deep"]
     finally:
         await manager.shutdown_kernel(now=True)
         manager.context.destroy(linger=0)

@@ -204,8 +204,8 @@ class RequestDownloadHandler(ApiHandler):
     @takes(path=str, archive=bool)
     @needs("folder:read")
     async def post(self, ref: str) -> Answer:
-        token = await self.services.folder_files.request_download(self.caller, ref, self.params)
-        return 200, {"token": token, "url": self.own_url("/storage/download")}
+        token, facts = await self.services.folder_files.request_download(self.caller, ref, self.params)
+        return 200, {"token": token, "url": self.own_url("/storage/download"), "file": _file_view(facts)}
 
 
 # Sharing

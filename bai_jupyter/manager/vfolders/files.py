@@ -66,13 +66,13 @@ class FolderFiles:
                 upload.close()
         return token
 
-    async def request_download(self, caller: Caller, ref: str, params: Params) -> str:
-        """A token to download one file with, or with ``archive`` a folder."""
+    async def request_download(self, caller: Caller, ref: str, params: Params) -> tuple[str, dict[str, Any]]:
+        """A token to download one file with, or with ``archive`` a folder; and what is known of it."""
         folder = await self._readable(caller, ref)
         archive = requests.flag(params, "archive")
         path = requests.optional_text(params, "path") or requests.optional_text(params, "file") or ""
-        await self._volumes.call(place_of(folder), "file_facts", {"path": path})
-        return self._transfers.issue(Operation.DOWNLOAD, viewer_of(caller), folder, path, archive=archive)
+        facts = await self._volumes.call(place_of(folder), "file_facts", {"path": path})
+        return self._transfers.issue(Operation.DOWNLOAD, viewer_of(caller), folder, path, archive=archive), facts
 
     async def _readable(self, caller: Caller, ref: str) -> VFolderRecord:
         folder = await self._folders.get(caller, ref)

@@ -4,6 +4,7 @@ import { JupyterFrontEnd } from '@jupyterlab/application';
 import { NotebookPanel } from '@jupyterlab/notebook';
 
 import { confirmChoice, IChoice, IKernelspecName } from '../api';
+import { DRIVE } from '../drive';
 import { readChoice } from '../resources';
 
 export const METADATA_KEY = 'bai';
@@ -29,8 +30,11 @@ export async function keepChoice(
   return kernelspec;
 }
 
+/** Where the server finds the notebook: what lies in a folder keeps the name of our drive. */
 export function pathOf(app: JupyterFrontEnd, panel: NotebookPanel): string {
-  return app.serviceManager.contents.localPath(panel.context.path);
+  const { contents } = app.serviceManager;
+  const { path } = panel.context;
+  return contents.driveName(path) === DRIVE ? path : contents.localPath(path);
 }
 
 /** Of a notebook's kernel, or of the one that would be started. */

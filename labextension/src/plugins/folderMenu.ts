@@ -6,23 +6,30 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Attachments } from '../attachments';
 import { Folders, IMyFolder, isAttachable } from '../folders';
+import { Browse } from '../tokens';
 
 const SELECTOR = '.jp-bai-Row[data-bai-folder]';
 
 interface IItem {
   label: string;
   isPossible: (folder: IMyFolder) => boolean;
-  /** What was done, in a sentence. */
-  run: (folder: IMyFolder) => Promise<string>;
+  /** What was done, in a sentence, if that is not seen. */
+  run: (folder: IMyFolder) => Promise<string | void>;
 }
 
 export function addFolderMenu(
   app: JupyterFrontEnd,
   folders: Folders,
   attachments: Attachments,
+  browse: Browse | null,
   trans: TranslationBundle
 ): void {
   const items: Record<string, IItem> = {
+    'bai:browse-this-folder': {
+      label: trans.__('Open in File Browser'),
+      isPossible: ({ drive_name }) => browse !== null && drive_name !== null,
+      run: ({ drive_name }) => browse!(drive_name!)
+    },
     'bai:attach-this-folder': {
       label: trans.__('Attach to This Kernel'),
       isPossible: folder => isAttachable(folder) && folder.permission !== 'ro',
@@ -53,7 +60,10 @@ export function addFolderMenu(
       },
       execute: async () => {
         try {
-          Notification.success(await run(folderThere()!));
+          const said = await run(folderThere()!);
+          if (said) {
+            Notification.success(said);
+          }
         } catch (error) {
           await showErrorMessage(label, error as Error);
         }

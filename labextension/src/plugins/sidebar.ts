@@ -10,7 +10,7 @@ import { IFolder } from '../api';
 import { Attachments, IFront } from '../attachments';
 import { Files, Folders, Uploads } from '../folders';
 import { Apps, Capacity, KernelStatuses, Sessions } from '../model';
-import { CommandIDs, IKernelStatuses, ISessions, NAME } from '../tokens';
+import { Browse, CommandIDs, IBrowse, IKernelStatuses, ISessions, NAME } from '../tokens';
 import { ServerVersion } from '../versions';
 import { createApps } from '../widgets/apps';
 import { createCapacity } from '../widgets/capacity';
@@ -25,7 +25,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
   description: 'Adds the panel "Backend.AI": sessions, folders, apps and resources.',
   autoStart: true,
   requires: [ISessions, IKernelStatuses],
-  optional: [INotebookTracker, ILayoutRestorer, ICommandPalette, ITranslator],
+  optional: [INotebookTracker, ILayoutRestorer, ICommandPalette, IBrowse, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     sessions: Sessions,
@@ -33,6 +33,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     notebooks: INotebookTracker | null,
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
+    browse: Browse | null,
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
@@ -43,7 +44,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const apps = new Apps(settings, sessions);
     const sections = [
       createSessions(app.commands, sessions, new ServerVersion(settings), trans),
-      createFolders({ ...kept, attachments }, mount, trans),
+      createFolders({ ...kept, attachments }, { mount, browse }, trans),
       createApps(apps, trans),
       createCapacity(new Capacity(settings), trans)
     ];
@@ -58,7 +59,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
       execute: show
     });
     const actions = addActions(app.commands, { ...kept, sessions, apps, attachments }, mount, show, trans);
-    addFolderMenu(app, kept.folders, attachments, trans);
+    addFolderMenu(app, kept.folders, attachments, browse, trans);
     for (const command of [CommandIDs.showPanel, ...actions]) {
       palette?.addItem({ command, category: 'Backend.AI' });
     }

@@ -15,6 +15,8 @@ import { formatPart, formatSize, keepUnits } from '../amounts';
 import { IFile } from '../api';
 import { arrivalsIn, arrivalsOf } from '../drops';
 import { Files, IBegun, PAGE_SIZE, Upload, Uploads } from '../folders';
+import { browserIcon } from '../icons';
+import { Browse } from '../tokens';
 import { Form } from './form';
 import { Bar, IPlace, Loading, Trouble, useChanges, useRows } from './section';
 
@@ -27,11 +29,11 @@ interface IViewProps {
   trans: TranslationBundle;
 }
 
-export function FilesView({ files, uploads, trans }: IViewProps): JSX.Element {
+export function FilesView({ files, uploads, browse, trans }: IViewProps & { browse: Browse | null }): JSX.Element {
   const page = files.value;
   return (
     <DropZone files={files} uploads={uploads} trans={trans}>
-      <Path files={files} trans={trans} />
+      <Path files={files} browse={browse} trans={trans} />
       {files.folder!.permission === 'ro' ? (
         <p className="jp-bai-Hint">{trans.__('You may read this folder, not write.')}</p>
       ) : (
@@ -98,7 +100,9 @@ function DropZone({ files, uploads, trans, children }: React.PropsWithChildren<I
 }
 
 /** `Folders / data / raw`: each part but the last leads there. */
-function Path({ files, trans }: Omit<IViewProps, 'uploads'>): JSX.Element {
+function Path({ files, browse, trans }: Omit<IViewProps, 'uploads'> & { browse: Browse | null }): JSX.Element {
+  const { drive_name } = files.folder!;
+  const inBrowser = trans.__('Open in file browser');
   const parts = files.path ? files.path.split('/') : [];
   const names = [trans.__('Folders'), files.folder!.name, ...parts];
   const go = (place: number) =>
@@ -119,6 +123,16 @@ function Path({ files, trans }: Omit<IViewProps, 'uploads'>): JSX.Element {
           )}
         </React.Fragment>
       ))}
+      {browse && drive_name && (
+        <button
+          className="jp-bai-IconButton"
+          title={inBrowser}
+          aria-label={inBrowser}
+          onClick={() => void browse(`${drive_name}/${files.path}`)}
+        >
+          <browserIcon.react tag="span" aria-hidden="true" />
+        </button>
+      )}
       <Download label={trans.__('Download all in here as a zip file')} url={files.archiveUrl} />
     </nav>
   );

@@ -9,6 +9,7 @@ import { ApiError, IFolder, IInvitation, IMember } from '../api';
 import { Attachments, IAttached } from '../attachments';
 import { Files, Folders, IFolders, IMyFolder, isAttachable, Uploads } from '../folders';
 import { attachIcon } from '../icons';
+import { Browse } from '../tokens';
 import { describeFolder, describeMount, describePermission } from '../words';
 import { FilesView } from './files';
 import { Form } from './form';
@@ -24,17 +25,22 @@ interface IModels {
   attachments: Attachments;
 }
 
-interface IViewProps extends IModels {
+/** What other parts of the page do with a folder, if they are there. */
+interface IElsewhere {
   mount: Mount | null;
+  browse: Browse | null;
+}
+
+interface IViewProps extends IModels, IElsewhere {
   trans: TranslationBundle;
 }
 
-export function createFolders(models: IModels, mount: Mount | null, trans: TranslationBundle): Section {
+export function createFolders(models: IModels, elsewhere: IElsewhere, trans: TranslationBundle): Section {
   models.uploads.arrived.connect(() => {
     void models.files.refresh();
     void models.folders.refresh();
   });
-  const body = <FoldersView {...models} mount={mount} trans={trans} />;
+  const body = <FoldersView {...models} {...elsewhere} trans={trans} />;
   return new Section(trans.__('Folders'), [models.folders, models.files, models.attachments.sessions], body);
 }
 
@@ -42,7 +48,7 @@ function FoldersView(props: IViewProps): JSX.Element {
   const { folders, files, attachments, trans } = props;
   useChanges(folders, files, attachments.sessions);
   if (files.folder !== null) {
-    return <FilesView files={files} uploads={props.uploads} trans={trans} />;
+    return <FilesView files={files} uploads={props.uploads} browse={props.browse} trans={trans} />;
   }
   return (
     <>
@@ -53,7 +59,7 @@ function FoldersView(props: IViewProps): JSX.Element {
   );
 }
 
-function Lists({ folders, files, attachments, mount, trans, value }: IViewProps & { value: IFolders }): JSX.Element {
+function Lists({ folders, files, attachments, mount, browse, trans, value }: IViewProps & { value: IFolders }): JSX.Element {
   const [isCreating, setCreating] = React.useState(false);
   return (
     <>
@@ -88,6 +94,7 @@ function Lists({ folders, files, attachments, mount, trans, value }: IViewProps 
         attachments={attachments}
         open={folder => files.open(folder)}
         mount={mount}
+        browse={browse}
         trans={trans}
       />
       {value.trashed.length > 0 && <Trash list={value.trashed} folders={folders} trans={trans} />}
@@ -119,34 +126,29 @@ function Invitation(props: { invitation: IInvitation; folders: Folders; trans: T
   );
 }
 
-interface IListProps {
+interface IListProps extends IElsewhere {
   list: IMyFolder[];
   folders: Folders;
   attachments: Attachments;
   open: (folder: IFolder) => void;
-  mount: Mount | null;
   trans: TranslationBundle;
 }
 
 /** Enter opens a folder, Space shows what can be done with it. */
-function FolderList({ list, folders, attachments, open, mount, trans }: IListProps): JSX.Element {
+function FolderList({ list, ...rest }: IListProps): JSX.Element {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(current === id ? null : id);
   const { onKeyDown, row } = useRows(
     list.map(folder => folder.id),
-    { Enter: id => open(list.find(folder => folder.id === id)!), ' ': toggle }
+    { Enter: id => rest.open(list.find(folder => folder.id === id)!), ' ': toggle }
   );
   return (
-    <ul className="jp-bai-List" aria-label={trans.__('Folders')} onKeyDown={onKeyDown}>
+    <ul className="jp-bai-List" aria-label={rest.trans.__('Folders')} onKeyDown={onKeyDown}>
       {list.map(folder => (
         <Row
           key={folder.id}
+          {...rest}
           folder={folder}
-          folders={folders}
-          attachments={attachments}
-          open={open}
-          mount={mount}
-          trans={trans}
           place={row(folder.id)}
           isCurrent={folder.id === current}
           toggle={() => toggle(folder.id)}
@@ -263,7 +265,7 @@ function Quota({ folder, limit, trans }: { folder: IFolder; limit: number; trans
 type FormName = 'attach' | 'rename' | 'share' | 'people';
 
 /** What can be done with a folder. */
-function Actions({ folder, folders, attachments, mount, trans }: IRowProps): JSX.Element {
+function Actions({ folder, folders, attachments, mount, browse, trans }: IRowProps): JSX.Element {
   const [form, setForm] = React.useState<FormName | null>(null);
   const [done, setDone] = React.useState('');
   const [attempt, error] = useAttempt();
@@ -282,6 +284,11 @@ function Actions({ folder, folders, attachments, mount, trans }: IRowProps): JSX
   return (
     <>
       <div className="jp-bai-Actions">
+        {browse && folder.drive_name && (
+          <button className="jp-bai-Button" onClick={() => attempt(() => browse(folder.drive_name!))}>
+            {trans.__('Open in file browser')}
+          </button>
+        )}
         {isAttachable(folder) && (
           <button className="jp-bai-Button" aria-expanded={form === 'attach'} onClick={() => toggle('attach')}>
             {trans.__('Attach')}

@@ -87,12 +87,6 @@ def stub_lab(make_lab: Callable[[Any], Any], ui_manager: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
-    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
-        yield manager
-
-
-@pytest.fixture(scope="module")
 def lab(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
     yield from running(make_lab(cluster))
 

@@ -163,6 +163,59 @@ def test_files_go_up_and_come_down(page: Page, cluster: RealManager, look_at: An
     cluster.ask("DELETE", f"/folders/{made['id']}")
 
 
+def upload_into(browser: Locator, name: str, content: bytes) -> None:
+    with browser.page.expect_file_chooser() as chooser:
+        browser.get_by_role("button", name="Upload").click()
+    chooser.value.set_files({"name": name, "mimeType": "text/plain", "buffer": content})
+
+
+def test_a_folder_in_labs_own_file_browser(page: Page, cluster: RealManager, look_at: Any) -> None:
+    ned = cluster.add_user("ned")
+    cluster.ask("POST", "/folders", {"name": "theirs"}, ned)
+    cluster.ask("POST", "/folders/theirs/mkdir", {"path": "raw"}, ned)
+    cluster.ask("POST", "/folders/theirs/invite", {"perm": "ro", "user_ids": ["admin@localhost"]}, ned)
+    (invitation,) = cluster.ask("GET", "/folders/invitations/list")["invitations"]
+    cluster.ask("POST", "/folders/invitations/accept", {"inv_id": invitation["id"]})
+    cluster.ask("POST", "/folders", {"name": "driven"})
+    (folders,) = section(page, "Folders")
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    actions(folders, "driven").get_by_role("button", name="Open in file browser").click()
+    browser = page.locator("#bai-file-browser")
+    expect(browser.locator(".jp-BreadCrumbs")).to_contain_text("driven")
+
+    upload_into(browser, "notes.txt", b"first\n")
+    browser.locator(".jp-DirListing-item", has_text="notes.txt").dblclick()
+    editor = page.locator(".jp-FileEditor .cm-content")
+    expect(editor).to_contain_text("first")
+    look_at(page, "drive", "#bai-file-browser .jp-DirListing", whole=True)
+    editor.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("second")
+    page.keyboard.press("Control+s")
+    (lying,) = cluster.folder.rglob("notes.txt")
+    expect(page.locator("#jp-main-dock-panel .lm-mod-current.jp-mod-dirty")).to_have_count(0)
+    assert lying.read_text() == "first\nsecond"
+    lying.write_text("by a kernel\n")
+    editor.click()
+    page.keyboard.type("!")
+    page.keyboard.press("Control+s")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("has changed on disk")
+    dialog.get_by_role("button", name="Revert").click()
+    expect(editor).to_contain_text("by a kernel")
+
+    page.evaluate("window.jupyterapp.commands.execute('bai:browse-folders', {path: 'theirs'})")
+    expect(browser.locator(".jp-BreadCrumbs")).to_contain_text("theirs")
+    raw = browser.locator(".jp-DirListing-item", has_text="raw")
+    expect(raw).to_have_attribute("title", re.compile("Writable: false"))
+    upload_into(browser, "x", b"x")
+    expect(page.get_by_role("dialog")).to_contain_text("Folder theirs is read only for you. Ask ned@localhost.")
+    look_at(page, "drive-read-only", ".jp-Dialog-body", whole=True)
+    page.get_by_role("dialog").get_by_role("button").click()
+    page.evaluate("window.jupyterapp.shell.currentWidget.close()")
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+
+
 def test_what_is_dropped_goes_into_the_directory_that_is_shown(
     page: Page, cluster: RealManager, look_at: Any, tmp_path: Path
 ) -> None:

@@ -1,0 +1,119 @@
+/** Folders in a file browser of Lab's, and their notebooks and files in its editors. */
+
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import {
+  createToolbarFactory,
+  ICommandPalette,
+  IToolbarWidgetRegistry,
+  Notification,
+  setToolbar,
+  showErrorMessage
+} from '@jupyterlab/apputils';
+import { FileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { Panel } from '@lumino/widgets';
+
+import { DRIVE, FolderDrive } from '../drive';
+import { browserIcon } from '../icons';
+import { Browse, CommandIDs, IBrowse, NAME } from '../tokens';
+
+/** Whose toolbar ours has, too: the one of Lab's own file browser. */
+const STOCK = '@jupyterlab/filebrowser-extension:widget';
+
+export const drive: JupyterFrontEndPlugin<Browse | null> = {
+  id: `${NAME}:drive`,
+  description: 'Adds folders as a drive, and a file browser for it.',
+  autoStart: true,
+  provides: IBrowse,
+  optional: [IFileBrowserFactory, IToolbarWidgetRegistry, ISettingRegistry, ILayoutRestorer, ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    browsers: IFileBrowserFactory | null,
+    toolbars: IToolbarWidgetRegistry | null,
+    registry: ISettingRegistry | null,
+    restorer: ILayoutRestorer | null,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('bai_jupyter');
+    const folders = new FolderDrive(app.serviceManager.serverSettings);
+    app.serviceManager.contents.addDrive(folders);
+    folders.cut.connect((_, { path, shown, total }) => {
+      Notification.info(
+        trans.__('%1 has %2 entries; the first %3 are shown. The Backend.AI panel shows all by page.', path, total, shown)
+      );
+    });
+    if (!browsers) {
+      return null; // a page of Notebook 7 for one notebook
+    }
+    const tab = new BrowserTab(() => {
+      const browser = browsers.createFileBrowser('bai-folders', { driveName: DRIVE });
+      browser.showFileCheckboxes = false; // as Lab's own has them, unless its settings say otherwise
+      if (toolbars && registry) {
+        setToolbar(browser, createToolbarFactory(toolbars, registry, 'FileBrowser', STOCK, translator ?? nullTranslator));
+      }
+      // Lab's takes the paths of changes for ones without the drive's name, and would wait for its next poll.
+      folders.fileChanged.connect(() => void browser.model.refresh());
+      return browser;
+    });
+    tab.id = 'bai-file-browser';
+    tab.addClass('jp-bai-FileBrowser');
+    tab.title.icon = browserIcon;
+    tab.title.caption = trans.__('Files in Backend.AI folders');
+    tab.node.setAttribute('role', 'region');
+    tab.node.setAttribute('aria-label', tab.title.caption);
+    restorer?.add(tab, tab.id);
+    app.shell.add(tab, 'left', { rank: 321 });
+
+    const browse = async (path = '') => {
+      app.shell.activateById(tab.id);
+      const { model } = tab.browser;
+      try {
+        await model.restored;
+        await model.cd(`/${path}`);
+      } catch (error) {
+        await showErrorMessage(trans.__('This folder cannot be opened'), error as Error);
+      }
+    };
+    app.commands.addCommand(CommandIDs.browseFolders, {
+      label: trans.__('Browse Files in Folders'),
+      describedBy: {
+        args: {
+          type: 'object',
+          properties: {
+            path: { type: 'string', description: trans.__('The directory, such as data/raw; by default all folders.') }
+          }
+        }
+      },
+      execute: args => browse(String(args['path'] ?? ''))
+    });
+    palette?.addItem({ command: CommandIDs.browseFolders, category: 'Backend.AI' });
+    return browse;
+  }
+};
+
+/** Lab puts new files where the file browser is that was made or used last; so ours is made when it is shown first. */
+class BrowserTab extends Panel {
+  constructor(private readonly make: () => FileBrowser) {
+    super();
+  }
+
+  get browser(): FileBrowser {
+    if (!this._browser) {
+      this._browser = this.make();
+      this.addWidget(this._browser);
+    }
+    return this._browser;
+  }
+
+  protected onBeforeShow(): void {
+    void this.browser;
+  }
+
+  protected onActivateRequest(): void {
+    this.browser.activate();
+  }
+
+  private _browser: FileBrowser | null = null;
+}
