@@ -181,6 +181,10 @@ _REFUSED = {
     "door-missing": "{agent} has no door {door}. Tell your admin, who can name it in AgentApp.doors there.",
     "volume-missing": "Folder {folder} lies on volume {volume}, which no agent of group {group} has. Tell your admin.",
     "path-unmounted": "{path} is not in a folder that the session mounts; the kernel starts in {cwd} instead.",
+    "run-outside-home": "{path} does not lie in your home folder, and a run on the cluster finds it only there. "
+    "Copy the notebook, and what it reads, into your home folder.",
+    "run-without-python": "{image} has no Python kernel (ipykernel), which is what runs a notebook from start to end. "
+    "Choose another environment.",
     "notebook-untrusted": "This notebook is not trusted, so the resources it asks for were not followed. "
     "Choose them with Resources in its toolbar, or trust it, save it, and choose its kernel again.",
 }

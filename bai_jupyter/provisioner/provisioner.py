@@ -22,9 +22,10 @@ from traitlets import Dict, Int, List, Unicode, default
 from bai_jupyter.client import ClientConfig, ManagerAway, ManagerClient, load_config
 from bai_jupyter.common.records import Channel
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream
+from bai_jupyter.notebook import HOME_ROOT, path_in_home
 from bai_jupyter.provisioner.facade import IP, Ports
 from bai_jupyter.provisioner.loop import in_background
-from bai_jupyter.provisioner.options import KernelOptions, notebook_path, resolve, sources_of
+from bai_jupyter.provisioner.options import KernelOptions, resolve, sources_of
 from bai_jupyter.provisioner.remote import RemoteKernel
 
 _POLL_S = 0.05
@@ -71,7 +72,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     @default("home_root")
     def _home_root(self) -> str:
-        return os.environ.get("BAI_HOME_ROOT", "")
+        return os.environ.get(HOME_ROOT, "")
 
     # Start
 
@@ -80,7 +81,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         config = {name: getattr(self, name) for name in ("image", "kernelspec", "preset", "resources", "mounts")}
         config |= {name: getattr(self, name) for name in ("session", "resource_group", "environ")}
         self._options = resolve(sources_of(keywords, os.environ, config))
-        self._path = notebook_path(kwargs.pop("cwd", None), self.home_root)
+        self._path = path_in_home(kwargs.pop("cwd", None), self.home_root)
         kwargs.pop("extra_arguments", None)
         kwargs.pop("transport_encryption", None)
         kwargs["env"] = dict(kwargs.get("env") or {})

@@ -154,6 +154,15 @@ export interface IVerdict {
   estimate_s: number | null;
 }
 
+/** A notebook that a batch session runs. */
+export interface IRun {
+  /** The session's id, and what it is called. */
+  session: string;
+  name: string;
+  /** Where its result is, as far as it has come. */
+  result: string;
+}
+
 /** A kernelspec as notebooks name it. */
 export interface IKernelspecName {
   name: string;
@@ -410,13 +419,18 @@ export async function judge(settings: Settings, choices: IChoice[]): Promise<IVe
 
 /** What a notebook asks for as it was saved, and whether a start would follow that. */
 export async function askedBy(settings: Settings, path: string): Promise<{ choice: unknown; is_heard: boolean }> {
-  return requestAPI(settings, choicePath(path));
+  return requestAPI(settings, `${notebookPath(path)}/choice`);
 }
 
 /** Have a choice followed once the notebook holds it and names that kernelspec. Throws what the manager refuses. */
 export async function confirmChoice(settings: Settings, path: string, choice: IChoice): Promise<IKernelspecName> {
   const init = withBody('POST', choice);
-  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, choicePath(path), init)).kernelspec;
+  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, `${notebookPath(path)}/choice`, init)).kernelspec;
+}
+
+/** Run a copy of a saved notebook from start to end in a session of its own. Throws what the manager refuses. */
+export async function runNotebook(settings: Settings, path: string, choice: IChoice): Promise<IRun> {
+  return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', choice));
 }
 
 export async function getCapacity(settings: Settings): Promise<ICapacity> {
@@ -475,8 +489,8 @@ function attachedPath(sessionId: string): string {
   return `sessions/${encodeURIComponent(sessionId)}/folders`;
 }
 
-function choicePath(path: string): string {
-  return `notebooks/${URLExt.encodeParts(path)}/choice`;
+function notebookPath(path: string): string {
+  return `notebooks/${URLExt.encodeParts(path)}`;
 }
 
 function executionsPath(kernelId: string): string {

@@ -6,10 +6,20 @@ import { kernels } from './plugins/kernels';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
 import { resources } from './plugins/resources';
+import { runs } from './plugins/runs';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
 
-const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, sidebar, statusItem, notice, outputs, resources];
+const plugins: JupyterFrontEndPlugin<any>[] = [
+  sessions,
+  kernels,
+  sidebar,
+  statusItem,
+  notice,
+  outputs,
+  resources,
+  runs
+];
 
 export default plugins;

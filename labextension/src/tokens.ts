@@ -11,6 +11,8 @@ export namespace CommandIDs {
   export const showPanel = 'bai:show-panel';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
+  export const runOnCluster = 'bai:run-on-cluster';
+  export const runFileOnCluster = 'bai:run-file-on-cluster';
   export const endSession = 'bai:end-session';
   export const restartSession = 'bai:restart-session';
   export const commitSession = 'bai:commit-session';

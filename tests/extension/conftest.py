@@ -20,6 +20,8 @@ from urllib.request import Request, urlopen
 import pytest
 from fakes_extension import StubManager, session_view
 from jupyter_client.asynchronous import AsyncKernelClient
+from real_manager import RealManager
+from tornado.httpclient import HTTPClientError
 
 HERE = Path(__file__).parent
 TOKEN = "test-token"
@@ -223,6 +225,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Serve
             | {
                 "HOME": str(home),
                 "PYTHONPATH": str(home / "site"),
+                "BAI_HOME_ROOT": str(home / "work"),
                 "JUPYTER_CONFIG_DIR": str(home / "config"),
                 "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
                 "JUPYTER_DATA_DIR": str(home / "data"),
@@ -268,3 +271,39 @@ def server(make_server: Callable[..., Server], manager: StubManager) -> Iterator
     yield made
     made.stop(signal.SIGKILL)
     made.kill_kernels()
+
+
+# Our handlers in a server in this process, in front of a real manager
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
+    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
+        yield manager
+
+
+@pytest.fixture
+def bai(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """``await bai("POST", "folders", {"name": "data"})``: status and JSON, refusals included."""
+    for name, value in cluster.environ.items():
+        monkeypatch.setenv(name, value)
+    jp_fetch = request.getfixturevalue("jp_fetch")  # makes the server, which reads the credentials then
+
+    async def ask(method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        path, _, query = path.partition("?")
+        options["params"] = dict(pair.split("=", 1) for pair in query.split("&") if pair)
+        try:
+            answer = await jp_fetch(
+                "bai", "api", *path.split("/"), method=method, body=raw, allow_nonstandard_methods=True, **options
+            )
+        except HTTPClientError as error:
+            return error.code, json.loads(error.response.body if error.response else b"")
+        return answer.code, json.loads(answer.body) if answer.body else None
+
+    return ask

@@ -1,7 +1,6 @@
 """``/bai/api`` for folders, apps and capacity, in a real server in front of a real manager."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 from zipfile import ZipFile
@@ -9,39 +8,6 @@ from zipfile import ZipFile
 import pytest
 from real_manager import RealManager
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
-
-
-@pytest.fixture
-def jp_server_config() -> dict[str, Any]:
-    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
-    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
-        yield manager
-
-
-@pytest.fixture
-def bai(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """``await bai("POST", "folders", {"name": "data"})``: status and JSON, refusals included."""
-    for name, value in cluster.environ.items():
-        monkeypatch.setenv(name, value)
-    jp_fetch = request.getfixturevalue("jp_fetch")  # makes the server, which reads the credentials then
-
-    async def ask(method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
-        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        path, _, query = path.partition("?")
-        options["params"] = dict(pair.split("=", 1) for pair in query.split("&") if pair)
-        try:
-            answer = await jp_fetch(
-                "bai", "api", *path.split("/"), method=method, body=raw, allow_nonstandard_methods=True, **options
-            )
-        except HTTPClientError as error:
-            return error.code, json.loads(error.response.body if error.response else b"")
-        return answer.code, json.loads(answer.body) if answer.body else None
-
-    return ask
 
 
 async def make(bai: Callable[..., Any], name: str, **more: str) -> str:
@@ -239,6 +205,7 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("GET", "notebooks/a.ipynb/choice"),
         ("POST", "notebooks/a.ipynb/choice"),
         ("PUT", "notebooks/a.ipynb/choice"),
+        ("POST", "notebooks/a.ipynb/runs"),
     ],
 )
 async def test_nobody_is_let_in_without_leave(
