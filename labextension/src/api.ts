@@ -176,6 +176,20 @@ export interface IMember {
   permission: 'ro' | 'rw' | 'wd';
 }
 
+/** Whose credentials the server has. */
+export interface IUser {
+  id: string;
+  role: string;
+}
+
+/** A line of a list of the cluster's, as the manager has it. */
+export type AdminRow = Record<string, unknown>;
+
+export interface IAdminPage {
+  items: AdminRow[];
+  total: number;
+}
+
 /** A refusal, with its code and the sentence for people. */
 export class ApiError extends Error {
   constructor(
@@ -280,8 +294,31 @@ export async function serverVersion(settings: Settings): Promise<string> {
 }
 
 /** `null` while the manager does not answer. */
-export async function getUserId(settings: Settings): Promise<string | null> {
-  return (await requestAPI<{ user: { id: string } | null }>(settings, 'status')).user?.id ?? null;
+export async function getUser(settings: Settings): Promise<IUser | null> {
+  return (await requestAPI<{ user: IUser | null }>(settings, 'status')).user;
+}
+
+/** Some of a list of the cluster's, for superadmins: what has `text` in it. */
+export async function listAdmin(
+  settings: Settings,
+  list: string,
+  offset: number,
+  limit: number,
+  text: string
+): Promise<IAdminPage> {
+  const query = new URLSearchParams({ offset: `${offset}`, limit: `${limit}`, text });
+  return requestAPI(settings, `admin/${list}?${query}`);
+}
+
+/** Whether an agent takes new sessions. */
+export async function setSchedulable(settings: Settings, agent: string, schedulable: boolean): Promise<void> {
+  await requestAPI(settings, `admin/agents/${encodeURIComponent(agent)}`, withBody('PATCH', { schedulable }));
+}
+
+/** Whether anybody can call with a keypair. */
+export async function setKeypairActive(settings: Settings, accessKey: string, isActive: boolean): Promise<void> {
+  const path = `admin/keypairs/${encodeURIComponent(accessKey)}`;
+  await requestAPI(settings, path, withBody('PATCH', { is_active: isActive }));
 }
 
 export async function listFolders(settings: Settings): Promise<IFolder[]> {

@@ -2,6 +2,7 @@
 
 import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
+import { admin } from './plugins/admin';
 import { kernels } from './plugins/kernels';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
@@ -19,7 +20,8 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   notice,
   outputs,
   resources,
-  runs
+  runs,
+  admin
 ];
 
 export default plugins;

@@ -11,6 +11,7 @@ export namespace CommandIDs {
   export const showPanel = 'bai:show-panel';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
+  export const showAdmin = 'bai:show-admin';
   export const runOnCluster = 'bai:run-on-cluster';
   export const runFileOnCluster = 'bai:run-file-on-cluster';
   export const endSession = 'bai:end-session';

@@ -206,6 +206,9 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("POST", "notebooks/a.ipynb/choice"),
         ("PUT", "notebooks/a.ipynb/choice"),
         ("POST", "notebooks/a.ipynb/runs"),
+        ("GET", "admin/users"),
+        ("PATCH", "admin/agents/lab-1"),
+        ("PATCH", "admin/keypairs/AKIA"),
     ],
 )
 async def test_nobody_is_let_in_without_leave(

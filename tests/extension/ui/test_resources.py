@@ -126,6 +126,26 @@ def test_a_copy_is_run_by_a_session_of_its_own(page: Page, lab: Any, cluster: Re
     page.get_by_role("button", name="Hide notification").click()
 
 
+def test_a_superadmin_sees_the_cluster_and_drains_an_agent(page: Page, cluster: RealManager, look_at: Any) -> None:
+    session = cluster.start_session("long")
+    run(page, "bai:show-admin")
+    admin = page.locator(".jp-bai-Admin")
+    agent = admin.get_by_role("row", name="lab-1")
+    expect(agent).to_contain_text("Ready")
+    look_at(page, "admin-agents", ".jp-bai-Admin", whole=True)
+    agent.get_by_role("button", name="Drain lab-1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(agent).to_contain_text("Draining")
+    agent.get_by_role("button", name="Resume lab-1").click()
+    expect(agent).to_contain_text("Ready")
+    admin.get_by_role("tab", name="Sessions").click()
+    admin.get_by_role("searchbox", name="Search in Sessions").fill("long")
+    expect(admin.get_by_role("row", name="long")).to_contain_text("Running")
+    look_at(page, "admin-sessions", ".jp-bai-Admin", whole=True)
+    cluster.ask("DELETE", f"/session/{session}")
+    run(page, "application:close")
+
+
 def test_what_the_manager_refuses_stays_in_the_dialog(page: Page, lab: Any, cluster: RealManager) -> None:
     run(page, "bai:resources")
     dialog = dialog_of(page)
