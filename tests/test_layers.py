@@ -18,7 +18,7 @@ SOURCES = {"bai_jupyter": ROOT / "bai_jupyter", "bai_agent": ROOT / "agent" / "b
 COMMON = "bai_jupyter.common"
 CLIENTS = {
     COMMON,
-    *(f"bai_jupyter.{name}" for name in ("choice", "client", "kernel_stream", "notebook", "words")),
+    *(f"bai_jupyter.{name}" for name in ("choice", "client", "kernel_stream", "notebook", "public_web", "words")),
 }
 STORE = {COMMON, "bai_jupyter.manager.db", "bai_jupyter.manager.auth"}
 EXECUTION, PEOPLE, VFOLDERS = (f"bai_jupyter.manager.{name}" for name in ("execution", "people", "vfolders"))
@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "bai_jupyter.client": {COMMON},
     "bai_jupyter.kernel_stream": {COMMON},
     "bai_jupyter.notebook": set(),
+    "bai_jupyter.public_web": {COMMON},
     "bai_jupyter.provisioner": CLIENTS,
     "bai_jupyter.spawner": CLIENTS,
     "bai_jupyter.extension": CLIENTS,
@@ -63,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     EXECUTION: {*SERVICES, "bai_jupyter.kernel_stream"},
     VFOLDERS: {*STORE, "bai_jupyter.manager.agents", "bai_jupyter.manager.background"},
     PEOPLE: {*STORE, "bai_jupyter.manager.scheduler", "bai_jupyter.manager.sessions.idle"},
-    "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS},
+    "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS, "bai_jupyter.public_web"},
     "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS},
     "bai_jupyter.cli": {"bai_jupyter"},
     "bai_agent": {COMMON},

@@ -470,6 +470,11 @@ export async function runNotebook(settings: Settings, path: string, choice: ICho
   return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', choice));
 }
 
+/** Have the server fetch the notebook at an address into a folder; where it is then. Throws what is wrong with it. */
+export async function importNotebook(settings: Settings, url: string, folder: string): Promise<string> {
+  return (await requestAPI<{ path: string }>(settings, 'imports', withBody('POST', { url, folder }))).path;
+}
+
 export async function getCapacity(settings: Settings): Promise<ICapacity> {
   return requestAPI(settings, 'capacity');
 }

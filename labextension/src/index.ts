@@ -3,6 +3,7 @@
 import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { admin } from './plugins/admin';
+import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
@@ -21,7 +22,8 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   outputs,
   resources,
   runs,
-  admin
+  admin,
+  imports
 ];
 
 export default plugins;

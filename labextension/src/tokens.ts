@@ -12,6 +12,7 @@ export namespace CommandIDs {
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
   export const showAdmin = 'bai:show-admin';
+  export const importFromUrl = 'bai:import-from-url';
   export const runOnCluster = 'bai:run-on-cluster';
   export const runFileOnCluster = 'bai:run-file-on-cluster';
   export const endSession = 'bai:end-session';

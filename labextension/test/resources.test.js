@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
-const { runNotebook } = require('../lib/test/api.js');
+const { importNotebook, runNotebook } = require('../lib/test/api.js');
 const { choiceToRun, CUSTOM, describeChoice, Draft, fit, readChoice, slidersOf, toAmount, withMemory } = require('../lib/test/resources.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -193,4 +193,16 @@ test('a run has a session of its own, and its notebook may be called anything', 
   const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
   assert.strictEqual((await runNotebook(settings, 'b/a #1.ipynb', choice)).name, 'a-1');
   assert.deepStrictEqual(asked, [['POST', '/bai/api/notebooks/b/a%20%231.ipynb/runs', choice]]);
+});
+
+test('what a server refuses to import is said in its words', async () => {
+  const fetch = async request => {
+    const { url, folder } = await request.json();
+    const isThere = url.endsWith('.ipynb');
+    const said = isThere ? { path: `${folder}/a.ipynb` } : { code: 'import-no-notebook', message: `${url} is none.` };
+    return new Response(JSON.stringify(said), { status: isThere ? 201 : 400 });
+  };
+  const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+  assert.strictEqual(await importNotebook(settings, 'https://a.org/a.ipynb', 'sub'), 'sub/a.ipynb');
+  await assert.rejects(importNotebook(settings, 'https://a.org/', ''), { message: 'https://a.org/ is none.' });
 });

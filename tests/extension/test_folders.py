@@ -206,6 +206,7 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("POST", "notebooks/a.ipynb/choice"),
         ("PUT", "notebooks/a.ipynb/choice"),
         ("POST", "notebooks/a.ipynb/runs"),
+        ("POST", "imports"),
         ("GET", "admin/users"),
         ("PATCH", "admin/agents/lab-1"),
         ("PATCH", "admin/keypairs/AKIA"),
