@@ -121,7 +121,7 @@ async def test_what_is_found_and_not_taken(
         (7, "an address"),
         ("https://127.0.0.1:1/a.ipynb", "not on the public Internet"),
         ("https://[::1]:1/a.ipynb", "not on the public Internet"),
-        ("https://169.254.169.254/latest/meta-data", "not on the public Internet"),
+        ("https://0.0.0.0:1/a.ipynb", "not on the public Internet"),
         ("https://localhost:1/a.ipynb", "not on the public Internet"),
     ],
 )
