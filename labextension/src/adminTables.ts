@@ -44,6 +44,7 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
     text: row => (row[name] ? yes : no)
   });
   const slots = (label: string, name: string): IColumn => ({ label, text: row => describeSlots(slotsIn(row[name])) });
+  const limit = (column: IColumn): IColumn => ({ ...column, text: row => column.text(row) || trans.__('no limit') });
   const seconds = (label: string, name: string): IColumn => ({
     label,
     text: row => describeSeconds(Number(row[name] ?? 0), trans)
@@ -128,7 +129,7 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
         field(trans.__('Name'), 'name'),
         field(trans.__('Domain'), 'domain_name'),
         is(trans.__('Status'), 'is_active', active, inactive),
-        slots(trans.__('Limits'), 'total_resource_slots'),
+        limit(slots(trans.__('Limits'), 'total_resource_slots')),
         field(trans.__('Policy'), 'resource_policy')
       ],
       actions: []
@@ -165,12 +166,12 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
       keyOf: byName,
       columns: [
         field(trans.__('Name'), 'name'),
-        slots(trans.__('Limits'), 'total_resource_slots'),
+        limit(slots(trans.__('Limits'), 'total_resource_slots')),
         {
           label: trans.__('Other resources'),
           text: row => (row.default_for_unspecified === 'LIMITED' ? trans.__('none') : trans.__('any'))
         },
-        field(trans.__('Sessions at once'), 'max_concurrent_sessions'),
+        limit(field(trans.__('Sessions at once'), 'max_concurrent_sessions')),
         seconds(trans.__('Longest life'), 'max_session_lifetime'),
         seconds(trans.__('Suspended when idle for'), 'suspend_after'),
         seconds(trans.__('Stopped when idle for'), 'idle_timeout')

@@ -90,4 +90,8 @@ test('limits of policies in words', () => {
     [0, 1200, 7200].map(idle_timeout => textOf('policies', 'Stopped when idle for', { idle_timeout })),
     ['no limit', '20 min', '2 h']
   );
+  assert.deepStrictEqual(
+    ['{}', null, '{"cpu": "4"}'].map(total_resource_slots => textOf('policies', 'Limits', { total_resource_slots })),
+    ['no limit', 'no limit', '4 CPU']
+  );
 });
