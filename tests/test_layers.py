@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {"bai_jupyter": ROOT / "bai_jupyter", "bai_agent": ROOT / "agent" / "bai_agent"}
 
 COMMON = "bai_jupyter.common"
-CLIENTS = {COMMON, "bai_jupyter.choice", "bai_jupyter.client", "bai_jupyter.kernel_stream", "bai_jupyter.words"}
+CLIENTS = {
+    COMMON,
+    *(f"bai_jupyter.{name}" for name in ("choice", "client", "kernel_stream", "notebook", "public_web", "words")),
+}
 STORE = {COMMON, "bai_jupyter.manager.db", "bai_jupyter.manager.auth"}
 EXECUTION, PEOPLE, VFOLDERS = (f"bai_jupyter.manager.{name}" for name in ("execution", "people", "vfolders"))
 SERVICES = {
@@ -34,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "bai_jupyter.choice": {COMMON, "bai_jupyter.client"},
     "bai_jupyter.client": {COMMON},
     "bai_jupyter.kernel_stream": {COMMON},
+    "bai_jupyter.notebook": set(),
+    "bai_jupyter.public_web": {COMMON},
     "bai_jupyter.provisioner": CLIENTS,
     "bai_jupyter.spawner": CLIENTS,
     "bai_jupyter.extension": CLIENTS,
@@ -59,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     EXECUTION: {*SERVICES, "bai_jupyter.kernel_stream"},
     VFOLDERS: {*STORE, "bai_jupyter.manager.agents", "bai_jupyter.manager.background"},
     PEOPLE: {*STORE, "bai_jupyter.manager.scheduler", "bai_jupyter.manager.sessions.idle"},
-    "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS},
+    "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS, "bai_jupyter.public_web"},
     "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS},
     "bai_jupyter.cli": {"bai_jupyter"},
     "bai_agent": {COMMON},
@@ -77,6 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "bai_jupyter.provisioner": JUPYTER,
     "bai_jupyter.extension": JUPYTER,
     "bai_jupyter.spawner": BASE | {"jupyterhub", "aiohttp", "cryptography"},  # aiohttp: JupyterHub's own HTTP client
+    "bai_jupyter.extension.run_inside": {"jupyter_client"},
     "bai_jupyter.widgets": {"IPython", "ipywidgets", "traitlets"},
     "bai_jupyter.manager": BASE | {"sqlalchemy", "alembic", "psycopg", "cryptography", "argon2", "graphql", "yaml"},
     "bai_jupyter.manager.scheduler": set(),

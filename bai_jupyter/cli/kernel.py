@@ -17,8 +17,9 @@ from bai_jupyter.cli.login import find_config
 from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.common.ids import new_jupyter_kernel_id
+from bai_jupyter.notebook import HOME_ROOT, place_in_home
 from bai_jupyter.provisioner.facade import Ports
-from bai_jupyter.provisioner.options import place_in_home, resolve, sources_of
+from bai_jupyter.provisioner.options import resolve, sources_of
 from bai_jupyter.provisioner.remote import RemoteKernel
 
 
@@ -62,7 +63,7 @@ async def _run(options: argparse.Namespace, connection: dict[str, Any], terminal
         loop.add_signal_handler(signum, ended.set)
     config = {name: getattr(options, name) for name in ("image", "kernelspec", "preset", "resources")}
     wanted = resolve(sources_of({}, os.environ, config))
-    place = place_in_home(str(Path.cwd()), os.environ.get("BAI_HOME_ROOT"))
+    place = place_in_home(str(Path.cwd()), os.environ.get(HOME_ROOT))
     starting = loop.create_task(remote.launch(wanted, connection["key"], None, place, {}))
     stopping = loop.create_task(ended.wait())
     try:

@@ -181,6 +181,18 @@ _REFUSED = {
     "door-missing": "{agent} has no door {door}. Tell your admin, who can name it in AgentApp.doors there.",
     "volume-missing": "Folder {folder} lies on volume {volume}, which no agent of group {group} has. Tell your admin.",
     "path-unmounted": "{path} is not in a folder that the session mounts; the kernel starts in {cwd} instead.",
+    "import-private": "{host} is not on the public Internet, and this server fetches nothing from elsewhere. Copy the "
+    "file by hand.",
+    "import-failed": "{url} could not be fetched: {cause}. Look at it in the browser, and try again.",
+    "import-large": "{url} holds {size}; {limit} are the most that is taken over. Upload it instead.",
+    "import-broken": "{url} broke off, or holds more than {limit}, the most that is taken over. Try again, or "
+    "upload it.",
+    "import-no-notebook": "What is at {url} is no notebook. Give the address of the file itself (*Raw*), not of a page "
+    "that shows it.",
+    "run-outside-home": "{path} does not lie in your home folder, and a run on the cluster finds it only there. "
+    "Copy the notebook, and what it reads, into your home folder.",
+    "run-without-python": "{image} has no Python kernel (ipykernel), which is what runs a notebook from start to end. "
+    "Choose another environment.",
     "notebook-untrusted": "This notebook is not trusted, so the resources it asks for were not followed. "
     "Choose them with Resources in its toolbar, or trust it, save it, and choose its kernel again.",
 }

@@ -16,7 +16,7 @@ from traitlets import Float
 
 from bai_jupyter.client import ConfigError, ManagerClient, load_config
 from bai_jupyter.common.errors import PublicError
-from bai_jupyter.extension import choices, drive, folders, outputs, status
+from bai_jupyter.extension import admin, choices, drive, folders, imports, outputs, runs, status
 from bai_jupyter.extension.folder_contents import FolderContents
 from bai_jupyter.extension.handlers import HANDLERS
 from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
@@ -80,7 +80,9 @@ class BaiExtension(ExtensionApp):
             self.log.warning("The Backend.AI panel is not built: install node 20.19 or newer and run pip install again")
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend(HANDLERS + choices.HANDLERS + drive.HANDLERS + folders.HANDLERS + outputs.HANDLERS)
+        for module in (admin, choices, drive, folders, imports, outputs, runs):
+            self.handlers.extend(module.HANDLERS)
+        self.handlers.extend(HANDLERS)
 
     async def _start_jupyter_server_extension(self, _: Any) -> None:
         if self.client is not None and isinstance(self._specs, BaiKernelSpecManager):

@@ -5,26 +5,14 @@ the kernelspec's configuration > the user's last choice for that image. What nob
 and policy. Whether a notebook is trusted is known to the Jupyter server, which passes on nothing of one that is not.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from bai_jupyter.choice import CHOICE_KEYS, read_choice, request_of
 from bai_jupyter.client import SessionRequest
 
 _KEYS = (*CHOICE_KEYS, "environ")
-HOME_FOLDER = "home"
-_NOT_IN_NAMES = re.compile(r"[^\w.-]+", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A directory in a vfolder, relative to its root."""
-
-    folder: str
-    path: str
 
 
 @dataclass(frozen=True)
@@ -96,19 +84,3 @@ def _pairs(key: str, value: "str | Mapping[str, Any]") -> dict[str, str]:
     if not all(name and separator for name, separator, _ in pairs):
         raise ValueError(f"{key}: {value!r} is not NAME=VALUE[,NAME=VALUE…]")
     return {name.strip(): amount.strip() for name, _, amount in pairs}
-
-
-def place_in_home(cwd: str | None, home_root: str | None) -> Place | None:
-    """Where the notebook's directory is in the home vfolder, whose root is here; ``None`` if it does not lie inside."""
-    if not cwd or not home_root:
-        return None
-    try:
-        return Place(HOME_FOLDER, str(PurePosixPath(cwd).relative_to(home_root)))
-    except ValueError:
-        return None
-
-
-def session_name(kernel_id: str, notebook: str | None) -> str:
-    """One session per kernel, named for its notebook so that people know it again; the same in every server."""
-    stem = _NOT_IN_NAMES.sub("-", PurePosixPath(notebook or "").stem)[:40].strip("-._")
-    return f"{stem or 'kernel'}-{kernel_id[:8]}"

@@ -22,9 +22,10 @@ from traitlets import Dict, Int, List, Unicode, default
 from bai_jupyter.client import ClientConfig, ManagerAway, ManagerClient, load_config
 from bai_jupyter.common.records import Channel
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream
+from bai_jupyter.notebook import HOME_ROOT, Place, place_in_home
 from bai_jupyter.provisioner.facade import IP, Ports
 from bai_jupyter.provisioner.loop import in_background
-from bai_jupyter.provisioner.options import KernelOptions, Place, place_in_home, resolve, sources_of
+from bai_jupyter.provisioner.options import KernelOptions, resolve, sources_of
 from bai_jupyter.provisioner.remote import RemoteKernel
 
 _POLL_S = 0.05
@@ -71,7 +72,7 @@ class BaiProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     @default("home_root")
     def _home_root(self) -> str:
-        return os.environ.get("BAI_HOME_ROOT", "")
+        return os.environ.get(HOME_ROOT, "")
 
     # Start
 

@@ -16,8 +16,9 @@ from bai_jupyter.client import ClientConfig, Json, ManagerAway, ManagerClient
 from bai_jupyter.common.errors import BadRequest, BaiError, NotFound, PublicError
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.kernel_stream import reader_id
+from bai_jupyter.notebook import Place, session_name
 from bai_jupyter.provisioner.facade import Facade, Ports
-from bai_jupyter.provisioner.options import KernelOptions, Place, session_name
+from bai_jupyter.provisioner.options import KernelOptions
 
 log = logging.getLogger("bai_jupyter.provisioner")
 

@@ -124,7 +124,8 @@ export function grownMemory(has: number, held: number, capacity: ICapacity): num
   return most - has < LEAST_GROWTH ? 2 * has : most;
 }
 
-function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
+/** Of each kind that is limited at all. */
+export function usesOf(limits: Slots, using: Slots, trans: TranslationBundle): IUse[] {
   return inOrder(Object.keys(limits))
     .filter(slot => Number.isFinite(Number(limits[slot])))
     .map(slot => {

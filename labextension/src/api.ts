@@ -156,6 +156,15 @@ export interface IVerdict {
   estimate_s: number | null;
 }
 
+/** A notebook that a batch session runs. */
+export interface IRun {
+  /** The session's id, and what it is called. */
+  session: string;
+  name: string;
+  /** Where its result is, as far as it has come. */
+  result: string;
+}
+
 /** A kernelspec as notebooks name it. */
 export interface IKernelspecName {
   name: string;
@@ -167,6 +176,20 @@ export interface IMember {
   id: string;
   email: string;
   permission: 'ro' | 'rw' | 'wd';
+}
+
+/** Whose credentials the server has. */
+export interface IUser {
+  id: string;
+  role: string;
+}
+
+/** A line of a list of the cluster's, as the manager has it. */
+export type AdminRow = Record<string, unknown>;
+
+export interface IAdminPage {
+  items: AdminRow[];
+  total: number;
 }
 
 /** A refusal, with its code and the sentence for people. */
@@ -273,8 +296,31 @@ export async function serverVersion(settings: Settings): Promise<string> {
 }
 
 /** `null` while the manager does not answer. */
-export async function getUserId(settings: Settings): Promise<string | null> {
-  return (await requestAPI<{ user: { id: string } | null }>(settings, 'status')).user?.id ?? null;
+export async function getUser(settings: Settings): Promise<IUser | null> {
+  return (await requestAPI<{ user: IUser | null }>(settings, 'status')).user;
+}
+
+/** Some of a list of the cluster's, for superadmins: what has `text` in it. */
+export async function listAdmin(
+  settings: Settings,
+  list: string,
+  offset: number,
+  limit: number,
+  text: string
+): Promise<IAdminPage> {
+  const query = new URLSearchParams({ offset: `${offset}`, limit: `${limit}`, text });
+  return requestAPI(settings, `admin/${list}?${query}`);
+}
+
+/** Whether an agent takes new sessions. */
+export async function setSchedulable(settings: Settings, agent: string, schedulable: boolean): Promise<void> {
+  await requestAPI(settings, `admin/agents/${encodeURIComponent(agent)}`, withBody('PATCH', { schedulable }));
+}
+
+/** Whether anybody can call with a keypair. */
+export async function setKeypairActive(settings: Settings, accessKey: string, isActive: boolean): Promise<void> {
+  const path = `admin/keypairs/${encodeURIComponent(accessKey)}`;
+  await requestAPI(settings, path, withBody('PATCH', { is_active: isActive }));
 }
 
 export async function listFolders(settings: Settings): Promise<IFolder[]> {
@@ -412,13 +458,23 @@ export async function judge(settings: Settings, choices: IChoice[]): Promise<IVe
 
 /** What a notebook asks for as it was saved, and whether a start would follow that. */
 export async function askedBy(settings: Settings, path: string): Promise<{ choice: unknown; is_heard: boolean }> {
-  return requestAPI(settings, choicePath(path));
+  return requestAPI(settings, `${notebookPath(path)}/choice`);
 }
 
 /** Have a choice followed once the notebook holds it and names that kernelspec. Throws what the manager refuses. */
 export async function confirmChoice(settings: Settings, path: string, choice: IChoice): Promise<IKernelspecName> {
   const init = withBody('POST', choice);
-  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, choicePath(path), init)).kernelspec;
+  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, `${notebookPath(path)}/choice`, init)).kernelspec;
+}
+
+/** Run a copy of a saved notebook from start to end in a session of its own. Throws what the manager refuses. */
+export async function runNotebook(settings: Settings, path: string, choice: IChoice): Promise<IRun> {
+  return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', choice));
+}
+
+/** Have the server fetch the notebook at an address into a folder; where it is then. Throws what is wrong with it. */
+export async function importNotebook(settings: Settings, url: string, folder: string): Promise<string> {
+  return (await requestAPI<{ path: string }>(settings, 'imports', withBody('POST', { url, folder }))).path;
 }
 
 export async function getCapacity(settings: Settings): Promise<ICapacity> {
@@ -477,8 +533,8 @@ function attachedPath(sessionId: string): string {
   return `sessions/${encodeURIComponent(sessionId)}/folders`;
 }
 
-function choicePath(path: string): string {
-  return `notebooks/${URLExt.encodeParts(path)}/choice`;
+function notebookPath(path: string): string {
+  return `notebooks/${URLExt.encodeParts(path)}`;
 }
 
 function executionsPath(kernelId: string): string {

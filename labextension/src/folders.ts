@@ -11,7 +11,7 @@ import {
   createFolder,
   downloadUrl,
   dropUpload,
-  getUserId,
+  getUser,
   IFile,
   IFilePage,
   IFolder,
@@ -109,7 +109,7 @@ export class Folders extends Watched<IFolders> {
 
   protected async load(): Promise<IFolders> {
     const [folders, invitations] = await Promise.all([listFolders(this.settings), listInvitations(this.settings)]);
-    this._userId ??= await getUserId(this.settings);
+    this._userId ??= (await getUser(this.settings))?.id ?? null;
     const byName = folders
       .map(folder => ({ ...folder, isMine: folder.user === this._userId }))
       .sort((a, b) => (a.name < b.name ? -1 : 1));

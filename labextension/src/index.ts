@@ -2,15 +2,30 @@
 
 import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
+import { admin } from './plugins/admin';
 import { drive } from './plugins/drive';
+import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
 import { resources } from './plugins/resources';
+import { runs } from './plugins/runs';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
 
-const plugins: JupyterFrontEndPlugin<any>[] = [sessions, kernels, drive, sidebar, statusItem, notice, outputs, resources];
+const plugins: JupyterFrontEndPlugin<any>[] = [
+  sessions,
+  kernels,
+  drive,
+  sidebar,
+  statusItem,
+  notice,
+  outputs,
+  resources,
+  runs,
+  admin,
+  imports
+];
 
 export default plugins;

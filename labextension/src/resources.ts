@@ -91,6 +91,11 @@ export function withMemory(choice: IChoice, slots: Slots, bytes: number): IChoic
   return readChoice({ ...choice, resources: { ...amounts, mem: toAmount('mem', bytes / GIB) }, session: '' });
 }
 
+/** What somebody has chosen for a notebook's kernel, for a run: that has a session of its own. */
+export function choiceToRun(choice: IChoice): IChoice {
+  return readChoice({ ...choice, session: '' });
+}
+
 /** `gpu`, `2 CPU · 8 GiB`, or the session that is joined; nothing if policy and habit decide. */
 export function describeChoice(choice: IChoice): string {
   if (choice.session) {

@@ -12,6 +12,10 @@ export namespace CommandIDs {
   export const browseFolders = 'bai:browse-folders';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
+  export const showAdmin = 'bai:show-admin';
+  export const importFromUrl = 'bai:import-from-url';
+  export const runOnCluster = 'bai:run-on-cluster';
+  export const runFileOnCluster = 'bai:run-file-on-cluster';
   export const endSession = 'bai:end-session';
   export const restartSession = 'bai:restart-session';
   export const commitSession = 'bai:commit-session';

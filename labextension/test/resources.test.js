@@ -4,7 +4,8 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
-const { CUSTOM, describeChoice, Draft, fit, readChoice, slidersOf, toAmount, withMemory } = require('../lib/test/resources.js');
+const { importNotebook, runNotebook } = require('../lib/test/api.js');
+const { choiceToRun, CUSTOM, describeChoice, Draft, fit, readChoice, slidersOf, toAmount, withMemory } = require('../lib/test/resources.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
 const GIB = 1024 ** 3;
@@ -179,4 +180,29 @@ test('more memory leaves all else of a choice as it was', () => {
   });
   const asked = { image, resources: { cpu: '1', mem: '4g' }, mounts: ['data'] };
   assert.deepStrictEqual(withMemory(asked, slots, 8 * GIB), { ...asked, resources: { cpu: '1', mem: '8g' } });
+});
+
+test('a run has a session of its own, and its notebook may be called anything', async () => {
+  const choice = choiceToRun({ image: 'python', session: 'demo', mounts: ['data'] });
+  assert.deepStrictEqual(choice, { image: 'python', mounts: ['data'] });
+  const asked = [];
+  const fetch = async request => {
+    asked.push([request.method, new URL(request.url).pathname, await request.json()]);
+    return new Response(JSON.stringify({ session: 's-1', name: 'a-1', result: 'b/a-result.ipynb' }), { status: 201 });
+  };
+  const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+  assert.strictEqual((await runNotebook(settings, 'b/a #1.ipynb', choice)).name, 'a-1');
+  assert.deepStrictEqual(asked, [['POST', '/bai/api/notebooks/b/a%20%231.ipynb/runs', choice]]);
+});
+
+test('what a server refuses to import is said in its words', async () => {
+  const fetch = async request => {
+    const { url, folder } = await request.json();
+    const isThere = url.endsWith('.ipynb');
+    const said = isThere ? { path: `${folder}/a.ipynb` } : { code: 'import-no-notebook', message: `${url} is none.` };
+    return new Response(JSON.stringify(said), { status: isThere ? 201 : 400 });
+  };
+  const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+  assert.strictEqual(await importNotebook(settings, 'https://a.org/a.ipynb', 'sub'), 'sub/a.ipynb');
+  await assert.rejects(importNotebook(settings, 'https://a.org/', ''), { message: 'https://a.org/ is none.' });
 });

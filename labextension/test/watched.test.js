@@ -11,6 +11,7 @@ delete globalThis.document;
 
 const { ServerConnection } = require('@jupyterlab/services');
 
+const { AdminList } = require('../lib/test/admin.js');
 const { Folders, Files } = require('../lib/test/folders.js');
 const { Apps, Capacity, SessionLog, Sessions } = require('../lib/test/model.js');
 
@@ -34,7 +35,7 @@ function show(state) {
 
 function modelsOf(settings) {
   const sessions = new Sessions(settings);
-  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings)];
+  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings), new AdminList(settings, 'users')];
 }
 
 test('nothing is asked while nobody looks, or while the page is hidden, nor ever faster than every two seconds', async t => {
@@ -42,7 +43,7 @@ test('nothing is asked while nobody looks, or while the page is hidden, nor ever
   let asked = 0;
   const fetch = async () => {
     asked += 1;
-    return new Response(JSON.stringify({ sessions: [], logs: '', versions: { extension: '0.1.0' }, folders: [], invitations: [], apps: [], user: { id: 'u' } }));
+    return new Response(JSON.stringify({ sessions: [], logs: '', versions: { extension: '0.1.0' }, folders: [], invitations: [], apps: [], items: [], total: 0, user: { id: 'u' } }));
   };
   const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
   const pass = async ms => {

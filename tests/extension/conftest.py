@@ -225,6 +225,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Serve
             | {
                 "HOME": str(home),
                 "PYTHONPATH": str(home / "site"),
+                "BAI_HOME_ROOT": str(home / "work"),
                 "JUPYTER_CONFIG_DIR": str(home / "config"),
                 "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
                 "JUPYTER_DATA_DIR": str(home / "data"),
@@ -270,6 +271,14 @@ def server(make_server: Callable[..., Server], manager: StubManager) -> Iterator
     yield made
     made.stop(signal.SIGKILL)
     made.kill_kernels()
+
+
+# Our handlers in a server in this process, in front of a real manager
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,6 @@ from tornado.httpclient import HTTPClientError
 
 
 @pytest.fixture
-def jp_server_config() -> dict[str, Any]:
-    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
-
-
-@pytest.fixture
 def connected(manager: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """To be asked for before ``jp_fetch``: the server reads the credentials while it is made."""
     for name, value in manager.environ.items():

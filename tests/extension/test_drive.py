@@ -10,11 +10,6 @@ from real_manager import RealManager
 from bai_jupyter.extension.folder_contents import names_of
 
 
-@pytest.fixture
-def jp_server_config() -> dict[str, Any]:
-    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
-
-
 def text(content: str, **more: Any) -> dict[str, Any]:
     return {"type": "file", "format": "text", "content": content, **more}
 

@@ -10,11 +10,6 @@ from real_manager import RealManager
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 
-@pytest.fixture
-def jp_server_config() -> dict[str, Any]:
-    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
-
-
 async def make(bai: Callable[..., Any], name: str, **more: str) -> str:
     status, made = await bai("POST", "folders", {"name": name, **more})
     assert status == 201
@@ -215,6 +210,11 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
         ("GET", "notebooks/a.ipynb/choice"),
         ("POST", "notebooks/a.ipynb/choice"),
         ("PUT", "notebooks/a.ipynb/choice"),
+        ("POST", "notebooks/a.ipynb/runs"),
+        ("POST", "imports"),
+        ("GET", "admin/users"),
+        ("PATCH", "admin/agents/lab-1"),
+        ("PATCH", "admin/keypairs/AKIA"),
     ],
 )
 async def test_nobody_is_let_in_without_leave(

@@ -25,7 +25,6 @@ from bai_jupyter.manager.db.records import (
     SessionRecord,
     VFolderRecord,
 )
-from bai_jupyter.manager.sessions.callbacks import check_url
 from bai_jupyter.manager.sessions.clusters import SINGLE_NODE
 from bai_jupyter.manager.sessions.matching import (
     cuda_needed,
@@ -38,6 +37,7 @@ from bai_jupyter.manager.sessions.matching import (
 from bai_jupyter.manager.sessions.ports import HIGHEST_PORT, LOWEST_PORT
 from bai_jupyter.manager.sessions.routes import EXPECTED as EXPECTED_ROUTE
 from bai_jupyter.manager.sessions.routes import Route, read_route
+from bai_jupyter.public_web import check_url
 
 HOME = "/home/work"
 _PLACE_OF_HOME = f"{HOME}/home"  # where variables are saved, and loaded from: nobody else writes there

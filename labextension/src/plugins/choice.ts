@@ -53,10 +53,14 @@ export function isLocal(app: JupyterFrontEnd, kernelName: string): boolean {
   return isThere && !provisionerOf(app, kernelName);
 }
 
-/** What a notebook asks for, over what its kernelspec says. */
 export function choiceOf(app: JupyterFrontEnd, panel: NotebookPanel): IChoice {
-  const provisioner = provisionerOf(app, kernelNameOf(panel));
-  const asked = readChoice(panel.model?.getMetadata(METADATA_KEY));
+  return choiceIn(app, panel.model?.getMetadata(METADATA_KEY), kernelNameOf(panel));
+}
+
+/** What a notebook with this metadata `bai` asks for, over what its kernelspec says. */
+export function choiceIn(app: JupyterFrontEnd, metadata: unknown, kernelName: string): IChoice {
+  const provisioner = provisionerOf(app, kernelName);
+  const asked = readChoice(metadata);
   const { preset, resources, ...rest } = readChoice(provisioner?.config);
   const amounts = asked.preset || asked.resources ? {} : { preset, resources };
   return readChoice({ ...rest, ...amounts, ...asked });

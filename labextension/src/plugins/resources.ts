@@ -134,7 +134,7 @@ class Chooser {
     const dialog = new ResourceDialog({
       draft,
       notebook: panel.title.label,
-      isRunning: !!panel.sessionContext.session?.kernel,
+      purpose: panel.sessionContext.session?.kernel ? 'change' : 'start',
       isForeign,
       trans,
       take: choice => takeChoice(this.app, panel, choice)

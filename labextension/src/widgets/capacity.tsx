@@ -3,16 +3,14 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
-import { describeSlots, ILevel, IUse, keepUnits, levelsOf, whyNot } from '../amounts';
+import { describeSlots, ILevel, keepUnits, levelsOf, whyNot } from '../amounts';
 import { ICapacity, IPreset } from '../api';
-import { clockIcon, dotIcon, warningIcon } from '../icons';
+import { clockIcon, dotIcon } from '../icons';
 import { Capacity } from '../model';
 import { ILook } from '../words';
+import { Meter } from './meter';
 import { Loading, Section, Trouble, useChanges } from './section';
 import { StateIcon } from './state';
-
-/** From this part of a limit on, a bar warns. */
-const NEARLY_ALL = 0.85;
 
 export function createCapacity(model: Capacity, trans: TranslationBundle): Section {
   return new Section(trans.__('Resources'), [model], <CapacityView model={model} trans={trans} />);
@@ -69,28 +67,6 @@ function Level({ level }: { level: ILevel }): JSX.Element {
         <Meter key={use.slot} label={level.name} use={use} />
       ))}
     </section>
-  );
-}
-
-function Meter({ label, use }: { label: string; use: IUse }): JSX.Element {
-  const part = use.limit === 0 ? 1 : Math.min(use.used / use.limit, 1);
-  const isNearlyAll = part >= NEARLY_ALL;
-  return (
-    <div
-      className={`jp-bai-Meter ${isNearlyAll ? 'jp-mod-warn' : ''}`}
-      role="meter"
-      aria-label={`${label}: ${use.slot}`}
-      aria-valuemin={0}
-      aria-valuemax={use.limit}
-      aria-valuenow={use.used}
-      aria-valuetext={use.text}
-    >
-      <div className="jp-bai-Bar">
-        <div style={{ inlineSize: `${part * 100}%` }} />
-      </div>
-      {isNearlyAll && <StateIcon look={{ word: use.text, icon: warningIcon, role: 'attention' }} />}
-      <bdi dir="ltr">{keepUnits(use.text)}</bdi>
-    </div>
   );
 }
 

@@ -1,4 +1,4 @@
-/** The dialog in which a notebook's resources are chosen; each choice shows what would happen. */
+/** The dialog in which resources are chosen, for a notebook's kernel or its run; each choice shows what would happen. */
 
 import { Dialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
@@ -17,8 +17,8 @@ interface IOptions {
   draft: Draft;
   /** The notebook, as its user calls it. */
   notebook: string;
-  /** Whether its kernel runs, which ends if the choice is taken. */
-  isRunning: boolean;
+  /** To start its kernel, to end the one that runs for another, or to run it from start to end beside. */
+  purpose: 'start' | 'change' | 'run';
   /** Whether the notebook asks, and nobody who is trusted here has said so. */
   isForeign: boolean;
   trans: TranslationBundle;
@@ -29,10 +29,15 @@ interface IOptions {
 /** Resolves with a button that accepts once the choice was taken. */
 export class ResourceDialog extends Dialog<unknown> {
   constructor(private readonly options: IOptions) {
-    const { draft, trans, isRunning } = options;
+    const { draft, trans, purpose } = options;
     const body = new Body(options);
+    const titles = {
+      start: trans.__('Start kernel'),
+      change: trans.__('Change resources'),
+      run: trans.__('Run on cluster')
+    };
     super({
-      title: isRunning ? trans.__('Change resources') : trans.__('Start kernel'),
+      title: titles[purpose],
       body,
       buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })]
     });
@@ -93,10 +98,11 @@ export class ResourceDialog extends Dialog<unknown> {
 
   /** The button says what will happen; its reason for not doing so stands above it. */
   private _follow(): void {
-    const { draft, trans, isRunning } = this.options;
+    const { draft, trans, purpose } = this.options;
     const verdict = draft.verdict?.verdict;
-    const start = verdict === 'wait' ? trans.__('Queue') : trans.__('Start');
-    const label = isRunning ? trans.__('Restart and apply') : start;
+    const start = purpose === 'run' ? trans.__('Run') : trans.__('Start');
+    const begin = verdict === 'wait' ? trans.__('Queue') : start;
+    const label = purpose === 'change' ? trans.__('Restart and apply') : begin;
     this._accept.querySelector('.jp-Dialog-buttonLabel')!.textContent = label;
     this._accept.setAttribute('aria-label', label);
     this._accept.setAttribute('aria-disabled', `${this._isBusy || verdict === 'refused'}`);
@@ -133,7 +139,7 @@ class Body extends ReactWidget {
 }
 
 function View(props: IOptions & { refusal: string }): JSX.Element {
-  const { draft, notebook, isForeign, trans, refusal } = props;
+  const { draft, notebook, purpose, isForeign, trans, refusal } = props;
   useChanges(draft);
   const { choice, offer } = draft;
   const isJoining = !!choice.session;
@@ -158,7 +164,9 @@ function View(props: IOptions & { refusal: string }): JSX.Element {
         open={isMoreOpen}
         onToggle={event => setMoreOpen(event.currentTarget.open)}
       >
-        <summary>{trans.__('Group, project, join a running session')}</summary>
+        <summary>
+          {purpose === 'run' ? trans.__('Group, project') : trans.__('Group, project, join a running session')}
+        </summary>
         {!isJoining && (
           <>
             <Choice
@@ -177,15 +185,17 @@ function View(props: IOptions & { refusal: string }): JSX.Element {
             />
           </>
         )}
-        <Choice
-          label={trans.__('Session')}
-          value={choice.session}
-          none={trans.__('a new one')}
-          names={offer.sessions.map(session => session.name)}
-          choose={session => draft.change({ session })}
-        />
+        {purpose !== 'run' && (
+          <Choice
+            label={trans.__('Session')}
+            value={choice.session}
+            none={trans.__('a new one')}
+            names={offer.sessions.map(session => session.name)}
+            choose={session => draft.change({ session })}
+          />
+        )}
       </details>
-      <Consequence draft={draft} isRunning={props.isRunning} trans={trans} />
+      <Consequence draft={draft} purpose={purpose} trans={trans} />
       {refusal && (
         <p className="jp-bai-Refusal" role="alert">
           {refusal}
@@ -418,7 +428,7 @@ function Choice({ label, value, none, names, choose }: IChoiceProps): JSX.Elemen
 }
 
 /** What happens if the choice is taken, in a sentence that a screen reader hears when it changes. */
-function Consequence({ draft, isRunning, trans }: IPartProps & { isRunning: boolean }): JSX.Element {
+function Consequence({ draft, purpose, trans }: IPartProps & Pick<IOptions, 'purpose'>): JSX.Element {
   const { verdict, error } = draft;
   return (
     <div className="jp-bai-Resources-verdict">
@@ -427,7 +437,14 @@ function Consequence({ draft, isRunning, trans }: IPartProps & { isRunning: bool
         {verdict && <Word verdict={verdict} trans={trans} />}
         {verdict?.reason && <span>{keepUnits(verdict.reason.text)}</span>}
       </p>
-      {isRunning && <p>{trans.__('The kernel is restarted: files and folders stay, variables are gone.')}</p>}
+      {purpose === 'change' && <p>{trans.__('The kernel is restarted: files and folders stay, variables are gone.')}</p>}
+      {purpose === 'run' && (
+        <p>
+          {trans.__(
+            'A copy beside the notebook runs from its first cell to its last, also when this page and Jupyter are closed.'
+          )}
+        </p>
+      )}
     </div>
   );
 }

@@ -111,6 +111,41 @@ def test_keys_reach_the_dialog_of_a_page_that_is_never_idle(page: Page) -> None:
         page.evaluate("() => { window.requestIdleCallback = window.whenIdle; }")
 
 
+def test_a_copy_is_run_by_a_session_of_its_own(page: Page, lab: Any, cluster: RealManager, look_at: Any) -> None:
+    run(page, "bai:run-on-cluster")
+    dialog = dialog_of(page)
+    expect(dialog.get_by_role("status")).to_contain_text("Starts now")
+    look_at(page, "run-on-cluster", ".jp-Dialog", whole=True)
+    dialog.get_by_role("button", name="Run").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("Untitled.ipynb runs in session Untitled-")).to_be_visible()
+    (view,) = [one for one in cluster.ask("GET", "/sessions")["sessions"] if one["type"] == "batch"]
+    assert view["name"].startswith("Untitled-")
+    assert [*(lab.home / "work").glob("Untitled-result-*.ipynb")]
+    cluster.ask("DELETE", f"/session/{view['id']}")
+    page.get_by_role("button", name="Hide notification").click()
+
+
+def test_a_superadmin_sees_the_cluster_and_drains_an_agent(page: Page, cluster: RealManager, look_at: Any) -> None:
+    session = cluster.start_session("long")
+    run(page, "bai:show-admin")
+    admin = page.locator(".jp-bai-Admin")
+    agent = admin.get_by_role("row", name="lab-1")
+    expect(agent).to_contain_text("Ready")
+    look_at(page, "admin-agents", ".jp-bai-Admin", whole=True)
+    agent.get_by_role("button", name="Drain lab-1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    expect(agent).to_contain_text("Draining")
+    agent.get_by_role("button", name="Resume lab-1").click()
+    expect(agent).to_contain_text("Ready")
+    admin.get_by_role("tab", name="Sessions").click()
+    admin.get_by_role("searchbox", name="Search in Sessions").fill("long")
+    expect(admin.get_by_role("row", name="long")).to_contain_text("Running")
+    look_at(page, "admin-sessions", ".jp-bai-Admin", whole=True)
+    cluster.ask("DELETE", f"/session/{session}")
+    run(page, "application:close")
+
+
 def test_what_the_manager_refuses_stays_in_the_dialog(page: Page, lab: Any, cluster: RealManager) -> None:
     run(page, "bai:resources")
     dialog = dialog_of(page)

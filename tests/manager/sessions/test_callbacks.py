@@ -11,7 +11,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from bai_jupyter.manager.db import history
-from bai_jupyter.manager.sessions.callbacks import PrivateAddress, PublicResolver, check_url, is_public
+from bai_jupyter.public_web import PrivateAddress, PublicResolver, check_url, is_public
 
 LOOPBACK = {"callback_networks": ["127.0.0.0/8"]}
 

@@ -1,0 +1,294 @@
+/** The lists of *Backend.AI Admin*: what each says of its rows, and what can be done to one. Pure. */
+
+import { ServerConnection } from '@jupyterlab/services';
+import { TranslationBundle } from '@jupyterlab/translation';
+
+import { describeSlots, formatSize, IUse, usesOf } from './amounts';
+import { AdminRow, endSession, IReason, setKeypairActive, setSchedulable, Slots } from './api';
+
+export interface IColumn {
+  label: string;
+  text: (row: AdminRow) => string;
+  /** Shown as bars instead of the text. */
+  uses?: (row: AdminRow) => IUse[];
+  /** For a session's state: its status, whose word and icon are shown in front of the text. */
+  status?: (row: AdminRow) => string;
+}
+
+export interface IRowAction {
+  verb: string;
+  /** The button's name; empty where it cannot be done to that row. */
+  label: (row: AdminRow) => string;
+  /** What is lost and what is kept; without it nothing is asked. */
+  confirm?: string;
+  run: (settings: ServerConnection.ISettings, row: AdminRow) => Promise<void>;
+}
+
+export interface ITable {
+  /** What the server calls it. */
+  name: string;
+  label: string;
+  /** What a row is known by. */
+  keyOf: (row: AdminRow) => string;
+  /** The first one names the row. */
+  columns: IColumn[];
+  actions: IRowAction[];
+}
+
+const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
+
+export function tablesOf(trans: TranslationBundle): ITable[] {
+  const field = (label: string, name: string): IColumn => ({ label, text: row => shown(row[name]) });
+  const is = (label: string, name: string, yes: string, no: string): IColumn => ({
+    label,
+    text: row => (row[name] ? yes : no)
+  });
+  const slots = (label: string, name: string): IColumn => ({ label, text: row => describeSlots(slotsIn(row[name])) });
+  const limit = (column: IColumn): IColumn => ({ ...column, text: row => column.text(row) || trans.__('no limit') });
+  const seconds = (label: string, name: string): IColumn => ({
+    label,
+    text: row => describeSeconds(Number(row[name] ?? 0), trans)
+  });
+  const byName = (row: AdminRow) => shown(row.name);
+  const [active, inactive] = [trans.__('active'), trans.__('inactive')];
+
+  const session: Omit<ITable, 'name' | 'label'> = {
+    keyOf: row => shown(row.session_id),
+    columns: [
+      field(trans.__('Name'), 'name'),
+      field(trans.__('Owner'), 'user_email'),
+      { label: trans.__('State'), status: row => shown(row.status), text: row => reasonOf(row)?.text ?? '' },
+      slots(trans.__('Resources'), 'requested_slots'),
+      field(trans.__('Group'), 'scaling_group'),
+      field(trans.__('Project'), 'group_name'),
+      field(trans.__('Environment'), 'image'),
+      { label: trans.__('Asked for'), text: row => momentOf(row.created_at) }
+    ],
+    actions: [
+      {
+        verb: trans.__('End'),
+        label: row => (OVER.includes(shown(row.status)) ? '' : trans.__('End %1', shown(row.name))),
+        confirm: trans.__(
+          'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
+        ),
+        run: (settings, row) => endSession(settings, shown(row.session_id))
+      }
+    ]
+  };
+
+  return [
+    {
+      name: 'agents',
+      label: trans.__('Agents'),
+      keyOf: row => shown(row.id),
+      columns: [
+        field(trans.__('Name'), 'name'),
+        { label: trans.__('State'), text: row => agentState(row, trans) },
+        field(trans.__('Group'), 'resource_group'),
+        { label: trans.__('In use'), uses: row => usesOf(slotsIn(row.slots), slotsIn(row.used), trans), text: () => '' },
+        { label: trans.__('Devices'), text: row => devicesOf(row, trans) },
+        field(trans.__('Runtime'), 'runtime'),
+        field(trans.__('Version'), 'version')
+      ],
+      actions: [
+        {
+          verb: trans.__('Drain'),
+          label: row => (row.schedulable ? trans.__('Drain %1', shown(row.name)) : ''),
+          confirm: trans.__('It takes no new sessions until it is resumed. Those that run there go on.'),
+          run: (settings, row) => setSchedulable(settings, shown(row.name), false)
+        },
+        {
+          verb: trans.__('Resume'),
+          label: row => (row.schedulable ? '' : trans.__('Resume %1', shown(row.name))),
+          run: (settings, row) => setSchedulable(settings, shown(row.name), true)
+        }
+      ]
+    },
+    { ...session, name: 'sessions', label: trans.__('Sessions') },
+    { ...session, name: 'queue', label: trans.__('Queue') },
+    {
+      name: 'users',
+      label: trans.__('Users'),
+      keyOf: row => shown(row.email),
+      columns: [
+        field(trans.__('E-mail'), 'email'),
+        field(trans.__('Name'), 'username'),
+        field(trans.__('Role'), 'role'),
+        field(trans.__('Status'), 'status'),
+        field(trans.__('Domain'), 'domain_name'),
+        { label: trans.__('Projects'), text: row => namesOf(row.groups) },
+        field(trans.__('Policy'), 'resource_policy')
+      ],
+      actions: []
+    },
+    {
+      name: 'projects',
+      label: trans.__('Projects'),
+      keyOf: row => shown(row.id),
+      columns: [
+        field(trans.__('Name'), 'name'),
+        field(trans.__('Domain'), 'domain_name'),
+        is(trans.__('Status'), 'is_active', active, inactive),
+        limit(slots(trans.__('Limits'), 'total_resource_slots')),
+        field(trans.__('Policy'), 'resource_policy')
+      ],
+      actions: []
+    },
+    {
+      name: 'keypairs',
+      label: trans.__('Keypairs'),
+      keyOf: row => shown(row.access_key),
+      columns: [
+        field(trans.__('Access key'), 'access_key'),
+        field(trans.__('Owner'), 'user_id'),
+        is(trans.__('Status'), 'is_active', active, inactive),
+        field(trans.__('Policy'), 'resource_policy'),
+        field(trans.__('Sessions'), 'concurrency_used'),
+        { label: trans.__('Used last'), text: row => momentOf(row.last_used) }
+      ],
+      actions: [
+        {
+          verb: trans.__('Deactivate'),
+          label: row => (row.is_active ? trans.__('Deactivate %1', shown(row.access_key)) : ''),
+          confirm: trans.__('Nobody can call with it until it is activated again. Sessions that run go on.'),
+          run: (settings, row) => setKeypairActive(settings, shown(row.access_key), false)
+        },
+        {
+          verb: trans.__('Activate'),
+          label: row => (row.is_active ? '' : trans.__('Activate %1', shown(row.access_key))),
+          run: (settings, row) => setKeypairActive(settings, shown(row.access_key), true)
+        }
+      ]
+    },
+    {
+      name: 'policies',
+      label: trans.__('Policies'),
+      keyOf: byName,
+      columns: [
+        field(trans.__('Name'), 'name'),
+        limit(slots(trans.__('Limits'), 'total_resource_slots')),
+        {
+          label: trans.__('Other resources'),
+          text: row => (row.default_for_unspecified === 'LIMITED' ? trans.__('none') : trans.__('any'))
+        },
+        limit(field(trans.__('Sessions at once'), 'max_concurrent_sessions')),
+        seconds(trans.__('Longest life'), 'max_session_lifetime'),
+        seconds(trans.__('Suspended when idle for'), 'suspend_after'),
+        seconds(trans.__('Stopped when idle for'), 'idle_timeout')
+      ],
+      actions: []
+    },
+    {
+      name: 'presets',
+      label: trans.__('Presets'),
+      keyOf: byName,
+      columns: [
+        field(trans.__('Name'), 'name'),
+        slots(trans.__('Resources'), 'resource_slots'),
+        { label: trans.__('Shared memory'), text: row => sizeOf(row.shared_memory) }
+      ],
+      actions: []
+    },
+    {
+      name: 'resource-groups',
+      label: trans.__('Groups'),
+      keyOf: byName,
+      columns: [
+        field(trans.__('Name'), 'name'),
+        is(trans.__('Status'), 'is_active', active, inactive),
+        is(trans.__('For whom'), 'is_public', trans.__('everybody'), trans.__('whom it was granted to')),
+        field(trans.__('Order'), 'scheduler'),
+        field(trans.__('Description'), 'description')
+      ],
+      actions: []
+    },
+    {
+      name: 'images',
+      label: trans.__('Images'),
+      keyOf: row => `${shown(row.name)} ${shown(row.architecture)}`,
+      columns: [
+        field(trans.__('Name'), 'name'),
+        field(trans.__('Architecture'), 'architecture'),
+        { label: trans.__('Size'), text: row => sizeOf(row.size_bytes) },
+        is(trans.__('For whom'), 'is_private', trans.__('its owner'), trans.__('everybody')),
+        { label: trans.__('On agents'), text: row => ((row.agents as string[]) ?? []).join(', ') }
+      ],
+      actions: []
+    },
+    {
+      name: 'usage',
+      label: trans.__('This month'),
+      keyOf: row => `${shown(row.domain_name)}/${shown(row.name)}`,
+      columns: [
+        field(trans.__('Project'), 'name'),
+        field(trans.__('Domain'), 'domain_name'),
+        field(trans.__('Sessions'), 'sessions'),
+        field(trans.__('Core-hours'), 'core_hours'),
+        field(trans.__('GiB-hours of memory'), 'gib_hours')
+      ],
+      actions: []
+    }
+  ];
+}
+
+function shown(value: unknown): string {
+  return value === null || value === undefined ? '' : `${value}`;
+}
+
+/** GraphQL has objects as text. */
+function slotsIn(value: unknown): Slots {
+  return (typeof value === 'string' ? JSON.parse(value) : value) ?? {};
+}
+
+export function reasonOf(row: AdminRow): IReason | null {
+  return JSON.parse(shown(row.status_data) || '{}').reason ?? null;
+}
+
+function momentOf(value: unknown): string {
+  return value ? new Date(`${value}`).toLocaleString() : '';
+}
+
+function sizeOf(value: unknown): string {
+  return value ? formatSize(Number(value)) : '';
+}
+
+function namesOf(value: unknown): string {
+  return ((value ?? []) as { name: string }[]).map(one => one.name).join(', ');
+}
+
+/** `2 h`, `20 min`; 0 is no limit. */
+function describeSeconds(seconds: number, trans: TranslationBundle): string {
+  if (seconds === 0) {
+    return trans.__('no limit');
+  }
+  return seconds % 3600 === 0 ? trans.__('%1 h', seconds / 3600) : trans.__('%1 min', Math.round(seconds / 60));
+}
+
+function agentState(row: AdminRow, trans: TranslationBundle): string {
+  if (row.status === 'LOST') {
+    return trans.__('Unreachable');
+  }
+  if (row.status !== 'ALIVE') {
+    return trans.__('Gone');
+  }
+  return row.schedulable ? trans.__('Ready') : trans.__('Draining');
+}
+
+interface IDevice {
+  kind: string;
+  model: string;
+  health: string;
+  figures: Record<string, number | null> | null;
+}
+
+/** `NVIDIA H200 42 %`, one after the other: accelerators only. */
+function devicesOf(row: AdminRow, trans: TranslationBundle): string {
+  return ((row.devices ?? []) as IDevice[])
+    .filter(device => !['cpu', 'mem'].includes(device.kind))
+    .map(({ model, health, figures }) => {
+      const load = figures?.util_pct;
+      const facts = [typeof load === 'number' ? trans.__('%1 %', Math.round(load)) : '', health === 'ok' ? '' : health];
+      return [model, ...facts].filter(Boolean).join(' ');
+    })
+    .join(', ');
+}

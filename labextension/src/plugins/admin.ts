@@ -1,0 +1,77 @@
+/** *Backend.AI Admin*: the cluster's lists in a tab of the main area, for superadmins. */
+
+import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
+
+import { AdminList } from '../admin';
+import { IRowAction } from '../adminTables';
+import { AdminRow, getUser } from '../api';
+import { Sessions } from '../model';
+import { CommandIDs, ISessions, NAME } from '../tokens';
+import { createAdmin } from '../widgets/admin';
+
+const TAB_ID = 'jp-bai-admin';
+
+export const admin: JupyterFrontEndPlugin<void> = {
+  id: `${NAME}:admin`,
+  description: 'Adds the tab "Backend.AI Admin" for superadmins.',
+  autoStart: true,
+  requires: [ISessions],
+  optional: [ISettingRegistry, ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    sessions: Sessions,
+    registry: ISettingRegistry | null,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('bai_jupyter');
+    const settings = app.serviceManager.serverSettings;
+    let role: string | null = null; // not known
+    app.commands.addCommand(CommandIDs.showAdmin, {
+      label: trans.__('Backend.AI Admin'),
+      describedBy: { args: { type: 'object', properties: {} } },
+      isVisible: () => role === 'superadmin',
+      isEnabled: () => role === 'superadmin',
+      execute: () => {
+        if (![...app.shell.widgets('main')].some(one => one.id === TAB_ID)) {
+          const tab = createAdmin(settings, (...asked) => void act(...asked, trans), trans);
+          tab.id = TAB_ID;
+          app.shell.add(tab, 'main');
+        }
+        app.shell.activateById(TAB_ID);
+      }
+    });
+    palette?.addItem({ command: CommandIDs.showAdmin, category: 'Backend.AI' });
+    void registry?.load(admin.id).catch(console.warn); // its schema adds to the menu
+
+    /** Once the manager has answered; the page may be there before. */
+    const learn = async () => {
+      role = (await getUser(settings).catch(() => null))?.role ?? null;
+      if (role !== null) {
+        sessions.changed.disconnect(learn);
+        app.commands.notifyCommandChanged(CommandIDs.showAdmin);
+      }
+    };
+    sessions.changed.connect(learn);
+    void learn();
+  }
+};
+
+async function act(model: AdminList, action: IRowAction, row: AdminRow, trans: TranslationBundle): Promise<void> {
+  const { label, confirm, verb, run } = action;
+  if (confirm) {
+    const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
+    const title = trans.__('%1?', label(row));
+    if (!(await showDialog({ title, body: confirm, buttons, defaultButton: 0 })).button.accept) {
+      return;
+    }
+  }
+  try {
+    await model.change(run, row);
+  } catch (error) {
+    await showErrorMessage(label(row), error as Error);
+  }
+}

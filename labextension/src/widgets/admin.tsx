@@ -1,0 +1,34 @@
+/** The tab *Backend.AI Admin*: one table for each of the cluster's lists. What is not in front is not asked for. */
+
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import { ServerConnection } from '@jupyterlab/services';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { TabPanel } from '@lumino/widgets';
+import React from 'react';
+
+import { AdminList } from '../admin';
+import { IRowAction, tablesOf } from '../adminTables';
+import { AdminRow } from '../api';
+import { baiIcon } from '../icons';
+import { Section } from './section';
+import { TableView } from './table';
+
+type Act = (model: AdminList, action: IRowAction, row: AdminRow) => void;
+
+export function createAdmin(settings: ServerConnection.ISettings, act: Act, trans: TranslationBundle): MainAreaWidget {
+  const content = new TabPanel({ tabsMovable: false });
+  content.addClass('jp-bai-Admin');
+  const models = tablesOf(trans).map(table => {
+    const model = new AdminList(settings, table.name);
+    const view = <TableView table={table} model={model} trans={trans} act={(action, row) => act(model, action, row)} />;
+    content.addWidget(new Section(table.label, [model], view));
+    return model;
+  });
+  content.tabBar.node.setAttribute('aria-label', trans.__('Lists of the cluster'));
+  const tab = new MainAreaWidget({ content });
+  tab.toolbar.hide(); // there is nothing in it
+  tab.title.label = trans.__('Backend.AI Admin');
+  tab.title.icon = baiIcon;
+  tab.disposed.connect(() => models.forEach(model => model.dispose()));
+  return tab;
+}

@@ -1,0 +1,156 @@
+/** A list of the cluster's as a table: searched, turned page by page, with what can be done to each row. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import React from 'react';
+
+import { AdminList, IShown, PAGE } from '../admin';
+import { IColumn, IRowAction, ITable, reasonOf } from '../adminTables';
+import { keepUnits } from '../amounts';
+import { AdminRow } from '../api';
+import { lookOf } from '../words';
+import { Meter } from './meter';
+import { Loading, Trouble, useChanges } from './section';
+import { StateIcon } from './state';
+
+interface ITableProps {
+  table: ITable;
+  model: AdminList;
+  trans: TranslationBundle;
+  /** Carry it out on that row, asking first where that is due. */
+  act: (action: IRowAction, row: AdminRow) => void;
+}
+
+export function TableView(props: ITableProps): JSX.Element {
+  const { table, model, trans } = props;
+  useChanges(model);
+  const [text, setText] = React.useState(model.text);
+  return (
+    <>
+      <Trouble model={model} trans={trans} />
+      <div className="jp-bai-Table-head">
+        <input
+          className="jp-bai-Field"
+          type="search"
+          value={text}
+          placeholder={trans.__('Search')}
+          aria-label={trans.__('Search in %1', table.label)}
+          onChange={event => {
+            setText(event.target.value);
+            model.search(event.target.value);
+          }}
+        />
+        {model.value && <Pages model={model} shown={model.value} trans={trans} />}
+      </div>
+      <Loading model={model} label={trans.__('%1 are being loaded', table.label)} />
+      {model.value && model.value.total > 0 && <Rows {...props} rows={model.value.items} />}
+    </>
+  );
+}
+
+/** Which of the rows are shown, and the ones before and after. */
+function Pages({ model, shown, trans }: { model: AdminList; shown: IShown; trans: TranslationBundle }): JSX.Element {
+  const { offset, items, total } = shown;
+  const last = offset + items.length;
+  return (
+    <>
+      <span role="status">
+        {total === 0 ? trans.__('Nothing') : trans.__('%1 to %2 of %3', offset + 1, last, total)}
+      </span>
+      {total > PAGE && (
+        <>
+          <button className="jp-bai-Button" disabled={offset === 0} onClick={() => model.turn(-1)}>
+            {trans.__('Previous')}
+          </button>
+          <button className="jp-bai-Button" disabled={last >= total} onClick={() => model.turn(1)}>
+            {trans.__('Next')}
+          </button>
+        </>
+      )}
+    </>
+  );
+}
+
+function Rows({ table, rows, trans, act }: ITableProps & { rows: AdminRow[] }): JSX.Element {
+  const [first, ...others] = table.columns;
+  return (
+    <div className="jp-bai-Table-frame" tabIndex={0} role="group" aria-label={table.label}>
+      <table className="jp-bai-Table">
+        <caption className="jp-bai-Announcer">{table.label}</caption>
+        <thead>
+          <tr>
+            {table.columns.map(({ label }) => (
+              <th key={label} scope="col">
+                {label}
+              </th>
+            ))}
+            {table.actions.length > 0 && <th scope="col">{trans.__('Actions')}</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(row => (
+            <tr key={table.keyOf(row)}>
+              <th scope="row">
+                <bdi>{first.text(row)}</bdi>
+              </th>
+              {others.map(column => (
+                <td key={column.label}>
+                  <Cell column={column} row={row} name={first.text(row)} trans={trans} />
+                </td>
+              ))}
+              {table.actions.length > 0 && (
+                <td>
+                  {table.actions
+                    .filter(action => action.label(row))
+                    .map(action => (
+                      <button
+                        key={action.verb}
+                        className="jp-bai-Button"
+                        aria-label={action.label(row)}
+                        onClick={() => act(action, row)}
+                      >
+                        {action.verb}
+                      </button>
+                    ))}
+                </td>
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+interface ICellProps {
+  column: IColumn;
+  row: AdminRow;
+  /** What the row is called. */
+  name: string;
+  trans: TranslationBundle;
+}
+
+function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
+  if (column.uses) {
+    return (
+      <>
+        {column.uses(row).map(use => (
+          <Meter key={use.slot} label={name} use={use} />
+        ))}
+      </>
+    );
+  }
+  const text = keepUnits(column.text(row));
+  if (!column.status) {
+    return <bdi>{text}</bdi>;
+  }
+  const look = lookOf({ status: column.status(row), queue: null, progress: null, reason: reasonOf(row) }, trans);
+  return (
+    <>
+      <span className="jp-bai-Table-state">
+        <StateIcon look={look} />
+        {look.word}
+      </span>
+      <span className="jp-bai-Table-reason">{text}</span>
+    </>
+  );
+}

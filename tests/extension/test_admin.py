@@ -1,0 +1,111 @@
+"""*Backend.AI Admin*: its lists and changes, in front of a real manager; for superadmins alone."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from real_manager import RealManager
+
+from bai_jupyter.extension.admin import TABLES, filter_of, usage_of
+
+
+@pytest.fixture
+def bai_as_user(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """``bai``, for somebody who is no admin."""
+    user = cluster.add_user("ned")
+    monkeypatch.setattr(cluster, "config", user)
+    return request.getfixturevalue("bai")
+
+
+@pytest.mark.parametrize("name", TABLES)
+async def test_every_list_is_asked_for_by_its_name(bai: Callable[..., Any], name: str) -> None:
+    status, page = await bai("GET", f"admin/{name}")
+    assert status == 200, page
+    assert page["total"] >= len(page["items"])
+    assert not any("secret" in field for row in page["items"] for field in row)
+
+
+async def test_a_list_is_searched_and_turned(bai: Callable[..., Any], cluster: RealManager) -> None:
+    for name in ("olga", "olaf"):
+        cluster.add_user(name)
+    _, page = await bai("GET", "admin/users?limit=1&text=OL")
+    assert (page["total"], [row["username"] for row in page["items"]]) == (2, ["olga"])
+    _, page = await bai("GET", "admin/users?limit=1&offset=1&text=ol")
+    assert [row["username"] for row in page["items"]] == ["olaf"]
+    _, page = await bai("GET", "admin/images?text=PYTHON")
+    assert page["total"] == 1
+    assert (await bai("GET", "admin/images?text=nothing"))[1] == {"items": [], "total": 0}
+
+
+async def test_an_agent_runs_empty_and_takes_sessions_again(bai: Callable[..., Any]) -> None:
+    async def schedulable() -> bool:
+        _, page = await bai("GET", "admin/agents")
+        return page["items"][0]["schedulable"]  # type: ignore[no-any-return]
+
+    assert await bai("PATCH", "admin/agents/lab-1", {"schedulable": False}) == (204, None)
+    assert not await schedulable()
+    assert await bai("PATCH", "admin/agents/lab-1", {"schedulable": True}) == (204, None)
+    assert await schedulable()
+
+
+async def test_a_keypair_is_switched_off_and_another_users_session_ended(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    pia = cluster.add_user("pia")
+    body = {"name": "long", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    cluster.ask("POST", "/session", body, pia)
+    _, page = await bai("GET", "admin/sessions?text=pia@")
+    (row,) = page["items"]
+    assert (row["name"], row["user_email"]) == ("long", "pia@localhost")
+    assert await bai("DELETE", f"sessions/{row['session_id']}") == (204, None)
+    assert await bai("PATCH", f"admin/keypairs/{pia.access_key}", {"is_active": False}) == (204, None)
+    _, page = await bai("GET", "admin/keypairs?text=pia@")
+    assert [(one["access_key"], one["is_active"]) for one in page["items"]] == [(pia.access_key, False)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "sentence"),
+    [
+        ("GET", "admin/secrets", None, 404, "secrets"),
+        ("GET", "admin/users?limit=0", None, 400, "limit"),
+        ("GET", "admin/users?offset=-1", None, 400, "offset"),
+        ("PATCH", "admin/agents/lab-1", {"schedulable": "yes"}, 400, "schedulable"),
+        ("PATCH", "admin/agents/nothing", {"schedulable": True}, 404, "nothing"),
+        ("PATCH", "admin/keypairs/NOTHING", {"is_active": True}, 400, "NOTHING"),
+    ],
+)
+async def test_refusals(bai: Callable[..., Any], method: str, path: str, body: Any, status: int, sentence: str) -> None:
+    code, answer = await bai(method, path, body)
+    assert (code, sentence in answer["message"]) == (status, True), answer
+
+
+async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callable[..., Any]) -> None:
+    asked = [("GET", f"admin/{name}", None) for name in TABLES]
+    asked += [
+        ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
+        ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
+    ]
+    for method, path, body in asked:
+        status, answer = await bai_as_user(method, path, body)
+        assert (status, "Only" in answer["message"], "superadmins" in answer["message"]) == (403, True, True), path
+
+
+def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
+    gib = 2**30
+    held = {"smp": 2, "mem_allocated": 4 * gib, "created_at": "2026-10-31T23:00:00+00:00"}
+    project = {"g_name": "lab", "domain_name": "default", "c_infos": [
+        {**held, "terminated_at": "2026-11-01T01:00:00+00:00"},  # an hour of it in the month
+        {**held, "created_at": "2026-11-01T00:30:00+00:00", "terminated_at": ""},
+        {**held, "terminated_at": "2026-10-31T23:30:00+00:00"},
+    ]}  # fmt: skip
+    since, now = (datetime(2026, 11, 1, hour, tzinfo=UTC) for hour in (0, 2))
+    assert usage_of(project, since, now) == {
+        "name": "lab", "domain_name": "default", "sessions": 3, "core_hours": 5.0, "gib_hours": 10.0,
+    }  # fmt: skip
+
+
+def test_what_is_searched_for_is_a_value_and_never_a_part_of_the_filter() -> None:
+    assert filter_of("", ["name"]) is None
+    assert filter_of('a" | x', ["name", "email"]) == 'name ilike "%a\\" | x%" | email ilike "%a\\" | x%"'
+    assert filter_of("\\", ["name"]) == 'name ilike "%\\\\%"'

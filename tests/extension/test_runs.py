@@ -1,0 +1,132 @@
+"""*Run on cluster*: what is asked of the manager, what is refused, and what the session then does with the notebook."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes_agent import IMAGE
+from nbformat import validate
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from real_manager import RealManager
+
+from bai_jupyter.extension.runs import command_of, copy_to_run, python_of, result_path
+
+CHOICE = {"image": IMAGE.name, "kernelspec": "python3", "resources": {"cpu": "1", "mem": "1g"}}
+KERNELSPEC = {"name": "bai-python", "display_name": "Python", "language": "python"}
+
+
+@pytest.fixture
+def home(jp_root_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The server's folder is the home folder, with ``sub/train.ipynb`` in it."""
+    monkeypatch.setenv("BAI_HOME_ROOT", str(jp_root_dir))
+    (jp_root_dir / "sub").mkdir()
+    ran = new_code_cell("1", execution_count=7, outputs=[new_output("stream", text="7")])
+    notebook = new_notebook(
+        cells=[new_markdown_cell("# Train"), ran], metadata={"kernelspec": KERNELSPEC, "bai": {"preset": "small"}}
+    )
+    (jp_root_dir / "sub" / "train.ipynb").write_text(json.dumps(notebook))
+    return jp_root_dir
+
+
+def files_in(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "sub").glob("*.ipynb"))
+
+
+async def test_a_copy_beside_the_notebook_is_run_by_a_batch_session(
+    bai: Callable[..., Any], home: Path, cluster: RealManager
+) -> None:
+    status, first = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
+    assert status == 201, first
+    _, second = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
+    assert first["result"].startswith("sub/train-result-")
+    assert files_in(home) == sorted(["train.ipynb", Path(first["result"]).name, Path(second["result"]).name])
+    copy = json.loads((home / first["result"]).read_text())
+    assert copy["metadata"]["kernelspec"] == KERNELSPEC
+    assert "bai" not in copy["metadata"]
+    assert [cell.get("outputs") for cell in copy["cells"]] == [None, []]
+    view = cluster.ask("GET", f"/session/{first['session']}")
+    assert (view["name"], view["type"]) == (first["name"], "batch")
+    assert view["name"].startswith("train-")
+    assert f"python - home/{first['result']} python3 <<" in view["startupCommand"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "sentence"),
+    [
+        ("nothing.ipynb", CHOICE, 404, "nothing.ipynb"),
+        ("sub/train.ipynb", {"image": IMAGE.name, "session": "demo"}, 400, "a session of its own"),
+        ("sub/train.ipynb", {"preset": "small"}, 400, "image"),
+        ("sub/train.ipynb", {**CHOICE, "image": "python:none"}, 400, "python:none"),
+        ("sub/train.ipynb", {**CHOICE, "mounts": ["nothing"]}, 400, "nothing"),
+    ],
+)
+async def test_what_is_refused_leaves_nothing(
+    bai: Callable[..., Any], home: Path, path: str, body: Any, status: int, sentence: str
+) -> None:
+    code, answer = await bai("POST", f"notebooks/{path}/runs", body)
+    assert (code, sentence in answer["message"]) == (status, True), answer
+    assert files_in(home) == ["train.ipynb"]
+
+
+async def test_a_notebook_outside_of_the_home_folder_is_refused(
+    bai: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BAI_HOME_ROOT", str(home / "elsewhere"))
+    status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
+    assert (status, "home folder" in answer["message"]) == (400, True)
+    assert files_in(home) == ["train.ipynb"]
+
+
+def test_an_image_without_ipykernel_cannot_run_notebooks() -> None:
+    images = [{"name": "r", "kernelspecs": [{"name": "ir", "argv": ["R", "--slave"]}]}]
+    with pytest.raises(Exception, match="has no Python kernel"):
+        python_of("r", images)
+
+
+def test_results_are_named_for_their_notebook_and_time() -> None:
+    at = datetime(2026, 11, 30, 14, 5, tzinfo=UTC)
+    assert str(result_path("a/b c.ipynb", at)) == "a/b c-result-20261130-1405.ipynb"
+
+
+def run_in_shell(folder: Path, *sources: str) -> tuple[int, list[str], list[Any]]:
+    """Exit code, what was printed, and the outputs of each cell, as a session's shell runs it."""
+    content = copy_to_run(new_notebook(cells=[new_markdown_cell("# Text"), *map(new_code_cell, sources)]))
+    (folder / "it's.ipynb").write_text(json.dumps(content))
+    script = command_of(sys.executable, "it's.ipynb", "python3")
+    done = subprocess.run(["/bin/sh", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120)
+    ran = json.loads((folder / "it's.ipynb").read_text())
+    validate(ran)
+    assert [path.name for path in folder.glob("*.new")] == []
+    return done.returncode, done.stdout.splitlines(), [cell["outputs"] for cell in ran["cells"][1:]]
+
+
+def test_all_cells_run_and_their_outputs_are_kept_as_a_page_keeps_them(tmp_path: Path) -> None:
+    code, printed, outputs = run_in_shell(
+        tmp_path,
+        "print('one')\nprint('two')\n6 * 7",
+        "shown = display('before', display_id=True)",
+        "shown.update('after')",
+        "from IPython.display import clear_output\nprint('gone')\nclear_output(wait=True)\nprint('here')",
+    )
+    assert (code, printed[-1]) == (0, "All 4 cells ran.")
+    text, result = outputs[0]
+    assert (text["text"], result["output_type"], result["data"]["text/plain"]) == ("one\ntwo\n", "execute_result", "42")
+    assert outputs[1][0]["data"]["text/plain"] == "'after'"
+    assert [one["text"] for one in outputs[3]] == ["here\n"]
+
+
+def test_the_cell_that_fails_is_the_last(tmp_path: Path) -> None:
+    code, printed, outputs = run_in_shell(tmp_path, "1 / 0", "print('never')")
+    assert (code, printed[-1]) == (1, "Cell 1 failed: ZeroDivisionError: division by zero")
+    assert outputs[0][0]["ename"] == "ZeroDivisionError"
+    assert outputs[1] == []
+
+
+def test_a_kernel_that_ends_by_itself_is_told(tmp_path: Path) -> None:
+    code, printed, _ = run_in_shell(tmp_path, "import os; os._exit(3)")
+    assert (code, printed[-1]) == (2, "Cell 1: the kernel ended by itself.")
