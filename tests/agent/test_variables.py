@@ -254,6 +254,8 @@ def test_another_python_restores_nothing_and_says_so(bench: Bench) -> None:
     path = bench.folder / "manifest.json"
     path.write_text(json.dumps({**bench.manifest(), "python": "2.7.18"}))
     assert "it was saved by Python 2.7.18" in bench.wake("assert 'x' not in globals()")["error"]
+    path.write_text('{"format": 1, "r": "4.2.2", "data": "variables.rds"}')
+    assert bench.wake("assert 'x' not in globals()")["error"] == "it was not saved by a kernel of Python"
     path.unlink()
     assert "No such file" in bench.wake("assert 'x' not in globals()")["error"]
 
