@@ -435,7 +435,7 @@ class ManagerClient:
         return await self.request("POST", f"{_session(session)}/resume")
 
     async def save(self, session: str, seconds: float = 60) -> list[Json]:
-        """Save the variables of a session's Python kernels, each at most so long: what was saved of each.
+        """Save the variables of a session's kernels of Python and R, each at most so long: what was saved of each.
 
         ``{"jupyter_kernel_id", "refused", "variables", "bytes", "left_out", "doubtful"}``; of the last two
         ``{"name", "type", "why"}`` each.

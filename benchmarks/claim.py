@@ -1,13 +1,17 @@
 """What an agent does with a session that it is told of, by itself: no API, no manager, no Jupyter server.
 
-    python benchmarks/claim.py [--image NAME] [--rounds 10] [--at-once 10 30]
+    python benchmarks/claim.py [--image NAME] [--rounds 10] [--at-once 10 30] [--rounds-at-once 3]
+    python benchmarks/claim.py --runtime process
 
 Runs an agent's parts in this process. Seconds from the moment at which it hears of a session until that session's
 kernel has answered kernel_info, for sessions that get a container that was started ahead (*warm*: from the claim) and
 for those that do not (*cold*), beside a local kernel started by jupyter_client; in turn, so that what else the machine
 does hits all. *CPU* is what the kernel's process, or all of its container, has used by then: that says more where
-others use the cores too, for Linux may give all containers together no more of them than one other process. Then how
+others use the cores too, for Linux may give all containers together no more of them than one other process. Of those
+that are started *at once* it is the seconds of the last one, and of the middle one, each from its own start. Then how
 long it takes to resize, suspend and resume one. Compare ratios, not figures.
+
+The process runtime needs no Docker, and has neither containers started ahead nor a size that could be changed.
 """
 
 import argparse
@@ -19,7 +23,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -33,6 +37,7 @@ from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.reconciler import Reconciler
 from bai_agent.runtimes.docker import DockerRuntime
+from bai_agent.runtimes.process import IMAGE, ProcessRuntime
 from bai_agent.runtimes.spares import SPARE_BYTES
 from bai_agent.shares.holding import Holding
 from bai_agent.shares.ladder import Enforcement
@@ -40,17 +45,26 @@ from bai_agent.shares.limits import Rule
 from bai_agent.shares.nvml import Nvml
 from bai_agent.state import StateFolder
 from bai_agent.warm_pool import WarmPool
-from kernel_path import start_at_once, write_local_spec
+from kernel_path import write_local_spec
 from kernels import Kernel
 
 from bai_jupyter.common.ids import JupyterKernelId, KernelId, new_agent_id, new_kernel_id, new_session_id
-from bai_jupyter.common.messages import JupyterKernelWant, KernelReport, KernelWant, MountWant, Wanted
+from bai_jupyter.common.messages import (
+    JupyterKernelReport,
+    JupyterKernelWant,
+    KernelReport,
+    KernelWant,
+    MountWant,
+    Wanted,
+)
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
 
 DEADLINE_S = 300
 Times = dict[str, list[float]]
 HOME = MountWant("home", "local:home", "", "/home/work/home", False)
+KINDS = ("local", "cold", "warm")
+_ENDED = frozenset({KernelStatus.TERMINATED, KernelStatus.ERROR})
 COLD_BYTES, WARM_BYTES = SPARE_BYTES - 1024**2, SPARE_BYTES
 """A session with less memory than a container has that was started ahead is never given one."""
 
@@ -58,8 +72,8 @@ COLD_BYTES, WARM_BYTES = SPARE_BYTES - 1024**2, SPARE_BYTES
 class Agent:
     """One without a manager: what is wanted is said to it here, and what it tells is heard here."""
 
-    def __init__(self, folder: Path, image: str, most: int) -> None:
-        self.image, self._told = image, dict[KernelId, KernelReport]()
+    def __init__(self, folder: Path, runtime: str, image: str, most: int) -> None:
+        self.image, self._told = image if runtime == "docker" else IMAGE, dict[KernelId, KernelReport]()
         self._heard = asyncio.Event()
         state, home = folder / "agent", folder / "home"
         state.mkdir()
@@ -67,8 +81,9 @@ class Agent:
         home.chmod(0o777)
         store = StateFolder(state)
         store.lock()
-        self.runtime = DockerRuntime(state, new_agent_id(), "bench")
-        self.pool = WarmPool(self.runtime.spares, most * SPARE_BYTES)
+        docker = DockerRuntime(state, new_agent_id(), "bench") if runtime == "docker" else None
+        self.runtime = docker or ProcessRuntime(state, "bench")
+        self.pool = None if docker is None else WarmPool(docker.spares, most * SPARE_BYTES)
         doors = Doors({})
         self.reconciler = Reconciler(
             self.runtime,
@@ -94,10 +109,12 @@ class Agent:
         await self.reconciler.start()
 
     async def end(self) -> None:
-        await self.pool.close()
+        if self.pool is not None:
+            await self.pool.close()
         await self.reconciler.stop()
         await self.jupyter.close()
-        await self.runtime.cleanup()
+        if isinstance(self.runtime, DockerRuntime):
+            await self.runtime.cleanup()
         await self.runtime.close()
 
     def want(self, mem_bytes: int, cpu: float) -> KernelWant:
@@ -123,16 +140,20 @@ class Agent:
                 await self._heard.wait()
 
     async def answers(self, want: KernelWant) -> float:
-        """Seconds until its kernel has answered."""
+        """Seconds until its kernel has answered. Raises ``RuntimeError`` if it ended before, ``TimeoutError``."""
 
-        def has_answered() -> bool:
-            kernels = self._told[want.kernel_id].jupyter_kernels if want.kernel_id in self._told else []
-            return any(one.status is JupyterKernelStatus.RUNNING for one in kernels)
+        def has_come_out() -> bool:
+            report = self._told.get(want.kernel_id)
+            return report is not None and (report.status in _ENDED or any(map(_is_settled, report.jupyter_kernels)))
 
         begin = time.perf_counter()
         self.reconciler.wanted(Wanted([want], complete=False))
-        await self.until(has_answered)
-        return time.perf_counter() - begin
+        await self.until(has_come_out)
+        took = time.perf_counter() - begin
+        report = self._told[want.kernel_id]
+        if [one.status for one in report.jupyter_kernels] != [JupyterKernelStatus.RUNNING]:
+            raise RuntimeError(f"it came to {report}")
+        return took
 
     async def stats(self, want: KernelWant) -> dict[str, float]:
         ref = self.reconciler.ref_of(want.kernel_id)
@@ -142,31 +163,40 @@ class Agent:
     async def remove(self, *wants: KernelWant) -> None:
         ended = [replace(want, target=Target.TERMINATED) for want in wants]
         self.reconciler.wanted(Wanted(ended, complete=False))
-        await self.until(lambda: all(self._told[want.kernel_id].status is KernelStatus.TERMINATED for want in wants))
+        await self.until(lambda: all(self._told[want.kernel_id].status in _ENDED for want in wants))
         self.reconciler.forget([want.kernel_id for want in wants])
 
-    async def fill(self, count: int) -> float:
-        """So many stand ready. Seconds that it took."""
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Those that it can start, and how many bytes of memory a session of the kind asks for."""
+        return {"cold": COLD_BYTES} if self.pool is None else {"cold": COLD_BYTES, "warm": WARM_BYTES}
+
+    async def fill(self, count: int) -> None:
+        """So many stand ready, if it starts any ahead."""
+        if self.pool is None:
+            return
         recipe = self.reconciler._containers._recipe(self.want(WARM_BYTES, 1))
         stored = self.pool._ready.get(recipe, [])
-        begin = time.perf_counter()
         while len(stored) < count:
-            stored.append(await self.runtime.spares.make(recipe))
+            stored.append(await self.pool._spares.make(recipe))
         self.pool._ready[recipe] = stored
-        return time.perf_counter() - begin
+
+
+def _is_settled(kernel: JupyterKernelReport) -> bool:
+    return kernel.status is not JupyterKernelStatus.STARTING
 
 
 async def one_by_one(agent: Agent, cwd: str, rounds: int) -> tuple[Times, Times]:
     """Seconds, and seconds of CPU."""
-    times: Times = {"local": [], "cold": [], "warm": []}
-    used: Times = {"local": [], "cold": [], "warm": []}
+    times: Times = {kind: [] for kind in ("local", *agent.kinds)}
+    used: Times = {kind: [] for kind in times}
     for _ in range(rounds):
         await agent.fill(1)
         local = Kernel("local-floor", cwd)
         times["local"].append(await local.start())
         used["local"].append(cpu_s(local.manager.provisioner.pid))
         await local.stop()
-        for kind, mem_bytes in (("cold", COLD_BYTES), ("warm", WARM_BYTES)):
+        for kind, mem_bytes in agent.kinds.items():
             want = agent.want(mem_bytes, 1)
             times[kind].append(await agent.answers(want))
             used[kind].append((await agent.stats(want))["cpu_used_s"])
@@ -179,19 +209,43 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def at_once(agent: Agent, cwd: str, count: int, *, cold: bool) -> Times:
-    """Seconds until the last of them has answered. Each may use one core."""
-    times = {"local": [await start_at_once("local-floor", cwd, count)]}
-    for kind, mem_bytes in (("cold", COLD_BYTES), ("warm", WARM_BYTES)):
-        if kind == "cold" and not cold:
-            times[kind] = [float("nan")]
-            continue
-        if kind == "warm":
-            await agent.fill(count)
-        wants = [agent.want(mem_bytes, 1) for _ in range(count)]
-        times[kind] = [max(await asyncio.gather(*map(agent.answers, wants)))]
-        await agent.remove(*wants)
-    return times
+async def at_once(agent: Agent, cwd: str, count: int, rounds: int, kinds: Sequence[str]) -> tuple[Times, Times]:
+    """Seconds of the last one and of the middle one, for each round. Each may use one core.
+
+    A kind of which not all have answered once is not tried again, and has no seconds.
+    """
+    last: Times = {kind: [] for kind in ("local", *kinds)}
+    middle: Times = {kind: [] for kind in last}
+    for _ in range(rounds):
+        for kind in list(last):
+            try:
+                took = await (local_ones(cwd, count) if kind == "local" else sessions(agent, kind, count))
+            except ExceptionGroup as failed:
+                print(f"{len(failed.exceptions)} of {count} {kind} ones did not answer: {failed.exceptions[0]}")
+                del last[kind], middle[kind]
+                continue
+            last[kind].append(max(took))
+            middle[kind].append(statistics.median(took))
+    return last, middle
+
+
+async def local_ones(cwd: str, count: int) -> list[float]:
+    kernels = [Kernel("local-floor", cwd) for _ in range(count)]
+    took = await asyncio.gather(*(kernel.start() for kernel in kernels))
+    await asyncio.gather(*(kernel.stop() for kernel in kernels))
+    return took
+
+
+async def sessions(agent: Agent, kind: str, count: int) -> list[float]:
+    """Raises ``ExceptionGroup`` of what kept some from answering."""
+    if kind == "warm":
+        await agent.fill(count)
+    wants = [agent.want(agent.kinds[kind], 1) for _ in range(count)]
+    found = await asyncio.gather(*map(agent.answers, wants), return_exceptions=True)
+    await agent.remove(*wants)
+    if failed := [one for one in found if isinstance(one, Exception)]:
+        raise ExceptionGroup("not all have answered", failed)
+    return [one for one in found if isinstance(one, float)]
 
 
 async def changes(agent: Agent, rounds: int) -> Times:
@@ -219,21 +273,23 @@ async def timed(work: Awaitable[None]) -> float:
     return time.perf_counter() - begin
 
 
-async def mib_of(agent: Agent, count: int) -> float:
+async def mib_of(agent: Agent, pool: WarmPool, count: int) -> float:
     """What one that stands ready uses, by its own cgroup."""
     await agent.fill(count)
-    refs = [spare.ref for ready in agent.pool._ready.values() for spare in ready]
+    refs = [spare.ref for ready in pool._ready.values() for spare in ready]
     used = [(await agent.runtime.stats(ref))["mem_used_bytes"] / 1024**2 for ref in refs]
     return statistics.median(used)
 
 
 def show(label: str, times: Times) -> None:
+    """Medians of what was measured, and the ratios of the last kind to those before it, also of the least."""
     middle = {kind: statistics.median(found) for kind, found in times.items()}
-    least = {kind: min(found) for kind, found in times.items()}
-    figures = "".join(f"{middle[kind]:9.3f}" for kind in ("local", "cold", "warm"))
-    ratio = f"warm is {middle['warm'] / middle['local']:.2f} of local, {middle['warm'] / middle['cold']:.2f} of cold"
-    best = f"; of the least, {least['warm'] / least['local']:.2f} and {least['warm'] / least['cold']:.2f}"
-    print(f"{label:18}{figures}   {ratio}{best if len(times['warm']) > 1 else ''}", flush=True)
+    figures = "".join(f"{middle[kind]:9.3f}" if kind in middle else f"{'-':>9}" for kind in KINDS)
+    *before, ours = [kind for kind in KINDS if kind in times]
+    ratios = ", ".join(f"{middle[ours] / middle[kind]:.2f} of {kind}" for kind in before)
+    least = ", ".join(f"{min(times[ours]) / min(times[kind]):.2f}" for kind in before)
+    of_least = f"; of the least, {least}" if len(times[ours]) > 1 else ""
+    print(f"{label:20}{figures}   {ours} is {ratios}{of_least}" if before else f"{label:20}{figures}", flush=True)
 
 
 def load() -> str:
@@ -247,29 +303,34 @@ async def main(options: argparse.Namespace) -> None:
         os.environ["JUPYTER_PATH"] = str(folder / "jupyter")
         os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
         write_local_spec(folder)
-        agent = Agent(folder, options.image, max([1, *options.at_once]))
-        print(f"{'seconds; ' + load():18}{'local':>9}{'cold':>9}{'warm':>9}")
+        agent = Agent(folder, options.runtime, options.image, max([1, *options.at_once]))
+        print(f"{'seconds; ' + load():20}" + "".join(f"{kind:>9}" for kind in KINDS))
         try:
             await agent.begin()
             times, used = await one_by_one(agent, name, options.rounds)
             show("one", times)
             show("one, CPU", used)
+            kinds = [kind for kind in agent.kinds if not (options.no_cold and kind == "cold")]
             for count in options.at_once:
-                show(f"{count} at once", await at_once(agent, name, count, cold=not options.no_cold))
-            found = await changes(agent, options.rounds)
-            memory_mib = await mib_of(agent, 3)
+                last, middle = await at_once(agent, name, count, options.rounds_at_once, kinds)
+                show(f"{count} at once, last", last)
+                show(f"{count} at once, middle", middle)
+            if agent.pool is not None:
+                for what, took in (await changes(agent, options.rounds)).items():
+                    print(f"{what:20}{statistics.median(took):9.3f}   {min(took):.3f} to {max(took):.3f}")
+                print(f"{'memory of one':20}{await mib_of(agent, agent.pool, 3):9.0f} MiB")
         finally:
             await agent.end()
-    for what, times in found.items():
-        print(f"{what:18}{statistics.median(times):9.3f}   {min(times):.3f} to {max(times):.3f}")
-    print(f"{'memory of one':18}{memory_mib:9.0f} MiB; {load()}")
+    print(f"at the end: {load()}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--image", default="bai/python-minimal:3.11")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--runtime", choices=("docker", "process"), default="docker")
     parser.add_argument("--at-once", type=int, nargs="*", default=[10, 30])
+    parser.add_argument("--rounds-at-once", type=int, default=3)
     parser.add_argument(
         "--no-cold", action="store_true", help="none at once: on a busy machine they may not even start"
     )

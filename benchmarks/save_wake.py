@@ -17,9 +17,10 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
-from bai_agent.variables import outside
+from bai_agent.variables.languages import LANGUAGES, SAVE_TO, WAKE_FROM
 
 MB = 1_000_000
+PYTHON = LANGUAGES["python"]
 NAMESPACES = {
     "10 MB of buffers": (10 * MB, "v{n} = bytearray(os.urandom(1000)) * ({each} // 1000)"),
     "1 GB of buffers": (1000 * MB, "v{n} = bytearray(os.urandom(1000)) * ({each} // 1000)"),
@@ -87,11 +88,11 @@ def measure(name: str, size: int, line: str, rounds: int, place: str | None) -> 
     with tempfile.TemporaryDirectory(dir=place) as folder:
         root = Path(folder)
         program, report, plain, ours = root / "variables.zip", root / "said.json", root / "plain", root / "home"
-        program.write_bytes(outside.program())
+        program.write_bytes(PYTHON.program())
         ours.mkdir()
-        env = {key: str(ours / ".bai" / "variables" / "s" / "k") for key in (outside.SAVE_TO, outside.WAKE_FROM)}
-        save = outside.calling(str(program), outside.save_call(str(report), "", 600))
-        wake = outside.calling(str(program), outside.wake_call(str(report)))
+        env = {key: str(ours / ".bai" / "variables" / "s" / "k") for key in (SAVE_TO, WAKE_FROM)}
+        save = PYTHON.save(str(program), str(report), "", 600)
+        wake = PYTHON.wake(str(program), str(report))
         works = {
             "plain save": make + PLAIN_SAVE.format(path=str(plain)),
             "our save": f"{make}\nmeasured(lambda: {save})",

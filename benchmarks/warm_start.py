@@ -1,6 +1,6 @@
 """What starting containers ahead saves: a kernel whose session gets one, beside a cold start and a local kernel.
 
-    python benchmarks/warm_start.py [--image NAME] [--rounds 5] [--at-once 10]
+    python benchmarks/warm_start.py [--image NAME] [--rounds 5] [--at-once 10 30]
 
 Starts a manager and an agent of its own on free ports; local, cold and warm in turn, so that what else the machine does
 hits all. Seconds from the call that starts a kernel to its first kernel_info reply, through the whole stack: session
@@ -103,7 +103,7 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bai-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        cluster = Cluster(folder, free_port(), "docker", warm_pool_mem=f"{128 * options.at_once}m")
+        cluster = Cluster(folder, free_port(), "docker", warm_pool_mem=f"{128 * max(options.at_once)}m")
         os.environ.update(cluster.environ)
         try:
             cluster.start("manager")
@@ -117,14 +117,15 @@ async def main(options: argparse.Namespace) -> None:
             one = await one_by_one(cluster, remote, small, options.rounds)
             await until_ready(cluster, 1)
             memory_mib = mib_of(cluster)
-            many = await at_once(cluster, remote, small, options.at_once)
+            many = {count: await at_once(cluster, remote, small, count) for count in options.at_once}
         finally:
             cluster.stop()
             cluster.clean_up()
             remove_small_image()
     print(f"{'seconds':18}{'local':>9}{'cold':>9}{'warm':>9}")
     show("one", one)
-    show(f"{options.at_once} at once", many)
+    for count, times in many.items():
+        show(f"{count} at once", times)
     print(f"{'memory of one':18}{memory_mib:27.0f} MiB")
 
 
@@ -132,7 +133,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--image", default="bai/python-minimal:3.11")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--at-once", type=int, default=10)
+    parser.add_argument("--at-once", type=int, nargs="+", default=[10, 30])
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asyncio.run(main(parser.parse_args()))

@@ -29,6 +29,7 @@ from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import Process, Runtime, RuntimeFault, describe_exit
 from bai_agent.variables import outside
+from bai_agent.variables.languages import LANGUAGES, SAVE_TO, WAKE_FROM, Language
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import JupyterKernelReport, JupyterKernelWant, KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
@@ -46,7 +47,6 @@ _RETIRE_S = 10.0  # how long the relay of a replaced launch goes on answering re
 _PORTS = {"shell": 1, "iopub": 2, "stdin": 3, "hb": 4, "control": 5}
 _KEPT_GENERATIONS = 2
 _CONNECTION_FILE = "connection.json"
-_PYTHON = "python"
 # What the relay's exit code says of the kernel.
 _KERNEL_REFUSED = {NOT_LISTENING: "it does not listen", NOT_THE_KERNEL: "what listens is not the kernel"}
 
@@ -84,7 +84,7 @@ class Launch:
         self.keeper = Keeper(place.ours)
         self.listener = Listener(place.ours)
         self._key = ""
-        self._saves = False
+        self._language: Language | None = None  # if it can save its variables
         self._is_to_wake = False
         self._saving = asyncio.Lock()
         self.process: Process | None = None
@@ -94,7 +94,7 @@ class Launch:
 
     def start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
         self._key = want.key
-        self._saves = spec.language == _PYTHON and want.save_to is not None
+        self._language = LANGUAGES.get(spec.language) if want.save_to is not None else None
         self._is_to_wake = want.wake_from is not None
         self.listener.active_at = time.time()
         self._run(self._start(ref, want, spec, image))
@@ -121,20 +121,26 @@ class Launch:
 
     def _prepare_variables(self, want: JupyterKernelWant) -> dict[str, str]:
         """Put in what saves and restores variables, where that can be done; the environment that tells it where."""
-        if not self._saves or want.save_to is None:
+        language = self._language
+        if language is None or want.save_to is None:
             return {}
         try:
-            folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
+            program = self._put_in(language)
             if want.wake_from is None:
-                return {outside.SAVE_TO: want.save_to}
-            call = outside.calling(self._inside(outside.PROGRAM), outside.wake_call(self._inside(self._woken)))
+                return {SAVE_TO: want.save_to}
+            call = language.wake(program, self._inside(self._woken))
             folders.replace_private(self._run_folder, self._startup, call.encode())
         except OSError as error:  # its user hinders it, or the disk is full; it goes without
             log.warning("launch %s: its variables can be neither saved nor restored: %s", self._place.ours.name, error)
-            self._saves = False
+            self._language = None
             return {}
-        startup = {"PYTHONSTARTUP": self._inside(self._startup)}
-        return {outside.SAVE_TO: want.save_to, outside.WAKE_FROM: want.wake_from, **startup}
+        startup = {language.startup: self._inside(self._startup)}
+        return {SAVE_TO: want.save_to, WAKE_FROM: want.wake_from, **startup}
+
+    def _put_in(self, language: Language) -> str:
+        """The program, as it is here. Its path inside. Raises ``OSError``."""
+        folders.replace_private(self._run_folder, language.file, language.program())
+        return self._inside(language.file)
 
     @property
     def _run_folder(self) -> Path:
@@ -240,10 +246,10 @@ class Launch:
         """Have it save its variables, unless something runs in it. As in ``messages.Call``; raises nothing."""
         report: outside.Report | None = None
         refused = self._why_not_saved()
-        if refused is None:
+        if refused is None and self._language is not None:
             async with self._saving:
                 try:
-                    report = await self._ask_to_save(seconds)
+                    report = await self._ask_to_save(self._language, seconds)
                 except TimeoutError:
                     refused = Reason.of("save-late", seconds=f"{seconds:g}")
                 except (OSError, ValueError) as error:
@@ -263,14 +269,13 @@ class Launch:
         }
 
     def _why_not_saved(self) -> Reason | None:
-        if not self._saves:
+        if self._language is None:
             return Reason.of("save-language")
         return Reason.of("save-busy") if self.is_busy else None
 
-    async def _ask_to_save(self, seconds: float) -> outside.Report | None:
+    async def _ask_to_save(self, language: Language, seconds: float) -> outside.Report | None:
         name, ask = outside.SAVED.format(self._place.shared.name), uuid4().hex
-        folders.replace_private(self._run_folder, outside.PROGRAM, outside.program())
-        code = outside.calling(self._inside(outside.PROGRAM), outside.save_call(self._inside(name), ask, seconds))
+        code = language.save(self._put_in(language), self._inside(name), ask, seconds)
         async with asyncio.timeout(seconds + _SAVE_MARGIN_S):
             await asking.run_silently(self.keeper, self._key, SAVER, code)
         report = outside.read_report(self._run_folder, name)
@@ -312,14 +317,14 @@ class Launch:
 
     # Adopt, interrupt, end
 
-    async def adopt(self, ref: str, process: Process | None, key: str, image: str, *, saves: bool) -> bool:
+    async def adopt(self, ref: str, process: Process | None, key: str, image: str, language: str | None) -> bool:
         """Take over what an earlier agent left. False if it had not got as far as a process."""
         if self.report.status is JupyterKernelStatus.DEAD:
             await self._serve_tapes()
             return True
         if process is None:
             return False
-        self.process, self._key, self._saves = process, key, saves
+        self.process, self._key, self._language = process, key, LANGUAGES.get(language or "")
         kills = await self._oom_kills(ref)
         watch = self._run(self._watch(ref, kills, image, None))
         if not await self.keeper.adopt():
@@ -407,7 +412,7 @@ class Launch:
             "reason": self.report.reason.to_json() if self.report.reason else None,
             "process": asdict(self.process) if self.process else None,
             "key": self._key,
-            "saves": self._saves,
+            "saves": self._language and self._language.name,
         }
         scratch = self._place.ours / "launch.tmp"
         try:
@@ -517,7 +522,7 @@ class JupyterKernels:
         )
         launch = self._new_launch(kernel_id, report)
         process = Process(**saved["process"]) if saved["process"] else None
-        if not await launch.adopt(ref, process, saved["key"], image, saves=saved.get("saves", False)):
+        if not await launch.adopt(ref, process, saved["key"], image, saved.get("saves")):
             del self._launches[kernel_id, report.jupyter_kernel_id]  # ``converge`` starts it again
 
     def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]:

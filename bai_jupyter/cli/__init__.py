@@ -188,12 +188,14 @@ def _add_session(command: Any, session: Any) -> None:
         ("resume", "Let a suspended session go on"),
     ):
         command(session, name, f"session:{name}", help_text).add_argument("session", help="name or id")
-    save = command(session, "save", "session:save", "Save the variables of its Python kernels")
+    save = command(session, "save", "session:save", "Save the variables of its kernels of Python and R")
     save.add_argument("session", help="name or id")
     save.add_argument(
         "--within", type=parse_span, default=60.0, metavar="TIME", help="at most this long for each kernel (1m)"
     )
-    wake = command(session, "wake", "session:wake", "Restart its Python kernels with the variables that were saved")
+    wake = command(
+        session, "wake", "session:wake", "Restart its kernels of Python and R with the variables that were saved"
+    )
     wake.add_argument("session", help="name or id")
     wake.add_argument("--from", dest="source", metavar="SESSION", help="of this session, which may have ended")
     wake.add_argument("--kernel", metavar="ID", help="which saved kernel, if there are several")

@@ -132,8 +132,8 @@ _REFUSED = {
     "suspend-failed": "{agent} could not do it: {cause}.",
     "save-busy": "Something runs in it, and variables are not saved under what runs. Wait for it, or interrupt it.",
     "save-nothing": "No Jupyter kernel runs in session {name}, so it has no variables.",
-    "save-language": "Only Python kernels can save their variables, and those only that were started since this "
-    "was possible.",
+    "save-language": "Only kernels of Python and R can save their variables, and those only that were started since "
+    "this was possible.",
     "save-late": "It has not answered within {seconds} s; an object may take long to be saved. What was saved before "
     "is as it was.",
     "save-failed": "Its variables could not be saved: {cause}. What was saved before is as it was.",

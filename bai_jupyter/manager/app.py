@@ -163,7 +163,7 @@ class ManagerApp(Application):
     max_extensions = Integer(3, help="How often that may be asked for, one after the other.").tag(config=True)
     save_before_stop_s = Float(
         60.0,
-        help="How long it may take to save the variables of each Python kernel of a session before that is stopped for "
+        help="How long it may take to save the variables of each kernel of a session before that is stopped for "
         "being idle or having lived too long, in seconds. 0: they are not saved.",
     ).tag(config=True)
     session_token_s = Float(

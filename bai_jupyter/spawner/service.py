@@ -3,7 +3,7 @@
 ``python -m bai_jupyter.spawner.service``, started by the Hub (``c.JupyterHub.services``), with its ``BAI_CREDENTIALS``.
 Hub users are the wards of its keypair, so what they may is decided at the manager. Which of them may look, and which
 may change anything, are scopes of the Hub: its roles and groups give them. A token ends when the Hub says so, at most
-``HubAuth.cache_max_age`` later.
+``HubAuth.cache_max_age`` later. At its start it also has the Hub start again what waited (``left_behind``).
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import os
 import signal
 import ssl
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +25,13 @@ from tornado.web import Application, HTTPError, RequestHandler, authenticated
 from bai_jupyter.client import ConfigError, ManagerClient
 from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.spawner.credentials import service_config
+from bai_jupyter.spawner.left_behind import go_on
 from bai_jupyter.spawner.service_page import page_of
 
 READ, USE = "custom:bai:read", "custom:bai:use"
 _READING = frozenset({"GET", "HEAD"})
 _MAX_BODY_BYTES = 1024 * 1024
+_LOOK_EVERY_S = 1.0
 _POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
 
 
@@ -130,7 +133,7 @@ def make_app(auth: HubOAuth) -> Application:
 
 
 async def serve() -> None:
-    """Until SIGTERM or SIGINT, where the Hub says."""
+    """Until SIGTERM or SIGINT, where the Hub says; or the Hub is gone, whose successor starts another one of us."""
     auth = HubOAuth.instance()
     place = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
     server = HTTPServer(make_app(auth), xheaders=True, max_body_size=_MAX_BODY_BYTES, ssl_options=_tls(auth))
@@ -138,9 +141,20 @@ async def serve() -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(one) for one in (go_on(auth), _end_with(os.getppid(), stop))]
     await stop.wait()
     server.stop()
     await server.close_all_connections()
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _end_with(parent: int, stop: asyncio.Event) -> None:
+    while os.getppid() == parent:
+        await asyncio.sleep(_LOOK_EVERY_S)
+    stop.set()
 
 
 def _tls(auth: HubOAuth) -> ssl.SSLContext | None:

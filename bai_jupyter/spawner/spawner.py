@@ -181,6 +181,7 @@ class BackendAISpawner(Spawner):
         """None also while the manager cannot be asked: nothing is known then, and the session goes on.
 
         What an earlier Hub waited for counts as stopped: this Hub would wait for an answer, and end it after a while.
+        The service has it started again (``left_behind``).
         """
         if not self._session:
             return 0

@@ -39,6 +39,12 @@ c.JupyterHub.services = [
         "oauth_no_confirm": True,
     }
 ]
+# Its own role lets it start servers again that waited in the queue when an earlier Hub ended.
 c.JupyterHub.load_roles = [
     {"name": "user", "scopes": ["self", "access:services!service=bai", "custom:bai:use"]},
+    {
+        "name": "go-on",
+        "services": ["bai"],
+        "scopes": ["list:users", "read:servers", "admin:server_state", "start:servers"],
+    },
 ]

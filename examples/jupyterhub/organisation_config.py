@@ -29,11 +29,12 @@ c.BackendAISpawner.image = os.environ.get("BAI_HUB_IMAGE", "")
 # Whose groups come from another authenticator: which projects of the manager their members are in, and pay for.
 c.BackendAISpawner.project_of_group = {"vision-lab": "vision", "nlp-lab": "nlp"}
 
-# Servers are small and run where no GPUs are; notebooks start their kernels where these are.
+# Servers are small and run where no GPUs are; notebooks start their kernels where these are. Those of nlp-lab are
+# larger, and on agents of their own: a resource group of the manager that is granted to the project nlp.
 c.BackendAISpawner.cpu_limit = 1
 c.BackendAISpawner.mem_limit = "2G"
 c.BackendAISpawner.group_overrides = {
-    "more-memory": {"groups": ["nlp-lab"], "spawner_override": {"mem_limit": "8G"}},
+    "nlp": {"groups": ["nlp-lab"], "spawner_override": {"mem_limit": "8G", "resource_group": "nlp"}},
 }
 
 # The manager as a service at /services/bai/: a page of one's sessions, and the manager's calls with a token of the Hub.
@@ -52,6 +53,12 @@ c.JupyterHub.services = [
         "oauth_no_confirm": True,
     }
 ]
+# Its own role lets it start servers again that waited in the queue when an earlier Hub ended.
 c.JupyterHub.load_roles = [
     {"name": "user", "scopes": ["self", "access:services!service=bai", "custom:bai:use"]},
+    {
+        "name": "go-on",
+        "services": ["bai"],
+        "scopes": ["list:users", "read:servers", "admin:server_state", "start:servers"],
+    },
 ]

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from bai_agent.variables import outside
+from bai_agent.variables.languages import LANGUAGES, SAVE_TO, WAKE_FROM
+
+PYTHON = LANGUAGES["python"]
 
 
 class Bench:
@@ -19,17 +22,17 @@ class Bench:
         self.here.mkdir()
         self.folder = folder / "home" / ".bai" / "variables" / "session" / "kernel"
         (folder / "home").mkdir()
-        self._program = folder / outside.PROGRAM
-        self._program.write_bytes(outside.program())
+        self._program = folder / PYTHON.file
+        self._program.write_bytes(PYTHON.program())
         self._report = folder / "report.json"
 
     def save(self, code: str, seconds: float = 60, before: str = "") -> dict[str, Any]:
-        call = outside.calling(str(self._program), outside.save_call(str(self._report), "mine", seconds))
-        return self._run(f"{before}\n{textwrap.dedent(code)}\n{call}", {outside.SAVE_TO: str(self.folder)})
+        call = PYTHON.save(str(self._program), str(self._report), "mine", seconds)
+        return self._run(f"{before}\n{textwrap.dedent(code)}\n{call}", {SAVE_TO: str(self.folder)})
 
     def wake(self, code: str, before: str = "") -> dict[str, Any]:
-        call = outside.calling(str(self._program), outside.wake_call(str(self._report)))
-        return self._run(f"{before}\n{call}\n{textwrap.dedent(code)}", {outside.WAKE_FROM: str(self.folder)})
+        call = PYTHON.wake(str(self._program), str(self._report))
+        return self._run(f"{before}\n{call}\n{textwrap.dedent(code)}", {WAKE_FROM: str(self.folder)})
 
     def manifest(self) -> dict[str, Any]:
         return json.loads((self.folder / "manifest.json").read_text())
@@ -251,6 +254,8 @@ def test_another_python_restores_nothing_and_says_so(bench: Bench) -> None:
     path = bench.folder / "manifest.json"
     path.write_text(json.dumps({**bench.manifest(), "python": "2.7.18"}))
     assert "it was saved by Python 2.7.18" in bench.wake("assert 'x' not in globals()")["error"]
+    path.write_text('{"format": 1, "r": "4.2.2", "data": "variables.rds"}')
+    assert bench.wake("assert 'x' not in globals()")["error"] == "it was not saved by a kernel of Python"
     path.unlink()
     assert "No such file" in bench.wake("assert 'x' not in globals()")["error"]
 

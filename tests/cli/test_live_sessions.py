@@ -84,7 +84,7 @@ def test_save(bai, logged_in) -> None:
         "  not saved: lock (a lock)",
         "  doubtful: t (it was copied)",
     ]
-    assert ran.lines[3].startswith("Kernel fedcba98: Only Python kernels can save their variables")
+    assert ran.lines[3].startswith("Kernel fedcba98: Only kernels of Python and R can save their variables")
     assert logged_in.bodies("POST /session/demo/save") == [{"seconds": 120}]
     assert json.loads(bai("session", "save", "demo", "--json").out) == {"kernels": [kernel, other]}
 

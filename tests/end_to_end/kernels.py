@@ -31,10 +31,10 @@ class Kernel:
 
 
 @asynccontextmanager
-async def manager_of(cluster: Any) -> AsyncIterator[AsyncKernelManager]:
+async def manager_of(cluster: Any, kernelspec: str = "python3") -> AsyncIterator[AsyncKernelManager]:
     """A kernel manager that has started nothing yet. What it has started in the end, it ends."""
     names = await cluster.write_kernelspecs()
-    manager = AsyncKernelManager(kernel_name=next(name for name in names if name.endswith("python3")))
+    manager = AsyncKernelManager(kernel_name=next(name for name in names if name.endswith(f"-{kernelspec}")))
     try:
         yield manager
     finally:
@@ -44,8 +44,8 @@ async def manager_of(cluster: Any) -> AsyncIterator[AsyncKernelManager]:
 
 
 @asynccontextmanager
-async def kernel_of(cluster: Any, **start: Any) -> AsyncIterator[Kernel]:
-    async with manager_of(cluster) as manager:
+async def kernel_of(cluster: Any, kernelspec: str = "python3", **start: Any) -> AsyncIterator[Kernel]:
+    async with manager_of(cluster, kernelspec) as manager:
         await manager.start_kernel(**{"cwd": str(cluster.home), **start})
         client = manager.client()
         client.start_channels()

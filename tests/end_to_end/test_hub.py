@@ -158,29 +158,31 @@ c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 0}
 c.JupyterHub.load_groups = {"vision-lab": {"users": ["kim"]}}
 c.BackendAISpawner.project_of_group = {"vision-lab": "vision", "nlp-lab": "nlp"}
 c.BackendAISpawner.group_overrides = {"small": {"groups": ["vision-lab"], "spawner_override": {"mem_limit": "768M"}}}
+# Two of her servers may be started by the service.
+c.JupyterHub.load_roles[1]["scopes"][-1:] = [f"start:servers!server=kim/{name}" for name in ("lab", "other")]
 """
 
 
 async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_third_is_cancelled(
     hub: JupyterHub, cluster: Any, visit: Any
 ) -> None:
-    """Two of one user, in the project of her group."""
+    """Two of one user, in the project of her group; she need not press anything. A fourth is renamed."""
 
     async def are_asked_for(count: int) -> bool:
         return len(await sessions(cluster)) == count
 
+    async def is_shown_to_wait(server: str) -> bool:
+        return bool((await kim.call("GET", "/users/kim"))[1]["servers"].get(server, {}).get("pending") == "spawn")
+
     projects = await add_projects(cluster, "vision", "nlp")
-    hub.configure(GROUPS)
+    hub.configure(GROUPS, service=True)
     await hub.start()
     kim = await visit("kim")
     await kim.get("/hub/spawn")  # makes her a user of the manager
     await let_agents_take(cluster, new_sessions=False)
     for server in ("lab", "other", "renamed"):
         assert (await kim.call("POST", f"/users/kim/servers/{server}", {}))[0] == 202
-        async with aclosing(kim.progress("kim", server)) as events:
-            async for event in events:
-                if "takes new sessions now" in event["message"]:
-                    break
+        await tells_why(kim, server)
     waiting = {one["name"]: one for one in await sessions(cluster)}
     assert waiting.keys() == {"jupyterhub-lab", "jupyterhub-other", "jupyterhub-renamed"}
     for one in waiting.values():
@@ -194,8 +196,10 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
     assert (await kim.call("PATCH", "/users/kim/servers/renamed", {"name": "second"}))[0] == 200
     del waiting["jupyterhub-renamed"]
     await cluster.until(lambda: are_asked_for(2))
-    for server in ("lab", "other", "third"):
-        assert (await kim.call("POST", f"/users/kim/servers/{server}", {}))[0] == 202
+    for server in ("lab", "other"):
+        await cluster.until(lambda: is_shown_to_wait(server))  # noqa: B023 - called before the next
+        await tells_why(kim, server)
+    assert (await kim.call("POST", "/users/kim/servers/third", {}))[0] == 202
     await cluster.until(lambda: are_asked_for(3))
     assert (await kim.call("DELETE", "/users/kim/servers/third", {}))[0] in (202, 204)
     await cluster.until(lambda: are_asked_for(2))
@@ -231,6 +235,14 @@ async def test_what_a_hub_cannot_go_on_with_is_not_left_behind(hub: JupyterHub, 
     await cluster.until(has_ended)
     assert (await kim.call("DELETE", "/users/kim/servers/lab", {}))[0] in (202, 204)
     await none_left(cluster)
+
+
+async def tells_why(visitor: Visitor, server: str) -> None:
+    """What the page of a server that waits is told, until it is the reason."""
+    async with aclosing(visitor.progress("kim", server)) as events:
+        async for event in events:
+            if "takes new sessions now" in event["message"]:
+                break
 
 
 async def start_server(visitor: Visitor, cluster: Any) -> None:

@@ -1,5 +1,6 @@
 """The manager's accounts in a JupyterHub, and the example for an organisation."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ MODIFY = "mutation($email: String!, $props: ModifyUserInput!) {modify_user(email
 PROJECT = 'mutation($name: String!) {create_group(name: $name, props: {domain_name: "default"}) {ok group {id}}}'
 ADD = """mutation($id: UUID!, $users: [String!]) {
     modify_group(gid: $id, props: {user_update_mode: "add", user_uuids: $users}) {ok msg}}"""
+MAKE_GROUP = 'mutation {create_scaling_group(name: "nlp", props: {driver: "static", scheduler: "fifo"}) {ok msg}}'
+GRANT = """mutation($project: UUID!) {
+    associate_scaling_group_with_user_group(scaling_group: "nlp", user_group: $project) {ok msg}}"""
 UUID = "query($email: String) {user(email: $email) {uuid}}"
 
 
@@ -108,37 +112,64 @@ async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
 
 
 MORE = """
-c.JupyterHub.load_groups = {"vision-lab": {"users": ["kim"]}, "nlp-lab": {"users": ["kim"]}}
+c.JupyterHub.load_groups = {name: {"users": [user]} for name, user in
+    {"vision-lab": "kim", "nlp-readers": "kim", "nlp-lab": "lee"}.items()}
+c.BackendAISpawner.project_of_group["nlp-readers"] = "nlp"
 c.BackendAISpawner.mem_limit = "1G"
-c.BackendAISpawner.group_overrides["more-memory"]["spawner_override"]["mem_limit"] = "768M"
+c.BackendAISpawner.group_overrides["nlp"]["spawner_override"]["mem_limit"] = "768M"
 """
+KIM_S, LEE_S = ("local", str(1024**3)), ("other", str(768 * 1024**2))
 
 
 async def test_the_example_for_an_organisation(hub: JupyterHub, cluster: Any, visit: Any, database: str) -> None:
-    projects = [await add_project(cluster, name, "hub@localhost") for name in ("vision", "nlp")]
+    """Two agents, each of another resource group; whose server lands where, the Hub's groups say."""
+    vision, nlp = [await add_project(cluster, name, "hub@localhost") for name in ("vision", "nlp")]
+    await start_agent_of(cluster, nlp)
     hub.configure(MORE, "organisation_config.py", HUB_DATABASE=database)
     await hub.start()
-    kim = await visit("kim")
-    assert (await kim.call("POST", "/users/kim/server", {}))[0] in (201, 202)
+    await cluster.until(lambda: has_joined(cluster, "other"))
+    kim, lee = await visit("kim"), await visit("lee")
+    starts = [one.call("POST", f"/users/{name}/server", {}) for name, one in (("kim", kim), ("lee", lee))]
+    assert {status for status, _ in await asyncio.gather(*starts)} <= {201, 202}
     await cluster.until(lambda: kim.is_ready("kim"))
-    assert (await kim.get("/user/kim/lab"))[0] == 200
-    (session,) = await sessions(cluster)
-    assert (session["groupId"], session["slots"]["mem"]) == (projects[0], str(768 * 1024**2))
+    await cluster.until(lambda: lee.is_ready("lee"))
+    assert (await lee.get("/user/lee/lab"))[0] == 200
+    assert await places(cluster) == {(vision, *KIM_S), (nlp, *LEE_S)}
     hub.kill()
     await hub.start()
     assert await kim.is_ready("kim")
+    assert await lee.is_ready("lee")
 
     assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
 
     async def has_stopped() -> bool:
-        return not await sessions(cluster)
+        return await places(cluster) == {(nlp, *LEE_S)}
 
     await cluster.until(has_stopped)
     page = (await kim.get("/hub/spawn"))[2]
     assert '<option value="nlp">nlp</option>' in page
     assert await kim.post("/hub/spawn", {"image": "local", "project": "nlp"}) == 302
     await cluster.until(lambda: kim.is_ready("kim"))
-    assert [one["groupId"] for one in await sessions(cluster)] == [projects[1]]
+    assert await places(cluster) == {(nlp, *KIM_S), (nlp, *LEE_S)}
+
+
+async def start_agent_of(cluster: Any, project: str) -> None:
+    """One, named ``other``, in the resource group ``nlp``, which is for that project."""
+    await ask(cluster, MAKE_GROUP)
+    await ask(cluster, GRANT, project=project)
+    async with ManagerClient(cluster.config) as admin:
+        cluster.join_token = await admin.create_join_token("nlp")
+    cluster.start("other")
+
+
+async def has_joined(cluster: Any, agent: str) -> bool:
+    async with ManagerClient(cluster.config) as admin:
+        return (agent, "ALIVE") in [(one["name"], one["status"]) for one in await admin.list_agents()]
+
+
+async def places(cluster: Any) -> set[tuple[str, str, str]]:
+    """Project, agent and memory of each session."""
+    return {(one["groupId"], one["agent"], one["slots"]["mem"]) for one in await sessions(cluster)}
 
 
 async def sessions(cluster: Any) -> list[dict[str, Any]]:

@@ -143,6 +143,30 @@ async def test_dataframes_and_figures_wake_on_another_agent(cluster):
     await _moves(cluster, options, FRAMES, SEEN_FRAMES, "True True 3 [1.0, 4.0, 9.0] True True\n", {"opened"})
 
 
+@pytest.mark.soak
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_an_r_kernel_is_saved_and_woken_by_another_agent_process(cluster):
+    image = images.build(["r"])[0]
+    await cluster.add_image(image)
+    async with kernel_of(cluster, "ir", bai_image=image) as kernel, ManagerClient(cluster.config) as client:
+        (view,) = await client.list_sessions()
+        await kernel.run('x <- 5; opened <- file("/dev/null", "r"); library(splines)')
+
+        async def is_saved():
+            (saved,) = await client.save(view["id"])
+            return saved["refused"] is None and [one["name"] for one in saved["left_out"]] == ["opened"]
+
+        assert await is_saved()
+        cluster.kill("agent", signal.SIGKILL)
+        cluster.start("agent")
+        await cluster.until(is_saved)
+        await client.wake(view["id"])
+        assert "opened (a connection)" in await _woken(client, view["id"], kernel)
+        seen = await kernel.run('cat(x, exists("opened"), "package:splines" %in% search())')
+        assert seen == "5 FALSE TRUE"
+
+
 async def _moves(cluster, options, filled, seen, restored, left_out):
     """A session is stopped for being idle; one on another agent, with more cores, goes on with its variables."""
     async with ManagerClient(cluster.config) as client:

@@ -1,4 +1,5 @@
-"""A Python kernel's variables, kept in a folder of its owner's, and brought back into another kernel.
+"""A kernel's variables, kept in a folder of its owner's, and brought back into another kernel.
 
-``inside`` does the work and runs in the kernel itself; ``outside`` is the agent's side of it.
+``inside.py`` and ``inside.R`` do the work and run in the kernel itself, one for each of the ``languages``; ``outside``
+is the agent's side of it.
 """

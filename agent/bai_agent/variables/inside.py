@@ -279,6 +279,8 @@ def _wake(namespace: dict[str, Any], folder: str) -> dict[str, Any]:
     global _namespace
     with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
         manifest = json.load(file)
+    if "python" not in manifest:
+        raise ValueError("it was not saved by a kernel of Python")
     if manifest["python"].split(".")[:2] != platform.python_version().split(".")[:2]:
         raise ValueError(f"it was saved by Python {manifest['python']}, and this is {platform.python_version()}")
     _namespace = namespace

@@ -1,55 +1,22 @@
-"""The agent's side of saving and restoring a Python kernel's variables: what is put in, said to it, and read back.
+"""The agent's side of saving and restoring a kernel's variables: the files of a launch, and what is read back of them.
 
 What is read was written by the session's user: it is cut to size, and shown to that user alone.
 """
 
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bai_agent import folders
 from bai_jupyter.common.reasons import Reason
 
-PROGRAM = "variables.zip"
-STARTUP, WOKEN, SAVED = "wake-{}.py", "woken-{}.json", "saved-{}.json"  # of one launch, in the run folder
-SAVE_TO, WAKE_FROM = "BAI_SAVE_TO", "BAI_WAKE_FROM"
+STARTUP, WOKEN, SAVED = "wake-{}", "woken-{}.json", "saved-{}.json"  # of one launch, in the run folder
 _MAX_REPORT_BYTES = 4 * 1024 * 1024
 _MAX_LISTED = 100
 _MAX_NAMED = 20  # in a sentence
 _MAX_TEXT = 200
-
-
-@cache
-def program() -> bytes:
-    """The package ``bai_variables`` as a zip, which Python imports as it is."""
-    found = find_spec("cloudpickle")
-    assert found is not None
-    assert found.origin is not None
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # not compressed: an image's Python may lack zlib
-        archive.writestr("bai_variables/__init__.py", Path(__file__).with_name("inside.py").read_bytes())
-        archive.writestr("bai_variables/cloudpickle.py", Path(found.origin).with_name("cloudpickle.py").read_bytes())
-    return buffer.getvalue()
-
-
-def calling(program_inside: str, call: str) -> str:
-    """An expression that calls something of the program in a kernel and leaves no name behind."""
-    bring = f"(path.insert(0, {program_inside!r}), __import__('bai_variables'), path.remove({program_inside!r}))[1]"
-    return f"(lambda path: {bring})(__import__('sys').path).{call}"
-
-
-def save_call(report_inside: str, ask: str, seconds: float) -> str:
-    return f"save({report_inside!r}, {ask!r}, {seconds!r})"
-
-
-def wake_call(report_inside: str) -> str:
-    return f"wake({report_inside!r})"
 
 
 @dataclass(frozen=True)

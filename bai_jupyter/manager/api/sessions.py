@@ -142,7 +142,7 @@ class SaveHandler(ApiHandler):
     @takes(seconds=float)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
-        """Save the variables of a session's Python kernels, in its owner's home folder."""
+        """Save the variables of a session's kernels of Python and R, in its owner's home folder."""
         session = await self.services.sessions.get(self.caller, ref)
         saved = await self.services.variables.save(session, self.params.get("seconds"))
         return 200, {"kernels": saved}
@@ -152,7 +152,7 @@ class WakeHandler(ApiHandler):
     @takes(source=str, kernel=str, into=str)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
-        """Restart a session's Python kernels with the variables that were saved, of this or another session."""
+        """Restart a session's kernels of Python and R with what variables were saved, of this or another session."""
         target = await self.services.sessions.get(self.caller, ref)
         source = await self.services.sessions.get(self.caller, self.optional_text("source") or target.id)
         kernel, into = self.optional_text("kernel"), self.optional_text("into")

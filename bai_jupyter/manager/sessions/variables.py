@@ -1,4 +1,4 @@
-"""The variables of Python kernels: saved in their owner's home folder, and restored into kernels of the same owner.
+"""The variables of kernels: saved in their owner's home folder, and restored into kernels of the same owner.
 
 Saving is a call to the agent, restoring a restart of the kernel with the folder to begin with. Where a save lies
 follows from session and kernel, and what it holds is noted with the kernel once it is whole.
