@@ -13,7 +13,7 @@ class AppsHandler(ApiHandler):
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         session = await self.services.sessions.get(self.caller, ref)
-        return 200, [app.to_json() for app in await self.services.apps.list(session)]
+        return 200, [app.to_json() for app in await self.services.apps.list_all(session)]
 
 
 class StartServiceHandler(ApiHandler):

@@ -46,7 +46,7 @@ function AppsView({ model, trans }: IViewProps): JSX.Element {
       )}
       {session !== null && model.value?.length === 0 && (
         <p className="jp-bai-Hint">
-          {trans.__('%1 serves no apps: its image has none, and no ports were asked for.', session.name)}
+          {trans.__('%1 serves no apps. A port appears here as soon as a program listens there.', session.name)}
         </p>
       )}
       {session !== null && model.value !== null && (
