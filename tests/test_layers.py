@@ -17,6 +17,7 @@ SOURCES = {"bai_jupyter": ROOT / "bai_jupyter", "bai_agent": ROOT / "agent" / "b
 
 COMMON = "bai_jupyter.common"
 CLIENTS = {COMMON, "bai_jupyter.choice", "bai_jupyter.client", "bai_jupyter.kernel_stream", "bai_jupyter.words"}
+PROXY = "bai_jupyter.reverse_proxy"
 STORE = {COMMON, "bai_jupyter.manager.db", "bai_jupyter.manager.auth"}
 EXECUTION, PEOPLE, VFOLDERS = (f"bai_jupyter.manager.{name}" for name in ("execution", "people", "vfolders"))
 SERVICES = {
@@ -34,9 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "bai_jupyter.choice": {COMMON, "bai_jupyter.client"},
     "bai_jupyter.client": {COMMON},
     "bai_jupyter.kernel_stream": {COMMON},
+    PROXY: set(),
     "bai_jupyter.provisioner": CLIENTS,
     "bai_jupyter.spawner": CLIENTS,
-    "bai_jupyter.extension": CLIENTS,
+    "bai_jupyter.extension": {*CLIENTS, PROXY},
     "bai_jupyter.widgets": {COMMON, "bai_jupyter.client", "bai_jupyter.words"},
     "bai_jupyter.words": {COMMON},
     "bai_jupyter.manager": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, "bai_jupyter.manager.api"},  # app, __main__
@@ -60,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     VFOLDERS: {*STORE, "bai_jupyter.manager.agents", "bai_jupyter.manager.background"},
     PEOPLE: {*STORE, "bai_jupyter.manager.scheduler", "bai_jupyter.manager.sessions.idle"},
     "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS},
-    "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS},
+    "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, PROXY},
     "bai_jupyter.cli": {"bai_jupyter"},
     "bai_agent": {COMMON},
     "bai_agent.allocation": {COMMON},
