@@ -78,6 +78,10 @@ class RealManager:
     def open_real_ports(self, *listed: int) -> None:
         """From now on what is opened at a port in a session is what listens there on this host; these are told of."""
         self._agent.on_stream = dial
+        self.list_ports(*listed)
+
+    def list_ports(self, *listed: int) -> None:
+        """At these, it is said, something listens in every session."""
         self._agent.call_results["open_ports"] = {"ports": list(listed)}
 
     def fail_calls(self, **reasons: Reason) -> None:
