@@ -5,6 +5,8 @@ give them an origin of their own (``sandbox``). A page without an origin has no 
 parts by the login's: who has logged in is sent on to an address that holds a *ticket*, ``…/{app}/~TICKET/…``, which
 lets in to this one app and nothing else. Relative addresses keep it. The app may know it: it is the way to itself.
 
+Nor has it any storage, without which many apps do not start: each page is given one in memory (``app_storage.js``).
+
 Cookies, tokens and everything else that speaks for the user stay here; what the app sets as cookie does, too.
 """
 
@@ -16,6 +18,7 @@ import time
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote_plus
 
@@ -37,6 +40,10 @@ TICKET_S = 12 * 3600
 
 SANDBOX = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-downloads allow-pointer-lock"
 """Not ``allow-same-origin``: that would be the user's."""
+
+STORAGE = "/~storage.js"
+_STORAGE_FILE = Path(__file__).with_name("app_storage.js")
+_DOCTYPE = re.compile(rb"\s*<!doctype[^>]*>", re.IGNORECASE)
 
 _NOT_FOR_APPS = HOP_BY_HOP | {"authorization", "cookie", "host", "origin", "referer", "x-xsrftoken"}
 _NOT_IN_QUERIES = frozenset({"_xsrf", "bai-token", "on_behalf_of", "token"})
@@ -69,8 +76,8 @@ class AppEntryHandler(JupyterHandler):
 
 
 class PortHandler(JupyterHandler):
-    """``/proxy/{port}/…``, as of jupyter-server-proxy: the port of the session whose kernel was active last, of those
-    in whose session something listens there."""
+    """``/bai/proxy/{port}/…``, and ``/proxy/…`` where jupyter-server-proxy does not have it: where kernels are told that
+    their ports are. Of the sessions in which something listens there, that of the kernel active last."""
 
     auth_resource = "bai"
 
@@ -106,6 +113,7 @@ class AppHandler(RequestHandler):
     SUPPORTED_METHODS = _METHODS
     _far_side: HTTP1Connection | None = None
     _work: asyncio.Task[None] | None = None
+    _is_page = False
 
     def check_xsrf_cookie(self) -> None:
         """A ticket is not sent by a browser on its own, as a cookie is."""
@@ -130,6 +138,9 @@ class AppHandler(RequestHandler):
             self._send_back(session, app, rest)
         elif self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers:
             self._let_own_pages_ask()
+        elif rest == STORAGE:
+            self.set_header("Content-Type", "text/javascript; charset=utf-8")
+            self.finish(_STORAGE_FILE.read_bytes())
         else:
             await self._begin(session, app, rest)
 
@@ -150,7 +161,7 @@ class AppHandler(RequestHandler):
 
     async def _answer(self) -> None:
         assert self._far_side is not None
-        copy = AnswerCopy(self, self._answer_headers)
+        copy = AnswerCopy(self, self._answer_headers, self._beginning)
         with suppress(StreamClosedError):
             self._far_side.finish()
             await self._far_side.read_response(copy)
@@ -181,6 +192,12 @@ class AppHandler(RequestHandler):
 
     # The way there
 
+    @property
+    def _address(self) -> str:
+        """Where the browser has the app."""
+        session, app, given = self.path_args
+        return f"{entry(self.settings['base_url'], session, app)}/~{given}"
+
     async def _begin(self, session: str, app: str, rest: str) -> None:
         client = client_of(self)
         method, content_type = str(self.request.method), self.request.headers.get("Content-Type", "")
@@ -207,20 +224,27 @@ class AppHandler(RequestHandler):
                 headers[name] = value
         if "Origin" in self.request.headers:  # as the app sees its own, so that it does not take its pages for others'
             headers["Origin"] = "/".join(endpoint.split("/")[:3])
-        session, app, given = self.path_args
-        headers["X-Forwarded-Prefix"] = f"{entry(self.settings['base_url'], session, app)}/~{given}"
+        headers["X-Forwarded-Prefix"] = self._address
+        if asks_for_page(self.request.headers):
+            headers["Accept-Encoding"] = "identity"  # a page's beginning is changed
         return headers
 
     def _answer_headers(self, headers: HTTPHeaders) -> HTTPHeaders:
-        session, app, given = self.path_args
-        there = app_path(session, app)
+        there = app_path(*self.path_args[:2])
+        is_plain = headers.get("Content-Encoding", "identity") == "identity"
+        is_html = headers.get("Content-Type", "").startswith("text/html")
+        self._is_page = is_plain and is_html and asks_for_page(self.request.headers)
         kept = HTTPHeaders()
         for name, value in headers.get_all():
             if name.lower() == "location" and value.startswith(f"{there}/"):
-                value = f"{entry(self.settings['base_url'], session, app)}/~{given}{value.removeprefix(there)}"
-            if name.lower() not in _NOT_FOR_BROWSERS and not self._is_ours(name):
+                value = self._address + value.removeprefix(there)
+            is_wrong = self._is_page and name.lower() == "content-length"
+            if name.lower() not in _NOT_FOR_BROWSERS and not self._is_ours(name) and not is_wrong:
                 kept.add(name, value)
         return kept
+
+    def _beginning(self, piece: bytes) -> bytes:
+        return with_storage(piece, f"{self._address}{STORAGE}") if self._is_page else piece
 
     def _is_ours(self, name: str) -> bool:
         """Of the answers about origins, ours counts where we gave one; a second policy only forbids more."""
@@ -312,6 +336,22 @@ def is_valid(secret: bytes, session: str, app: str, given: str, now: float) -> b
     return is_good and hmac.compare_digest(ticket(secret, session, app, int(expires)), given)
 
 
+def asks_for_page(headers: HTTPHeaders) -> bool:
+    """Whether a browser wants to show the answer as a page, rather than have a script take it. Older browsers, and all
+    without TLS, do not say."""
+    said = headers.get("Sec-Fetch-Dest")
+    if said is not None:
+        return said in ("document", "embed", "frame", "iframe", "object")
+    return headers.get("Accept", "").startswith("text/html") and "X-Requested-With" not in headers
+
+
+def with_storage(page: bytes, script: str) -> bytes:
+    """The beginning of a page, with a script before all others."""
+    found = _DOCTYPE.match(page)
+    end = found.end() if found else 0
+    return page[:end] + f'<script src="{script}"></script>'.encode() + page[end:]
+
+
 def without(query: str, names: Iterable[str]) -> str:
     """A query without these parameters; the others exactly as they were."""
     return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names)
@@ -322,6 +362,12 @@ _APP = r"/bai/apps/([\w.-]+)/([\w.-]+)"
 HANDLERS = [
     (_APP + r"/~([^/]*)(?:/.*)?", AppHandler),
     (_APP + r"(?:/.*)?", AppEntryHandler),
+    (r"/bai/proxy/(\d{1,5})(?:/.*)?", PortHandler),
 ]
 if find_spec("jupyter_server_proxy") is None:
     HANDLERS.append((r"/proxy/(\d{1,5})(?:/.*)?", PortHandler))
+
+
+def environ(base_url: str) -> dict[str, str]:
+    """What kernels are told, so that ``%tensorboard`` shows what runs in their session."""
+    return {"TENSORBOARD_PROXY_URL": f"{base_url}bai/proxy/%PORT%/"}

@@ -44,6 +44,11 @@ class Tell(RequestHandler):
         pass
 
 
+class Page(RequestHandler):
+    def get(self) -> None:
+        self.write("<!DOCTYPE html>\n<title>A page</title>")
+
+
 class Elsewhere(RequestHandler):
     def get(self) -> None:
         self.redirect("/login?a=1")
@@ -99,7 +104,7 @@ def connected(cluster: RealManager, monkeypatch: pytest.MonkeyPatch) -> RealMana
 @pytest.fixture
 def app(jp_asyncio_loop: Any, connected: Any) -> Iterator[Any]:
     """The address of an app in a session, below the Jupyter server's; ``port`` is where it listens."""
-    routes = [("/elsewhere", Elsewhere), ("/count", Count), ("/talk", Talk), ("/.*", Tell)]
+    routes = [("/page", Page), ("/elsewhere", Elsewhere), ("/count", Count), ("/talk", Talk), ("/.*", Tell)]
 
     async def start() -> tuple[HTTPServer, int]:
         listening, port = bind_unused_port()
@@ -203,6 +208,42 @@ async def test_its_own_pages_are_no_strangers_to_it(app: Any, ask: Any, enter: A
     assert json.loads(got.body)["headers"]["origin"] != "null"
 
 
+async def test_a_page_has_storage_before_its_own_scripts_run(app: Any, ask: Any, enter: Any) -> None:
+    there = await enter(*app.path)
+    script = f"{there}~storage.js"
+    page = await ask(f"{there}page", headers={"Accept": "text/html", "Accept-Encoding": "gzip"})
+    assert page.body.decode() == f'<!DOCTYPE html><script src="{script}"></script>\n<title>A page</title>'
+    assert b"localStorage" in (await ask(script)).body
+    assert (await ask(f"{there}page", "HEAD")).body == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_page"),
+    [
+        ({"Sec-Fetch-Dest": "iframe"}, True),
+        ({"Sec-Fetch-Dest": "empty", "Accept": "text/html"}, False),
+        ({"Accept": "text/html,application/xml"}, True),
+        ({"Accept": "text/html, */*; q=0.01", "X-Requested-With": "XMLHttpRequest"}, False),
+        ({"Accept": "*/*"}, False),
+        ({}, False),
+    ],
+)
+async def test_what_a_script_fetches_is_no_page(headers: dict[str, str], is_page: bool) -> None:
+    assert app_proxy.asks_for_page(HTTPHeaders(headers)) is is_page
+
+
+@pytest.mark.parametrize(
+    ("page", "begins"),
+    [
+        (b" <!doctype html><p>", b" <!doctype html><script"),
+        (b"<p>", b'<script src="s"></script><p>'),
+        (b"", b'<script src="s">'),
+    ],
+)
+async def test_where_a_script_goes(page: bytes, begins: bytes) -> None:
+    assert app_proxy.with_storage(page, "s").startswith(begins)
+
+
 async def test_websockets(app: Any, enter: Any, jp_http_port: int) -> None:
     there = await enter(*app.path)
     url = f"ws://127.0.0.1:{jp_http_port}{there}talk"
@@ -250,8 +291,9 @@ async def test_a_port_as_jupyter_server_proxy_has_it(
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", str(app.port))
     monkeypatch.setattr(app_proxy.PortHandler, "_sessions", sessions(app.path[2]))
-    there = await enter("proxy", str(app.port), "a", params={"x": "1"})
-    assert there == f"{jp_base_url}{'/'.join(app.path)}/a?x=1"
+    for beginning in (("proxy",), ("bai", "proxy")):
+        there = await enter(*beginning, str(app.port), "a", params={"x": "1"})
+        assert there == f"{jp_base_url}{'/'.join(app.path)}/a?x=1"
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", "1")
 

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 from fakes_agent import IMAGE
 from playwright.sync_api import Browser, Locator, Page, expect
-from real_manager import PAGE, RealManager
+from real_manager import RealManager
 
 from bai_jupyter.common.reasons import Reason
 
@@ -486,9 +486,10 @@ def test_a_kernel_out_of_memory_starts_again_with_more(
 WHO = """async () => {
   const refused = () => 'refused';
   const api = await fetch('/api/contents', {credentials: 'include'}).then(answer => answer.status, refused);
-  let cookies;
-  try { cookies = document.cookie; } catch { cookies = 'refused'; }
-  return [origin, api, cookies, await (await fetch('more')).text()];
+  document.cookie = 'mine=1; path=/';
+  localStorage.setItem('a', 'kept');
+  const more = await (await fetch('more')).text();
+  return [origin, api, document.cookie, more.includes('It answers.') && localStorage.getItem('a')];
 }"""
 
 
@@ -507,11 +508,11 @@ def test_an_app_opens_and_is_nobody_here(page: Page, cluster: RealManager, look_
     expect(frame.locator("body")).to_have_text("It answers.")
     look_at(page, "app", ".jp-MainAreaWidget:has(iframe)")
     inside = next(one for one in page.frames if "/bai/apps/" in one.url)
-    assert inside.evaluate(WHO) == ["null", "refused", "refused", PAGE]
+    assert inside.evaluate(WHO) == ["null", "refused", "mine=1", "kept"]
     with page.context.expect_page() as opened:
         apps.get_by_role("button", name="Open Port 8080 in a tab of the browser").click()
     expect(opened.value.locator("body")).to_have_text("It answers.")
-    assert opened.value.evaluate(WHO) == ["null", "refused", "refused", PAGE]
+    assert opened.value.evaluate(WHO) == ["null", "refused", "mine=1", "kept"]
     opened.value.close()
     page.evaluate("[...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-app')).close()")
     cluster.list_ports(8050)
