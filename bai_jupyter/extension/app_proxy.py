@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 from jupyter_server.auth.decorator import allow_unauthenticated, authorized
@@ -76,8 +76,8 @@ class AppEntryHandler(JupyterHandler):
 
 
 class PortHandler(JupyterHandler):
-    """``/bai/proxy/{port}/…``, and ``/proxy/…`` where jupyter-server-proxy does not have it: where kernels are told that
-    their ports are. Of the sessions in which something listens there, that of the kernel active last."""
+    """``/bai/proxy/{port}/…``, and ``/proxy/…`` if jupyter-server-proxy does not have it: where kernels believe their
+    ports to be. Of the sessions in which something listens there, that of the kernel that was active last."""
 
     auth_resource = "bai"
 
@@ -85,7 +85,8 @@ class PortHandler(JupyterHandler):
     @authorized
     async def get(self, port: str) -> None:
         rest = rest_of(self.request.path, "/proxy/", 1)
-        sessions = await self._sessions()
+        kernels = self.kernel_manager
+        sessions = sessions_of([kernels.get_kernel(kernel_id) for kernel_id in kernels.list_kernel_ids()])
         for session in sessions:
             apps = await refusing(client_of(self).list_apps(session))
             if any(int(port) in app["ports"] for app in apps if app["protocol"] in ("discovered", "preopen")):
@@ -96,13 +97,6 @@ class PortHandler(JupyterHandler):
         raise HTTPError(404, f"Nothing listens at port {port} {where}.")
 
     head = get
-
-    async def _sessions(self) -> list[str]:
-        kernels = self.kernel_manager
-        found = [kernels.get_kernel(kernel_id) for kernel_id in kernels.list_kernel_ids()]
-        found.sort(key=lambda kernel: kernel.last_activity, reverse=True)
-        ids = [kernel_status(kernel)["session_id"] for kernel in found if hasattr(kernel.provisioner, "view")]
-        return [session for session in dict.fromkeys(ids) if session]
 
 
 @stream_request_body
@@ -307,6 +301,14 @@ async def _carry(source: IOStream, target: IOStream) -> None:
 
 
 # Pure
+
+
+def sessions_of(kernels: Iterable[Any]) -> list[str]:
+    """Ids of the sessions of a server's kernels, that of the kernel that was active last first."""
+    remote = [kernel for kernel in kernels if hasattr(kernel.provisioner, "view")]
+    remote.sort(key=lambda kernel: kernel.last_activity, reverse=True)
+    ids = [kernel_status(kernel)["session_id"] for kernel in remote]
+    return [session for session in dict.fromkeys(ids) if session]
 
 
 def entry(base_url: str, session: str, app: str) -> str:

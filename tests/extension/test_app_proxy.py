@@ -290,12 +290,29 @@ async def test_a_port_as_jupyter_server_proxy_has_it(
 ) -> None:
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", str(app.port))
-    monkeypatch.setattr(app_proxy.PortHandler, "_sessions", sessions(app.path[2]))
+    monkeypatch.setattr(app_proxy, "sessions_of", lambda _: [app.path[2]])
     for beginning in (("proxy",), ("bai", "proxy")):
         there = await enter(*beginning, str(app.port), "a", params={"x": "1"})
         assert there == f"{jp_base_url}{'/'.join(app.path)}/a?x=1"
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", "1")
+
+
+async def test_what_is_kept_out_of_queries() -> None:
+    names = app_proxy._NOT_IN_QUERIES
+    given = "a=%2F&on_behalf_of=kim&%74oken=x&b&_xsrf&bai-token=y&c=+"
+    assert app_proxy.without(given, names) == "a=%2F&b&c=+"
+    assert app_proxy.without("", names) == ""
+
+
+async def test_whose_port_it_is_when_several_kernels_run() -> None:
+    def kernel(last_activity: int, **provisioner: Any) -> Any:
+        more = {"execution_state": "idle", "reason": "", "notice": None, "kernel_id": "k"}
+        return SimpleNamespace(last_activity=last_activity, provisioner=SimpleNamespace(**provisioner), **more)
+
+    waiting, local = kernel(9, view={}), kernel(8)
+    kernels = [kernel(1, view={"id": "a"}), kernel(3, view={"id": "b"}), waiting, local, kernel(2, view={"id": "b"})]
+    assert app_proxy.sessions_of(kernels) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -310,13 +327,6 @@ async def test_where_the_manager_is_an_origin_of_its_own(app: Any, enter: Any, c
 async def test_the_panels_link(app: Any, jp_fetch: Any, jp_base_url: str, connected: Any) -> None:
     answer = await jp_fetch("bai", "api", "sessions", connected.session, "apps", str(app.port), method="POST", body="")
     assert json.loads(answer.body) == {"link": f"{jp_base_url}{'/'.join(app.path)}/"}
-
-
-def sessions(*ids: str) -> Any:
-    async def sessions(_: Any) -> list[str]:
-        return list(ids)
-
-    return sessions
 
 
 def resident_bytes() -> int:
