@@ -77,7 +77,7 @@ class AppEntryHandler(JupyterHandler):
 
 class PortHandler(JupyterHandler):
     """``/bai/proxy/{port}/…``, and ``/proxy/…`` if jupyter-server-proxy does not have it: where kernels believe their
-    ports to be. Of the sessions in which something listens there, that of the kernel that was active last."""
+    ports to be. Of the sessions that have an app or anything else there, that of the kernel that was active last."""
 
     auth_resource = "bai"
 
@@ -89,7 +89,7 @@ class PortHandler(JupyterHandler):
         sessions = sessions_of([kernels.get_kernel(kernel_id) for kernel_id in kernels.list_kernel_ids()])
         for session in sessions:
             apps = await refusing(client_of(self).list_apps(session))
-            if any(int(port) in app["ports"] for app in apps if app["protocol"] in ("discovered", "preopen")):
+            if any(int(port) in app["ports"] for app in apps):
                 query = without(self.request.query, _NOT_IN_QUERIES)
                 self.redirect(joined(f"{entry(self.base_url, session, port)}{rest}", query))
                 return
