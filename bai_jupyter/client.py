@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import Resolver
 from tornado.tcpclient import TCPClient
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, WebSocketError, websocket_connect
@@ -524,12 +524,34 @@ class ManagerClient:
 
     async def start_app(self, session: str, app: str, timeout_s: float = 60) -> str:
         """A link that lets a browser in within the next minute. The app is started if it does not answer."""
-        answer = await self.request("POST", f"{_session(session)}/start-service", {"app": app}, timeout_s=timeout_s)
-        return f"{answer['wsproxy_addr']}?{urlencode({'bai-token': answer['token']})}"
+        return link_of(await self.start_service(session, app, timeout_s))
+
+    async def start_service(self, session: str, app: str, timeout_s: float = 60) -> Json:
+        """``{"token", "wsproxy_addr", "knows_base_url"}``: where the manager has an app, and what lets a browser in."""
+        return await self.request("POST", f"{_session(session)}/start-service", {"app": app}, timeout_s=timeout_s)
 
     async def open_app(self, session: str, app: str) -> WebSocketClientConnection:
         """One TCP connection to an app, which is started if it does not answer: binary messages are its bytes."""
         return await self._dial(f"/stream{_session(session)}/tcpproxy", {"app": app})
+
+    async def connect_to_app(
+        self, method: str, session: str, app: str, rest: str, content_type: str
+    ) -> tuple[IOStream, str, HTTPHeaders]:
+        """A connection for one HTTP request to an app, whose body and answer are the caller's matter.
+
+        ``rest`` is what follows the app's address: a path that begins with ``/``, quoted, and its query. Returns the
+        connection, the request's target there, and headers that go in the place of those of the same names. The
+        answer is the app's, or the manager's refusal as a problem document. Raises ``ManagerAway``.
+        """
+        path, _, given = rest.partition("?")
+        acting = urlencode({"on_behalf_of": self.config.on_behalf_of}) if self.config.on_behalf_of else ""
+        query = "&".join(part for part in (given, acting) if part)
+        target = f"{self._prefix}{app_path(session, app)}{path}" + (f"?{query}" if query else "")
+        try:
+            stream = await self._connect()
+        except (OSError, TimeoutError) as error:
+            raise self._away(error) from error
+        return stream, target, self._headers(method, target, None, content_type)
 
     # Jupyter kernels
 
@@ -973,8 +995,9 @@ class ManagerClient:
             given["on_behalf_of"] = self.config.on_behalf_of
         return f"{self._prefix}{path}" + (f"?{urlencode(given)}" if given else "")
 
-    def _headers(self, method: str, target: str, body: bytes | None) -> HTTPHeaders:
-        content_type = "text/plain" if body is None else "application/json"
+    def _headers(self, method: str, target: str, body: bytes | None, content_type: str | None = None) -> HTTPHeaders:
+        if content_type is None:
+            content_type = "text/plain" if body is None else "application/json"
         if self.config.token_file is not None:
             bearer = f"Bearer {_read_token(self.config.token_file)}"
             return HTTPHeaders({"Host": self._host, "Content-Type": content_type, "Authorization": bearer})
@@ -1129,6 +1152,17 @@ class _EventReader:
 
 def _session(session: str) -> str:
     return f"/session/{quote(session, safe='')}"
+
+
+def link_of(service: Json, rest: str = "", query: str = "") -> str:
+    """For a browser, by the manager's address; ``rest`` and ``query``, quoted, go to the app."""
+    token = urlencode({"bai-token": service["token"]})
+    return f"{service['wsproxy_addr']}{rest}?{'&'.join(filter(None, [query, token]))}"
+
+
+def app_path(session: str, app: str) -> str:
+    """Where the manager has an app."""
+    return f"/apps/{quote(session, safe='')}/{quote(app, safe='')}"
 
 
 def _folder(folder: str) -> str:

@@ -75,6 +75,7 @@ class FakeAgent:
             "logs": {"logs": "hello\n"},
             "remove_image": {},
             "make_folder": {},
+            "open_ports": {"ports": []},
             "release_mount": {},
         }
         self.call_errors: dict[str, Reason] = {}

@@ -75,6 +75,15 @@ class RealManager:
         assert made["status"] == "RUNNING"
         return str(made["sessionId"])
 
+    def open_real_ports(self, *listed: int) -> None:
+        """From now on what is opened at a port in a session is what listens there on this host; these are told of."""
+        self._agent.on_stream = dial
+        self.list_ports(*listed)
+
+    def list_ports(self, *listed: int) -> None:
+        """At these, it is said, something listens in every session."""
+        self._agent.call_results["open_ports"] = {"ports": list(listed)}
+
     def fail_calls(self, **reasons: Reason) -> None:
         """The agent refuses these calls from now on, and no others."""
         self._agent.call_errors = dict(reasons)
@@ -116,3 +125,22 @@ async def show_page(socket: WebSocketClientConnection, _endpoint: dict[str, Any]
         while (frame := await socket.read_message()) is not None:
             if b"\r\n\r\n" in frame:
                 await socket.write_message((head + PAGE).encode(), binary=True)
+
+
+async def dial(far: WebSocketClientConnection, endpoint: dict[str, Any]) -> None:
+    """Bytes both ways until the one at the port has said all."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoint["port"])
+
+    async def send() -> None:
+        while frame := await far.read_message():
+            assert isinstance(frame, bytes)
+            writer.write(frame)
+            await writer.drain()
+
+    sending = asyncio.create_task(send())
+    with suppress(WebSocketClosedError):
+        while piece := await reader.read(64 * 1024):
+            await far.write_message(piece, binary=True)
+    writer.close()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)

@@ -20,6 +20,7 @@ CLIENTS = {
     COMMON,
     *(f"bai_jupyter.{name}" for name in ("choice", "client", "kernel_stream", "notebook", "public_web", "words")),
 }
+PROXY = "bai_jupyter.reverse_proxy"
 STORE = {COMMON, "bai_jupyter.manager.db", "bai_jupyter.manager.auth"}
 EXECUTION, PEOPLE, VFOLDERS = (f"bai_jupyter.manager.{name}" for name in ("execution", "people", "vfolders"))
 SERVICES = {
@@ -39,9 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     "bai_jupyter.kernel_stream": {COMMON},
     "bai_jupyter.notebook": set(),
     "bai_jupyter.public_web": {COMMON},
+    PROXY: set(),
     "bai_jupyter.provisioner": CLIENTS,
     "bai_jupyter.spawner": CLIENTS,
-    "bai_jupyter.extension": CLIENTS,
+    "bai_jupyter.extension": {*CLIENTS, PROXY},
     "bai_jupyter.widgets": {COMMON, "bai_jupyter.client", "bai_jupyter.words"},
     "bai_jupyter.words": {COMMON},
     "bai_jupyter.manager": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, "bai_jupyter.manager.api"},  # app, __main__
@@ -65,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     VFOLDERS: {*STORE, "bai_jupyter.manager.agents", "bai_jupyter.manager.background"},
     PEOPLE: {*STORE, "bai_jupyter.manager.scheduler", "bai_jupyter.manager.sessions.idle"},
     "bai_jupyter.manager.sessions": {*SERVICES, VFOLDERS, "bai_jupyter.public_web"},
-    "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS},
+    "bai_jupyter.manager.api": {*SERVICES, EXECUTION, PEOPLE, VFOLDERS, PROXY},
     "bai_jupyter.cli": {"bai_jupyter"},
     "bai_agent": {COMMON},
     "bai_agent.allocation": {COMMON},

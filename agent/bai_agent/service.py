@@ -58,6 +58,7 @@ class AgentService:
             "figures": self._figures,
             "suspend": self._suspend,
             "resume": self._resume,
+            "open_ports": self._open_ports,
             "release_mount": self._release_mount,
             "save": self._save,
             "open_stream": self._open_stream,
@@ -100,6 +101,9 @@ class AgentService:
         """What it does right now; what it uses comes with every heartbeat."""
         self._ref_of(KernelId(params["kernel_id"]))
         return await self._activity(KernelId(params["kernel_id"]))
+
+    async def _open_ports(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"ports": await self._runtime.open_ports(self._ref_of(KernelId(params["kernel_id"])))}
 
     async def _suspend(self, params: dict[str, Any]) -> dict[str, Any]:
         """Never under something that runs, nor under what was asked just now or meanwhile: a kernel says that it runs

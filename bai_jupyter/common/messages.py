@@ -219,6 +219,7 @@ class Call:
     ``release_mount``         kernel_id, target, force (end what uses it)                  ``{}``
     ``save``                  kernel_id, seconds (for each)                                ``{"kernels": [saved]}``
     ``figures``               kernel_id                                                    as in ``Heartbeat``
+    ``open_ports``            kernel_id                                                    ``{"ports": [int]}``
     ``open_stream``           kernel_id, stream_id, ticket, endpoint (see below)           ``{}`` once dialled
     ``inspect_image``         name                                                         ImageFacts as JSON
     ``commit``                kernel_id, name                                              ImageFacts as JSON

@@ -12,11 +12,11 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.gateway.gateway_client import GatewayClient
-from traitlets import Float
+from traitlets import Enum, Float
 
 from bai_jupyter.client import ConfigError, ManagerClient, load_config
 from bai_jupyter.common.errors import PublicError
-from bai_jupyter.extension import admin, choices, drive, folders, imports, outputs, runs, status
+from bai_jupyter.extension import admin, app_proxy, choices, drive, folders, imports, outputs, runs, status
 from bai_jupyter.extension.folder_contents import FolderContents
 from bai_jupyter.extension.handlers import HANDLERS
 from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
@@ -37,6 +37,15 @@ class BaiExtension(ExtensionApp):
     description = "Backend.AI sessions as Jupyter kernels"
 
     image_refresh_s = Float(5.0, config=True, help="Seconds between two questions to the manager for its images.")
+
+    apps_at = Enum(
+        ("server", "manager"),
+        "server",
+        config=True,
+        help="Where browsers find the apps of sessions. `server`: behind this server's login, each page with an origin "
+        "of its own, so without cookies and storage. `manager`: at the manager's address, which browsers must reach; "
+        "it is another origin than this server's, so pages have all that they are used to.",
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -66,6 +75,10 @@ class BaiExtension(ExtensionApp):
             else:
                 setattr(serverapp, trait, name)
 
+    def is_apart(self, service: dict[str, Any]) -> bool:
+        """Whether an app is opened at the manager's address: one that knows its own can be nowhere else."""
+        return self.apps_at == "manager" or bool(service["knows_base_url"])
+
     def initialize_settings(self) -> None:
         status.register(self.serverapp.event_logger)
         self.settings["bai_extension"] = self
@@ -80,7 +93,7 @@ class BaiExtension(ExtensionApp):
             self.log.warning("The Backend.AI panel is not built: install node 20.19 or newer and run pip install again")
 
     def initialize_handlers(self) -> None:
-        for module in (admin, choices, drive, folders, imports, outputs, runs):
+        for module in (admin, app_proxy, choices, drive, folders, imports, outputs, runs):
             self.handlers.extend(module.HANDLERS)
         self.handlers.extend(HANDLERS)
 

@@ -12,9 +12,10 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from bai_jupyter._version import __version__
-from bai_jupyter.client import ManagerClient
+from bai_jupyter.client import ManagerClient, link_of
 from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.extension.app_proxy import entry
 
 NOT_CONNECTED = (
     "This Jupyter server is not connected to a Backend.AI manager. "
@@ -175,8 +176,10 @@ class AppHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, session: str, app: str) -> None:
-        """Start it if it does not answer. The link lets the browser that follows it within a minute in."""
-        self.finish({"link": await self.client.start_app(session, app)})
+        """Start it if it does not answer. ``{"link"}``: to this server, or for a minute to the manager."""
+        service = await self.client.start_service(session, app)
+        is_apart = self.extension.is_apart(service)
+        self.finish({"link": link_of(service) if is_apart else f"{entry(self.base_url, session, app)}/"})
 
 
 class ImagesHandler(BaiHandler):

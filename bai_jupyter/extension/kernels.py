@@ -36,7 +36,7 @@ from tornado.ioloop import IOLoop
 from traitlets import Set, Unicode, default
 
 from bai_jupyter.common.errors import Unavailable
-from bai_jupyter.extension import status
+from bai_jupyter.extension import app_proxy, status
 from bai_jupyter.extension.executions import Executions
 from bai_jupyter.extension.kept_choices import Consents, LastChoices
 from bai_jupyter.extension.kernel_records import KernelRecord, KernelRecords, pack_launch, unpack_launch
@@ -136,6 +136,8 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         if kernel_id is not None:
             launch["kernel_id"] = kernel_id
         kernel, name, kernel_id = self.pre_start_kernel(launch.pop("kernel_name", None), launch)
+        spec = kernel.kernel_spec.to_dict()
+        kernel._kernel_spec = make_spec({**spec, "env": {**app_proxy.environ(self.parent.base_url), **spec["env"]}})
         record = KernelRecord(
             kernel_id,
             name,

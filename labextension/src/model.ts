@@ -71,16 +71,16 @@ export class SessionLog extends Watched<string> {
 
 /** Whether a browser can show it. */
 export function isShown(app: IApp): boolean {
-  return ['http', 'preopen'].includes(app.protocol);
+  return ['http', 'preopen', 'discovered'].includes(app.protocol);
 }
 
-/** The apps of one running session. */
+/** The apps of one running session, and the ports that its programs listen at. */
 export class Apps extends Watched<IApp[]> {
   constructor(
     private readonly settings: ServerConnection.ISettings,
     readonly sessions: Sessions
   ) {
-    super('apps', 10);
+    super('apps', 2);
     sessions.changed.connect(() => this._follow());
   }
 

@@ -217,11 +217,12 @@ function actionsOnWarning(code: string): NoticeAction[] {
   return [code === 'lifetime-soon' ? 'dismiss' : 'keep'];
 }
 
-/** A port that was asked for has no other name than its number. */
+/** A port that was asked for, or found, has no other name than its number. */
 export function describeApp(app: IApp, trans: TranslationBundle): { name: string; details: string } {
   const ports = app.ports.join(', ');
-  if (app.protocol === 'preopen') {
-    return { name: trans.__('Port %1', ports), details: trans.__('asked for with the session') };
+  if (app.protocol === 'preopen' || app.protocol === 'discovered') {
+    const why = app.protocol === 'preopen' ? trans.__('asked for with the session') : trans.__('a program listens there');
+    return { name: trans.__('Port %1', ports), details: why };
   }
   const details = trans._n('%2, port %3', '%2, ports %3', app.ports.length, app.protocol.toUpperCase(), ports);
   return { name: app.name, details };

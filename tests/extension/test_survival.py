@@ -49,6 +49,8 @@ def test_same_kernel_session_and_variables(server: Any, wait_until: Callable[...
     server.ask("POST", f"/api/kernels/{kernel_id}/interrupt")
     server.ask("POST", f"/api/kernels/{kernel_id}/restart")
     assert server.run(kernel_id, "print('x' in globals())") == "False\n"
+    told = server.run(kernel_id, "import os; print(os.environ['TENSORBOARD_PROXY_URL'])")
+    assert told == "/bai/proxy/%PORT%/\n"
 
     server.ask("DELETE", f"/api/sessions/{after['id']}")
     assert server.ask("GET", "/api/kernels") == []

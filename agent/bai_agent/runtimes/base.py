@@ -356,6 +356,13 @@ class Runtime(Protocol):
         """
         ...
 
+    async def open_ports(self, ref: str) -> list[int]:
+        """The TCP ports that processes inside listen at and ``connect`` reaches; none if it is gone.
+
+        Left out are programs' own: see ``runtimes.listening``.
+        """
+        ...
+
     async def exit_code(self, process: Process) -> int | None:
         """``None`` while it runs; 128+n after signal n; ``UNKNOWN_EXIT`` if nobody knows."""
         ...

@@ -30,7 +30,7 @@ from docker.types import Mount as DockerMount
 from bai_agent import firewall
 from bai_agent.devices import cdi
 from bai_agent.devices.base import ContainerOptions, DeviceFault
-from bai_agent.runtimes import cgroups, engine_devices, pids, spares, supervisor
+from bai_agent.runtimes import cgroups, engine_devices, listening, pids, spares, supervisor
 from bai_agent.runtimes.attached import PIECE_BYTES, EngineAttached
 from bai_agent.runtimes.base import (
     INSIDE_HOME,
@@ -559,6 +559,10 @@ class DockerRuntime:
         except PermissionError:  # an agent that is not root reaches what listens on the container's address only
             return await connect_to(await self._call("engine-down", lambda: self._address_of(ref)), port)
 
+    async def open_ports(self, ref: str) -> list[int]:
+        pid = await self.main_pid(ref)
+        return [] if pid is None else await asyncio.to_thread(_open_ports, pid, ref)
+
     def _address_of(self, ref: str) -> str:
         container = self._api.inspect_container(ref)
         return str(container["NetworkSettings"]["Networks"][container["HostConfig"]["NetworkMode"]]["IPAddress"])
@@ -631,6 +635,15 @@ class DockerRuntime:
         if self._events is not None:
             await self._events.close()
         await self._engine.close()
+
+
+def _open_ports(pid: int, container: str) -> list[int]:
+    try:
+        tables = listening.tables_of(pid)
+    except OSError:
+        return []
+    # The number had not passed to somebody else when the tables were read.
+    return listening.open_ports(tables) if cgroups.is_in(pid, container) else []
 
 
 def _process_of(container: str, exec_ref: str, pid: int) -> Process:

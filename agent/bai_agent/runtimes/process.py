@@ -29,7 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bai_agent import folders
-from bai_agent.runtimes import pids
+from bai_agent.runtimes import listening, pids
 from bai_agent.runtimes.attached import LocalAttached, read_from, set_size, write_to
 from bai_agent.runtimes.base import (
     ERROR,
@@ -319,6 +319,9 @@ class ProcessRuntime:
     async def connect(self, ref: str, port: int) -> socket.socket:  # noqa: ARG002 - all share the host's ports
         return await connect_to("127.0.0.1", port)
 
+    async def open_ports(self, ref: str) -> list[int]:
+        return await asyncio.to_thread(_open_ports, ref)
+
     async def exit_code(self, process: Process) -> int | None:
         return self._exit_code(process.host_pid, process.started)
 
@@ -584,6 +587,12 @@ def _processes_of(kernel_id: str) -> list[int]:
             if marker in environ.split(b"\0"):
                 found.append(int(entry.name))
     return found
+
+
+def _open_ports(kernel_id: str) -> list[int]:
+    """All share the host's tables; whose a socket is, its holder's descriptors say."""
+    inodes = {inode for pid in _processes_of(kernel_id) for inode in listening.sockets_of(pid)}
+    return listening.open_ports(listening.tables_of("self"), inodes)
 
 
 def _kill(pid: int, signum: int) -> None:

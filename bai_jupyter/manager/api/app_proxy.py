@@ -12,10 +12,11 @@ from tornado.httputil import HTTPHeaders
 from bai_jupyter.common.errors import AuthFailed, NotFound
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.agents.streams import ByteStream
-from bai_jupyter.manager.api.reverse_proxy import HOP_BY_HOP, ReverseProxyHandler
+from bai_jupyter.manager.api.reverse_proxy import ReverseProxyHandler
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.sessions.ports import App
+from bai_jupyter.reverse_proxy import HOP_BY_HOP
 
 COOKIE, LINK_TOKEN = "bai-app", "bai-token"
 _CREDENTIALS = frozenset({"authorization", "x-backendai-version", "x-backendai-date", "x-backendai-domain"})
@@ -56,7 +57,8 @@ class AppProxyHandler(ReverseProxyHandler):
         headers["X-Forwarded-For"] = str(request.remote_ip)
         headers["X-Forwarded-Proto"] = request.protocol
         headers["X-Forwarded-Host"] = request.host
-        headers["X-Forwarded-Prefix"] = _prefix(self.path_args).rstrip("/")
+        # A proxy before this one knows better where the browser has the app.
+        headers["X-Forwarded-Prefix"] = request.headers.get("X-Forwarded-Prefix") or _prefix(self.path_args).rstrip("/")
         return headers
 
     def answer_headers(self, headers: HTTPHeaders) -> HTTPHeaders:

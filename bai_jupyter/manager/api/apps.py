@@ -13,7 +13,7 @@ class AppsHandler(ApiHandler):
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         session = await self.services.sessions.get(self.caller, ref)
-        return 200, [app.to_json() for app in await self.services.apps.list(session)]
+        return 200, [app.to_json() for app in await self.services.apps.list_all(session)]
 
 
 class StartServiceHandler(ApiHandler):
@@ -24,7 +24,8 @@ class StartServiceHandler(ApiHandler):
     async def post(self, ref: str) -> Answer:
         session, app = await self.services.apps.start(self.caller, ref, self.params)
         address = f"{self.request.protocol}://{self.request.host}{app.base_url(session.id)}"
-        return 200, {"token": self.services.app_tokens.issue(self.caller, session, app.name), "wsproxy_addr": address}
+        token = self.services.app_tokens.issue(self.caller, session, app.name)
+        return 200, {"token": token, "wsproxy_addr": address, "knows_base_url": app.knows_base_url}
 
 
 class ShutdownServiceHandler(ApiHandler):

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from contextlib import suppress
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPHeaders, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import stream_request_body
 from tornado.websocket import WebSocketClosedError
@@ -16,23 +16,8 @@ from tornado.websocket import WebSocketClosedError
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.manager.agents.streams import ByteStream, local_socket
 from bai_jupyter.manager.api.base import ApiHandler
+from bai_jupyter.reverse_proxy import MAX_BODY_BYTES, PIECE_BYTES, AnswerCopy, end_to_end, handshake
 
-MAX_BODY_BYTES = 64 * 1024**3
-_PIECE_BYTES = 64 * 1024
-
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-    }
-    | {"transfer-encoding", "upgrade"}
-)
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -125,9 +110,9 @@ class ReverseProxyHandler(ApiHandler):
             self.services.idle_connections.put(self._key, self._stream)
         await self.finish()
 
-    async def _read_answer(self) -> "_Copy":
+    async def _read_answer(self) -> AnswerCopy:
         assert self._app_side is not None
-        copy = _Copy(self)
+        copy = AnswerCopy(self, self.answer_headers)
         with suppress(StreamClosedError):
             self._app_side.finish()
             await self._app_side.read_response(copy)
@@ -137,17 +122,12 @@ class ReverseProxyHandler(ApiHandler):
 
     async def _join(self, stream: ByteStream) -> None:
         """Pass the handshake on, and then bytes both ways until either side ends."""
-        headers = self.request_headers()
-        headers["Connection"], headers["Upgrade"] = "Upgrade", "websocket"
-        lines = [
-            f"{self.request.method} {self._target} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in headers.get_all()),
-        ]
+        asked = handshake(str(self.request.method), self._target, self.request_headers())
         client: IOStream = self.request.connection.detach()  # type: ignore[union-attr]
         client.set_nodelay(True)
         self._finished = True  # tornado has nothing more to do with it
         try:
-            await stream.write_message(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+            await stream.write_message(asked)
             ways = [asyncio.create_task(_up(client, stream)), asyncio.create_task(_down(stream, client))]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
@@ -160,49 +140,10 @@ class ReverseProxyHandler(ApiHandler):
             client.close()
 
 
-class _Copy(HTTPMessageDelegate):
-    """An app's answer becomes the handler's."""
-
-    def __init__(self, handler: ReverseProxyHandler) -> None:
-        self._handler = handler
-        self.has_begun = self.is_whole = self.keeps_alive = False
-
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        assert isinstance(start_line, ResponseStartLine)
-        if start_line.code < 200:
-            return
-        self.has_begun = True
-        is_framed = "Content-Length" in headers or "Transfer-Encoding" in headers
-        self.keeps_alive = (
-            is_framed and start_line.version == "HTTP/1.1" and headers.get("Connection", "").lower() != "close"
-        )
-        self._handler.set_status(start_line.code, start_line.reason)
-        for name in ("Server", "Content-Type", "Date"):
-            self._handler.clear_header(name)
-        for name, value in self._handler.answer_headers(headers).get_all():
-            self._handler.add_header(name, value)
-
-    async def data_received(self, chunk: bytes) -> None:
-        self._handler.write(chunk)
-        await self._handler.flush()
-
-    def finish(self) -> None:
-        self.is_whole = True
-
-
-def end_to_end(headers: HTTPHeaders) -> HTTPHeaders:
-    """Those that are not about one connection."""
-    kept = HTTPHeaders()
-    for name, value in headers.get_all():
-        if name.lower() not in HOP_BY_HOP:
-            kept.add(name, value)
-    return kept
-
-
 async def _up(client: IOStream, stream: ByteStream) -> None:
     with suppress(StreamClosedError, WebSocketClosedError):
         while True:
-            await stream.write_message(await client.read_bytes(_PIECE_BYTES, partial=True))
+            await stream.write_message(await client.read_bytes(PIECE_BYTES, partial=True))
 
 
 async def _down(stream: ByteStream, client: IOStream) -> None:

@@ -6,18 +6,20 @@ id is kept in a file of theirs.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
 from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import SessionStatus
 from bai_jupyter.manager.agents.streams import AgentSocket, ByteStream
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.sessions.commands import output_of
-from bai_jupyter.manager.sessions.ports import App, apps_of, command_line
+from bai_jupyter.manager.sessions.ports import DISCOVERED, App, app_at, apps_of, command_line, with_ports
 from bai_jupyter.manager.sessions.requests import bad_value
 from bai_jupyter.manager.sessions.service import SessionService
 
@@ -42,10 +44,19 @@ class Apps:
         image = await self._sessions.image_of(session)
         return apps_of(image.labels if image else {}, session.preopen_ports)
 
-    async def find(self, session: SessionRecord, name: object, port: object = None) -> tuple[App, int]:
-        """The app and which of its ports. Raises ``NotFound`` listing what there is."""
+    async def list_all(self, session: SessionRecord) -> Sequence[App]:
+        """And at which other ports something listens just now, if its agent can tell."""
         apps = await self.list(session)
-        app = next((one for one in apps if one.name == str(name)), None)
+        found: Sequence[int] = ()
+        if session.status is SessionStatus.RUNNING:
+            with suppress(PublicError):
+                found = await self._sessions.open_ports(session)
+        return with_ports(apps, [port for port in found if port != session.route_port], DISCOVERED)
+
+    async def find(self, session: SessionRecord, name: object, port: object = None) -> tuple[App, int]:
+        """The app, of which any port is one, and which of its ports. Raises ``NotFound`` listing what there is."""
+        apps = await self.list(session)
+        app = next((one for one in apps if one.name == str(name)), None) or app_at(str(name))
         if app is None:
             names = ", ".join(one.name for one in apps) or "none"
             raise NotFound(Reason.of("app-unknown", app=name, names=names), title="No such app service.")

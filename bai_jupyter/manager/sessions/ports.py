@@ -1,4 +1,4 @@
-"""The apps of a session: which ports its image says it serves, and which its owner asked for. Pure.
+"""The apps of a session: which ports its image says it serves, which its owner asked for, and any other. Pure.
 
 An image says so with labels: ``ai.backend.service-ports`` lists them as Backend.AI does
 (``jupyter:http:8888,tensorboard:http:6006,pair:tcp:[5000,5001]``), and ``bai.app.<name>`` holds the shell command that
@@ -8,15 +8,17 @@ whole paths from the reverse proxy, another one what follows that base.
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 PORTS_LABEL = "ai.backend.service-ports"
 COMMAND_LABEL = "bai.app."
 PREOPEN = "preopen"
-LOWEST_PORT, HIGHEST_PORT = 1024, 65535
+DISCOVERED = "discovered"  # nobody spoke of it, and something listens there
+LOWEST_PORT, HIGHEST_PORT = 1024, 65535  # of those that are declared
 
 _ENTRY = re.compile(r"\s*([\w-]+):(\w+):(\d+|\[[\d,\s]+\])\s*", re.ASCII)
+_PORT = re.compile(r"[1-9]\d{0,4}", re.ASCII)
 _PROTOCOLS = frozenset({"http", "tcp", "pty", PREOPEN})
 
 
@@ -48,8 +50,19 @@ def apps_of(labels: Mapping[str, str], preopen: Sequence[int]) -> list[App]:
         numbers = tuple(int(port) for port in re.findall(r"\d+", ports))
         if protocol in _PROTOCOLS and all(LOWEST_PORT <= port <= HIGHEST_PORT for port in numbers):
             found[name] = App(name, protocol, numbers, labels.get(COMMAND_LABEL + name))
-    taken = {port for app in found.values() for port in app.ports}
-    return [*found.values(), *(App(str(port), PREOPEN, (port,)) for port in preopen if port not in taken)]
+    return with_ports(list(found.values()), preopen, PREOPEN)
+
+
+def with_ports(apps: Sequence[App], ports: Iterable[int], protocol: str) -> list[App]:
+    """Apps, and those of these ports that are none of theirs."""
+    taken = {port for app in apps for port in app.ports}
+    return [*apps, *(App(str(port), protocol, (port,)) for port in ports if port not in taken)]
+
+
+def app_at(name: str) -> App | None:
+    """Any port is an app named by its number, whether anybody spoke of it or not."""
+    is_port = _PORT.fullmatch(name) is not None and int(name) <= HIGHEST_PORT
+    return App(name, DISCOVERED, (int(name),)) if is_port else None
 
 
 def command_line(app: App, session_id: str, port: int, arguments: Mapping[str, object]) -> str:

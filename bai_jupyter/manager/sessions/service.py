@@ -534,6 +534,10 @@ class SessionService:
         except AgentFault as error:
             raise BadRequest(error.reason) from error
 
+    async def open_ports(self, session: SessionRecord) -> Sequence[int]:
+        """At which TCP ports something in a running session listens. Raises ``PublicError``."""
+        return [int(port) for port in (await self._call(session, "open_ports", {}))["ports"]]
+
     async def image_of(self, session: SessionRecord) -> ImageRecord | None:
         """None if it is offered no more; what runs goes on."""
         images = await self._store.recall(catalog.list_images)

@@ -10,6 +10,7 @@ import { arrivalsOf } from '../drops';
 import { Files, Folders, IFolders, IMyFolder, isAttachable, Uploads } from '../folders';
 import { Apps, isShown, Sessions } from '../model';
 import { CommandIDs } from '../tokens';
+import { ShowApp } from '../widgets/apps';
 import { Mount } from '../widgets/folders';
 import { describeApp, describeMount, describePermission } from '../words';
 
@@ -19,6 +20,7 @@ export interface IModels {
   files: Files;
   uploads: Uploads;
   apps: Apps;
+  showApp: ShowApp;
   attachments: Attachments;
 }
 
@@ -64,7 +66,7 @@ class Nothing extends Error {}
 
 function actionsOf(
   commands: CommandRegistry,
-  { sessions, folders, files, uploads, apps, attachments }: IModels,
+  { sessions, folders, files, uploads, apps, showApp, attachments }: IModels,
   mount: Mount | null,
   showPanel: () => void,
   trans: TranslationBundle
@@ -255,13 +257,7 @@ function actionsOf(
         const session = await pick(trans.__('Session'), apps.running, one => one.name);
         const list = (await apps.of(session.id)).filter(isShown);
         const app = await pick(trans.__('App of %1', session.name), list, one => describeApp(one, trans).name);
-        const tab = window.open('about:blank');
-        const link = await apps.start(session.id, app);
-        if (tab === null) {
-          throw new Error(trans.__('The browser does not let a tab open. Allow it for this page.'));
-        }
-        tab.opener = null;
-        tab.location.replace(link);
+        await showApp(session, app);
       }
     }
   };

@@ -6,17 +6,19 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
-import { IFolder } from '../api';
+import { IApp, IFolder, ISession } from '../api';
 import { Attachments, IFront } from '../attachments';
 import { Files, Folders, Uploads } from '../folders';
 import { Apps, Capacity, KernelStatuses, Sessions } from '../model';
 import { Browse, CommandIDs, IBrowse, IKernelStatuses, ISessions, NAME } from '../tokens';
 import { ServerVersion } from '../versions';
 import { createApps } from '../widgets/apps';
+import { createAppTab } from '../widgets/appTab';
 import { createCapacity } from '../widgets/capacity';
 import { createFolders, Mount } from '../widgets/folders';
 import { createPanel } from '../widgets/panel';
 import { createSessions } from '../widgets/sessions';
+import { describeApp } from '../words';
 import { addActions } from './actions';
 import { addFolderMenu } from './folderMenu';
 
@@ -42,10 +44,20 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const mount = notebooks && mountInto(notebooks, trans);
     const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);
+    const showApp = async (session: ISession, served: IApp) => {
+      const id = `jp-bai-app-${session.id}-${served.name}`;
+      if (![...app.shell.widgets('main')].some(one => one.id === id)) {
+        const link = await apps.start(session.id, served);
+        const tab = createAppTab(link, describeApp(served, trans).name, session.name, trans);
+        tab.id = id;
+        app.shell.add(tab, 'main');
+      }
+      app.shell.activateById(id);
+    };
     const sections = [
       createSessions(app.commands, sessions, new ServerVersion(settings), trans),
       createFolders({ ...kept, attachments }, { mount, browse }, trans),
-      createApps(apps, trans),
+      createApps(apps, showApp, trans),
       createCapacity(new Capacity(settings), trans)
     ];
     const panel = createPanel(sections, translator ?? nullTranslator);
@@ -58,7 +70,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
       describedBy: { args: { type: 'object', properties: {} } },
       execute: show
     });
-    const actions = addActions(app.commands, { ...kept, sessions, apps, attachments }, mount, show, trans);
+    const actions = addActions(app.commands, { ...kept, sessions, apps, showApp, attachments }, mount, show, trans);
     addFolderMenu(app, kept.folders, attachments, browse, trans);
     for (const command of [CommandIDs.showPanel, ...actions]) {
       palette?.addItem({ command, category: 'Backend.AI' });

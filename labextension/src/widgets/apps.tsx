@@ -1,24 +1,28 @@
-/** The section Apps: what a running session serves, each in a tab of the browser. */
+/** The section Apps: what a running session serves, each in a tab of Lab or of the browser. */
 
 import { TranslationBundle } from '@jupyterlab/translation';
 import { launchIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 
-import { IApp } from '../api';
+import { IApp, ISession } from '../api';
 import { Apps, isShown } from '../model';
 import { describeApp } from '../words';
 import { Loading, Section, Trouble, useChanges } from './section';
 
+/** Show an app in a tab of the main area. */
+export type ShowApp = (session: ISession, app: IApp) => Promise<void>;
+
 interface IViewProps {
   model: Apps;
+  show: ShowApp;
   trans: TranslationBundle;
 }
 
-export function createApps(model: Apps, trans: TranslationBundle): Section {
-  return new Section(trans.__('Apps'), [model.sessions, model], <AppsView model={model} trans={trans} />);
+export function createApps(model: Apps, show: ShowApp, trans: TranslationBundle): Section {
+  return new Section(trans.__('Apps'), [model.sessions, model], <AppsView model={model} show={show} trans={trans} />);
 }
 
-function AppsView({ model, trans }: IViewProps): JSX.Element {
+function AppsView({ model, show, trans }: IViewProps): JSX.Element {
   useChanges(model.sessions, model);
   const session = model.session;
   return (
@@ -46,13 +50,13 @@ function AppsView({ model, trans }: IViewProps): JSX.Element {
       )}
       {session !== null && model.value?.length === 0 && (
         <p className="jp-bai-Hint">
-          {trans.__('%1 serves no apps: its image has none, and no ports were asked for.', session.name)}
+          {trans.__('%1 serves no apps. A port appears here as soon as a program listens there.', session.name)}
         </p>
       )}
       {session !== null && model.value !== null && (
         <ul className="jp-bai-List" aria-label={trans.__('Apps of %1', session.name)}>
           {model.value.map(app => (
-            <App key={`${session.id} ${app.name}`} app={app} sessionId={session.id} model={model} trans={trans} />
+            <App key={`${session.id} ${app.name}`} {...{ app, session, model, show, trans }} />
           ))}
         </ul>
       )}
@@ -60,28 +64,34 @@ function AppsView({ model, trans }: IViewProps): JSX.Element {
   );
 }
 
-function App({ app, sessionId, model, trans }: IViewProps & { app: IApp; sessionId: string }): JSX.Element {
+function App({ app, session, model, show, trans }: IViewProps & { app: IApp; session: ISession }): JSX.Element {
   const [isStarting, setStarting] = React.useState(false);
   const [error, setError] = React.useState('');
   const { name, details } = describeApp(app, trans);
 
-  const open = async () => {
-    const tab = window.open('about:blank'); // now: what opens later, a browser takes for unwanted
+  const attempt = async (open: () => Promise<void>) => {
     setStarting(true);
     setError('');
     try {
-      const link = await model.start(sessionId, app);
-      if (tab === null) {
-        setError(trans.__('The browser does not let %1 open a tab. Allow it for this page.', name));
-      } else {
-        tab.opener = null;
-        tab.location.replace(link);
-      }
+      await open();
     } catch (refused) {
-      tab?.close();
       setError((refused as Error).message);
     } finally {
       setStarting(false);
+    }
+  };
+  const openTab = async () => {
+    const tab = window.open('about:blank'); // now: what opens later, a browser takes for unwanted
+    if (tab === null) {
+      throw new Error(trans.__('The browser does not let %1 open a tab. Allow it for this page.', name));
+    }
+    try {
+      const link = await model.start(session.id, app);
+      tab.opener = null;
+      tab.location.replace(link);
+    } catch (refused) {
+      tab.close();
+      throw refused;
     }
   };
 
@@ -92,15 +102,25 @@ function App({ app, sessionId, model, trans }: IViewProps & { app: IApp; session
           <bdi>{name}</bdi>
         </span>
         {isShown(app) && (
-          <button
-            className="jp-bai-Button"
-            disabled={isStarting}
-            aria-label={trans.__('Open %1 in a new tab', name)}
-            onClick={() => void open()}
-          >
-            <launchIcon.react tag="span" aria-hidden="true" />
-            {isStarting ? trans.__('Starting') : trans.__('Open')}
-          </button>
+          <>
+            <button
+              className="jp-bai-Button"
+              disabled={isStarting}
+              aria-label={trans.__('Open %1', name)}
+              onClick={() => void attempt(() => show(session, app))}
+            >
+              {isStarting ? trans.__('Starting') : trans.__('Open')}
+            </button>
+            <button
+              className="jp-bai-IconButton"
+              disabled={isStarting}
+              title={trans.__('Open %1 in a tab of the browser', name)}
+              aria-label={trans.__('Open %1 in a tab of the browser', name)}
+              onClick={() => void attempt(openTab)}
+            >
+              <launchIcon.react tag="span" aria-hidden="true" />
+            </button>
+          </>
         )}
       </div>
       <div className="jp-bai-Row-rest">

@@ -117,6 +117,21 @@ async def test_a_port_on_the_loopback_address_inside_is_reached(bench: Any, free
         sock.close()
 
 
+async def test_a_port_is_told_while_a_program_listens_there(bench: Any, free_port: int) -> None:
+    isolated = f"exec /bin/busybox httpd -f -p {free_port}"
+    shared = f"exec /usr/bin/python3 -m http.server {free_port}"
+    _, idle = await bench.launch()
+    async with attached(bench, isolated if bench.runtime.isolated else shared) as one:
+        ref = one.process.container_ref
+        while await bench.runtime.open_ports(ref) != [free_port]:
+            await asyncio.sleep(0.02)
+        assert await bench.runtime.open_ports(idle) == []
+        await bench.runtime.signal(one.process, signal.SIGKILL)
+        while await bench.runtime.open_ports(ref):
+            await asyncio.sleep(0.02)
+    assert await bench.runtime.open_ports("gone") == []
+
+
 async def test_a_port_nobody_listens_at(bench: Any, free_port: int) -> None:
     _, ref = await bench.launch()
     with pytest.raises(

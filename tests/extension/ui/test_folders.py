@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 from fakes_agent import IMAGE
 from playwright.sync_api import Browser, Locator, Page, expect
-from real_manager import PAGE, RealManager
+from real_manager import RealManager
 
 from bai_jupyter.common.reasons import Reason
 
@@ -536,7 +536,18 @@ def test_a_kernel_out_of_memory_starts_again_with_more(
         cluster.ask("DELETE", f"/session/{session}")
 
 
-def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, look_at: Any) -> None:
+WHO = """async () => {
+  const refused = () => 'refused';
+  const api = await fetch('/api/contents', {credentials: 'include'}).then(answer => answer.status, refused);
+  document.cookie = 'mine=1; path=/';
+  localStorage.setItem('a', 'kept');
+  const more = await (await fetch('more')).text();
+  return [origin, api, document.cookie, more.includes('It answers.') && localStorage.getItem('a')];
+}"""
+
+
+def test_an_app_opens_and_is_nobody_here(page: Page, cluster: RealManager, look_at: Any) -> None:
+    """It comes from Lab's origin, and must not have it; its own address it may ask."""
     (apps,) = section(page, "Apps")
     expect(apps).to_contain_text("No session is running.")
     look_at(page, "apps-none", "#jp-bai-panel")
@@ -545,11 +556,22 @@ def test_an_app_opens_in_a_tab(page: Page, cluster: RealManager, look_at: Any) -
     expect(apps.get_by_role("combobox", name="Session")).to_have_value(session)
     expect(apps.get_by_role("listitem")).to_contain_text("Port 8080")
     look_at(page, "apps", "#jp-bai-panel")
+    apps.get_by_role("button", name="Open Port 8080", exact=True).click()
+    frame = page.frame_locator("iframe[title='Port 8080 of served']")
+    expect(frame.locator("body")).to_have_text("It answers.")
+    look_at(page, "app", ".jp-MainAreaWidget:has(iframe)")
+    inside = next(one for one in page.frames if "/bai/apps/" in one.url)
+    assert inside.evaluate(WHO) == ["null", "refused", "mine=1", "kept"]
     with page.context.expect_page() as opened:
-        apps.get_by_role("button", name="Open Port 8080 in a new tab").click()
+        apps.get_by_role("button", name="Open Port 8080 in a tab of the browser").click()
     expect(opened.value.locator("body")).to_have_text("It answers.")
-    assert opened.value.title() in PAGE
+    assert opened.value.evaluate(WHO) == ["null", "refused", "mine=1", "kept"]
     opened.value.close()
+    page.evaluate("[...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-app')).close()")
+    cluster.list_ports(8050)
+    expect(apps.get_by_role("listitem")).to_have_text([re.compile("Port 8080"), re.compile("Port 8050")])
+    cluster.list_ports()
+    expect(apps.get_by_role("listitem")).to_have_text([re.compile("Port 8080")])
     cluster.ask("DELETE", f"/session/{session}")
 
 

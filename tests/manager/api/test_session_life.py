@@ -62,6 +62,17 @@ async def test_all_that_was_asked_for_is_shown_and_reaches_the_agent(agent, admi
     assert "echo hello" not in str(view)
 
 
+async def test_where_programs_listen_is_an_app_as_well(agent, admin, create):
+    await create("my-work", config={"preopen_ports": [8080]})
+    await admin.until_status("my-work", "RUNNING")
+    asked_for = {"name": "8080", "protocol": "preopen", "ports": [8080]}
+    found = {"name": "8050", "protocol": "discovered", "ports": [8050]}
+    agent.call_results["open_ports"] = {"ports": [8050, 8080]}
+    assert await admin.get("/stream/session/my-work/apps") == [asked_for, found]
+    agent.call_errors["open_ports"] = Reason.of("engine-down", agent="lab-1", cause="gone")
+    assert await admin.get("/stream/session/my-work/apps") == [asked_for]
+
+
 @no_sweep
 async def test_it_starts_not_before_its_time(agent, admin, create, helpers):
     await create("my-work", starts_at="3s")

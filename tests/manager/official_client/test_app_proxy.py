@@ -196,10 +196,11 @@ async def test_a_link_is_of_no_use_once_its_owner_is_shut_out(signed, serve, cli
     other.close()
 
 
-async def test_what_is_not_there(signed, serve):
+async def test_what_is_not_there(signed, serve, make_free_port):
     base = await serve()
     assert (await signed.call("GET", "/apps/no-such/8000/")).status == 404
-    assert (await signed.call("GET", "/apps/web-here/8000/")).status == 404
+    closed = await signed.call("GET", f"/apps/web-here/{make_free_port()}/")
+    assert (closed.status, closed.json["data"]["reason"]["code"]) == (400, "port-closed")
     assert (await signed.call("POST", base.rpartition("/")[0] + "/guess/", {"a": 1})).status == 404
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bai_jupyter.manager.sessions.ports import App, apps_of, command_line
+from bai_jupyter.manager.sessions.ports import App, app_at, apps_of, command_line
 
 PORTS = "ai.backend.service-ports"
 
@@ -38,6 +38,15 @@ def test_the_command_that_starts_one():
     expected = "serve --port=8000 --base=/apps/id/web/ --name 'a {port}; rm' --flag --many x y"
     assert command_line(web, "id", 8000, arguments) == expected
     assert other.command is None
+
+
+@pytest.mark.parametrize(
+    ("name", "port"),
+    [("80", 80), ("65535", 65535), ("65536", None), ("0", None), ("080", None), ("²", None), ("web", None)],
+)
+def test_any_port_is_an_app(name, port):
+    expected = None if port is None else App(name, "discovered", (port,))
+    assert app_at(name) == expected
 
 
 def test_on_the_wire():

@@ -1,0 +1,97 @@
+"""What reverse proxies share: which headers concern one connection only, and how an answer is passed on in pieces.
+
+Both ways to web apps inside sessions are made of it: the manager's, and the Jupyter server's in front of that.
+"""
+
+from collections.abc import Callable
+
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+    parse_response_start_line,
+)
+from tornado.web import RequestHandler
+
+MAX_BODY_BYTES = 64 * 1024**3
+PIECE_BYTES = 64 * 1024
+SWITCHING_PROTOCOLS = 101
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+    }
+    | {"transfer-encoding", "upgrade"}
+)
+
+
+class AnswerCopy(HTTPMessageDelegate):
+    """An answer from the far side becomes the handler's, no faster than its caller takes it.
+
+    ``change`` says what the caller gets of its headers; ``begin`` makes the first piece of its body what it shall be.
+    """
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        change: Callable[[HTTPHeaders], HTTPHeaders],
+        begin: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        self._handler, self._change, self._begin = handler, change, begin
+        self.has_begun = self.is_whole = self.keeps_alive = False
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        assert isinstance(start_line, ResponseStartLine)
+        if start_line.code < 200:
+            return
+        self.has_begun = True
+        is_framed = "Content-Length" in headers or "Transfer-Encoding" in headers
+        self.keeps_alive = (
+            is_framed and start_line.version == "HTTP/1.1" and headers.get("Connection", "").lower() != "close"
+        )
+        self._handler.set_status(start_line.code, start_line.reason)
+        for name in ("Server", "Content-Type", "Date"):
+            self._handler.clear_header(name)
+        for name, value in self._change(headers).get_all():
+            self._handler.add_header(name, value)
+
+    async def data_received(self, chunk: bytes) -> None:
+        self._handler.write(self._begin(chunk))
+        self._begin = bytes
+        await self._handler.flush()
+
+    def finish(self) -> None:
+        self.is_whole = True
+
+
+def end_to_end(headers: HTTPHeaders) -> HTTPHeaders:
+    """Those that are not about one connection."""
+    kept = HTTPHeaders()
+    for name, value in headers.get_all():
+        if name.lower() not in HOP_BY_HOP:
+            kept.add(name, value)
+    return kept
+
+
+def handshake(method: str, target: str, headers: HTTPHeaders) -> bytes:
+    """The request that asks for a WebSocket; ``headers`` are end to end."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.get_all())]
+    return ("\r\n".join([*lines, "Connection: Upgrade", "Upgrade: websocket"]) + "\r\n\r\n").encode("latin-1")
+
+
+def handshake_answer(head: bytes, change: Callable[[HTTPHeaders], HTTPHeaders]) -> bytes:
+    """What the caller gets of the answer's head: a refusal without its body. Raises ``HTTPInputError``."""
+    start, _, rest = head.decode("latin-1").partition("\r\n")
+    is_upgraded = parse_response_start_line(start).code == SWITCHING_PROTOCOLS
+    end = ["Connection: Upgrade", "Upgrade: websocket"] if is_upgraded else ["Connection: close", "Content-Length: 0"]
+    kept = change(HTTPHeaders.parse(rest))
+    lines = [f"{name}: {value}" for name, value in kept.get_all() if name != "Content-Length"]
+    return ("\r\n".join([start, *lines, *end]) + "\r\n\r\n").encode("latin-1")

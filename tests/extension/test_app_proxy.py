@@ -1,0 +1,333 @@
+"""Apps behind Jupyter's login: a real server, a real manager, and an app that tells what it hears."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from real_manager import RealManager
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPHeaders
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.websocket import WebSocketError, WebSocketHandler, websocket_connect
+
+from bai_jupyter.extension import app_proxy
+
+MIB = 1024 * 1024
+OURS = {"Cookie": "_xsrf=secret", "X-XSRFToken": "secret", "Referer": "http://lab/?token=secret", "X-Own": "kept"}
+
+
+class Tell(RequestHandler):
+    def prepare(self) -> None:
+        for name, value in (
+            ("Set-Cookie", "_xsrf=guess; Path=/"),
+            ("Clear-Site-Data", '"cookies"'),
+            ("Content-Security-Policy", "sandbox allow-same-origin allow-scripts"),
+            ("Referrer-Policy", "unsafe-url"),
+            ("Access-Control-Allow-Origin", "https://example.org"),
+            ("X-Own", "kept"),
+        ):
+            self.add_header(name, value)
+
+    def get(self) -> None:
+        headers = {name.lower(): value for name, value in self.request.headers.get_all()}
+        self.write({"method": self.request.method, "uri": self.request.uri, "headers": headers})
+
+    post = get
+
+    def check_xsrf_cookie(self) -> None:
+        pass
+
+
+class Page(RequestHandler):
+    def get(self) -> None:
+        self.write("<!DOCTYPE html>\n<title>A page</title>")
+
+
+class Elsewhere(RequestHandler):
+    def get(self) -> None:
+        self.redirect("/login?a=1")
+
+
+@stream_request_body
+class Count(RequestHandler):
+    def prepare(self) -> None:
+        self.request.connection.set_max_body_size(1 << 30)  # type: ignore[union-attr]
+        self.heard = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        self.heard += len(chunk)
+
+    async def post(self) -> None:
+        self.write(str(self.heard))
+
+    async def get(self) -> None:
+        for _ in range(50):
+            self.write(bytes(MIB))
+            await self.flush()
+
+
+class Talk(WebSocketHandler):
+    """Takes nobody but its own pages, as is the rule."""
+
+    def prepare(self) -> None:
+        self.set_header("Set-Cookie", "_xsrf=guess; Path=/")
+
+    def on_message(self, message: str | bytes) -> None:
+        self.write_message(message, binary=isinstance(message, bytes))
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
+    with RealManager(tmp_path_factory.mktemp("cluster")) as manager:
+        manager.session = manager.start_session("served")  # type: ignore[attr-defined]
+        yield manager
+
+
+@pytest.fixture
+def connected(cluster: RealManager, monkeypatch: pytest.MonkeyPatch) -> RealManager:
+    for name, value in cluster.environ.items():
+        monkeypatch.setenv(name, value)
+    return cluster
+
+
+@pytest.fixture
+def app(jp_asyncio_loop: Any, connected: Any) -> Iterator[Any]:
+    """The address of an app in a session, below the Jupyter server's; ``port`` is where it listens."""
+    routes = [("/page", Page), ("/elsewhere", Elsewhere), ("/count", Count), ("/talk", Talk), ("/.*", Tell)]
+
+    async def start() -> tuple[HTTPServer, int]:
+        listening, port = bind_unused_port()
+        server = HTTPServer(Application(routes))
+        server.add_sockets([listening])
+        return server, port
+
+    async def stop() -> None:
+        server.stop()
+        await server.close_all_connections()
+
+    server, port = jp_asyncio_loop.run_until_complete(start())
+    connected.open_real_ports(port)
+    yield SimpleNamespace(port=port, path=("bai", "apps", connected.session, str(port)))
+    jp_asyncio_loop.run_until_complete(stop())
+
+
+@pytest.fixture
+def ask(jp_http_port: int, jp_serverapp: Any) -> Callable[..., Any]:
+    """Any request by nobody, not following redirects; ``path`` with the base URL."""
+
+    async def ask(path: str, method: str = "GET", **more: Any) -> HTTPResponse:
+        url = f"http://127.0.0.1:{jp_http_port}{path}"
+        more = {"follow_redirects": False, "allow_nonstandard_methods": True, "request_timeout": 60, **more}
+        return await AsyncHTTPClient().fetch(HTTPRequest(url, method, **more), raise_error=False)
+
+    return ask
+
+
+@pytest.fixture
+def enter(jp_fetch: Callable[..., Any]) -> Callable[..., Any]:
+    """Who has logged in is sent on; there."""
+
+    async def enter(*path: str, **more: Any) -> str:
+        with pytest.raises(HTTPClientError) as moved:
+            await jp_fetch(*path, follow_redirects=False, **more)
+        assert moved.value.response is not None
+        assert moved.value.code == 302, moved.value.response.body
+        return moved.value.response.headers["Location"]
+
+    return enter
+
+
+async def test_the_way_in(app: Any, ask: Any, enter: Any, jp_base_url: str, jp_serverapp: Any, caplog: Any) -> None:
+    there = await enter(*app.path, "a b", params={"x": "%2F", "_xsrf": "secret"})
+    entry = jp_base_url + "/".join(app.path)
+    assert there.startswith(f"{entry}/~")
+    assert there.endswith("/a%20b?x=%252F")
+    got = await ask(f"{there}&token=secret&x", headers=OURS | {"Authorization": "token secret"})
+    heard = json.loads(got.body)
+    assert (heard["method"], heard["uri"]) == ("GET", "/a%20b?x=%252F&x")
+    assert "secret" not in str(heard)
+    assert not {"cookie", "authorization", "referer"} & heard["headers"].keys()
+    assert heard["headers"]["x-own"] == "kept"
+    assert heard["headers"]["x-forwarded-prefix"] == there.rpartition("/")[0]
+
+    assert got.headers["X-Own"] == "kept"
+    assert not {"Set-Cookie", "Clear-Site-Data"} & set(got.headers)
+    policies = got.headers.get_list("Content-Security-Policy")  # what one of them forbids is forbidden
+    assert app_proxy.SANDBOX in policies
+    assert "allow-same-origin" not in app_proxy.SANDBOX
+    assert got.headers.get_list("Referrer-Policy") == ["no-referrer"]
+
+    home = there.partition("/a%20b")[0]
+    moved = await ask(f"{home}/elsewhere")
+    assert (moved.code, moved.headers["Location"]) == (302, f"{home}/login?a=1")
+    posted = await ask(f"{home}/form", "POST", body="a=1", headers={"Content-Type": "application/x-form"})
+    assert json.loads(posted.body)["headers"]["content-type"] == "application/x-form"
+    assert home.rpartition("~")[2] not in caplog.text
+
+
+async def test_strangers(app: Any, ask: Any, enter: Any, jp_base_url: str, jp_serverapp: Any, monkeypatch: Any) -> None:
+    there = await enter(*app.path)
+    entry = jp_base_url + "/".join(app.path)
+    given = there.rpartition("~")[2].rstrip("/")
+    past = app_proxy.ticket(jp_serverapp.web_app.settings["cookie_secret"], app.path[2], app.path[3], 1)
+    nobody = await ask(entry + "/")
+    assert nobody.code == 302
+    assert "/login" in nobody.headers["Location"]
+    for made_up in ("", "x", given[:-1] + ("0" if given[-1] != "0" else "1"), past):
+        sent_back = await ask(f"{entry}/~{made_up}/page?x=1&token=t")
+        assert (sent_back.code, sent_back.headers["Location"]) == (302, f"{entry}/page?x=1")
+        assert (await ask(f"{entry}/~{made_up}/", "POST", body="")).code == 403
+    other = f"{jp_base_url}bai/apps/{app.path[2]}/1/~{given}/"
+    assert (await ask(other)).headers["Location"] == f"{jp_base_url}bai/apps/{app.path[2]}/1/"
+    monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", lambda *_: False)
+    with pytest.raises(AssertionError, match="403"):
+        await enter(*app.path)
+
+
+async def test_its_own_pages_are_no_strangers_to_it(app: Any, ask: Any, enter: Any) -> None:
+    """A page without an origin asks as one of another site would."""
+    there = await enter(*app.path)
+    origin = {"Origin": "null"}
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    may = await ask(there, "OPTIONS", headers=origin | asks)
+    assert (may.code, may.headers["Access-Control-Allow-Headers"]) == (204, "content-type")
+    assert "POST" in may.headers["Access-Control-Allow-Methods"]
+    got = await ask(there, headers=origin)
+    assert got.headers.get_list("Access-Control-Allow-Origin") == ["null"]
+    assert json.loads(got.body)["headers"]["origin"] != "null"
+
+
+async def test_a_page_has_storage_before_its_own_scripts_run(app: Any, ask: Any, enter: Any) -> None:
+    there = await enter(*app.path)
+    script = f"{there}~storage.js"
+    page = await ask(f"{there}page", headers={"Accept": "text/html", "Accept-Encoding": "gzip"})
+    assert page.body.decode() == f'<!DOCTYPE html><script src="{script}"></script>\n<title>A page</title>'
+    assert b"localStorage" in (await ask(script)).body
+    assert (await ask(f"{there}page", "HEAD")).body == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_page"),
+    [
+        ({"Sec-Fetch-Dest": "iframe"}, True),
+        ({"Sec-Fetch-Dest": "empty", "Accept": "text/html"}, False),
+        ({"Accept": "text/html,application/xml"}, True),
+        ({"Accept": "text/html, */*; q=0.01", "X-Requested-With": "XMLHttpRequest"}, False),
+        ({"Accept": "*/*"}, False),
+        ({}, False),
+    ],
+)
+async def test_what_a_script_fetches_is_no_page(headers: dict[str, str], is_page: bool) -> None:
+    assert app_proxy.asks_for_page(HTTPHeaders(headers)) is is_page
+
+
+@pytest.mark.parametrize(
+    ("page", "begins"),
+    [
+        (b" <!doctype html><p>", b" <!doctype html><script"),
+        (b"<p>", b'<script src="s"></script><p>'),
+        (b"", b'<script src="s">'),
+    ],
+)
+async def test_where_a_script_goes(page: bytes, begins: bytes) -> None:
+    assert app_proxy.with_storage(page, "s").startswith(begins)
+
+
+async def test_websockets(app: Any, enter: Any, jp_http_port: int) -> None:
+    there = await enter(*app.path)
+    url = f"ws://127.0.0.1:{jp_http_port}{there}talk"
+    socket = await websocket_connect(HTTPRequest(url, headers=HTTPHeaders({"Origin": "null"})))
+    assert "Set-Cookie" not in socket.headers
+    for message in ("text", bytes(300_000), "ü"):
+        await socket.write_message(message, binary=isinstance(message, bytes))
+        assert await socket.read_message() == message
+    socket.close()
+    assert await socket.read_message() is None
+    with pytest.raises(WebSocketError, match="Non-websocket response"):
+        await websocket_connect(HTTPRequest(url.replace("/talk", "/none")))
+
+
+async def test_bodies_go_through_in_pieces(app: Any, ask: Any, enter: Any) -> None:
+    """Everybody is in this process, so what anybody held would be seen."""
+    there = await enter(*app.path)
+    await ask(f"{there}count", "POST", body=b"x")
+    before = most = resident_bytes()
+
+    async def produce(write: Callable[[bytes], Any]) -> None:
+        nonlocal most
+        for _ in range(50):
+            await write(bytes(MIB))
+            most = max(most, resident_bytes())
+
+    length = {"Content-Length": str(50 * MIB)}
+    sent = await ask(f"{there}count", "POST", body_producer=produce, headers=length)
+    assert sent.body == str(50 * MIB).encode()
+    got = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal got, most
+        got += len(piece)
+        most = max(most, resident_bytes())
+
+    await ask(f"{there}count", streaming_callback=take)
+    assert got == 50 * MIB
+    assert most - before < 24 * MIB
+
+
+async def test_a_port_as_jupyter_server_proxy_has_it(
+    app: Any, enter: Any, jp_fetch: Any, jp_base_url: str, jp_serverapp: Any, monkeypatch: Any
+) -> None:
+    with pytest.raises(HTTPClientError, match="404"):
+        await jp_fetch("proxy", str(app.port))
+    monkeypatch.setattr(app_proxy, "sessions_of", lambda _: [app.path[2]])
+    for beginning in (("proxy",), ("bai", "proxy")):
+        there = await enter(*beginning, str(app.port), "a", params={"x": "1"})
+        assert there == f"{jp_base_url}{'/'.join(app.path)}/a?x=1"
+    with pytest.raises(HTTPClientError, match="404"):
+        await jp_fetch("proxy", "1")
+
+
+async def test_what_is_kept_out_of_queries() -> None:
+    names = app_proxy._NOT_IN_QUERIES
+    given = "a=%2F&on_behalf_of=kim&%74oken=x&b&_xsrf&bai-token=y&c=+"
+    assert app_proxy.without(given, names) == "a=%2F&b&c=+"
+    assert app_proxy.without("", names) == ""
+
+
+async def test_whose_port_it_is_when_several_kernels_run() -> None:
+    def kernel(last_activity: int, **provisioner: Any) -> Any:
+        more = {"execution_state": "idle", "reason": "", "notice": None, "kernel_id": "k"}
+        return SimpleNamespace(last_activity=last_activity, provisioner=SimpleNamespace(**provisioner), **more)
+
+    waiting, local = kernel(9, view={}), kernel(8)
+    kernels = [kernel(1, view={"id": "a"}), kernel(3, view={"id": "b"}), waiting, local, kernel(2, view={"id": "b"})]
+    assert app_proxy.sessions_of(kernels) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "jp_server_config",
+    [{"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}, "BaiExtension": {"apps_at": "manager"}}],
+)
+async def test_where_the_manager_is_an_origin_of_its_own(app: Any, enter: Any, connected: Any, jp_fetch: Any) -> None:
+    there = await enter(*app.path, "a", params={"x": "1"})
+    assert there.startswith(f"{connected.config.endpoint}/apps/{connected.session}/{app.port}/a?x=1&bai-token=")
+
+
+async def test_the_panels_link(app: Any, jp_fetch: Any, jp_base_url: str, connected: Any) -> None:
+    answer = await jp_fetch("bai", "api", "sessions", connected.session, "apps", str(app.port), method="POST", body="")
+    assert json.loads(answer.body) == {"link": f"{jp_base_url}{'/'.join(app.path)}/"}
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
