@@ -279,10 +279,8 @@ def test_a_kernel_with_a_preset_a_folder_and_an_app_by_keyboard_alone(
 
     type_into_palette(page, "Open App…")
     answer(page, "Session", "served")
-    with page.context.expect_page() as opened:
-        answer(page, "App of served", "Port 8080")
-    expect(opened.value.locator("body")).to_have_text("It answers.")
-    opened.value.close()
+    answer(page, "App of served", "Port 8080")
+    expect(page.frame_locator("iframe[title='Port 8080 of served']").locator("body")).to_have_text("It answers.")
     (lab.home / "session").unlink()
     cluster.ask("DELETE", f"/session/{session}")
 
