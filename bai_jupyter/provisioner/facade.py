@@ -36,6 +36,7 @@ class Ports:
 class Facade:
     """The five sockets of one Jupyter kernel. Lives on the event loop it is made on.
 
+    With ``may_move`` a port that another program has taken is replaced by a free one, instead of a ``ZMQError``.
     The heartbeat answers while ``is_alive()`` says so: the kernel's own heartbeat would only tell of the network.
     """
 
@@ -48,8 +49,10 @@ class Facade:
         bookmark_path: Path | None,
         ports: Ports,
         is_alive: Callable[[], bool],
+        *,
+        may_move: bool = False,
     ) -> None:
-        self._is_alive = is_alive
+        self._is_alive, self._may_move = is_alive, may_move
         self._loop = asyncio.get_running_loop()
         self._context = zmq.Context()
         self._held: deque[tuple[Channel, list[bytes]]] = deque(maxlen=_HELD_ANSWERS)
@@ -86,7 +89,13 @@ class Facade:
         if kind == zmq.ROUTER:
             sock.router_mandatory = True  # say so when a client is not there, instead of dropping its answer
             sock.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        sock.bind(f"tcp://{IP}:{port or '*'}")
+        try:
+            sock.bind(f"tcp://{IP}:{port or '*'}")
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or not self._may_move:
+                self._context.destroy()
+                raise
+            sock.bind(f"tcp://{IP}:*")
         return sock
 
     def _watch(self, sock: "zmq.Socket[bytes]", handle: Callable[[], None]) -> None:

@@ -123,8 +123,11 @@ class RemoteKernel:
             await self._changed.wait()
         raise KernelFailed((self.reason or {}).get("text") or "The kernel ended while starting.")
 
-    def _open(self) -> Ports:
-        """Open the local ports, the same ones after a restart, and read this generation."""
+    def _open(self, *, may_move: bool = False) -> Ports:
+        """Open the local ports, the same ones after a restart, and read this generation.
+
+        ``may_move``: where a port is not free any more it is another one, which the caller has to tell its clients.
+        """
         if self._facade is None:
             assert self.session_id is not None
             self._facade = Facade(
@@ -135,6 +138,7 @@ class RemoteKernel:
                 self._bookmark,
                 self._ports,
                 is_alive=lambda: self.exit_code is None,
+                may_move=may_move,
             )
             self._ports = self._facade.ports
         self._facade.stream.follow(self.generation)
@@ -281,4 +285,4 @@ class RemoteKernel:
         if self.exit_code is not None:
             return None
         self._watch()
-        return self._open() if self.has_run else None
+        return self._open(may_move=True) if self.has_run else None
