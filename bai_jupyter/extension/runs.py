@@ -18,7 +18,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from bai_jupyter.choice import METADATA_KEY, request_of
-from bai_jupyter.common.errors import BadRequest
+from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.choices import read_with_image
@@ -35,7 +35,7 @@ class RunsHandler(BaiHandler):
     @authorized
     @authorized("write", resource="contents")
     async def post(self, path: str) -> None:
-        """A choice with an image → 201 ``{"session": id, "name", "result": path}``. Refused, nothing was written."""
+        """A choice with an image → 201 ``{"session": id, "name", "result": path}``. Refused, nothing is left."""
         model = await notebooks.read(self.contents_manager, path)
         choice = read_with_image(self.get_json_body(), "choice")
         if "session" in choice:
@@ -49,7 +49,12 @@ class RunsHandler(BaiHandler):
             raise BadRequest(Reason.from_json(verdict["reason"]))
         copy = {"type": "notebook", "format": "json", "content": copy_to_run(model["content"])}
         await ensure_async(self.contents_manager.save(copy, result))
-        made = await self.client.create_session(request)
+        try:
+            made = await self.client.create_session(request)
+        except PublicError as error:
+            if not isinstance(error, Unavailable):  # else there may be a session, which needs it
+                await ensure_async(self.contents_manager.delete_file(str(result)))
+            raise
         self.set_status(201)
         self.finish({"session": made["sessionId"], "name": request.name, "result": result})
 

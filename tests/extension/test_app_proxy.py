@@ -82,11 +82,6 @@ class Talk(WebSocketHandler):
         self.write_message(message, binary=isinstance(message, bytes))
 
 
-@pytest.fixture
-def jp_server_config() -> dict[str, Any]:
-    return {"ServerApp": {"jpserver_extensions": {"bai_jupyter.extension": True}}}
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
     with RealManager(tmp_path_factory.mktemp("cluster")) as manager:

@@ -73,6 +73,19 @@ async def test_what_is_refused_leaves_nothing(
     assert files_in(home) == ["train.ipynb"]
 
 
+async def test_what_is_refused_only_when_it_is_asked_for_leaves_nothing(
+    bai: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def still_fits(*_: Any) -> dict[str, Any]:
+        return {"verdict": "now"}
+
+    monkeypatch.setattr("bai_jupyter.client.ManagerClient.dry_run", still_fits)
+    too_much = {**CHOICE, "resources": {"cpu": "1000", "mem": "1g"}}
+    status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", too_much)
+    assert (status, answer["code"]) == (400, "too-big"), answer
+    assert files_in(home) == ["train.ipynb"]
+
+
 async def test_a_notebook_outside_of_the_home_folder_is_refused(
     bai: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
