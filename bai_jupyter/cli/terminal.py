@@ -7,6 +7,7 @@ come from ``common.reasons`` and from the commands.
 import json
 import shutil
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -226,10 +227,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def parse_span(text: str) -> float:
-    """``90``, ``30s``, ``5m``, ``2h`` as seconds. Raises ``ValueError``."""
+    """``90``, ``30s``, ``5m``, ``2h`` as seconds. Raises ``ArgumentTypeError``, whose words argparse shows."""
     factors = {"s": 1, "m": 60, "h": 3600}
     number, factor = (text[:-1], factors[text[-1]]) if text and text[-1] in factors else (text, 1)
-    seconds = float(number) * factor
+    try:
+        seconds = float(number) * factor
+    except ValueError:
+        seconds = -1
     if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{text!r} is not a duration")
+        raise ArgumentTypeError(f"{text!r} is not a time; write 90, 30s, 5m or 2h")
     return seconds

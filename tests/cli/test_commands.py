@@ -57,6 +57,12 @@ def test_no_command_is_wrong_usage(bai) -> None:
     assert bai("session", "dance").code == Exit.USAGE
 
 
+@pytest.mark.parametrize("given", ["20x", "", "-1", "inf"])
+def test_a_wrong_time_is_told_what_to_write(bai, given: str) -> None:
+    ran = bai("policy", "set", "student", f"--suspend={given}")
+    assert (ran.code, f"{given!r} is not a time; write 90, 30s, 5m or 2h" in ran.err) == (Exit.USAGE, True), ran.err
+
+
 def test_the_grammar_needs_no_server_packages() -> None:
     heavy = "{'sqlalchemy', 'docker', 'jupyter_server', 'jupyter_client', 'rich', 'jupyterlab'}"
     code = f"import sys, bai_jupyter.cli, bai_jupyter.cli.session; print({heavy} & set(sys.modules))"
