@@ -19,7 +19,7 @@ import struct
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +41,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soak:
         config.hook.pytest_deselected(items=soak)
         items[:] = [item for item in items if item not in soak]
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
+    if call.when != "teardown":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A test that failed takes its module's fixtures with it: a page with a dialog open would fail those after it too.
+
+    pytest has no public word for it; this is what it does itself after a module's last test.
+    """
+    module = item.getparent(pytest.Module)
+    if item.stash.get(FAILED, False) and module is not None:
+        item.session._setupstate.teardown_exact(module.parent)  # type: ignore[arg-type]
 
 
 class FilesApart(LoadScopeScheduling):

@@ -63,7 +63,7 @@ def test_a_kernel_its_state_its_resources_a_folder_and_more_memory(
     up.bai("vfolder", "put", str(tmp_path / "greeting"), "data")
     page.keyboard.press("Control+Shift+C")
     palette = page.locator(".jp-ModalCommandPalette")
-    expect(palette).to_be_visible()
+    expect(palette.locator("input")).to_be_focused()
     page.keyboard.type("Attach Folder")
     expect(palette.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text("Attach Folder to This Kernel")
     page.keyboard.press("Enter")

@@ -199,7 +199,10 @@ def test_a_notebook_from_elsewhere_asks_before_anything_starts(
 
 
 def save_and_close(page: Page) -> None:
+    """Once the kernel has said what its language is, if there is one: the page writes that into the notebook."""
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.info")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    expect(page.locator("#jp-main-dock-panel .lm-mod-current.jp-mod-dirty")).to_have_count(0)
     page.evaluate("window.jupyterapp.commands.execute('application:close')")
 
 
@@ -293,7 +296,7 @@ def notebook_in_front(page: Page) -> str | None:
 def type_into_palette(page: Page, label: str) -> None:
     page.keyboard.press("Control+Shift+C")
     found = page.locator(".jp-ModalCommandPalette")
-    expect(found).to_be_visible()
+    expect(found.locator("input")).to_be_focused()
     page.keyboard.type(label)
     expect(found.locator(".lm-CommandPalette-item.lm-mod-active")).to_contain_text(label)
     page.keyboard.press("Enter")
@@ -309,11 +312,13 @@ def tab_to(page: Page, wanted: Locator) -> None:
 
 
 def answer(page: Page, title: str, choice: str) -> None:
-    """Choose in a dialog with one list, by its first letters."""
+    """Choose in a dialog with one list. By arrows: a list forgets first letters that come slowly."""
     dialog = page.get_by_role("dialog").filter(has_text=title)
     box = dialog.get_by_role("combobox")
     expect(box).to_be_focused()
-    page.keyboard.type(choice)
+    page.keyboard.press("Home")
+    for _ in range(box.locator("option").all_inner_texts().index(choice)):
+        page.keyboard.press("ArrowDown")
     expect(box.locator("option:checked")).to_have_text(choice)
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
