@@ -117,8 +117,8 @@ class Lab:
         self._url = url
         page.goto(url.replace("/lab?", "/lab?reset&"))
         page.locator(".jp-Launcher").wait_for(timeout=DEADLINE_S * 1000)
-        dialog = page.get_by_role("dialog").get_by_role("button", name="Close")
-        page.add_locator_handler(dialog, lambda button: button.click())
+        dialog = page.get_by_role("dialog").get_by_role("button", name="Close").first
+        page.add_locator_handler(dialog, lambda button: button.click(), no_wait_after=True)  # one comes after the other
 
     def new_notebook(self, card: str) -> None:
         self.page.locator(".jp-Launcher-section", has_text="Notebook").locator(

@@ -37,9 +37,9 @@ def test_an_open_page_goes_on(
 
 
 def wait_for_idle(page: Page) -> None:
-    close = page.get_by_role("dialog").get_by_role("button", name="Close")
-    page.add_locator_handler(close, lambda button: button.click())
-    expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
+    close = page.get_by_role("dialog").get_by_role("button", name="Close").first
+    page.add_locator_handler(close, lambda button: button.click(), no_wait_after=True)  # one comes after the other
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=120_000)  # Lab doubles its pauses
 
 
 def run_cell(page: Page, code: str) -> None:
