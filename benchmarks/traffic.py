@@ -139,7 +139,7 @@ async def there(path: Path) -> bool:
 
 
 def serve_app(port: int) -> None:
-    """The app: a small answer, a large one, and an echo."""
+    """The app: a small answer, a large one, what takes a large body, and an echo."""
 
     class Small(tornado.web.RequestHandler):
         def get(self) -> None:
@@ -153,12 +153,28 @@ def serve_app(port: int) -> None:
                 self.write(piece)
                 await self.flush()
 
+    @tornado.web.stream_request_body
+    class Taken(tornado.web.RequestHandler):
+        taken = 0
+
+        def prepare(self) -> None:
+            self.request.connection.set_max_body_size(64 * 1024 * MIB)  # type: ignore[union-attr]
+
+        def data_received(self, chunk: bytes) -> None:
+            self.taken += len(chunk)
+
+        def post(self) -> None:
+            self.finish(str(self.taken))
+
     class Echo(tornado.websocket.WebSocketHandler):
+        def open(self, *_: str, **__: str) -> None:
+            self.set_nodelay(True)
+
         async def on_message(self, message: str | bytes) -> None:
             await self.write_message(message, binary=isinstance(message, bytes))
 
     async def serve() -> None:
-        routes = [(r"/small", Small), (r"/large", Large), (r"/echo", Echo)]
+        routes = [(r"/small", Small), (r"/large", Large), (r"/taken", Taken), (r"/echo", Echo)]
         tornado.httpserver.HTTPServer(tornado.web.Application(routes)).listen(port, "127.0.0.1")
         await asyncio.Event().wait()
 
@@ -246,7 +262,10 @@ async def apps(options: argparse.Namespace) -> None:
                     per_s, p50, p99 = await rate(port, small, 16, options.seconds)
                     large = request_bytes(cluster.config, "GET", f"{base}/large?size={size}")
                     took = await timed(fetch(port, large))
-                    echoes, echo_ms = await echo(cluster.config, port, f"{base}/echo", options.seconds)
+                    target = f"{base}/echo"
+                    echoes, echo_ms = await echo(
+                        port, target, headers_for(cluster.config, "GET", target), options.seconds
+                    )
                     shown = f"{size / MIB / took:,.0f}"
                     row(name, f"{per_s:,.0f}", ms(p50), ms(p99), shown, f"{echoes:,.0f}", ms(echo_ms))
         finally:
@@ -265,13 +284,17 @@ async def fetch(port: int, request: bytes) -> None:
     writer.close()
 
 
-async def echo(config: ClientConfig, port: int, target: str, seconds: float) -> tuple[float, float]:
-    """Messages of 100 bytes, one after the other: how many a second, and the median in ms."""
-    headers = {name: value for name, value in headers_for(config, "GET", target).items() if name != "Host"}
-    headers["Host"] = urlsplit(config.endpoint).netloc  # it is signed
-    socket = await tornado.websocket.websocket_connect(HTTPRequest(f"ws://127.0.0.1:{port}{target}", headers=headers))
+async def connect(port: int, target: str, headers: dict[str, str]) -> tornado.websocket.WebSocketClientConnection:
+    request = HTTPRequest(f"ws://127.0.0.1:{port}{target}", headers=headers)
+    socket = await tornado.websocket.websocket_connect(request)
     if socket.protocol is not None:
         socket.protocol.set_nodelay(True)
+    return socket
+
+
+async def echo(port: int, target: str, headers: dict[str, str], seconds: float) -> tuple[float, float]:
+    """Messages of 100 bytes, one after the other: how many a second, and the median in ms."""
+    socket = await connect(port, target, headers)
     took: list[float] = []
     deadline = time.perf_counter() + seconds
     while (begin := time.perf_counter()) < deadline:
