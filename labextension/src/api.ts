@@ -326,6 +326,44 @@ export async function setKeypairActive(settings: Settings, accessKey: string, is
   await requestAPI(settings, path, withBody('PATCH', { is_active: isActive }));
 }
 
+/** All of a list of the cluster's, to choose from. */
+export async function listAllAdmin(settings: Settings, list: string): Promise<AdminRow[]> {
+  const found: AdminRow[] = [];
+  for (;;) {
+    const { items, total } = await listAdmin(settings, list, found.length, LARGEST_ADMIN_PAGE, '');
+    found.push(...items);
+    if (items.length === 0 || found.length >= total) {
+      return found;
+    }
+  }
+}
+
+const LARGEST_ADMIN_PAGE = 100;
+
+/** With `email`, `name`, `password`, `role`, `domain` and `project`. Throws what the manager refuses. */
+export async function createUser(settings: Settings, user: Record<string, string>): Promise<void> {
+  await requestAPI(settings, 'admin/users', withBody('POST', user));
+}
+
+/** Whether somebody can log in and call. */
+export async function setUserActive(settings: Settings, email: string, isActive: boolean): Promise<void> {
+  await requestAPI(settings, `admin/users/${encodeURIComponent(email)}`, withBody('PATCH', { is_active: isActive }));
+}
+
+/** One more keypair for somebody; its secret is told this once. */
+export async function issueKeypair(
+  settings: Settings,
+  email: string,
+  policy: string
+): Promise<{ access_key: string; secret_key: string }> {
+  return requestAPI(settings, `admin/users/${encodeURIComponent(email)}/keypairs`, withBody('POST', { policy }));
+}
+
+/** By the names that the list has. Throws what the manager refuses. */
+export async function changePolicy(settings: Settings, name: string, limits: Record<string, unknown>): Promise<void> {
+  await requestAPI(settings, `admin/policies/${encodeURIComponent(name)}`, withBody('PATCH', limits));
+}
+
 export async function listFolders(settings: Settings): Promise<IFolder[]> {
   return (await requestAPI<{ folders: IFolder[] }>(settings, 'folders')).folders;
 }
