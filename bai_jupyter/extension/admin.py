@@ -20,6 +20,7 @@ from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 100
 SUPERADMIN = "superadmin"
+MONTHS = 6
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,33 @@ def _graphql(root: str, fields: str, searched: Sequence[str] = ("name",)) -> Who
 async def _usage(client: ManagerClient) -> list[Json]:
     """What each project has held this month, in UTC."""
     now = datetime.now(UTC)
-    answer = await client.request("GET", "/resource/usage/month", query={"month": f"{now:%Y%m}"})
-    since = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return [usage_of(project, since, now) for project in answer]
+    return await _usage_in(client, months_until(now, 1)[0], now)
+
+
+async def _usage_by_month(client: ManagerClient) -> list[Json]:
+    """Core-hours that each project has held, by months such as ``202611``, in UTC."""
+    now = datetime.now(UTC)
+    begins = months_until(now, MONTHS)
+    found: dict[tuple[str, str], Json] = {}
+    for since, until in zip(begins, [*begins[1:], now], strict=True):  # one at a time: each is long
+        for one in await _usage_in(client, since, until):
+            key = one["name"], one["domain_name"]
+            row = found.setdefault(key, {"name": key[0], "domain_name": key[1], "months": {}})
+            row["months"][f"{since:%Y%m}"] = one["core_hours"]
+    return [found[key] for key in sorted(found)]
+
+
+async def _usage_in(client: ManagerClient, since: datetime, until: datetime) -> list[Json]:
+    answer = await client.request("GET", "/resource/usage/month", query={"month": f"{since:%Y%m}"})
+    return [usage_of(project, since, until) for project in answer]
+
+
+def months_until(now: datetime, count: int) -> list[datetime]:
+    """When each of the last months began, the one of that moment last."""
+    begins = [now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)]
+    while len(begins) < count:
+        begins.insert(0, (begins[0] - timedelta(days=1)).replace(day=1))
+    return begins
 
 
 def usage_of(project: Json, since: datetime, now: datetime) -> Json:
@@ -149,6 +174,7 @@ TABLES: Mapping[str, Table] = {
         ("name", "architecture"),
     ),
     "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
+    "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
 }
 
 

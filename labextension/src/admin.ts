@@ -19,9 +19,10 @@ export interface IShown extends IAdminPage {
 export class AdminList extends Watched<IShown> {
   constructor(
     private readonly settings: Settings,
-    private readonly name: string
+    private readonly name: string,
+    intervalSeconds = 3
   ) {
-    super(`admin-${name}`, 3);
+    super(`admin-${name}`, intervalSeconds);
   }
 
   get text(): string {

@@ -12,6 +12,8 @@ export interface IColumn {
   text: (row: AdminRow) => string;
   /** Shown as bars instead of the text. */
   uses?: (row: AdminRow) => IUse[];
+  /** Shown as a small chart, before the figures that say the same in the columns beside it. */
+  bars?: (row: AdminRow) => number[];
   /** For a session's state: its status, whose word and icon are shown in front of the text. */
   status?: (row: AdminRow) => string;
 }
@@ -54,11 +56,14 @@ export interface ITable {
   columns: IColumn[];
   actions: IRowAction[];
   addition?: IAddition;
+  /** How often it is asked for, if not every few seconds. */
+  intervalSeconds?: number;
 }
 
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
-export function tablesOf(trans: TranslationBundle): ITable[] {
+/** `now` says which months are the last ones, in UTC. */
+export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
   const field = (label: string, name: string): IColumn => ({ label, text: row => shown(row[name]) });
   const is = (label: string, name: string, yes: string, no: string): IColumn => ({
     label,
@@ -272,6 +277,26 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
         field(trans.__('GiB-hours of memory'), 'gib_hours')
       ],
       actions: []
+    },
+    {
+      name: 'months',
+      label: trans.__('By month'),
+      keyOf: row => `${shown(row.domain_name)}/${shown(row.name)}`,
+      columns: [
+        field(trans.__('Project'), 'name'),
+        field(trans.__('Domain'), 'domain_name'),
+        {
+          label: trans.__('Core-hours by month'),
+          text: () => '',
+          bars: row => monthsUntil(now).map(month => hoursIn(row, month))
+        },
+        ...monthsUntil(now).map(month => ({
+          label: monthName(month),
+          text: (row: AdminRow) => hoursIn(row, month).toLocaleString()
+        }))
+      ],
+      actions: [],
+      intervalSeconds: 300 // what is asked of the manager is long
     }
   ];
 }
@@ -282,6 +307,23 @@ function shown(value: unknown): string {
 
 export function reasonOf(row: AdminRow): IReason | null {
   return JSON.parse(shown(row.status_data) || '{}').reason ?? null;
+}
+
+/** The last six such as `202611`, the one of that moment last; as many as the server tells of. */
+export function monthsUntil(now: Date): string[] {
+  return [5, 4, 3, 2, 1, 0].map(back => {
+    const first = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back));
+    return first.toISOString().slice(0, 7).replace('-', '');
+  });
+}
+
+function monthName(month: string): string {
+  const first = new Date(`${month.slice(0, 4)}-${month.slice(4)}-01T00:00:00Z`);
+  return first.toLocaleDateString(undefined, { month: 'short', year: 'numeric', timeZone: 'UTC' });
+}
+
+function hoursIn(row: AdminRow, month: string): number {
+  return ((row.months ?? {}) as Record<string, number>)[month] ?? 0;
 }
 
 function momentOf(value: unknown): string {

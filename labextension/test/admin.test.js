@@ -159,3 +159,13 @@ test('a user is made in the domain of their project; a secret key is told once',
   assert.deepStrictEqual(offered({ email: 'k', status: 'active' }), ['Deactivate k', 'Issue keypair for k']);
   assert.deepStrictEqual(offered({ email: 'k', status: 'inactive' }), ['Activate k', 'Issue keypair for k']);
 });
+
+test('usage by month: the last six in UTC, as a chart and as figures; nothing where nothing was held', () => {
+  const now = new Date('2026-03-31T23:30:00Z');
+  const months = tablesOf(trans, now).find(table => table.name === 'months');
+  const row = { name: 'lab', months: { 202510: 1.5, 202603: 3 } };
+  assert.deepStrictEqual(months.columns.find(column => column.bars).bars(row), [1.5, 0, 0, 0, 0, 3]);
+  const labels = months.columns.slice(3).map(column => column.label);
+  assert.deepStrictEqual([labels.length, labels[0], labels[5]], [6, 'Oct 2025', 'Mar 2026']);
+  assert.deepStrictEqual(months.columns.slice(3).map(column => column.text(row)), ['1.5', '0', '0', '0', '0', '3']);
+});

@@ -10,7 +10,7 @@ import pytest
 from real_manager import RealManager
 
 from bai_jupyter.common.errors import AuthFailed
-from bai_jupyter.extension.admin import TABLES, filter_of, usage_of
+from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
 
 
 @pytest.fixture
@@ -200,6 +200,20 @@ def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
     assert usage_of(project, since, now) == {
         "name": "lab", "domain_name": "default", "sessions": 3, "core_hours": 5.0, "gib_hours": 10.0,
     }  # fmt: skip
+
+
+async def test_usage_by_month_ends_with_this_one(bai: Callable[..., Any], cluster: RealManager) -> None:
+    cluster.ask("DELETE", f"/session/{cluster.start_session('used')}")
+    _, page = await bai("GET", "admin/months?text=default")
+    (row,) = [one for one in page["items"] if one["name"] == "default"]
+    assert list(row["months"]) == [f"{one:%Y%m}" for one in months_until(datetime.now(UTC), MONTHS)]
+
+
+def test_months_begin_on_their_first_day_also_across_years() -> None:
+    now = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
+    assert [f"{one:%Y-%m-%d %H:%M}" for one in months_until(now, 5)] == [
+        "2025-11-01 00:00", "2025-12-01 00:00", "2026-01-01 00:00", "2026-02-01 00:00", "2026-03-01 00:00",
+    ]  # fmt: skip
 
 
 def test_what_is_searched_for_is_a_value_and_never_a_part_of_the_filter() -> None:

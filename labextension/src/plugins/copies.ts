@@ -17,17 +17,20 @@ export const copies: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:copies`,
   description: "Copies between folders and the server's own files.",
   autoStart: true,
-  requires: [IDefaultFileBrowser, IFileBrowserFactory],
-  optional: [ICommandPalette, ITranslator],
+  optional: [IDefaultFileBrowser, IFileBrowserFactory, ICommandPalette, ITranslator],
   activate: (
     app: JupyterFrontEnd,
-    own: FileBrowser,
-    { tracker }: IFileBrowserFactory,
+    own: FileBrowser | null,
+    browsers: IFileBrowserFactory | null,
     palette: ICommandPalette | null,
     translator: ITranslator | null
   ) => {
+    if (!own || !browsers) {
+      return; // a page of Notebook 7 for one notebook
+    }
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const { serverSettings, contents } = app.serviceManager;
+    const { tracker } = browsers;
     /** Not there until it is looked at. */
     const folders = () => tracker.find(one => one.model.driveName === DRIVE) ?? null;
     const chosen = (browser: FileBrowser | null) => [...(browser?.selectedItems() ?? [])];

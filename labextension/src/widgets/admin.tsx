@@ -20,7 +20,7 @@ export function createAdmin(
   const content = new TabPanel({ tabsMovable: false });
   content.addClass('jp-bai-Admin');
   const models = tablesOf(trans).map(table => {
-    const model = new AdminList(settings, table.name);
+    const model = new AdminList(settings, table.name, table.intervalSeconds);
     const view = <TableView table={table} model={model} trans={trans} actor={actorOn(model)} />;
     content.addWidget(new Section(table.label, [model], view));
     return model;

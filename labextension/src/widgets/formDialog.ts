@@ -93,6 +93,7 @@ class Fields extends Widget {
   refuse(sentence: string): void {
     this._refusal.hidden = false;
     this._refusal.textContent = sentence;
+    this._refusal.scrollIntoView({ block: 'nearest' });
     this._controls.forEach(control => control.setAttribute('aria-describedby', this._refusal.id));
   }
 

@@ -46,7 +46,7 @@ export function TableView(props: ITableProps): JSX.Element {
         />
         {model.value && <Pages model={model} shown={model.value} trans={trans} />}
         {table.addition && (
-          <button className="jp-bai-Button" onClick={() => actor.add(table.addition!)}>
+          <button className="jp-bai-Button jp-bai-Table-addition" onClick={() => actor.add(table.addition!)}>
             {table.addition.label}
           </button>
         )}
@@ -149,6 +149,9 @@ function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
       </>
     );
   }
+  if (column.bars) {
+    return <Bars heights={column.bars(row)} />;
+  }
   const text = keepUnits(column.text(row));
   if (!column.status) {
     return <bdi>{text}</bdi>;
@@ -162,5 +165,22 @@ function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
       </span>
       <span className="jp-bai-Table-reason">{text}</span>
     </>
+  );
+}
+
+const [BAR, GAP, TALL] = [12, 3, 28];
+
+/** One bar each, the highest as tall as the chart. Its figures are in the cells beside it, for who does not see it. */
+function Bars({ heights }: { heights: number[] }): JSX.Element {
+  const most = Math.max(...heights, Number.MIN_VALUE);
+  const wide = heights.length * (BAR + GAP) - GAP;
+  return (
+    <svg className="jp-bai-Bars" width={wide} height={TALL + 1} aria-hidden="true">
+      {heights.map((height, place) => {
+        const tall = height > 0 ? Math.max(1, (TALL * height) / most) : 0;
+        return <rect key={place} x={place * (BAR + GAP)} y={TALL - tall} width={BAR} height={tall} />;
+      })}
+      <path d={`M0 ${TALL + 0.5}H${wide}`} />
+    </svg>
   );
 }

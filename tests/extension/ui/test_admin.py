@@ -1,11 +1,14 @@
 """What superadmins change in *Backend.AI Admin*, in a real Lab in front of a real manager, light and dark."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import RealManager
+
+from bai_jupyter.extension.admin import MONTHS, months_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -83,3 +86,16 @@ def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_a
     expect(few).to_contain_text("4 CPU · 16 GiB")
     expect(few).to_contain_text("2 h")
     look_at(page, "admin-policies", ".jp-bai-Admin", whole=True)
+
+
+def test_usage_by_month_is_a_chart_with_its_figures_beside_it(page: Page, cluster: RealManager, look_at: Any) -> None:
+    row: dict[str, Any] = {"name": "lab", "domain_name": "default"}
+    now = datetime.now(UTC)
+    row["months"] = {f"{begin:%Y%m}": 10.0 * place for place, begin in enumerate(months_until(now, MONTHS))}
+    page.route("**/bai/api/admin/months?*", lambda route: route.fulfill(json={"items": [row], "total": 1}))
+    admin = open_list(page, "By month")
+    lab = admin.get_by_role("row", name="lab")
+    expect(lab.get_by_role("cell").nth(2)).to_have_text("0")
+    expect(lab.get_by_role("cell").last).to_have_text("50")
+    expect(lab.locator("svg rect")).to_have_count(MONTHS)
+    look_at(page, "admin-months", ".jp-bai-Admin", whole=True)
