@@ -101,6 +101,7 @@ export function policyEdit(settings: Settings, row: AdminRow, trans: Translation
     placeholder: trans.__('no limit'),
     isOptional: true
   });
+  const isUnlimited = (row.max_concurrent_sessions ?? null) === null; // once there is a limit, it cannot be taken away
   return {
     title: trans.__('Limits of %1', `${row.name}`),
     fields: [
@@ -120,7 +121,13 @@ export function policyEdit(settings: Settings, row: AdminRow, trans: Translation
           ['LIMITED', trans.__('none')]
         ]
       },
-      { name: 'max_concurrent_sessions', label: trans.__('Sessions at once'), value: `${row.max_concurrent_sessions}` },
+      {
+        name: 'max_concurrent_sessions',
+        label: trans.__('Sessions at once'),
+        value: `${row.max_concurrent_sessions ?? ''}`,
+        placeholder: trans.__('no limit'),
+        isOptional: isUnlimited
+      },
       span('max_session_lifetime', trans.__('Longest life, such as 12 h or 7 d')),
       span('suspend_after', trans.__('Suspended when idle for, such as 30 min')),
       span('idle_timeout', trans.__('Stopped when idle for, such as 2 h'))
@@ -128,10 +135,11 @@ export function policyEdit(settings: Settings, row: AdminRow, trans: Translation
     verb: trans.__('Change'),
     run: async values => {
       const seconds = (name: string) => readSpan(values[name], trans);
+      const sessions = values.max_concurrent_sessions.trim();
       await changePolicy(settings, `${row.name}`, {
         total_resource_slots: readSlots(values.total_resource_slots, trans),
         default_for_unspecified: values.default_for_unspecified,
-        max_concurrent_sessions: readCount(values.max_concurrent_sessions, trans),
+        ...(sessions === '' ? {} : { max_concurrent_sessions: readCount(sessions, trans) }),
         max_session_lifetime: seconds('max_session_lifetime'),
         suspend_after: seconds('suspend_after'),
         idle_timeout: seconds('idle_timeout')

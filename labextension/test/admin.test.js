@@ -143,6 +143,18 @@ test('what is wrong with a limit is said before anything is asked', async () => 
   ]);
 });
 
+test('no limit of sessions at once stays none', async () => {
+  const asked = [];
+  const row = { name: 'default', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: null };
+  const edit = edits.policyEdit(settingsOf(() => null, asked), row, trans);
+  const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
+  assert.strictEqual(given.max_concurrent_sessions, '');
+  await edit.run(given);
+  assert.strictEqual('max_concurrent_sessions' in JSON.parse(asked[0][3]), false);
+  const isOptional = one => edits.policyEdit(null, one, trans).fields.find(field => field.label === 'Sessions at once').isOptional;
+  assert.deepStrictEqual([isOptional(row), isOptional({ ...row, max_concurrent_sessions: 3 })], [true, false]);
+});
+
 test('a user is made in the domain of their project; a secret key is told once', async () => {
   const asked = [];
   const lab = { id: 'p', name: 'lab', domain_name: 'science', is_active: true };
