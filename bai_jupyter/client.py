@@ -679,6 +679,8 @@ class ManagerClient:
                 if failures:
                     offset = await self.uploaded(token)
                 piece = await asyncio.to_thread(_read_at, source, offset, min(TRANSFER_BYTES, size - offset))
+                if not piece:  # it was cut off meanwhile
+                    raise errors.BadRequest(Reason.of("file-changed", path=path))
                 offset, failures = await self.send_piece(token, offset, piece), 0
             except ManagerAway:
                 failures += 1

@@ -205,6 +205,9 @@ _FILES = {
     "file-changed": "{path} was changed meanwhile. Begin again.",
     "file-large": "{path} has {size}; files of at most {limit} are opened. Download it, or read it in a kernel.",
     "file-broken": "{path} is no {kind} that can be read: {cause}.",
+    "file-local": "{path} could not be read or written on this Jupyter server: {cause}.",
+    "files-elsewhere": "This Jupyter server keeps its files elsewhere than on its own disk, so nothing is copied from "
+    "or to them. Download and upload instead.",
     "folders-only": "Only folders lie here. Make, rename and share them in the Backend.AI panel, or open one.",
     "folder-other": "{path} lies in another folder. Copy it there, then delete it here.",
     "files-failed": "{agent} could not do this: {cause}.",

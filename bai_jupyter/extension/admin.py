@@ -4,10 +4,11 @@ A page asks for a list by its name. Which question of the manager that is, and w
 ``TABLES`` and nowhere else: a page cannot send a query of its own, and no secret is among the fields.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -19,6 +20,7 @@ from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 100
 SUPERADMIN = "superadmin"
+MONTHS = 6
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,33 @@ def _graphql(root: str, fields: str, searched: Sequence[str] = ("name",)) -> Who
 async def _usage(client: ManagerClient) -> list[Json]:
     """What each project has held this month, in UTC."""
     now = datetime.now(UTC)
-    answer = await client.request("GET", "/resource/usage/month", query={"month": f"{now:%Y%m}"})
-    since = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return [usage_of(project, since, now) for project in answer]
+    return await _usage_in(client, months_until(now, 1)[0], now)
+
+
+async def _usage_by_month(client: ManagerClient) -> list[Json]:
+    """Core-hours that each project has held, by months such as ``202611``, in UTC."""
+    now = datetime.now(UTC)
+    begins = months_until(now, MONTHS)
+    found: dict[tuple[str, str], Json] = {}
+    for since, until in zip(begins, [*begins[1:], now], strict=True):  # one at a time: each is long
+        for one in await _usage_in(client, since, until):
+            key = one["name"], one["domain_name"]
+            row = found.setdefault(key, {"name": key[0], "domain_name": key[1], "months": {}})
+            row["months"][f"{since:%Y%m}"] = one["core_hours"]
+    return [found[key] for key in sorted(found)]
+
+
+async def _usage_in(client: ManagerClient, since: datetime, until: datetime) -> list[Json]:
+    answer = await client.request("GET", "/resource/usage/month", query={"month": f"{since:%Y%m}"})
+    return [usage_of(project, since, until) for project in answer]
+
+
+def months_until(now: datetime, count: int) -> list[datetime]:
+    """When each of the last months began, the one of that moment last."""
+    begins = [now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)]
+    while len(begins) < count:
+        begins.insert(0, (begins[0] - timedelta(days=1)).replace(day=1))
+    return begins
 
 
 def usage_of(project: Json, since: datetime, now: datetime) -> Json:
@@ -148,6 +174,7 @@ TABLES: Mapping[str, Table] = {
         ("name", "architecture"),
     ),
     "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
+    "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
 }
 
 
@@ -168,6 +195,26 @@ class AdminHandler(BaiHandler):
         if not isinstance(given, bool):
             raise bad_value(field, given, "true or false")
         return given
+
+    def texts(self, *fields: str) -> dict[str, str]:
+        """Empty where they are not given."""
+        given = {field: self.fields().get(field, "") for field in fields}
+        for field, value in given.items():
+            if not isinstance(value, str):
+                raise bad_value(field, None, "a text")  # nothing is repeated that may be a password
+        return given
+
+    async def change(self, mutation: str, arguments: Mapping[str, tuple[str, object]], shown: str = "") -> Json:
+        """Each argument with its GraphQL type. What the manager refuses is its sentence."""
+        await self.require_superadmin()
+        declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in arguments.items())
+        passed = ", ".join(f"{name}: ${name}" for name in arguments)
+        document = f"mutation({declared}) {{{mutation}({passed}) {{ok msg {shown}}}}}"
+        values = {name: value for name, (_, value) in arguments.items()}
+        answer: Json = (await self.client.graphql(document, **values))[mutation]
+        if not answer["ok"]:
+            raise BadRequest(answer["msg"])
+        return answer
 
     def done(self) -> None:
         self.set_status(204)
@@ -198,22 +245,93 @@ class AgentHandler(AdminHandler):
         self.done()
 
 
+class UsersHandler(TableHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, _: str) -> None:
+        """``{"email", "name", "password", "role", "domain"?, "project"?}``; without a project in the default one."""
+        given = self.texts("email", "name", "password", "role", "domain", "project")
+        props = {"username": given["name"], "password": given["password"], "role": given["role"]}
+        props |= {"domain_name": given["domain"], "group_ids": [given["project"]] if given["project"] else None}
+        user = {"email": ("String!", given["email"]), "props": ("UserInput!", _given(props))}
+        await self.change("create_user", user)
+        self.done()
+
+
+class UserHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def patch(self, email: str) -> None:
+        """``{"is_active": bool}``: whether they can log in and call."""
+        props = {"is_active": self.flag("is_active")}
+        await self.change("modify_user", {"email": ("String!", email), "props": ("ModifyUserInput!", props)})
+        self.done()
+
+
+class UserKeypairsHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, email: str) -> None:
+        """``{"policy"?}`` → 201 ``{"access_key", "secret_key"}``: one more; nobody is told its secret again."""
+        props = _given({"is_active": True, "resource_policy": self.texts("policy")["policy"]})
+        owner = {"user_id": ("String!", email), "props": ("KeyPairInput!", props)}
+        answer = await self.change("create_keypair", owner, "keypair {access_key secret_key}")
+        self.set_status(201)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(answer["keypair"])
+
+
 class KeypairHandler(AdminHandler):
     @web.authenticated
     @authorized
     async def patch(self, access_key: str) -> None:
         """``{"is_active": bool}``: whether anybody can call with it."""
-        await self.require_superadmin()
-        mutation = "modify_keypair(access_key: $key, props: {is_active: $active}) {ok msg}"
-        document = f"mutation($key: String!, $active: Boolean) {{{mutation}}}"
-        answer: dict[str, Any] = await self.client.graphql(document, key=access_key, active=self.flag("is_active"))
-        if not answer["modify_keypair"]["ok"]:
-            raise BadRequest(answer["modify_keypair"]["msg"])
+        props = {"is_active": self.flag("is_active")}
+        await self.change(
+            "modify_keypair", {"access_key": ("String!", access_key), "props": ("ModifyKeyPairInput!", props)}
+        )
         self.done()
 
 
+_LIMITS = {
+    "total_resource_slots": dict,
+    "default_for_unspecified": str,
+    "max_concurrent_sessions": int,
+    "max_session_lifetime": int,
+    "idle_timeout": int,
+    "suspend_after": int,
+}
+
+
+class PolicyHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def patch(self, name: str) -> None:
+        """Some of its limits, by the names that the list has; amounts by slot, times in seconds, 0 for no limit."""
+        props = self.fields()
+        for field, value in props.items():
+            expected = _LIMITS.get(field)
+            if expected is None:
+                raise bad_value("limit", field, f"one of {', '.join(_LIMITS)}")
+            if not isinstance(value, expected) or isinstance(value, bool):
+                raise bad_value(field, value, {dict: "amounts by slot", str: "a word", int: "a number"}[expected])
+        if "total_resource_slots" in props:
+            props["total_resource_slots"] = json.dumps(props["total_resource_slots"])
+        policy = {"name": ("String!", name), "props": ("ModifyKeyPairResourcePolicyInput!", props)}
+        await self.change("modify_keypair_resource_policy", policy)
+        self.done()
+
+
+def _given(props: Json) -> Json:
+    return {name: value for name, value in props.items() if value not in (None, "")}
+
+
 HANDLERS = [
+    (r"/bai/api/admin/(users)", UsersHandler),
     (r"/bai/api/admin/([a-z-]+)", TableHandler),
     (r"/bai/api/admin/agents/([^/]+)", AgentHandler),
+    (r"/bai/api/admin/users/([^/]+)", UserHandler),
+    (r"/bai/api/admin/users/([^/]+)/keypairs", UserKeypairsHandler),
     (r"/bai/api/admin/keypairs/(\w+)", KeypairHandler),
+    (r"/bai/api/admin/policies/([^/]+)", PolicyHandler),
 ]

@@ -1,5 +1,8 @@
 """``/bai/api/contents`` and ``/bai/api/download``: folders as a drive. Jupyter's own handlers, our contents."""
 
+import posixpath
+from urllib.parse import quote
+
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import path_regex
 from jupyter_server.services.contents import handlers as stock
@@ -9,8 +12,9 @@ from tornado import web
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension.folder_contents import FolderContents
+from bai_jupyter.extension.folder_trees import zip_of
 from bai_jupyter.extension.folders import DownloadHandler
-from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected
+from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected, bad_value
 
 
 class DriveHandler(BaiHandler):
@@ -45,9 +49,28 @@ class DriveDownloadHandler(DriveHandler, DownloadHandler):
         await self.send_file(place.id, place.path)
 
 
+class DriveArchiveHandler(DriveHandler, DownloadHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        """``?name=…&name=…``: these entries of the directory, as one zip file."""
+        place = await self.contents_manager.place_of(path)
+        if place is None:
+            raise BadRequest(Reason.of("folders-only"))
+        names = dict.fromkeys(self.get_query_arguments("name", strip=False))
+        if not names or any("/" in name for name in names):
+            raise bad_value("name", list(names), "names of what lies there")
+        chosen = [await self.client.get_file(place.id, posixpath.join(place.path, name)) for name in names]
+        called = posixpath.basename(place.path) or place.folder["name"]
+        disposition = f"attachment; filename*=UTF-8''{quote(called)}.zip"
+        pieces = zip_of(self.client, place.id, place.path, chosen)
+        await self._pour(path, "application/zip", disposition, pieces)
+
+
 HANDLERS = [
     (rf"/bai/api/contents{path_regex}/checkpoints", CheckpointsHandler),
     (rf"/bai/api/contents{path_regex}/checkpoints/(?P<checkpoint_id>[\w-]+)", ModifyCheckpointsHandler),
     (rf"/bai/api/contents{path_regex}", ContentsHandler),
     (rf"/bai/api/download{path_regex}", DriveDownloadHandler),
+    (rf"/bai/api/archive{path_regex}", DriveArchiveHandler),
 ]

@@ -2,7 +2,7 @@
 
 import { ServerConnection } from '@jupyterlab/services';
 
-import { AdminRow, IAdminPage, listAdmin } from './api';
+import { IAdminPage, listAdmin } from './api';
 import { Watched } from './watched';
 
 type Settings = ServerConnection.ISettings;
@@ -19,9 +19,10 @@ export interface IShown extends IAdminPage {
 export class AdminList extends Watched<IShown> {
   constructor(
     private readonly settings: Settings,
-    private readonly name: string
+    private readonly name: string,
+    intervalSeconds = 3
   ) {
-    super(`admin-${name}`, 3);
+    super(`admin-${name}`, intervalSeconds);
   }
 
   get text(): string {
@@ -41,10 +42,11 @@ export class AdminList extends Watched<IShown> {
     void this.refresh();
   }
 
-  /** Do something to one of it, and show what has become of it. Throws what the manager refuses. */
-  async change(action: (settings: Settings, row: AdminRow) => Promise<void>, row: AdminRow): Promise<void> {
-    await action(this.settings, row);
+  /** Do something about it, and show what has become of it. Throws what the manager refuses. */
+  async change<T>(action: () => Promise<T>): Promise<T> {
+    const done = await action();
     await this.refresh();
+    return done;
   }
 
   protected async load(): Promise<IShown> {

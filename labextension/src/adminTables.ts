@@ -3,25 +3,47 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
+import { IEdit, newKeypair, newUser, policyEdit, slotsOf } from './adminEdits';
 import { describeSlots, formatSize, IUse, usesOf } from './amounts';
-import { AdminRow, endSession, IReason, setKeypairActive, setSchedulable, Slots } from './api';
+import { AdminRow, endSession, IReason, setKeypairActive, setSchedulable, setUserActive } from './api';
 
 export interface IColumn {
   label: string;
   text: (row: AdminRow) => string;
   /** Shown as bars instead of the text. */
   uses?: (row: AdminRow) => IUse[];
+  /** Shown as a small chart, before the figures that say the same in the columns beside it. */
+  bars?: (row: AdminRow) => number[];
   /** For a session's state: its status, whose word and icon are shown in front of the text. */
   status?: (row: AdminRow) => string;
 }
 
-export interface IRowAction {
+type Settings = ServerConnection.ISettings;
+
+interface IAction {
   verb: string;
   /** The button's name; empty where it cannot be done to that row. */
   label: (row: AdminRow) => string;
+}
+
+/** Done at once, or after a question. */
+export interface IDeed extends IAction {
   /** What is lost and what is kept; without it nothing is asked. */
   confirm?: string;
-  run: (settings: ServerConnection.ISettings, row: AdminRow) => Promise<void>;
+  run: (settings: Settings, row: AdminRow) => Promise<void>;
+}
+
+/** Something is filled in first. */
+export interface IChange extends IAction {
+  edit: (settings: Settings, row: AdminRow) => Promise<IEdit>;
+}
+
+export type IRowAction = IDeed | IChange;
+
+/** What can be made that is not in a list yet. */
+export interface IAddition {
+  label: string;
+  edit: (settings: Settings) => Promise<IEdit>;
 }
 
 export interface ITable {
@@ -33,17 +55,21 @@ export interface ITable {
   /** The first one names the row. */
   columns: IColumn[];
   actions: IRowAction[];
+  addition?: IAddition;
+  /** How often it is asked for, if not every few seconds. */
+  intervalSeconds?: number;
 }
 
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
-export function tablesOf(trans: TranslationBundle): ITable[] {
+/** `now` says which months are the last ones, in UTC. */
+export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
   const field = (label: string, name: string): IColumn => ({ label, text: row => shown(row[name]) });
   const is = (label: string, name: string, yes: string, no: string): IColumn => ({
     label,
     text: row => (row[name] ? yes : no)
   });
-  const slots = (label: string, name: string): IColumn => ({ label, text: row => describeSlots(slotsIn(row[name])) });
+  const slots = (label: string, name: string): IColumn => ({ label, text: row => describeSlots(slotsOf(row[name])) });
   const limit = (column: IColumn): IColumn => ({ ...column, text: row => column.text(row) || trans.__('no limit') });
   const seconds = (label: string, name: string): IColumn => ({
     label,
@@ -85,7 +111,7 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
         field(trans.__('Name'), 'name'),
         { label: trans.__('State'), text: row => agentState(row, trans) },
         field(trans.__('Group'), 'resource_group'),
-        { label: trans.__('In use'), uses: row => usesOf(slotsIn(row.slots), slotsIn(row.used), trans), text: () => '' },
+        { label: trans.__('In use'), uses: row => usesOf(slotsOf(row.slots), slotsOf(row.used), trans), text: () => '' },
         { label: trans.__('Devices'), text: row => devicesOf(row, trans) },
         field(trans.__('Runtime'), 'runtime'),
         field(trans.__('Version'), 'version')
@@ -119,7 +145,25 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
         { label: trans.__('Projects'), text: row => namesOf(row.groups) },
         field(trans.__('Policy'), 'resource_policy')
       ],
-      actions: []
+      actions: [
+        {
+          verb: trans.__('Deactivate'),
+          label: row => (row.status === 'active' ? trans.__('Deactivate %1', shown(row.email)) : ''),
+          confirm: trans.__('They cannot log in or call until they are activated again. Sessions that run go on.'),
+          run: (settings, row) => setUserActive(settings, shown(row.email), false)
+        },
+        {
+          verb: trans.__('Activate'),
+          label: row => (row.status === 'active' ? '' : trans.__('Activate %1', shown(row.email))),
+          run: (settings, row) => setUserActive(settings, shown(row.email), true)
+        },
+        {
+          verb: trans.__('Issue keypair'),
+          label: row => trans.__('Issue keypair for %1', shown(row.email)),
+          edit: (settings, row) => newKeypair(settings, row, trans)
+        }
+      ],
+      addition: { label: trans.__('New user'), edit: settings => newUser(settings, trans) }
     },
     {
       name: 'projects',
@@ -176,7 +220,13 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
         seconds(trans.__('Suspended when idle for'), 'suspend_after'),
         seconds(trans.__('Stopped when idle for'), 'idle_timeout')
       ],
-      actions: []
+      actions: [
+        {
+          verb: trans.__('Change'),
+          label: row => trans.__('Change %1', shown(row.name)),
+          edit: async (settings, row) => policyEdit(settings, row, trans)
+        }
+      ]
     },
     {
       name: 'presets',
@@ -227,6 +277,26 @@ export function tablesOf(trans: TranslationBundle): ITable[] {
         field(trans.__('GiB-hours of memory'), 'gib_hours')
       ],
       actions: []
+    },
+    {
+      name: 'months',
+      label: trans.__('By month'),
+      keyOf: row => `${shown(row.domain_name)}/${shown(row.name)}`,
+      columns: [
+        field(trans.__('Project'), 'name'),
+        field(trans.__('Domain'), 'domain_name'),
+        {
+          label: trans.__('Core-hours by month'),
+          text: () => '',
+          bars: row => monthsUntil(now).map(month => hoursIn(row, month))
+        },
+        ...monthsUntil(now).map(month => ({
+          label: monthName(month),
+          text: (row: AdminRow) => hoursIn(row, month).toLocaleString()
+        }))
+      ],
+      actions: [],
+      intervalSeconds: 300 // what is asked of the manager is long
     }
   ];
 }
@@ -235,13 +305,25 @@ function shown(value: unknown): string {
   return value === null || value === undefined ? '' : `${value}`;
 }
 
-/** GraphQL has objects as text. */
-function slotsIn(value: unknown): Slots {
-  return (typeof value === 'string' ? JSON.parse(value) : value) ?? {};
-}
-
 export function reasonOf(row: AdminRow): IReason | null {
   return JSON.parse(shown(row.status_data) || '{}').reason ?? null;
+}
+
+/** The last six such as `202611`, the one of that moment last; as many as the server tells of. */
+export function monthsUntil(now: Date): string[] {
+  return [5, 4, 3, 2, 1, 0].map(back => {
+    const first = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back));
+    return first.toISOString().slice(0, 7).replace('-', '');
+  });
+}
+
+function monthName(month: string): string {
+  const first = new Date(`${month.slice(0, 4)}-${month.slice(4)}-01T00:00:00Z`);
+  return first.toLocaleDateString(undefined, { month: 'short', year: 'numeric', timeZone: 'UTC' });
+}
+
+function hoursIn(row: AdminRow, month: string): number {
+  return ((row.months ?? {}) as Record<string, number>)[month] ?? 0;
 }
 
 function momentOf(value: unknown): string {

@@ -206,15 +206,7 @@ type Settings = ServerConnection.ISettings;
 
 /** Ask the server extension. Throws `ApiError`; without an answer its code is `server-away`. */
 async function requestAPI<T>(settings: Settings, path: string, init: RequestInit = {}): Promise<T> {
-  const url = URLExt.join(settings.baseUrl, 'bai', 'api', path);
-  const request = () => ServerConnection.makeRequest(url, init, settings);
-  let response: Response;
-  try {
-    // A network that changes breaks what is on its way; what only reads is asked once more.
-    response = await (init.method === undefined ? request().catch(request) : request());
-  } catch {
-    throw new ApiError('server-away', 'The Jupyter server does not answer.');
-  }
+  const response = await responseOf(settings, path, init);
   const text = await response.text();
   let body: any = null;
   try {
@@ -226,6 +218,17 @@ async function requestAPI<T>(settings: Settings, path: string, init: RequestInit
     throw new ApiError(body?.code ?? 'http', body?.message ?? `The server answered ${response.status}.`);
   }
   return body;
+}
+
+async function responseOf(settings: Settings, path: string, init: RequestInit): Promise<Response> {
+  const url = URLExt.join(settings.baseUrl, 'bai', 'api', path);
+  const request = () => ServerConnection.makeRequest(url, init, settings);
+  try {
+    // A network that changes breaks what is on its way; what only reads is asked once more.
+    return await (init.method === undefined ? request().catch(request) : request());
+  } catch {
+    throw new ApiError('server-away', 'The Jupyter server does not answer.');
+  }
 }
 
 export async function listSessions(settings: Settings): Promise<ISession[]> {
@@ -321,6 +324,44 @@ export async function setSchedulable(settings: Settings, agent: string, schedula
 export async function setKeypairActive(settings: Settings, accessKey: string, isActive: boolean): Promise<void> {
   const path = `admin/keypairs/${encodeURIComponent(accessKey)}`;
   await requestAPI(settings, path, withBody('PATCH', { is_active: isActive }));
+}
+
+/** All of a list of the cluster's, to choose from. */
+export async function listAllAdmin(settings: Settings, list: string): Promise<AdminRow[]> {
+  const found: AdminRow[] = [];
+  for (;;) {
+    const { items, total } = await listAdmin(settings, list, found.length, LARGEST_ADMIN_PAGE, '');
+    found.push(...items);
+    if (items.length === 0 || found.length >= total) {
+      return found;
+    }
+  }
+}
+
+const LARGEST_ADMIN_PAGE = 100;
+
+/** With `email`, `name`, `password`, `role`, `domain` and `project`. Throws what the manager refuses. */
+export async function createUser(settings: Settings, user: Record<string, string>): Promise<void> {
+  await requestAPI(settings, 'admin/users', withBody('POST', user));
+}
+
+/** Whether somebody can log in and call. */
+export async function setUserActive(settings: Settings, email: string, isActive: boolean): Promise<void> {
+  await requestAPI(settings, `admin/users/${encodeURIComponent(email)}`, withBody('PATCH', { is_active: isActive }));
+}
+
+/** One more keypair for somebody; its secret is told this once. */
+export async function issueKeypair(
+  settings: Settings,
+  email: string,
+  policy: string
+): Promise<{ access_key: string; secret_key: string }> {
+  return requestAPI(settings, `admin/users/${encodeURIComponent(email)}/keypairs`, withBody('POST', { policy }));
+}
+
+/** By the names that the list has. Throws what the manager refuses. */
+export async function changePolicy(settings: Settings, name: string, limits: Record<string, unknown>): Promise<void> {
+  await requestAPI(settings, `admin/policies/${encodeURIComponent(name)}`, withBody('PATCH', limits));
 }
 
 export async function listFolders(settings: Settings): Promise<IFolder[]> {
@@ -430,6 +471,75 @@ export async function uploadedBytes(settings: Settings, token: string): Promise<
 
 export async function dropUpload(settings: Settings, token: string): Promise<void> {
   await requestAPI(settings, 'uploads', { method: 'DELETE', headers: { 'Upload-Token': token } });
+}
+
+/** From the server's own files into folders, or out of them. */
+export type CopyWay = 'to-folder' | 'to-server';
+
+/** Bytes. */
+export interface ICopyProgress {
+  done: number;
+  total: number;
+}
+
+export interface ICopied {
+  /** Where the copy is. */
+  path: string;
+  /** Links and hidden files. */
+  left_out: number;
+}
+
+/**
+ * Have the server copy a file or directory, and hear how far it is; paths in folders begin with a folder's name in the
+ * drive. Throws what is refused: `file-exists` if the name is taken. `signal` ends it, and then there is no copy.
+ */
+export async function copyFile(
+  settings: Settings,
+  way: CopyWay,
+  what: { path: string; directory: string; name: string },
+  signal: AbortSignal,
+  tell: (progress: ICopyProgress) => void
+): Promise<ICopied> {
+  let last: any = null;
+  const response = await responseOf(settings, `copies/${way}`, { ...withBody('POST', what), signal });
+  for await (const line of linesOf(response)) {
+    last = line;
+    if (last?.done !== undefined) {
+      tell(last);
+    }
+  }
+  if (last?.path === undefined) {
+    const broken = response.ok ? 'The copy was broken off.' : `The server answered ${response.status}.`;
+    throw new ApiError(last?.code ?? 'http', last?.message ?? broken);
+  }
+  return last;
+}
+
+/** The JSON of each line as it comes; nothing of what is none, perhaps a proxy's page. */
+async function* linesOf(response: Response): AsyncGenerator<unknown> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => ({ done: true, value: '' }));
+    const lines = (text + (value ?? '')).split('\n');
+    text = done ? '' : lines.pop()!;
+    for (const line of lines) {
+      try {
+        yield JSON.parse(line);
+      } catch {
+        // see above
+      }
+    }
+    if (done) {
+      return;
+    }
+  }
+}
+
+/** Where the browser finds a zip file of some entries of a directory in the drive. */
+export function archiveUrl(settings: Settings, directory: string, names: string[]): string {
+  const url = URLExt.join(settings.baseUrl, 'bai', 'api', 'archive', URLExt.encodeParts(directory));
+  return `${url}?${new URLSearchParams(names.map(name => ['name', name]))}`;
 }
 
 export async function listApps(settings: Settings, sessionId: string): Promise<IApp[]> {

@@ -3,6 +3,7 @@
 import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { admin } from './plugins/admin';
+import { copies } from './plugins/copies';
 import { drive } from './plugins/drive';
 import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
@@ -18,6 +19,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   sessions,
   kernels,
   drive,
+  copies,
   sidebar,
   statusItem,
   notice,

@@ -10,6 +10,9 @@ export const NAME = '@bai-jupyter/labextension';
 export namespace CommandIDs {
   export const showPanel = 'bai:show-panel';
   export const browseFolders = 'bai:browse-folders';
+  export const copyToFolder = 'bai:copy-to-folder';
+  export const copyToServer = 'bai:copy-to-server';
+  export const downloadZip = 'bai:download-zip';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
   export const showAdmin = 'bai:show-admin';

@@ -5,6 +5,7 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList, PAGE } = require('../lib/test/admin.js');
+const edits = require('../lib/test/adminEdits.js');
 const { tablesOf } = require('../lib/test/adminTables.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -94,4 +95,89 @@ test('limits of policies in words', () => {
     ['{}', null, '{"cpu": "4"}'].map(total_resource_slots => textOf('policies', 'Limits', { total_resource_slots })),
     ['no limit', 'no limit', '4 CPU']
   );
+});
+
+test('limits of a policy are filled in as they are, and read again as what they were', () => {
+  const slots = { cpu: '8', mem: `${32 * 1024 ** 3}`, 'cuda.shares': '0.5', tpu: 'Infinity' };
+  assert.strictEqual(edits.slotsText(slots), 'cpu=8, mem=32g, cuda.shares=0.5');
+  assert.deepStrictEqual(edits.readSlots('cpu=8, mem=32g,cuda.shares=0.5', trans), {
+    cpu: '8',
+    mem: '32g',
+    'cuda.shares': '0.5'
+  });
+  assert.deepStrictEqual(edits.readSlots('  ', trans), {});
+  for (const text of ['cpu 8', 'cpu=', '=8', 'cpu=many', 'mem=1q']) {
+    assert.throws(() => edits.readSlots(text, trans), /is no amount of a resource/);
+  }
+  for (const seconds of [0, 1, 90, 600, 5400, 7200, 86400, 90000]) {
+    assert.strictEqual(edits.readSpan(edits.spanText(seconds), trans), seconds);
+  }
+  assert.deepStrictEqual([edits.spanText(5400), edits.spanText(172800), edits.spanText(0)], ['90 min', '2 d', '']);
+  assert.deepStrictEqual([edits.readSpan('10m', trans), edits.readSpan(' 2 h ', trans)], [600, 7200]);
+  for (const text of ['2', '2 weeks', '-1 h', '1.5 h']) {
+    assert.throws(() => edits.readSpan(text, trans), /is no time/);
+  }
+  assert.throws(() => edits.readCount('-1', trans), /is no number/);
+});
+
+test('what is wrong with a limit is said before anything is asked', async () => {
+  const asked = [];
+  const row = { name: 'few', total_resource_slots: '{}', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: 5 };
+  const edit = edits.policyEdit(settingsOf(() => null, asked), row, trans);
+  const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
+  await assert.rejects(edit.run({ ...given, idle_timeout: 'soon' }), /soon is no time/);
+  assert.deepStrictEqual(asked, []);
+  await edit.run({ ...given, total_resource_slots: 'cpu=2', idle_timeout: '1 h' });
+  const [[method, path, , body]] = asked;
+  assert.deepStrictEqual([method, path, JSON.parse(body)], [
+    'PATCH',
+    '/bai/api/admin/policies/few',
+    {
+      total_resource_slots: { cpu: '2' },
+      default_for_unspecified: 'UNLIMITED',
+      max_concurrent_sessions: 5,
+      max_session_lifetime: 0,
+      suspend_after: 0,
+      idle_timeout: 3600
+    }
+  ]);
+});
+
+test('no limit of sessions at once stays none', async () => {
+  const asked = [];
+  const row = { name: 'default', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: null };
+  const edit = edits.policyEdit(settingsOf(() => null, asked), row, trans);
+  const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
+  assert.strictEqual(given.max_concurrent_sessions, '');
+  await edit.run(given);
+  assert.strictEqual('max_concurrent_sessions' in JSON.parse(asked[0][3]), false);
+  const isOptional = one => edits.policyEdit(null, one, trans).fields.find(field => field.label === 'Sessions at once').isOptional;
+  assert.deepStrictEqual([isOptional(row), isOptional({ ...row, max_concurrent_sessions: 3 })], [true, false]);
+});
+
+test('a user is made in the domain of their project; a secret key is told once', async () => {
+  const asked = [];
+  const lab = { id: 'p', name: 'lab', domain_name: 'science', is_active: true };
+  const closed = { ...lab, id: 'q', name: 'closed', is_active: false };
+  const settings = settingsOf(query => (query.has('limit') ? { items: [lab, closed], total: 2 } : { access_key: 'A', secret_key: 'S' }), asked);
+  const user = await edits.newUser(settings, trans);
+  assert.deepStrictEqual(user.fields.find(field => field.name === 'project').options, [['p', 'science/lab']]);
+  await user.run({ email: 'kim@lab.org', name: 'kim', password: 'secret', role: 'user', project: 'p' });
+  assert.strictEqual(JSON.parse(asked[1][3]).domain, 'science');
+  const keypair = await edits.newKeypair(settings, { email: 'kim@lab.org' }, trans);
+  const told = await keypair.run({ policy: 'default' });
+  assert.deepStrictEqual(told.facts.map(([, value]) => value), ['A', 'S']);
+  const offered = row => tables.users.actions.map(action => action.label(row)).filter(Boolean);
+  assert.deepStrictEqual(offered({ email: 'k', status: 'active' }), ['Deactivate k', 'Issue keypair for k']);
+  assert.deepStrictEqual(offered({ email: 'k', status: 'inactive' }), ['Activate k', 'Issue keypair for k']);
+});
+
+test('usage by month: the last six in UTC, as a chart and as figures; nothing where nothing was held', () => {
+  const now = new Date('2026-03-31T23:30:00Z');
+  const months = tablesOf(trans, now).find(table => table.name === 'months');
+  const row = { name: 'lab', months: { 202510: 1.5, 202603: 3 } };
+  assert.deepStrictEqual(months.columns.find(column => column.bars).bars(row), [1.5, 0, 0, 0, 0, 3]);
+  const labels = months.columns.slice(3).map(column => column.label);
+  assert.deepStrictEqual([labels.length, labels[0], labels[5]], [6, 'Oct 2025', 'Mar 2026']);
+  assert.deepStrictEqual(months.columns.slice(3).map(column => column.text(row)), ['1.5', '0', '0', '0', '0', '3']);
 });

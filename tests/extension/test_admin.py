@@ -1,13 +1,16 @@
 """*Backend.AI Admin*: its lists and changes, in front of a real manager; for superadmins alone."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from real_manager import RealManager
 
-from bai_jupyter.extension.admin import TABLES, filter_of, usage_of
+from bai_jupyter.common.errors import AuthFailed
+from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
 
 
 @pytest.fixture
@@ -64,9 +67,99 @@ async def test_a_keypair_is_switched_off_and_another_users_session_ended(
     assert [(one["access_key"], one["is_active"]) for one in page["items"]] == [(pia.access_key, False)]
 
 
+async def row_of(bai: Callable[..., Any], table: str, text: str) -> dict[str, Any]:
+    _, page = await bai("GET", f"admin/{table}?text={text}")
+    (row,) = page["items"]
+    return row  # type: ignore[no-any-return]
+
+
+async def test_a_user_is_made_in_a_project_switched_off_and_given_a_keypair(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    cluster.ask(
+        "POST", "/admin/gql", {"query": 'mutation {create_group(name: "lab", props: {domain_name: "default"}) {ok}}'}
+    )
+    project = (await row_of(bai, "projects", "lab"))["id"]
+    body = {
+        "email": "rae@lab.org",
+        "name": "rae",
+        "password": "a long secret of rae",
+        "role": "user",
+        "project": project,
+    }
+    assert await bai("POST", "admin/users", body) == (204, None)
+    row = await row_of(bai, "users", "rae@")
+    assert (row["username"], row["role"], row["status"]) == ("rae", "user", "active")
+    assert row["groups"] == [{"name": "lab"}]
+    code, answer = await bai("POST", "admin/users", body)
+    assert (code, answer["message"]) == (400, "There is a user with the name rae already.")
+
+    status, keypair = await bai("POST", "admin/users/rae@lab.org/keypairs", {"policy": "default"})
+    assert (status, sorted(keypair)) == (201, ["access_key", "secret_key"])
+    rae = replace(cluster.config, access_key=keypair["access_key"], secret_key=keypair["secret_key"])
+    assert cluster.ask("GET", "/auth", config=rae)["user"]["name"] == "rae"
+    row = await row_of(bai, "keypairs", keypair["access_key"])
+    assert (row["user_id"], row["resource_policy"], row["is_active"]) == ("rae@lab.org", "default", True)
+
+    assert await bai("PATCH", "admin/users/rae@lab.org", {"is_active": False}) == (204, None)
+    assert (await row_of(bai, "users", "rae@"))["status"] == "inactive"
+    with pytest.raises(AuthFailed):
+        cluster.ask("GET", "/auth", config=rae)
+    assert await bai("PATCH", "admin/users/rae@lab.org", {"is_active": True}) == (204, None)
+    assert cluster.ask("GET", "/auth", config=rae)["user"]["name"] == "rae"
+
+
+async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: RealManager) -> None:
+    cluster.ask(
+        "POST", "/admin/gql", {"query": 'mutation {create_keypair_resource_policy(name: "few", props: {}) {ok msg}}'}
+    )
+    changed = {
+        "total_resource_slots": {"cpu": "4", "mem": "16g"},
+        "default_for_unspecified": "LIMITED",
+        "max_concurrent_sessions": 3,
+        "max_session_lifetime": 0,
+        "idle_timeout": 7200,
+        "suspend_after": 600,
+    }
+    assert await bai("PATCH", "admin/policies/few", changed) == (204, None)
+    row = await row_of(bai, "policies", "few")
+    assert json.loads(row["total_resource_slots"]) == {"cpu": "4", "mem": str(16 * 2**30)}
+    assert {name: row[name] for name in changed if name != "total_resource_slots"} == {
+        name: value for name, value in changed.items() if name != "total_resource_slots"
+    }
+    assert await bai("PATCH", "admin/policies/few", {"max_concurrent_sessions": 5}) == (204, None)
+    row = await row_of(bai, "policies", "few")
+    assert (row["max_concurrent_sessions"], row["idle_timeout"]) == (5, 7200)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "sentence"),
     [
+        (
+            "POST",
+            "admin/users",
+            {"email": "no address", "name": "x", "password": "p" * 12, "role": "user"},
+            400,
+            "email",
+        ),
+        (
+            "POST",
+            "admin/users",
+            {"email": "y@lab.org", "name": "y", "password": ["p"], "role": "user"},
+            400,
+            "password",
+        ),
+        ("POST", "admin/users", {"email": "y@lab.org", "name": "y", "password": "p" * 12, "role": "god"}, 400, "god"),
+        ("POST", "admin/users/nobody@lab.org/keypairs", {}, 400, "nobody@lab.org"),
+        ("PATCH", "admin/users/nobody@lab.org", {"is_active": False}, 400, "nobody@lab.org"),
+        ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400, ""),
+        ("PATCH", "admin/users/admin@localhost", {"role": "user"}, 400, "is_active"),
+        ("PATCH", "admin/policies/nothing", {"idle_timeout": 0}, 400, "nothing"),
+        ("PATCH", "admin/policies/default", {"idle_timeout": "1 h"}, 400, "idle_timeout"),
+        ("PATCH", "admin/policies/default", {"idle_timeout": True}, 400, "idle_timeout"),
+        ("PATCH", "admin/policies/default", {"max_concurrent_sessions": -1}, 400, "max_concurrent_sessions"),
+        ("PATCH", "admin/policies/default", {"total_resource_slots": {"cpu": "many"}}, 400, "many"),
+        ("PATCH", "admin/policies/default", {"name": "x"}, 400, "limit"),
         ("GET", "admin/secrets", None, 404, "secrets"),
         ("GET", "admin/users?limit=0", None, 400, "limit"),
         ("GET", "admin/users?offset=-1", None, 400, "offset"),
@@ -85,6 +178,10 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
     asked += [
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
+        ("POST", "admin/users", {"email": "z@lab.org", "name": "z", "password": "p" * 12, "role": "user"}),
+        ("POST", "admin/users/ned@localhost/keypairs", {}),
+        ("PATCH", "admin/users/admin@localhost", {"is_active": False}),
+        ("PATCH", "admin/policies/default", {"max_concurrent_sessions": 99}),
     ]
     for method, path, body in asked:
         status, answer = await bai_as_user(method, path, body)
@@ -103,6 +200,20 @@ def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
     assert usage_of(project, since, now) == {
         "name": "lab", "domain_name": "default", "sessions": 3, "core_hours": 5.0, "gib_hours": 10.0,
     }  # fmt: skip
+
+
+async def test_usage_by_month_ends_with_this_one(bai: Callable[..., Any], cluster: RealManager) -> None:
+    cluster.ask("DELETE", f"/session/{cluster.start_session('used')}")
+    _, page = await bai("GET", "admin/months?text=default")
+    (row,) = [one for one in page["items"] if one["name"] == "default"]
+    assert list(row["months"]) == [f"{one:%Y%m}" for one in months_until(datetime.now(UTC), MONTHS)]
+
+
+def test_months_begin_on_their_first_day_also_across_years() -> None:
+    now = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
+    assert [f"{one:%Y-%m-%d %H:%M}" for one in months_until(now, 5)] == [
+        "2025-11-01 00:00", "2025-12-01 00:00", "2026-01-01 00:00", "2026-02-01 00:00", "2026-03-01 00:00",
+    ]  # fmt: skip
 
 
 def test_what_is_searched_for_is_a_value_and_never_a_part_of_the_filter() -> None:

@@ -2,15 +2,18 @@
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
+import { ServerConnection } from '@jupyterlab/services';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
 import { AdminList } from '../admin';
-import { IRowAction } from '../adminTables';
+import { IEdit, ISecret } from '../adminEdits';
+import { IAddition, IRowAction } from '../adminTables';
 import { AdminRow, getUser } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { createAdmin } from '../widgets/admin';
+import { FormDialog, showSecret } from '../widgets/formDialog';
 
 const TAB_ID = 'jp-bai-admin';
 
@@ -37,7 +40,7 @@ export const admin: JupyterFrontEndPlugin<void> = {
       isEnabled: () => role === 'superadmin',
       execute: () => {
         if (![...app.shell.widgets('main')].some(one => one.id === TAB_ID)) {
-          const tab = createAdmin(settings, (...asked) => void act(...asked, trans), trans);
+          const tab = createAdmin(settings, actorOn, trans);
           tab.id = TAB_ID;
           app.shell.add(tab, 'main');
         }
@@ -46,6 +49,11 @@ export const admin: JupyterFrontEndPlugin<void> = {
     });
     palette?.addItem({ command: CommandIDs.showAdmin, category: 'Backend.AI' });
     void registry?.load(admin.id).catch(console.warn); // its schema adds to the menu
+
+    const actorOn = (model: AdminList) => ({
+      act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, trans),
+      add: ({ label, edit }: IAddition) => void fillIn(model, label, edit(settings), trans)
+    });
 
     /** Once the manager has answered; the page may be there before. */
     const learn = async () => {
@@ -60,18 +68,45 @@ export const admin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-async function act(model: AdminList, action: IRowAction, row: AdminRow, trans: TranslationBundle): Promise<void> {
-  const { label, confirm, verb, run } = action;
+async function act(
+  settings: ServerConnection.ISettings,
+  model: AdminList,
+  action: IRowAction,
+  row: AdminRow,
+  trans: TranslationBundle
+): Promise<void> {
+  const label = action.label(row);
+  if ('edit' in action) {
+    return fillIn(model, label, action.edit(settings, row), trans);
+  }
+  const { confirm, verb, run } = action;
   if (confirm) {
     const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
-    const title = trans.__('%1?', label(row));
+    const title = trans.__('%1?', label);
     if (!(await showDialog({ title, body: confirm, buttons, defaultButton: 0 })).button.accept) {
       return;
     }
   }
   try {
-    await model.change(run, row);
+    await model.change(() => run(settings, row));
   } catch (error) {
-    await showErrorMessage(label(row), error as Error);
+    await showErrorMessage(label, error as Error);
+  }
+}
+
+async function fillIn(model: AdminList, label: string, edit: Promise<IEdit>, trans: TranslationBundle): Promise<void> {
+  try {
+    const asked = await edit;
+    const told: ISecret[] = [];
+    const take = async (values: Record<string, string>) => {
+      const secret = await model.change(() => asked.run(values));
+      told.push(...(secret ? [secret] : []));
+    };
+    await new FormDialog(asked, take, trans).launch();
+    for (const secret of told) {
+      await showSecret(secret);
+    }
+  } catch (error) {
+    await showErrorMessage(label, error as Error);
   }
 }

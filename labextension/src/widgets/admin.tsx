@@ -7,20 +7,21 @@ import { TabPanel } from '@lumino/widgets';
 import React from 'react';
 
 import { AdminList } from '../admin';
-import { IRowAction, tablesOf } from '../adminTables';
-import { AdminRow } from '../api';
+import { tablesOf } from '../adminTables';
 import { baiIcon } from '../icons';
 import { Section } from './section';
-import { TableView } from './table';
+import { IActor, TableView } from './table';
 
-type Act = (model: AdminList, action: IRowAction, row: AdminRow) => void;
-
-export function createAdmin(settings: ServerConnection.ISettings, act: Act, trans: TranslationBundle): MainAreaWidget {
+export function createAdmin(
+  settings: ServerConnection.ISettings,
+  actorOn: (model: AdminList) => IActor,
+  trans: TranslationBundle
+): MainAreaWidget {
   const content = new TabPanel({ tabsMovable: false });
   content.addClass('jp-bai-Admin');
   const models = tablesOf(trans).map(table => {
-    const model = new AdminList(settings, table.name);
-    const view = <TableView table={table} model={model} trans={trans} act={(action, row) => act(model, action, row)} />;
+    const model = new AdminList(settings, table.name, table.intervalSeconds);
+    const view = <TableView table={table} model={model} trans={trans} actor={actorOn(model)} />;
     content.addWidget(new Section(table.label, [model], view));
     return model;
   });

@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import { AdminList, IShown, PAGE } from '../admin';
-import { IColumn, IRowAction, ITable, reasonOf } from '../adminTables';
+import { IAddition, IColumn, IRowAction, ITable, reasonOf } from '../adminTables';
 import { keepUnits } from '../amounts';
 import { AdminRow } from '../api';
 import { lookOf } from '../words';
@@ -12,16 +12,21 @@ import { Meter } from './meter';
 import { Loading, Trouble, useChanges } from './section';
 import { StateIcon } from './state';
 
+/** Carries out what a button says, asking first where that is due. */
+export interface IActor {
+  act: (action: IRowAction, row: AdminRow) => void;
+  add: (addition: IAddition) => void;
+}
+
 interface ITableProps {
   table: ITable;
   model: AdminList;
   trans: TranslationBundle;
-  /** Carry it out on that row, asking first where that is due. */
-  act: (action: IRowAction, row: AdminRow) => void;
+  actor: IActor;
 }
 
 export function TableView(props: ITableProps): JSX.Element {
-  const { table, model, trans } = props;
+  const { table, model, trans, actor } = props;
   useChanges(model);
   const [text, setText] = React.useState(model.text);
   return (
@@ -40,6 +45,11 @@ export function TableView(props: ITableProps): JSX.Element {
           }}
         />
         {model.value && <Pages model={model} shown={model.value} trans={trans} />}
+        {table.addition && (
+          <button className="jp-bai-Button jp-bai-Table-addition" onClick={() => actor.add(table.addition!)}>
+            {table.addition.label}
+          </button>
+        )}
       </div>
       <Loading model={model} label={trans.__('%1 are being loaded', table.label)} />
       {model.value && model.value.total > 0 && <Rows {...props} rows={model.value.items} />}
@@ -70,7 +80,7 @@ function Pages({ model, shown, trans }: { model: AdminList; shown: IShown; trans
   );
 }
 
-function Rows({ table, rows, trans, act }: ITableProps & { rows: AdminRow[] }): JSX.Element {
+function Rows({ table, rows, trans, actor }: ITableProps & { rows: AdminRow[] }): JSX.Element {
   const [first, ...others] = table.columns;
   return (
     <div className="jp-bai-Table-frame" tabIndex={0} role="group" aria-label={table.label}>
@@ -106,7 +116,7 @@ function Rows({ table, rows, trans, act }: ITableProps & { rows: AdminRow[] }): 
                         key={action.verb}
                         className="jp-bai-Button"
                         aria-label={action.label(row)}
-                        onClick={() => act(action, row)}
+                        onClick={() => actor.act(action, row)}
                       >
                         {action.verb}
                       </button>
@@ -139,6 +149,9 @@ function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
       </>
     );
   }
+  if (column.bars) {
+    return <Bars heights={column.bars(row)} />;
+  }
   const text = keepUnits(column.text(row));
   if (!column.status) {
     return <bdi>{text}</bdi>;
@@ -152,5 +165,22 @@ function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
       </span>
       <span className="jp-bai-Table-reason">{text}</span>
     </>
+  );
+}
+
+const [BAR, GAP, TALL] = [12, 3, 28];
+
+/** One bar each, the highest as tall as the chart. Its figures are in the cells beside it, for who does not see it. */
+function Bars({ heights }: { heights: number[] }): JSX.Element {
+  const most = Math.max(...heights, Number.MIN_VALUE);
+  const wide = heights.length * (BAR + GAP) - GAP;
+  return (
+    <svg className="jp-bai-Bars" width={wide} height={TALL + 1} aria-hidden="true">
+      {heights.map((height, place) => {
+        const tall = height > 0 ? Math.max(1, (TALL * height) / most) : 0;
+        return <rect key={place} x={place * (BAR + GAP)} y={TALL - tall} width={BAR} height={tall} />;
+      })}
+      <path d={`M0 ${TALL + 0.5}H${wide}`} />
+    </svg>
   );
 }

@@ -1,0 +1,138 @@
+/** A dialog with a few fields. Stays, with its sentence, until what it is about was done or is cancelled. */
+
+import { Dialog, showDialog } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
+
+import { IEdit, IEditField, ISecret } from '../adminEdits';
+
+type Control = HTMLInputElement | HTMLSelectElement;
+
+export class FormDialog extends Dialog<unknown> {
+  /** What `take` throws is shown, and the dialog stays. */
+  constructor(
+    { title, fields, verb }: IEdit,
+    private readonly take: (values: Record<string, string>) => Promise<void>,
+    private readonly trans: TranslationBundle
+  ) {
+    const body = new Fields(fields);
+    super({
+      title,
+      body,
+      buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: verb })],
+      focusNodeSelector: 'input, select'
+    });
+    this._fields = body;
+    this.addClass('jp-bai-FormDialog');
+    this.node.setAttribute('aria-label', title);
+  }
+
+  resolve(index?: number): void {
+    if (index === 0) {
+      super.resolve(index);
+    } else if (!this._isBusy) {
+      void this._try();
+    }
+  }
+
+  private async _try(): Promise<void> {
+    const empty = this._fields.firstEmpty;
+    if (empty !== null) {
+      this._fields.refuse(this.trans.__('%1 is missing.', empty.label));
+      this._fields.control(empty).focus();
+      return;
+    }
+    this._isBusy = true;
+    try {
+      await this.take(this._fields.values);
+      super.resolve(1);
+    } catch (refused) {
+      this._fields.refuse((refused as Error).message);
+    } finally {
+      this._isBusy = false;
+    }
+  }
+
+  private readonly _fields: Fields;
+  private _isBusy = false;
+}
+
+class Fields extends Widget {
+  constructor(private readonly fields: IEditField[]) {
+    super();
+    this.addClass('jp-bai-Form');
+    for (const field of fields) {
+      const label = document.createElement('label');
+      const control = controlOf(field);
+      control.id = `jp-bai-form-${field.name}`;
+      control.className = 'jp-bai-Field';
+      label.htmlFor = control.id;
+      label.textContent = field.label;
+      this.node.append(label, control);
+      this._controls.set(field, control);
+    }
+    this._refusal.id = 'jp-bai-form-refusal';
+    this._refusal.className = 'jp-bai-Refusal';
+    this._refusal.setAttribute('role', 'alert');
+    this._refusal.hidden = true;
+    this.node.append(this._refusal);
+  }
+
+  control(field: IEditField): Control {
+    return this._controls.get(field)!;
+  }
+
+  get values(): Record<string, string> {
+    return Object.fromEntries(this.fields.map(field => [field.name, this.control(field).value]));
+  }
+
+  get firstEmpty(): IEditField | null {
+    return this.fields.find(field => !field.isOptional && this.control(field).value.trim() === '') ?? null;
+  }
+
+  refuse(sentence: string): void {
+    this._refusal.hidden = false;
+    this._refusal.textContent = sentence;
+    this._refusal.scrollIntoView({ block: 'nearest' });
+    this._controls.forEach(control => control.setAttribute('aria-describedby', this._refusal.id));
+  }
+
+  private readonly _controls = new Map<IEditField, Control>();
+  private readonly _refusal = document.createElement('p');
+}
+
+function controlOf({ value, options, placeholder, isOptional, isSecret }: IEditField): Control {
+  if (options) {
+    const select = document.createElement('select');
+    select.append(...options.map(([one, label]) => new Option(label, one, false, one === value)));
+    return select;
+  }
+  const input = document.createElement('input');
+  input.type = isSecret ? 'password' : 'text';
+  input.value = value ?? '';
+  input.placeholder = placeholder ?? '';
+  input.setAttribute('aria-required', `${!isOptional}`);
+  input.spellcheck = false;
+  input.autocomplete = isSecret ? 'new-password' : 'off';
+  return input;
+}
+
+/** Until the dialog is closed; nothing of it is kept. */
+export async function showSecret({ title, facts, note }: ISecret): Promise<void> {
+  const body = new Widget();
+  body.addClass('jp-bai-Secret');
+  const list = document.createElement('dl');
+  for (const [label, text] of facts) {
+    const [term, value] = [document.createElement('dt'), document.createElement('dd')];
+    const code = document.createElement('code');
+    term.textContent = label;
+    code.textContent = text;
+    value.append(code);
+    list.append(term, value);
+  }
+  const said = document.createElement('p');
+  said.textContent = note;
+  body.node.append(list, said);
+  const buttons = [Dialog.okButton()];
+  await showDialog({ title, body, buttons });
+}

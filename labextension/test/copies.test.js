@@ -1,0 +1,82 @@
+/** Copies of several things; the server is played here. */
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { ServerConnection } = require('@jupyterlab/services');
+
+const { copyAll, partOf } = require('../lib/test/copies.js');
+
+/** `answer(asked, signal)` gives the status and the text of an answer. */
+function settingsOf(answer) {
+  const fetch = async (request, init) => {
+    const [status, text] = await answer(await request.json(), request.signal);
+    return new Response(text, { status });
+  };
+  return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+}
+
+const lines = (...all) => all.map(one => JSON.stringify(one) + '\n').join('');
+const TAKEN = [400, '{"code": "file-exists", "message": "a exists already."}'];
+
+function asker(names = []) {
+  const steps = [];
+  return { steps, tell: step => steps.push(step), otherName: async () => names.shift() ?? null };
+}
+
+test('each is copied and told of; a name that is taken is asked for, and what is refused holds nobody up', async () => {
+  const asked = [];
+  const settings = settingsOf(async what => {
+    asked.push(what);
+    if (what.path === 'w/taken' && what.name !== 'free') {
+      return TAKEN;
+    }
+    if (what.path === 'w/broken') {
+      return [200, lines({ done: 1, total: 2 }, { code: 'quota-reached', message: 'Full.' })];
+    }
+    return [200, lines({ done: 1, total: 2 }, { done: 2, total: 2 }, { path: `data/${what.name}`, left_out: 1 })];
+  });
+  const { steps, ...ask } = asker(['still taken', 'free']);
+  const paths = ['w/a', 'w/taken', 'w/broken'];
+  const outcome = await copyAll(settings, 'to-folder', paths, 'data', ask, new AbortController().signal);
+  assert.deepStrictEqual(outcome, { made: ['data/a', 'data/free'], skipped: 0, leftOut: 2, refused: ['Full.'] });
+  assert.deepStrictEqual(asked.map(one => one.name), ['a', 'taken', 'still taken', 'free', 'broken']);
+  assert.deepStrictEqual(steps.slice(0, 3), [
+    { name: 'a', place: 1, done: 0, total: 0 },
+    { name: 'a', place: 1, done: 1, total: 2 },
+    { name: 'a', place: 1, done: 2, total: 2 }
+  ]);
+});
+
+test('who gives no other name leaves it out', async () => {
+  const outcome = await copyAll(settingsOf(async () => TAKEN), 'to-server', ['d/a'], '', asker(), new AbortController().signal);
+  assert.deepStrictEqual(outcome, { made: [], skipped: 1, leftOut: 0, refused: [] });
+});
+
+test('cancelled, the request ends and nothing follows', async () => {
+  const aborter = new AbortController();
+  let asked = 0;
+  const settings = settingsOf((_, signal) => {
+    asked += 1;
+    return new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new Error('aborted')));
+      aborter.abort();
+    });
+  });
+  const outcome = await copyAll(settings, 'to-folder', ['a', 'b'], 'data', asker(), aborter.signal);
+  assert.deepStrictEqual([asked, outcome], [1, { made: [], skipped: 0, leftOut: 0, refused: [] }]);
+});
+
+test('an answer that breaks off is no copy', async () => {
+  const settings = settingsOf(async () => [200, lines({ done: 1, total: 2 }) + '{"pa']);
+  const outcome = await copyAll(settings, 'to-folder', ['a'], 'data', asker(), new AbortController().signal);
+  assert.deepStrictEqual(outcome.refused, ['The copy was broken off.']);
+  const page = settingsOf(async () => [502, '<html>\n502</html>']);
+  assert.deepStrictEqual((await copyAll(page, 'to-folder', ['a'], 'd', asker(), new AbortController().signal)).refused, [
+    'The server answered 502.'
+  ]);
+});
+
+test('how far all of it is', () => {
+  assert.strictEqual(partOf({ name: 'b', place: 2, done: 1, total: 2 }, 3), 0.5);
+  assert.strictEqual(partOf({ name: 'b', place: 1, done: 0, total: 0 }, 1), 0);
+});

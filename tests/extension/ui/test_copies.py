@@ -1,0 +1,113 @@
+"""Copies between folders and the server's own files in Lab's file browsers, and zip files of what is chosen there."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from real_manager import RealManager
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    page = open_lab(browser, lab)
+    page.set_default_timeout(10_000)
+    yield page
+    page.close()
+
+
+def items(browser: Locator) -> Locator:
+    return browser.locator(".jp-DirListing-item")
+
+
+def choose(browser: Locator, name: str, *, more: bool = False) -> None:
+    items(browser).filter(has_text=name).click(modifiers=["Control"] if more else [])
+
+
+def from_menu(browser: Locator, name: str, label: str) -> None:
+    items(browser).filter(has_text=name).click(button="right")
+    browser.page.get_by_role("menuitem", name=label, exact=True).click()
+
+
+def answer(page: Page, title: str, text: str) -> None:
+    dialog = page.get_by_role("dialog").filter(has_text=title)
+    dialog.locator("input").fill(text)
+    dialog.get_by_role("button", name="Copy").click()
+    expect(dialog).to_have_count(0)
+
+
+def test_things_are_copied_both_ways_and_nothing_is_overwritten(
+    page: Page, lab: Any, cluster: RealManager, look_at: Any
+) -> None:
+    cluster.ask("POST", "/folders", {"name": "copied"})
+    cluster.ask("POST", "/folders/copied/mkdir", {"path": "into"})
+    (lying,) = cluster.folder.rglob("into")
+    raw: Path = lab.home / "work" / "raw"
+    (raw / "deep").mkdir(parents=True)
+    (raw / "deep" / "one.txt").write_text("one")
+    (lab.home / "work" / "two.txt").write_text("two")
+    own = page.locator("#filebrowser")
+    page.evaluate("window.jupyterapp.commands.execute('filebrowser:refresh')")
+    choose(own, "raw")
+    choose(own, "two.txt", more=True)
+    from_menu(own, "two.txt", "Copy to Backend.AI Folder…")
+    look_at(page, "copy-to-folder", ".jp-Dialog-content", whole=True)
+    answer(page, "Copy to Backend.AI Folder", "copied/into")
+    expect(page.get_by_text("2 copied to copied/into.")).to_be_visible()
+    assert (lying / "raw" / "deep" / "one.txt").read_text() == "one"
+    assert (lying / "two.txt").read_text() == "two"
+
+    (lab.home / "work" / "two.txt").write_text("other")
+    choose(own, "two.txt")
+    from_menu(own, "two.txt", "Copy to Backend.AI Folder…")
+    answer(page, "Copy to Backend.AI Folder", "copied/into")
+    expect(page.get_by_role("dialog")).to_contain_text("two.txt exists already.")
+    look_at(page, "copy-taken", ".jp-Dialog-content", whole=True)
+    answer(page, "two.txt is taken", "three.txt")
+    expect(page.get_by_text("One copied to copied/into.")).to_be_visible()
+    assert [(lying / name).read_text() for name in ("two.txt", "three.txt")] == ["two", "other"]
+
+    page.evaluate("window.jupyterapp.commands.execute('bai:browse-folders', {path: 'copied/into'})")
+    folders = page.locator("#bai-file-browser")
+    from_menu(folders, "raw", "Copy to This Server…")
+    answer(page, "Copy to This Server", "/")
+    expect(page.get_by_role("dialog")).to_contain_text("raw exists already.")
+    page.get_by_role("dialog").get_by_role("button", name="Skip").click()
+    expect(page.get_by_text("One skipped.")).to_be_visible()
+    from_menu(folders, "raw", "Copy to This Server…")
+    answer(page, "Copy to This Server", "/missing")
+    expect(page.get_by_role("dialog")).to_contain_text("missing does not exist.")
+    page.get_by_role("dialog").get_by_role("button", name="Ok").click()
+    from_menu(folders, "three.txt", "Copy to This Server…")
+    answer(page, "Copy to This Server", "/raw")
+    expect(page.get_by_text("One copied to /raw.")).to_be_visible()
+    assert (raw / "three.txt").read_text() == "other"
+
+    choose(folders, "raw")
+    choose(folders, "two.txt", more=True)
+    with page.expect_download() as download:
+        from_menu(folders, "two.txt", "Download as Zip File")
+    assert download.value.suggested_filename == "into.zip"
+    assert ZipFile(download.value.path()).namelist() == ["raw/", "raw/deep/", "raw/deep/one.txt", "two.txt"]
+
+
+def test_a_copy_says_how_far_it_is_and_is_cancelled(page: Page, lab: Any, cluster: RealManager, look_at: Any) -> None:
+    cluster.ask("POST", "/folders", {"name": "slow"})
+    (lab.home / "work" / "slow.bin").write_bytes(b"slow")
+    held: list[Any] = []
+    page.route("**/bai/api/copies/*", lambda route: held.append(route))
+    own = page.locator("#filebrowser")
+    page.evaluate("window.jupyterapp.commands.execute('filebrowser:refresh')")
+    from_menu(own, "slow.bin", "Copy to Backend.AI Folder…")
+    answer(page, "Copy to Backend.AI Folder", "slow")
+    toast = page.locator(".Toastify__toast", has_text="Copying slow.bin to slow")
+    expect(toast).to_be_visible()
+    look_at(page, "copying", ".Toastify__toast", whole=True)
+    toast.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text(re.compile("^Cancelled; nothing is left"))).to_be_visible()
+    page.unroute("**/bai/api/copies/*")
