@@ -8,6 +8,7 @@ so a sentence never has a hole in it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
+from typing import TypedDict
 
 # Waiting: nothing is wrong, the session keeps its place.
 _WAITING = {
@@ -313,6 +314,14 @@ SLUGS: Mapping[str, str] = {
 """Our code to the ``status_info`` slug of Backend.AI, where the two differ."""
 
 
+class ReasonView(TypedDict):
+    """A reason as JSON."""
+
+    code: str
+    params: dict[str, str]
+    text: str
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why something waits, was refused, or stopped: ``Reason.of("image-unknown", image="r", names="python")``."""
@@ -340,7 +349,7 @@ class Reason:
         """Backend.AI's short form, for ``status_info``."""
         return SLUGS.get(self.code, self.code)
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> ReasonView:
         return {"code": self.code, "params": dict(self.params), "text": self.text}
 
     @classmethod

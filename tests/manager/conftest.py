@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from bai_agent.volumes import Volumes
+from described import faults_of
 from fakes_agent import IMAGE, FakeAgent
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httputil import HTTPHeaders
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from bai_jupyter.common import signing
+from bai_jupyter.manager.api.base import ApiHandler
 from bai_jupyter.manager.app import ManagerApp
 from bai_jupyter.manager.auth.vault import new_keypair
 from bai_jupyter.manager.db import accounts
@@ -48,6 +50,23 @@ async def until(condition: Callable[[], Any], what: str = "the condition") -> An
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"{what} did not come true within {PATIENCE_S:g} s") from None
+
+
+@pytest.fixture(autouse=True)
+def _answers_as_described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a manager in this process answers is what ``/openapi.json`` says of that call, and no more."""
+    unlike: list[str] = []
+    answer = ApiHandler.answer
+
+    def checked(self: ApiHandler, status: int, body: Any) -> None:
+        method = str(self.request.method)
+        faults = faults_of(getattr(type(self), method.lower()), status, body)
+        unlike.extend(f"{method} {self.request.path}: {status} {fault}" for fault in faults)
+        answer(self, status, body)
+
+    monkeypatch.setattr(ApiHandler, "answer", checked)
+    yield
+    assert not unlike, "\n".join(unlike)
 
 
 @dataclass

@@ -33,7 +33,8 @@ _NGC_LABELS = {
     "ai.backend.runtime-type": "python",
     "ai.backend.resource.preferred.shmem": "1g",  # its programs say at their start that 64 MiB are too few
     "ai.backend.service-ports": "jupyter:http:8888",
-    "bai.app.jupyter": "jupyter lab --ip 127.0.0.1 --port {port} --ServerApp.base_url={base_url} {args}",
+    "bai.app.jupyter": "jupyter lab --no-browser --ip=127.0.0.1 --port={port} --ServerApp.base_url={base_url} "
+    "--ServerApp.token= {args}",
 }
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 

@@ -1,17 +1,61 @@
 """Agents and images."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 from urllib.parse import unquote
 
-from bai_jupyter.common.messages import to_json
+from bai_jupyter.common.messages import DeviceFacts, KernelSpecFacts, to_json
+from bai_jupyter.common.statuses import AgentStatus
 from bai_jupyter.manager.agents.registry import Figures
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
 from bai_jupyter.manager.people.visibility import visible_groups
 
 
+class DeviceView(TypedDict):
+    """``figures``: for superadmins; null for others."""
+
+    device_id: str
+    kind: str
+    model: str
+    slots: dict[str, str]
+    mem_bytes: int | None
+    numa_node: int | None
+    health: str
+    attributes: dict[str, str]
+    figures: Mapping[str, float] | None
+
+
+class AgentView(TypedDict):
+    id: str
+    name: str
+    status: AgentStatus
+    schedulable: bool
+    resource_group: str
+    runtime: str
+    isolated: bool
+    architecture: str
+    slots: dict[str, str]
+    used: dict[str, str]
+    devices: list[DeviceView]
+    heard_at: str | None
+    version: str
+
+
+class ImageView(TypedDict):
+    name: str
+    digest: str
+    architecture: str
+    size_bytes: int
+    labels: dict[str, str]
+    kernelspecs: list[KernelSpecFacts]
+    is_private: bool
+    agents: list[str]
+
+
 class AgentsHandler(ApiHandler):
+    @gives({"agents": [AgentView]})
     @needs("agent:read")
     async def get(self) -> Answer:
         groups = {one.name for one in await self.services.store.read(visible_groups, self.caller)}
@@ -23,35 +67,39 @@ class AgentsHandler(ApiHandler):
 
 class JoinTokensHandler(ApiHandler):
     @takes(resource_group=str, uses=int, expires_s=int)
+    @gives({"token": str})
     @needs("agent:join")
     async def post(self) -> Answer:
         return 201, {"token": await self.services.agents.make_join_token(self.caller, self.params, self.own_url(""))}
 
 
 class ImagesHandler(ApiHandler):
+    @gives({"images": [ImageView]})
     @needs("image:read")
     async def get(self) -> Answer:
         return 200, {"images": [_image_view(one) for one in await self.services.agents.list_images(self.caller)]}
 
     @takes(name=str)
+    @gives(ImageView)
     @needs("image:manage")
     async def post(self) -> Answer:
         return 201, _image_view(await self.services.agents.add_image(self.caller, self.params.get("name")))
 
 
 class ImageHandler(ApiHandler):
+    @gives(None)
     @needs("image:delete")
     async def delete(self, name: str) -> Answer:
         await self.services.agents.delete_image(self.caller, unquote(name))
         return 204, None
 
 
-def _agent_view(agent: AgentRecord, figures: Figures) -> dict[str, Any]:
+def _agent_view(agent: AgentRecord, figures: Figures) -> AgentView:
     """``figures`` of its devices: what they do tells of the sessions that hold them, so not everybody gets them."""
     return {
         "id": agent.id,
         "name": agent.name,
-        "status": agent.status.value,
+        "status": agent.status,
         "schedulable": agent.is_schedulable,
         "resource_group": agent.resource_group,
         "runtime": agent.runtime,
@@ -59,13 +107,18 @@ def _agent_view(agent: AgentRecord, figures: Figures) -> dict[str, Any]:
         "architecture": agent.architecture,
         "slots": agent.slots.to_json(),
         "used": agent.used.to_json(),
-        "devices": [{**to_json(one), "figures": figures.get(one.device_id)} for one in agent.devices],
+        "devices": [_device_view(one, figures) for one in agent.devices],
         "heard_at": agent.heard_at.isoformat() if agent.heard_at else None,
         "version": agent.version,
     }
 
 
-def _image_view(image: ImageRecord) -> dict[str, Any]:
+def _device_view(device: DeviceFacts, figures: Figures) -> DeviceView:
+    facts: DeviceView = to_json(device)
+    return {**facts, "figures": figures.get(device.device_id)}
+
+
+def _image_view(image: ImageRecord) -> ImageView:
     return {
         "name": image.name,
         "digest": image.digest,

@@ -1,10 +1,13 @@
 """``/apps/{session}/{app}/…``: the way in to web apps inside sessions.
 
+An app that is told its base URL is asked at the address where it listens, as by a program beside it: so it may refuse
+other hosts' names, which is how servers without a login (Jupyter's) keep out pages from elsewhere.
+
 Who asks is known by a signature or bearer token, as everywhere, or in a browser by a cookie, which a link's
 ``?bai-token=`` is exchanged for. Neither reaches the app. What an app sets as cookie stays with that app's paths.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tornado.httputil import HTTPHeaders
@@ -57,6 +60,8 @@ class AppProxyHandler(ReverseProxyHandler):
         headers["X-Forwarded-For"] = str(request.remote_ip)
         headers["X-Forwarded-Proto"] = request.protocol
         headers["X-Forwarded-Host"] = request.host
+        if self._app.knows_base_url:
+            at_home(headers, {request.host, urlsplit(self.services.public_url).netloc}, f"localhost:{self._port}")
         # A proxy before this one knows better where the browser has the app.
         headers["X-Forwarded-Prefix"] = request.headers.get("X-Forwarded-Prefix") or _prefix(self.path_args).rstrip("/")
         return headers
@@ -109,6 +114,15 @@ def target_of(uri: str, path_args: Iterable[str], app: App, session_id: str) -> 
     if app.knows_base_url:
         return app.base_url(session_id).rstrip("/") + rest
     return rest if rest.startswith("/") else "/" + rest
+
+
+def at_home(headers: HTTPHeaders, hosts: Collection[str], place: str) -> None:
+    """What names one of our ``hosts`` then names the app's own ``place``. A page of elsewhere is told as it is."""
+    headers["Host"] = place
+    for name in ("Origin", "Referer"):
+        url = urlsplit(headers.get(name, ""))
+        if url.netloc and url.netloc in hosts:
+            headers[name] = url._replace(scheme="http", netloc=place).geturl()
 
 
 def answer_headers(headers: HTTPHeaders, prefix: str, base: str) -> HTTPHeaders:

@@ -1,8 +1,9 @@
 """A session's apps, and raw byte streams to them: one WebSocket is one TCP connection."""
 
 from bai_jupyter.manager.agents.streams import AgentSocket, CallerSocket
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.sessions.ports import AppView
 
 SWITCHING_PROTOCOLS = 101
 
@@ -10,6 +11,7 @@ SWITCHING_PROTOCOLS = 101
 class AppsHandler(ApiHandler):
     """A bare list, as clients expect it."""
 
+    @gives([AppView])
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         session = await self.services.sessions.get(self.caller, ref)
@@ -20,6 +22,7 @@ class StartServiceHandler(ApiHandler):
     """The answer is where the reverse proxy has the app, and a token that lets a browser in: ``?bai-token=``."""
 
     @takes(app=str, port=int, envs=dict, arguments=dict)
+    @gives({"token": str, "wsproxy_addr": str, "knows_base_url": bool})
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         session, app = await self.services.apps.start(self.caller, ref, self.params)
@@ -30,6 +33,7 @@ class StartServiceHandler(ApiHandler):
 
 class ShutdownServiceHandler(ApiHandler):
     @takes(service_name=str)
+    @gives(None)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         await self.services.apps.shut_down(self.caller, ref, self.params.get("service_name"))

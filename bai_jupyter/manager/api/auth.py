@@ -1,14 +1,22 @@
 """Who am I; login and passwords; and users for whom a service may act."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.auth.logins import KeypairView
+from bai_jupyter.manager.people.service import WardView
+
+
+class SshKeypairView(TypedDict):
+    ssh_public_key: str
+    ssh_private_key: str
 
 
 class AuthHandler(ApiHandler):
+    @gives({"authorized": str, "user": {"id": str, "name": str, "role": str}})
     @needs("auth:read")
     async def get(self) -> Answer:
         caller = self.caller
@@ -17,6 +25,7 @@ class AuthHandler(ApiHandler):
 
 
 class RoleHandler(ApiHandler):
+    @gives({"global_role": str, "domain_role": str, "group_role": str})
     @needs("auth:read")
     async def get(self) -> Answer:
         role = self.caller.role
@@ -33,6 +42,7 @@ class AuthorizeHandler(ApiHandler):
     is_public = True
 
     @takes(type=str, domain=str, username=str, password=str)
+    @gives({"data": KeypairView})
     async def post(self) -> None:
         if self.params.get("type", "keypair") != "keypair":
             raise BadRequest(Reason.of("bad-value", field="type", given=repr(self.params["type"]), expected="keypair"))
@@ -43,6 +53,7 @@ class AuthorizeHandler(ApiHandler):
 
 class PasswordHandler(ApiHandler):
     @takes(old_password=str, new_password=str, new_password2=str)
+    @gives({})
     @needs("auth:password")
     async def post(self) -> Answer:
         old, new, again = (self.text(name) for name in ("old_password", "new_password", "new_password2"))
@@ -58,6 +69,7 @@ class ExpiredPasswordHandler(ApiHandler):
     is_public = True
 
     @takes(domain=str, username=str, current_password=str, new_password=str)
+    @gives({})
     async def post(self) -> None:
         names = ("domain", "username", "current_password", "new_password")
         domain, email, old, new = (self.text(name) for name in names)
@@ -68,17 +80,20 @@ class ExpiredPasswordHandler(ApiHandler):
 class SshKeypairHandler(ApiHandler):
     """Sessions have it in ``.ssh``; the private key is told once."""
 
+    @gives({"ssh_public_key": str})
     @needs("config:read")
     async def get(self) -> Answer:
         """One's public SSH key, empty if there is none."""
         return 200, {"ssh_public_key": await self.services.user_config.public_key(self.caller)}
 
+    @gives(SshKeypairView)
     @needs("config:change")
     async def patch(self) -> Answer:
         """Make a new SSH keypair, in the place of the one before."""
         return 200, _ssh_keypair(*await self.services.user_config.new_ssh_keypair(self.caller))
 
     @takes(pubkey=str, privkey=str)
+    @gives(SshKeypairView)
     @needs("config:change")
     async def post(self) -> Answer:
         """Bring an SSH keypair, in the place of the one before."""
@@ -86,12 +101,13 @@ class SshKeypairHandler(ApiHandler):
         return 200, _ssh_keypair(*await self.services.user_config.set_ssh_keypair(self.caller, *keys))
 
 
-def _ssh_keypair(public: str, private: str) -> dict[str, str]:
+def _ssh_keypair(public: str, private: str) -> SshKeypairView:
     return {"ssh_public_key": public, "ssh_private_key": private}
 
 
 class WardsHandler(ApiHandler):
     @takes(name=str, email=str, full_name=str, projects=list)
+    @gives(WardView)
     @needs("user:make-ward")
     async def post(self) -> Answer:
         """``{"name", "email"?, "full_name"?, "projects"?: [name]}``: the ward of that name, made if need be."""
@@ -100,11 +116,13 @@ class WardsHandler(ApiHandler):
 
 
 class WardHandler(ApiHandler):
+    @gives(None)
     @needs("user:give-ward")
     async def put(self, access_key: str, name: str) -> Answer:
         await self.services.people.give_ward(self.caller, access_key, name, is_ward=True)
         return 204, None
 
+    @gives(None)
     @needs("user:give-ward")
     async def delete(self, access_key: str, name: str) -> Answer:
         await self.services.people.give_ward(self.caller, access_key, name, is_ward=False)

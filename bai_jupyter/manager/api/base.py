@@ -383,6 +383,20 @@ def takes(**fields: type) -> Callable[[F], F]:
     return mark
 
 
+def gives(*shapes: Any) -> Callable[[F], F]:
+    """Say what a method answers when all is well, for the API's own description.
+
+    Each is the shape of a JSON value (``schemas``), a media type for what is not JSON, or ``None`` for no body. It
+    checks nothing; tests do.
+    """
+
+    def mark(function: F) -> F:
+        function.gives = shapes  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 def _name_of(body: Any) -> str:
     """What was made, where the path does not say."""
     found = body if isinstance(body, dict) else {}

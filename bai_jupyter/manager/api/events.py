@@ -10,7 +10,7 @@ from tornado.iostream import StreamClosedError
 from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.manager.api.base import ApiHandler, takes
+from bai_jupyter.manager.api.base import ApiHandler, gives, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import history
 from bai_jupyter.manager.db.background import TaskRecord, TaskStatus
@@ -88,6 +88,7 @@ class SessionViewsHandler(SessionStream):
     """``session_changed`` with the whole view: every session as it is now, then each whenever it changes."""
 
     @takes(sessionId=str, sessionName=str)
+    @gives("text/event-stream")
     async def get(self) -> None:
         only = await self.chosen()
 
@@ -113,6 +114,7 @@ class SessionEventsHandler(SessionStream):
     """
 
     @takes(sessionId=str, sessionName=str, scope=str)
+    @gives("text/event-stream")
     async def get(self) -> None:
         only = await self.chosen()
         scope = self.params.get("scope") or "*"
@@ -163,6 +165,7 @@ class BackgroundTaskHandler(EventStream):
     """How far one's own task is, and how it ended: first as it is now, unless ``Last-Event-ID`` says that is known."""
 
     @takes(task_id=str)
+    @gives("text/event-stream")
     async def get(self) -> None:
         policy.require(self.caller.role, "task:read")
         task = await self._find()

@@ -6,7 +6,7 @@ import json
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from bai_jupyter.common.errors import PublicError
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, read_object, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, read_object, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.execution.engine import LiveRun
 from bai_jupyter.manager.execution.runs import RunStatus
@@ -18,6 +18,7 @@ REFUSED, FAILED = 4400, 4500
 
 class CompleteHandler(ApiHandler):
     @takes(code=str, options=dict)
+    @gives({"result": {"status": str, "completions": [str]}})
     @needs("session:execute")
     async def post(self, ref: str) -> Answer:
         code, options = self.params.get("code"), self.params.get("options")
@@ -26,6 +27,7 @@ class CompleteHandler(ApiHandler):
 
 
 class InterruptHandler(ApiHandler):
+    @gives(None)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         await self.services.execution.interrupt(self.caller, ref)

@@ -7,7 +7,7 @@ from uuid import uuid4
 from tornado.web import stream_request_body
 
 from bai_jupyter.common.errors import BadRequest, PublicError
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.api.multipart import Event, MultipartReader, Part, PartEnds, boundary_of
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.records import SessionRecord
@@ -20,6 +20,7 @@ _FIELD = "src"
 
 class FilesHandler(ApiHandler):
     @takes(path=str)
+    @gives({"files": str, "errors": str, "folder_path": str, "abspath": str})
     @needs("session:execute")
     async def get(self, ref: str) -> Answer:
         return 200, await self.services.session_files.listing(self.caller, ref, self.params.get("path"))
@@ -59,6 +60,7 @@ class UploadHandler(ApiHandler):
         except ValueError as error:
             self._fail(BadRequest(f"Cannot read the files: {error}."))
 
+    @gives(None)
     @needs("session:execute")
     async def post(self, _ref: str) -> Answer:
         if self._failure is None and not self._reader.is_complete:
@@ -97,6 +99,7 @@ class DownloadHandler(ApiHandler):
     """Several files or folders: a multipart answer of one tar archive each."""
 
     @takes(files=list)
+    @gives("multipart/mixed")
     async def get(self, ref: str) -> None:
         policy.require(self.caller.role, "session:execute")
         session, places = await self.services.session_files.find(self.caller, ref, self.params.get("files"))
@@ -124,6 +127,7 @@ class DownloadOneHandler(DownloadHandler):
     """One file as it is."""
 
     @takes(file=str)
+    @gives("application/octet-stream")
     async def get(self, ref: str) -> None:
         policy.require(self.caller.role, "session:execute")
         session, place = await self.services.session_files.find_one(self.caller, ref, self.params.get("file"))

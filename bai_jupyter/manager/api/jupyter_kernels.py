@@ -1,14 +1,15 @@
 """Jupyter kernels inside a session, and the stream to one."""
 
 from bai_jupyter.manager.agents.streams import NO_SUCH, CallerSocket
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.sessions.service import StreamRefused
-from bai_jupyter.manager.sessions.views import jupyter_kernel_view
+from bai_jupyter.manager.sessions.views import JupyterKernelView, jupyter_kernel_view
 
 
 class JupyterKernelsHandler(ApiHandler):
     @takes(id=str, kernelspec=str, key=str, env=dict, folder=str, path=str, wake=str, wake_kernel=str)
+    @gives(JupyterKernelView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         created = await self.services.sessions.start_jupyter_kernel(self.caller, ref, self.params)
@@ -16,11 +17,13 @@ class JupyterKernelsHandler(ApiHandler):
 
 
 class JupyterKernelHandler(ApiHandler):
+    @gives(JupyterKernelView)
     @needs("session:read")
     async def get(self, ref: str, jupyter_kernel_id: str) -> Answer:
         found = await self.services.sessions.get_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
         return 200, jupyter_kernel_view(found)
 
+    @gives(None)
     @needs("session:control")
     async def delete(self, ref: str, jupyter_kernel_id: str) -> Answer:
         await self.services.sessions.end_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
@@ -28,6 +31,7 @@ class JupyterKernelHandler(ApiHandler):
 
 
 class RestartHandler(ApiHandler):
+    @gives(JupyterKernelView)
     @needs("session:control")
     async def post(self, ref: str, jupyter_kernel_id: str) -> Answer:
         restarted = await self.services.sessions.restart_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
@@ -35,6 +39,7 @@ class RestartHandler(ApiHandler):
 
 
 class InterruptHandler(ApiHandler):
+    @gives(None)
     @needs("session:control")
     async def post(self, ref: str, jupyter_kernel_id: str) -> Answer:
         await self.services.sessions.interrupt_jupyter_kernel(self.caller, ref, jupyter_kernel_id)

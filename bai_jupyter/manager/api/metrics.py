@@ -9,7 +9,7 @@ from bai_jupyter import __version__
 from bai_jupyter.common.messages import DeviceFacts
 from bai_jupyter.common.statuses import AgentStatus
 from bai_jupyter.manager.agents.registry import Figures
-from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, needs
+from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, gives, needs
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.session_tokens import bearer_token
 from bai_jupyter.manager.db import sessions
@@ -51,6 +51,7 @@ class MetricsHandler(ApiHandler):
         scraper = None if token is None else self.services.metrics_token.caller(token)
         return scraper or await super()._authenticate()
 
+    @gives("text/plain")
     @needs("metrics:read")
     async def get(self) -> Answer:
         samples: list[Sample] = [("bai_manager_info", {"version": __version__}, 1)]

@@ -1,7 +1,7 @@
 """The API described by itself: OpenAPI 3.1 made from the handlers, and the same as a page for people.
 
 A call's summary is the docstring of its method, or of its handler. Who may call comes from ``needs``, what it takes
-from ``takes``. So a route that is added is described by being there.
+from ``takes``, what it answers from ``gives``. So a route that is added is described by being there.
 """
 
 import inspect
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from tornado.routing import PathMatches, Rule
 
 from bai_jupyter import __version__
-from bai_jupyter.manager.api.base import API_VERSION, ApiHandler, Raw, methods_of
+from bai_jupyter.manager.api.base import API_VERSION, ApiHandler, Raw, gives, methods_of
+from bai_jupyter.manager.api.schemas import Json, schema_of
 from bai_jupyter.manager.auth import policy
 
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
@@ -21,8 +22,6 @@ _IN_BODY = frozenset({"POST", "PUT", "PATCH"})
 _OPTIONAL = re.compile(r"\(\?:[^()]*\)\?")
 _ALTERNATIVES = re.compile(r"\(\?:([^()|]*)[^()]*\)")
 _PART = re.compile(r"\([^()?][^()]*\)")
-
-Json = dict[str, Any]
 
 
 class Operation(NamedTuple):
@@ -46,6 +45,10 @@ class Operation(NamedTuple):
     @property
     def takes(self) -> Mapping[str, type]:
         return getattr(self.function, "takes", {})
+
+    @property
+    def gives(self) -> Sequence[Any]:
+        return getattr(self.function, "gives", ())
 
 
 def path_of(pattern: str, names: Sequence[str]) -> str:
@@ -78,8 +81,9 @@ def operations(rules: Iterable[Rule]) -> Iterator[Operation]:
 def describe(rules: Iterable[Rule]) -> Json:
     """The OpenAPI document."""
     paths: Json = {}
+    schemas: Json = {"Problem": _PROBLEM}
     for operation in operations(rules):
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Backend.AI manager", "version": __version__, "x-api-version": API_VERSION},
@@ -94,7 +98,7 @@ def describe(rules: Iterable[Rule]) -> Json:
                 },
                 "session": {"type": "http", "scheme": "bearer", "description": "The token that a session was granted."},
             },
-            "schemas": {"Problem": _PROBLEM},
+            "schemas": schemas,
         },
     }
 
@@ -118,14 +122,14 @@ def _part_names(function: Any, count: int) -> list[str]:
     return names + [f"part{number}" for number in range(len(names) + 1, count + 1)]
 
 
-def _describe(operation: Operation) -> Json:
+def _describe(operation: Operation, schemas: Json) -> Json:
     parts = [_parameter(name, "path", {"type": "string"}) for name in re.findall(r"\{(\w+)\}", operation.path)]
     fields = {name: {"type": _TYPES[kind]} for name, kind in operation.takes.items()}
     found: Json = {
         "operationId": "-".join([operation.method.lower(), *re.findall(r"[\w.-]+", operation.path)]),
         "summary": operation.summary,
         "parameters": parts,
-        "responses": {"2XX": {"description": "Done."}, "default": _REFUSED},
+        "responses": {"2XX": _done(operation.gives, schemas), "default": _REFUSED},
         "security": [] if operation.handler.is_public else [{"signature": []}, {"session": []}],
     }
     if operation.method in _IN_BODY:
@@ -137,6 +141,19 @@ def _describe(operation: Operation) -> Json:
         found["x-permission"] = operation.permission
         found["x-roles"] = sorted(policy.PERMISSIONS[operation.permission].roles)
     return found
+
+
+def _done(shapes: Sequence[Any], schemas: Json) -> Json:
+    content: Json = {one: {} for one in shapes if isinstance(one, str)}
+    if (schema := json_schema(shapes, schemas)) is not None:
+        content["application/json"] = {"schema": schema}
+    return {"description": "Done.", **({"content": content} if content else {})}
+
+
+def json_schema(shapes: Sequence[Any], schemas: Json) -> Json | None:
+    """Of what a call gives that is JSON; one of several. None if none is. ``schemas`` gets those that have a name."""
+    found = [schema_of(one, schemas) for one in shapes if one is not None and not isinstance(one, str)]
+    return {"anyOf": found} if len(found) > 1 else found[0] if found else None
 
 
 def _parameter(name: str, place: str, schema: Json) -> Json:
@@ -191,6 +208,7 @@ class OpenApiHandler(ApiHandler):
 
     is_public = True
 
+    @gives(dict)
     def get(self) -> None:
         self.answer(200, describe(self.application.wildcard_router.rules))
 
@@ -200,6 +218,7 @@ class PageHandler(ApiHandler):
 
     is_public = True
 
+    @gives("text/html")
     def get(self) -> None:
         self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
         self.answer(200, Raw("text/html; charset=UTF-8", page(self.application.wildcard_router.rules)))

@@ -2,10 +2,21 @@
 
 import logging
 from collections import deque
-from typing import Any
+from typing import TypedDict
 
 KEPT = 1000
 _FORMATTER = logging.Formatter()
+
+
+class ErrorView(TypedDict):
+    created_at: float
+    severity: str
+    source: str
+    user: None
+    request_url: None
+    request_status: None
+    message: str
+    traceback: str
 
 
 class RecentErrors(logging.Handler):
@@ -13,7 +24,7 @@ class RecentErrors(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._entries: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._entries: deque[ErrorView] = deque(maxlen=KEPT)
 
     def emit(self, record: logging.LogRecord) -> None:
         """As Backend.AI shapes an entry."""
@@ -30,7 +41,7 @@ class RecentErrors(logging.Handler):
             }
         )
 
-    def page(self, size: int, number: int) -> tuple[list[dict[str, Any]], int]:
+    def page(self, size: int, number: int) -> tuple[list[ErrorView], int]:
         """Entries of page ``number``, counted from 1, newest first; and how many there are in all."""
         entries = list(self._entries)
         return entries[size * (number - 1) : size * number], len(entries)

@@ -1,19 +1,36 @@
 """Resource groups, presets and the kinds of slots; what is free, and what was used."""
 
 import logging
-from typing import Any
+from typing import TypedDict
 
 from bai_jupyter.common.slots import unit_of, words_of
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.db import admission, catalog
 from bai_jupyter.manager.db.listings import Reach
 from bai_jupyter.manager.people import usage
+from bai_jupyter.manager.people.usage import PROJECT, QUARTER
 from bai_jupyter.manager.people.visibility import visible_groups
+from bai_jupyter.manager.sessions.capacity import CapacityView, PresetView, preset_view
 
 log = logging.getLogger(__name__)
 
 
+class NumberFormat(TypedDict):
+    binary: bool
+    round_length: int
+
+
+class SlotView(TypedDict):
+    slot_name: str
+    description: str
+    human_readable_name: str
+    display_unit: str
+    number_format: NumberFormat
+    display_icon: str
+
+
 class ResourceGroupsHandler(ApiHandler):
+    @gives({"resource_groups": [{"name": str, "selection": str, "is_active": bool}]})
     @needs("resource:read")
     async def get(self) -> Answer:
         found = await self.services.store.read(visible_groups, self.caller)
@@ -22,21 +39,15 @@ class ResourceGroupsHandler(ApiHandler):
 
 
 class PresetsHandler(ApiHandler):
+    @gives({"presets": [PresetView]})
     @needs("resource:read")
     async def get(self) -> Answer:
         presets = await self.services.store.read(catalog.list_presets)
-        views = [
-            {
-                "name": one.name,
-                "resource_slots": one.slots.to_json(),
-                "shared_memory": None if one.shm_bytes is None else str(one.shm_bytes),
-            }
-            for one in presets
-        ]
-        return 200, {"presets": views}
+        return 200, {"presets": [preset_view(one) for one in presets]}
 
 
 class SlotsHandler(ApiHandler):
+    @gives(dict[str, str])
     @needs("resource:read")
     async def get(self) -> Answer:
         agents = await self.services.agents.list_agents()
@@ -46,13 +57,14 @@ class SlotsHandler(ApiHandler):
 class SlotDetailsHandler(ApiHandler):
     """How slots are shown to people: what clients put beside numbers."""
 
+    @gives(dict[str, SlotView])
     @needs("resource:read")
     async def get(self) -> Answer:
         agents = await self.services.agents.list_agents()
         return 200, {slot: _details(slot) for slot in sorted({slot for agent in agents for slot in agent.slots})}
 
 
-def _details(slot: str) -> dict[str, Any]:
+def _details(slot: str) -> SlotView:
     words = words_of(slot)
     return {
         "slot_name": slot,
@@ -67,6 +79,7 @@ def _details(slot: str) -> dict[str, Any]:
 class RegistriesHandler(ApiHandler):
     """None: agents tell which images they have, and admins add others by name."""
 
+    @gives({})
     @needs("domain:any")
     async def get(self) -> Answer:
         return 200, {}
@@ -75,6 +88,7 @@ class RegistriesHandler(ApiHandler):
 class ScalingGroupsHandler(ApiHandler):
     """The same, as Backend.AI asks for them: those usable in one project."""
 
+    @gives({"scaling_groups": [{"name": str}]})
     @needs("resource:read")
     async def get(self) -> Answer:
         found = await self.services.store.read(visible_groups, self.caller)
@@ -83,6 +97,7 @@ class ScalingGroupsHandler(ApiHandler):
 
 class CheckPresetsHandler(ApiHandler):
     @takes(group=str, scaling_group=str)
+    @gives(CapacityView)
     @needs("resource:read")
     async def post(self) -> Answer:
         """``{"group"?: project, "scaling_group"?}``: what could still be started there, and which presets fit now."""
@@ -91,6 +106,7 @@ class CheckPresetsHandler(ApiHandler):
 
 
 class RecalculateHandler(ApiHandler):
+    @gives({})
     @needs("policy:manage")
     async def post(self) -> Answer:
         """Counters are right at all times; this looks again, and corrects and logs what is not."""
@@ -101,6 +117,7 @@ class RecalculateHandler(ApiHandler):
 
 class MonthHandler(ApiHandler):
     @takes(month=str, group_ids=list)
+    @gives([PROJECT])
     @needs("usage:read")
     async def get(self) -> Answer:
         """``{"month": "202611", "group_ids"?: [project id]}``: each project's containers of a month."""
@@ -111,6 +128,7 @@ class MonthHandler(ApiHandler):
 
 class PeriodHandler(ApiHandler):
     @takes(group_id=str, start_date=str, end_date=str)
+    @gives(PROJECT, {})
     @needs("usage:read")
     async def get(self) -> Answer:
         """``{"group_id": project id, "start_date": "20261101", "end_date": "20261130"}``: one project's containers."""
@@ -120,12 +138,14 @@ class PeriodHandler(ApiHandler):
 
 
 class UserStatsHandler(ApiHandler):
+    @gives([QUARTER])
     @needs("resource:read")
     async def get(self) -> Answer:
         return 200, await self.services.people.stats(Reach(user_id=self.caller.user_id))
 
 
 class AdminStatsHandler(ApiHandler):
+    @gives([QUARTER])
     @needs("policy:manage")
     async def get(self) -> Answer:
         return 200, await self.services.people.stats(Reach())

@@ -1,12 +1,17 @@
 """``/session``, ``/kernel`` (as old clients say), ``/sessions`` and ``/resource/dry-run``."""
 
+from typing import Literal, TypedDict
+
 from bai_jupyter.common.ids import SessionId
+from bai_jupyter.common.reasons import ReasonView
 from bai_jupyter.common.statuses import SessionStatus
-from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, gives, needs, takes
+from bai_jupyter.manager.execution.runs import ResultView
 from bai_jupyter.manager.execution.service import read_execute
-from bai_jupyter.manager.sessions.ports import App
+from bai_jupyter.manager.sessions.ports import App, AppView
 from bai_jupyter.manager.sessions.requests import bad_value
 from bai_jupyter.manager.sessions.service import Created, DependencyGraph
+from bai_jupyter.manager.sessions.views import SaveView, SessionView
 
 POLL_WINDOW_S = 2.0
 """So long an execute call waits for output before it says that there is none yet."""
@@ -30,8 +35,26 @@ CREATE: dict[str, type] = {
 """What a request for a session may hold; ``sessions.requests`` knows what of it is right."""
 
 
+class CreatedView(TypedDict):
+    sessionId: str
+    kernelId: str
+    sessionName: str
+    status: str  # the session's, or TIMEOUT if it did not run in time
+    servicePorts: list[AppView]
+    created: bool
+
+
+class DependencyView(TypedDict):
+    session_id: str
+    session_name: str
+    status: str
+    status_changed: str
+    depends_on: list["DependencyView"]
+
+
 class SessionsHandler(ApiHandler):
     @takes(**CREATE)
+    @gives(CreatedView)
     @needs("session:create")
     async def post(self) -> Answer:
         """Queue a session, or give back the live one of that name."""
@@ -41,6 +64,7 @@ class SessionsHandler(ApiHandler):
 
 class SessionListHandler(ApiHandler):
     @takes(status=str, all=bool)
+    @gives({"sessions": [SessionView]})
     @needs("session:read")
     async def get(self) -> Answer:
         """One's sessions, newest first."""
@@ -50,12 +74,14 @@ class SessionListHandler(ApiHandler):
 
 
 class SessionHandler(ApiHandler):
+    @gives(SessionView)
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         """A session as it is now."""
         return 200, self.services.views.session(await self.services.sessions.get(self.caller, ref))
 
     @takes(mode=str, code=str, runId=str, options=dict)
+    @gives({"result": ResultView})
     @needs("session:execute")
     async def post(self, ref: str) -> Answer:
         run = await self.services.execution.execute(self.caller, ref, read_execute(self.params))
@@ -63,6 +89,7 @@ class SessionHandler(ApiHandler):
         return 200, {"result": result.to_json()}
 
     @takes(forced=bool, recursive=bool)
+    @gives({"stats": dict})
     @needs("session:end")
     async def delete(self, ref: str) -> Answer:
         """End a session. Its last figures."""
@@ -71,6 +98,7 @@ class SessionHandler(ApiHandler):
         )
         return 200, {"stats": self.services.views.final_stats(ended)}
 
+    @gives(None)
     @needs("session:control")
     async def patch(self, ref: str) -> Answer:
         """Start the container again, with its files."""
@@ -80,6 +108,7 @@ class SessionHandler(ApiHandler):
 
 class MatchHandler(ApiHandler):
     @takes(id=str)
+    @gives({"matches": [{"id": str, "name": str, "status": SessionStatus}]})
     @needs("session:read")
     async def get(self) -> Answer:
         """One's live sessions whose id or name begins so."""
@@ -89,6 +118,7 @@ class MatchHandler(ApiHandler):
 
 class RenameHandler(ApiHandler):
     @takes(name=str)
+    @gives(None)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Give a session another name."""
@@ -98,6 +128,7 @@ class RenameHandler(ApiHandler):
 
 class ResizeHandler(ApiHandler):
     @takes(resources=dict)
+    @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Give a running session other amounts of CPU and memory; its processes go on."""
@@ -106,6 +137,7 @@ class ResizeHandler(ApiHandler):
 
 class AttachFolderHandler(ApiHandler):
     @takes(folder=str, path=str, permission=str)
+    @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Give a running session one more folder; what runs in it goes on."""
@@ -116,6 +148,7 @@ class AttachFolderHandler(ApiHandler):
 
 class DetachFolderHandler(ApiHandler):
     @takes(folder=str, force=bool)
+    @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Take a folder away from a running session. With ``force`` what uses it is ended."""
@@ -125,6 +158,7 @@ class DetachFolderHandler(ApiHandler):
 
 
 class SuspendHandler(ApiHandler):
+    @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Freeze a running session in which nothing runs. It wakes when it is used."""
@@ -132,6 +166,7 @@ class SuspendHandler(ApiHandler):
 
 
 class ResumeHandler(ApiHandler):
+    @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Let a suspended session go on."""
@@ -140,6 +175,7 @@ class ResumeHandler(ApiHandler):
 
 class SaveHandler(ApiHandler):
     @takes(seconds=float)
+    @gives({"kernels": [SaveView]})
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Save the variables of a session's kernels of Python and R, in its owner's home folder."""
@@ -150,6 +186,7 @@ class SaveHandler(ApiHandler):
 
 class WakeHandler(ApiHandler):
     @takes(source=str, kernel=str, into=str)
+    @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Restart a session's kernels of Python and R with what variables were saved, of this or another session."""
@@ -161,6 +198,7 @@ class WakeHandler(ApiHandler):
 
 
 class ExtendHandler(ApiHandler):
+    @gives({"idleChecks": dict})
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Keep a session for a while that would be stopped for being idle."""
@@ -170,6 +208,7 @@ class ExtendHandler(ApiHandler):
 
 
 class CommitHandler(ApiHandler):
+    @gives({"bgtask_id": str, "image": str})
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Make an image of the container, in a background task."""
@@ -179,6 +218,7 @@ class CommitHandler(ApiHandler):
 
 class LogsHandler(ApiHandler):
     @takes(kernel_id=str)
+    @gives({"result": {"logs": str}})
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         """What was printed last in the main container, or in the one of that id."""
@@ -190,6 +230,7 @@ class TaskLogHandler(ApiHandler):
     """The log of a batch session, as it is."""
 
     @takes(taskId=str)
+    @gives("text/plain")
     @needs("session:read")
     async def get(self) -> Answer:
         task_id = self.params.get("taskId") or self.params.get("session_name")
@@ -197,6 +238,7 @@ class TaskLogHandler(ApiHandler):
 
 
 class StatusHistoryHandler(ApiHandler):
+    @gives({"result": dict[str, str]})
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         """Since when it had which status."""
@@ -207,6 +249,7 @@ class StatusHistoryHandler(ApiHandler):
 class AbusingReportHandler(ApiHandler):
     """Clients ask for it; no agent of ours looks for abuse."""
 
+    @gives({"kernel": str | None, "abuse_report": None})
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         session = await self.services.sessions.get(self.caller, ref)
@@ -214,6 +257,7 @@ class AbusingReportHandler(ApiHandler):
 
 
 class DependencyGraphHandler(ApiHandler):
+    @gives(DependencyView)
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
         """What it depends on, directly or through others."""
@@ -223,13 +267,14 @@ class DependencyGraphHandler(ApiHandler):
 
 class DryRunHandler(ApiHandler):
     @takes(**CREATE)
+    @gives({"verdict": Literal["now", "wait", "refused"], "reason": ReasonView | None, "estimate_s": float | None})
     @needs("resource:read")
     async def post(self) -> Answer:
         """What would happen to such a request now."""
         return 200, await self.services.sessions.dry_run(self.caller, self.params)
 
 
-def _tree(root: SessionId, graph: DependencyGraph, shown: set[SessionId]) -> dict[str, object]:
+def _tree(root: SessionId, graph: DependencyGraph, shown: set[SessionId]) -> DependencyView:
     """Nested, as clients draw it. What several sessions depend on shows its own dependencies once only."""
     session, below = graph[root]
     is_new = root not in shown
@@ -243,12 +288,12 @@ def _tree(root: SessionId, graph: DependencyGraph, shown: set[SessionId]) -> dic
     }
 
 
-def created_view(created: Created, apps: list[App]) -> dict[str, object]:
+def created_view(created: Created, apps: list[App]) -> CreatedView:
     return {
         "sessionId": created.session.id,
         "kernelId": created.session.id,  # what v4 clients read
         "sessionName": created.session.name,
-        "status": str(created.status),
+        "status": created.status,
         "servicePorts": [app.to_json() for app in apps],
         "created": created.is_new,
     }

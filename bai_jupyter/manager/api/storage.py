@@ -16,7 +16,7 @@ from tornado.web import stream_request_body
 
 from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.manager.api.base import ApiHandler
+from bai_jupyter.manager.api.base import ApiHandler, gives
 from bai_jupyter.manager.vfolders.requests import LARGEST
 from bai_jupyter.manager.vfolders.transfers import Operation, Transfer, Upload
 from bai_jupyter.manager.vfolders.volumes import error_of
@@ -90,6 +90,7 @@ class UploadHandler(StorageHandler):
         if self._upload is not None:
             await self._upload.write(chunk)
 
+    @gives(None)
     async def patch(self) -> None:
         if self._refusal is not None:
             raise self._refusal
@@ -98,6 +99,7 @@ class UploadHandler(StorageHandler):
         self.set_header("Upload-Offset", str(offset))
         self.answer(204, None)
 
+    @gives(None)
     async def head(self) -> None:
         upload = await self.check()
         offset = await self.services.transfers.offset(upload)
@@ -105,6 +107,7 @@ class UploadHandler(StorageHandler):
         self.set_header("Upload-Length", str(upload.claims.size))
         self.finish()
 
+    @gives(None)
     async def post(self) -> None:
         """The token has told file and size already, so there is nothing to make."""
         upload = await self.check()
@@ -114,10 +117,12 @@ class UploadHandler(StorageHandler):
         self.set_header("Location", self.own_url(str(self.request.uri)))
         self.answer(201, None)
 
+    @gives(None)
     async def delete(self) -> None:
         await self.services.transfers.drop(await self.check())
         self.answer(204, None)
 
+    @gives(None)
     def options(self) -> None:
         self.set_header("Tus-Version", TUS)
         self.set_header("Tus-Extension", "creation,termination")
@@ -138,9 +143,11 @@ class UploadHandler(StorageHandler):
 class DownloadHandler(StorageHandler):
     operation = Operation.DOWNLOAD
 
+    @gives("application/octet-stream", "application/zip")
     async def get(self) -> None:
         await self._answer(with_body=True)
 
+    @gives(None)
     async def head(self) -> None:
         await self._answer(with_body=False)
 

@@ -1,17 +1,29 @@
 """Versions and health; what superadmins do to the cluster as a whole; what was done, and what went wrong."""
 
+from typing import Literal
+
 from bai_jupyter import __version__
-from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, needs, takes
-from bai_jupyter.manager.api.recent_errors import KEPT
+from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.api.recent_errors import KEPT, ErrorView
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import sessions, settings
 from bai_jupyter.manager.db.listings import AUDIT, MAX_PAGE, Reach, Window, fetch
 from bai_jupyter.manager.sessions.requests import bad_value
 
+NODE = {"id": str, "status": str, "version": str, "api_version": str, "active_sessions": int}
+AUDIT_ENTRY = {
+    **dict.fromkeys(("at", "action", "target", "request_id"), str),
+    "id": int,
+    "user_id": str | None,
+    "access_key": str | None,
+    "result": int,
+}
+
 
 class VersionHandler(ApiHandler):
     is_public = True
 
+    @gives({"version": str, "manager": str})
     def get(self) -> None:
         self.answer(200, {"version": API_VERSION, "manager": __version__})
 
@@ -19,11 +31,13 @@ class VersionHandler(ApiHandler):
 class HealthHandler(ApiHandler):
     is_public = True
 
+    @gives({"status": str})
     def get(self) -> None:
         self.answer(200, {"status": "ok"})
 
 
 class ManagerStatusHandler(ApiHandler):
+    @gives({"status": Literal["running", "frozen"], "active_sessions": int, "nodes": [NODE]})
     @needs("manager:read")
     async def get(self) -> Answer:
         active = await self.services.store.read(sessions.count_placed)
@@ -39,6 +53,7 @@ class ManagerStatusHandler(ApiHandler):
         return 200, {"status": status, "active_sessions": active, "nodes": [node]}
 
     @takes(status=str, force_kill=bool)
+    @gives(None)
     @needs("manager:control")
     async def put(self) -> Answer:
         """``{"status": "frozen" or "running", "force_kill"?}``: pause new sessions, or go on."""
@@ -53,12 +68,14 @@ class ManagerStatusHandler(ApiHandler):
 
 
 class AnnouncementHandler(ApiHandler):
+    @gives({"enabled": bool, "message": str})
     @needs("manager:read")
     async def get(self) -> Answer:
         message = await self.services.store.read(settings.load, settings.ANNOUNCEMENT)
         return 200, {"enabled": message is not None, "message": message or ""}
 
     @takes(enabled=bool, message=str)
+    @gives(None)
     @needs("manager:control")
     async def post(self) -> Answer:
         """``{"enabled": true, "message"}``: what clients show to everybody; ``enabled`` false takes it away."""
@@ -69,6 +86,7 @@ class AnnouncementHandler(ApiHandler):
 
 class SchedulerHandler(ApiHandler):
     @takes(op=str, args=list)
+    @gives(None)
     @needs("agent:schedule")
     async def post(self) -> Answer:
         """``{"op": "include-agents" or "exclude-agents", "args": [name or id]}``: whether they take new sessions."""
@@ -84,6 +102,7 @@ class AuditHandler(ApiHandler):
     """What was changed by whom, newest first: a superadmin sees all, everybody what was done in their own name."""
 
     @takes(limit=int, offset=int, filter=str, order=str)
+    @gives({"entries": [AUDIT_ENTRY], "total_count": int})
     @needs("audit:read")
     async def get(self) -> Answer:
         reach = Reach() if policy.may(self.caller.role, "domain:any") else Reach(user_id=self.caller.user_id)
@@ -96,6 +115,7 @@ class AuditHandler(ApiHandler):
 
 class ErrorLogHandler(ApiHandler):
     @takes(page_size=int, page_no=int)
+    @gives({"logs": [ErrorView], "count": int})
     @needs("manager:errors")
     async def get(self) -> Answer:
         """``{"page_size"?, "page_no"?}``: errors since this manager started, newest first."""

@@ -1,16 +1,32 @@
 """``/template/session``, and sessions made from one."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, needs, takes
-from bai_jupyter.manager.api.sessions import CREATE, created_view
+from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, gives, needs, takes
+from bai_jupyter.manager.api.sessions import CREATE, CreatedView, created_view
 from bai_jupyter.manager.db.templates import TemplateRecord
 from bai_jupyter.manager.sessions.requests import bad_value
 from bai_jupyter.manager.sessions.templates import fill, write_payload
 
 
+class TemplateView(TypedDict):
+    id: str
+    name: str
+    created_at: str
+    is_owner: bool
+    type: str
+    user: str
+    group: None
+    user_id: str
+    domain_name: str
+    group_id: str
+    template: Mapping[str, Any]
+
+
 class TemplatesHandler(ApiHandler):
     @takes(all=bool)
+    @gives([TemplateView])
     @needs("template:read")
     async def get(self) -> Answer:
         """One's session templates."""
@@ -18,6 +34,7 @@ class TemplatesHandler(ApiHandler):
         return 200, [_view(one, is_owner=one.user_id == self.caller.user_id) for one in found]
 
     @takes(payload=str)
+    @gives([{"id": str, "user": str}])
     @needs("template:manage")
     async def post(self) -> Answer:
         """Keep a session template, YAML or JSON."""
@@ -27,6 +44,7 @@ class TemplatesHandler(ApiHandler):
 
 class TemplateHandler(ApiHandler):
     @takes(format=str)
+    @gives("application/yaml", dict)
     @needs("template:read")
     async def get(self, template_id: str) -> Answer:
         """A session template as yaml or json."""
@@ -40,12 +58,14 @@ class TemplateHandler(ApiHandler):
                 raise bad_value("format", other, "yaml or json")
 
     @takes(payload=str)
+    @gives({"success": bool})
     @needs("template:manage")
     async def put(self, template_id: str) -> Answer:
         """Exchange a session template for another."""
         await self.services.templates.replace(self.caller, template_id, self.params.get("payload"))
         return 200, {"success": True}
 
+    @gives({"success": bool})
     @needs("template:manage")
     async def delete(self, template_id: str) -> Answer:
         """Delete a session template."""
@@ -55,6 +75,7 @@ class TemplateHandler(ApiHandler):
 
 class FromTemplateHandler(ApiHandler):
     @takes(template_id=str, **CREATE)
+    @gives(CreatedView)
     @needs("session:create")
     async def post(self) -> Answer:
         """Queue a session as a template says; what is given goes before that."""
@@ -63,7 +84,7 @@ class FromTemplateHandler(ApiHandler):
         return 201, created_view(created, await self.services.apps.list(created.session))
 
 
-def _view(template: TemplateRecord, *, is_owner: bool) -> dict[str, Any]:
+def _view(template: TemplateRecord, *, is_owner: bool) -> TemplateView:
     return {
         "id": template.id,
         "name": template.name,

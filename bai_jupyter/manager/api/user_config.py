@@ -1,6 +1,15 @@
 """What people have in each of their new sessions: dotfiles and a bootstrap script. SSH keypairs are in ``auth``."""
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from typing import NotRequired, TypedDict
+
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
+
+
+class DotfileView(TypedDict):
+    path: str
+    permission: str
+    data: str
+    perm: NotRequired[str]  # the same, of one that was asked for
 
 
 class DotfilesHandler(ApiHandler):
@@ -10,6 +19,7 @@ class DotfilesHandler(ApiHandler):
         raise NotImplementedError
 
     @takes(path=str, owner_access_key=str, group=str, domain=str)
+    @gives([DotfileView], DotfileView)
     @needs("config:read")
     async def get(self) -> Answer:
         """A dotfile, or without ``path`` a list of all."""
@@ -21,6 +31,7 @@ class DotfilesHandler(ApiHandler):
         return 200, {"path": one.path, "perm": one.permission, "permission": one.permission, "data": one.data}
 
     @takes(path=str, data=str, permission=str, owner_access_key=str, group=str, domain=str)
+    @gives({})
     @needs("config:change")
     async def post(self) -> Answer:
         """Put a file into each new session."""
@@ -28,6 +39,7 @@ class DotfilesHandler(ApiHandler):
         return 200, {}
 
     @takes(path=str, data=str, permission=str, owner_access_key=str, group=str, domain=str)
+    @gives({})
     @needs("config:change")
     async def patch(self) -> Answer:
         """Change a dotfile; sessions that have it keep what they have."""
@@ -35,6 +47,7 @@ class DotfilesHandler(ApiHandler):
         return 200, {}
 
     @takes(path=str, owner_access_key=str, group=str, domain=str)
+    @gives({"success": bool})
     @needs("config:change")
     async def delete(self) -> Answer:
         """Delete a dotfile; sessions that have it keep it."""
@@ -59,12 +72,14 @@ class DomainDotfilesHandler(DotfilesHandler):
 
 
 class BootstrapHandler(ApiHandler):
+    @gives(str)
     @needs("config:read")
     async def get(self) -> Answer:
         """The script that runs first in each of one's sessions, as a JSON text."""
         return 200, await self.services.user_config.bootstrap(self.caller)
 
     @takes(script=str)
+    @gives({})
     @needs("config:change")
     async def post(self) -> Answer:
         """Set the script that runs first in each of one's sessions; an empty one is none."""

@@ -2,11 +2,16 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, TypedDict
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.db.records import VFolderRecord
 from bai_jupyter.manager.vfolders import requests
 from bai_jupyter.manager.vfolders.views import (
+    FolderDetails,
+    FolderView,
+    InvitationView,
+    ShareView,
     folder_details,
     folder_view,
     hex_id,
@@ -15,11 +20,42 @@ from bai_jupyter.manager.vfolders.views import (
     share_view,
 )
 
+HOSTS = {"default": str | None, "allowed": [str], "volume_info": dict[str, dict[str, Any]]}
+
+
+class ClonedView(FolderView):
+    bgtask_id: None
+
+
+class QuotaView(TypedDict):
+    id: str
+    size_bytes: int | None
+    quota_kind: str | None
+    used_bytes: int | None
+
+
+class FileView(TypedDict):
+    name: str
+    type: str
+    size: int
+    mode: str
+    created: float
+    modified: float
+
+
+class FilesView(TypedDict):
+    items: list[FileView]
+    files: str
+    total: int
+    offset: int
+
+
 # Folders
 
 
 class FoldersHandler(ApiHandler):
     @takes(all=bool, group_id=str, owner_user_email=str)
+    @gives([FolderView])
     @needs("folder:read")
     async def get(self) -> Answer:
         found = await self.services.folders.list(self.caller, everybody=requests.flag(self.params, "all"))
@@ -28,11 +64,13 @@ class FoldersHandler(ApiHandler):
         return 200, [folder_view(one, self.caller) for one in wanted]
 
     @takes(name=str, host=str, group=str, usage_mode=str, permission=str, quota=str, cloneable=bool)
+    @gives(FolderView)
     @needs("folder:create")
     async def post(self) -> Answer:
         return 201, folder_view(await self.services.folders.create(self.caller, self.params), self.caller)
 
     @takes(id=str)
+    @gives(None)
     @needs("folder:change")
     async def delete(self) -> Answer:
         await self.services.folders.trash(self.caller, _named(self.params))
@@ -40,10 +78,12 @@ class FoldersHandler(ApiHandler):
 
 
 class FolderHandler(ApiHandler):
+    @gives(FolderDetails)
     @needs("folder:read")
     async def get(self, ref: str) -> Answer:
         return 200, folder_details(await self.services.folders.measured(self.caller, ref), self.caller)
 
+    @gives(None)
     @needs("folder:change")
     async def delete(self, ref: str) -> Answer:
         await self.services.folders.trash(self.caller, ref)
@@ -52,6 +92,7 @@ class FolderHandler(ApiHandler):
 
 class RenameHandler(ApiHandler):
     @takes(new_name=str)
+    @gives(None)
     @needs("folder:change")
     async def post(self, ref: str) -> Answer:
         await self.services.folders.rename(self.caller, ref, self.params)
@@ -60,6 +101,7 @@ class RenameHandler(ApiHandler):
 
 class OptionsHandler(ApiHandler):
     @takes(cloneable=bool, permission=str)
+    @gives(None)
     @needs("folder:change")
     async def post(self, ref: str) -> Answer:
         await self.services.folders.set_options(self.caller, ref, self.params)
@@ -70,6 +112,7 @@ class RestoreHandler(ApiHandler):
     """By path, or with the id in the body."""
 
     @takes(id=str)
+    @gives(None)
     @needs("folder:change")
     async def post(self, ref: str | None = None) -> Answer:
         await self.services.folders.restore(self.caller, ref or _named(self.params))
@@ -80,6 +123,7 @@ class PurgeHandler(ApiHandler):
     """By path, or with the id in the body."""
 
     @takes(id=str)
+    @gives(None)
     @needs("folder:change")
     async def post(self, ref: str | None = None) -> Answer:
         await self.services.folders.purge(self.caller, ref or _named(self.params))
@@ -88,6 +132,7 @@ class PurgeHandler(ApiHandler):
 
 class CloneHandler(ApiHandler):
     @takes(target_name=str, target_host=str, usage_mode=str, permission=str, cloneable=bool)
+    @gives(ClonedView)
     @needs("folder:create")
     async def post(self, ref: str) -> Answer:
         made = await self.services.folders.clone(self.caller, ref, self.params)
@@ -98,11 +143,13 @@ class QuotaHandler(ApiHandler):
     """``id`` names the folder; ``input.size_bytes`` (or ``quota``) is the new limit, 0 none."""
 
     @takes(id=str)
+    @gives(QuotaView)
     @needs("folder:read")
     async def get(self) -> Answer:
         return 200, _quota_view(await self.services.folders.measured(self.caller, _named(self.params)))
 
     @takes(id=str, quota=str, input=dict)
+    @gives(QuotaView)
     @needs("folder:change")
     async def post(self) -> Answer:
         given = self.params.get("input")
@@ -113,6 +160,7 @@ class QuotaHandler(ApiHandler):
 
 class UsageHandler(ApiHandler):
     @takes(id=str)
+    @gives({"used_bytes": int | None, "file_count": int | None})
     @needs("folder:read")
     async def get(self) -> Answer:
         folder = await self.services.folders.measured(self.caller, _named(self.params))
@@ -123,6 +171,7 @@ class OwnershipHandler(ApiHandler):
     """``{"vfolder": id, "user_email"}``: make somebody else the owner of a person's folder."""
 
     @takes(vfolder=str, user_email=str)
+    @gives({})
     @needs("folder:hand-over")
     async def post(self) -> Answer:
         await self.services.folders.hand_over(self.caller, self.params)
@@ -130,18 +179,21 @@ class OwnershipHandler(ApiHandler):
 
 
 class HostsHandler(ApiHandler):
+    @gives(HOSTS)
     @needs("folder:read")
     async def get(self) -> Answer:
         return 200, await self.services.folders.hosts(self.caller)
 
 
 class AllHostsHandler(ApiHandler):
+    @gives(HOSTS)
     @needs("folder:any-owner")
     async def get(self) -> Answer:
         return 200, await self.services.folders.hosts(self.caller)
 
 
 class TypesHandler(ApiHandler):
+    @gives([str])
     @needs("folder:read")
     async def get(self) -> Answer:
         return 200, ["user", "group"]
@@ -152,6 +204,7 @@ class TypesHandler(ApiHandler):
 
 class DirectoriesHandler(ApiHandler):
     @takes(path=str, parents=bool, exist_ok=bool)
+    @gives(None)
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         await self.services.folder_files.make_directory(self.caller, ref, self.params)
@@ -160,6 +213,7 @@ class DirectoriesHandler(ApiHandler):
 
 class FilesHandler(ApiHandler):
     @takes(path=str, offset=int, limit=int, match=str)
+    @gives(FilesView)
     @needs("folder:read")
     async def get(self, ref: str) -> Answer:
         page = await self.services.folder_files.list(self.caller, ref, self.params)
@@ -168,6 +222,7 @@ class FilesHandler(ApiHandler):
 
 class RenameFileHandler(ApiHandler):
     @takes(target_path=str, new_name=str)
+    @gives({})
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         await self.services.folder_files.rename(self.caller, ref, self.params)
@@ -176,6 +231,7 @@ class RenameFileHandler(ApiHandler):
 
 class MoveFileHandler(ApiHandler):
     @takes(src=str, dst=str)
+    @gives({})
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         await self.services.folder_files.move(self.caller, ref, self.params)
@@ -184,6 +240,7 @@ class MoveFileHandler(ApiHandler):
 
 class DeleteFilesHandler(ApiHandler):
     @takes(files=list, recursive=bool)
+    @gives({})
     @needs("folder:write")
     async def delete(self, ref: str) -> Answer:
         await self.services.folder_files.delete(self.caller, ref, self.params)
@@ -194,6 +251,7 @@ class DeleteFilesHandler(ApiHandler):
 
 class RequestUploadHandler(ApiHandler):
     @takes(path=str, size=int)
+    @gives({"token": str, "url": str})
     @needs("folder:write")
     async def post(self, ref: str) -> Answer:
         token = await self.services.folder_files.request_upload(self.caller, ref, self.params)
@@ -202,6 +260,7 @@ class RequestUploadHandler(ApiHandler):
 
 class RequestDownloadHandler(ApiHandler):
     @takes(path=str, archive=bool)
+    @gives({"token": str, "url": str, "file": FileView})
     @needs("folder:read")
     async def post(self, ref: str) -> Answer:
         token, facts = await self.services.folder_files.request_download(self.caller, ref, self.params)
@@ -213,6 +272,7 @@ class RequestDownloadHandler(ApiHandler):
 
 class InviteHandler(ApiHandler):
     @takes(perm=str, user_ids=list)
+    @gives({"invited_ids": [str]})
     @needs("folder:share")
     async def post(self, ref: str) -> Answer:
         invited = await self.services.sharing.invite(self.caller, ref, self.params)
@@ -222,6 +282,7 @@ class InviteHandler(ApiHandler):
 class InvitationsHandler(ApiHandler):
     """``list``: those that came. ``accept`` and ``delete`` (also by who sent it) name one as ``inv_id``."""
 
+    @gives({"invitations": [InvitationView]})
     @needs("folder:read")
     async def get(self) -> Answer:
         found = await self.services.sharing.received(self.caller)
@@ -229,6 +290,7 @@ class InvitationsHandler(ApiHandler):
 
 
 class SentInvitationsHandler(ApiHandler):
+    @gives({"invitations": [InvitationView]})
     @needs("folder:read")
     async def get(self) -> Answer:
         return 200, {"invitations": [invitation_view(one) for one in await self.services.sharing.sent(self.caller)]}
@@ -236,6 +298,7 @@ class SentInvitationsHandler(ApiHandler):
 
 class ChangeInvitationHandler(ApiHandler):
     @takes(perm=str)
+    @gives({"msg": str})
     @needs("folder:share")
     async def post(self, invitation_id: str) -> Answer:
         await self.services.sharing.change(self.caller, invitation_id, self.params)
@@ -244,6 +307,7 @@ class ChangeInvitationHandler(ApiHandler):
 
 class AcceptHandler(ApiHandler):
     @takes(inv_id=str)
+    @gives({"msg": str})
     @needs("folder:share")
     async def post(self) -> Answer:
         accepted = await self.services.sharing.accept(self.caller, self.params)
@@ -252,6 +316,7 @@ class AcceptHandler(ApiHandler):
 
 class DeclineHandler(ApiHandler):
     @takes(inv_id=str)
+    @gives({"msg": str})
     @needs("folder:share")
     async def delete(self) -> Answer:
         await self.services.sharing.decline(self.caller, self.params)
@@ -260,6 +325,7 @@ class DeclineHandler(ApiHandler):
 
 class ShareHandler(ApiHandler):
     @takes(permission=str, emails=list)
+    @gives({"shared_emails": [str]})
     @needs("folder:share")
     async def post(self, ref: str) -> Answer:
         people = await self.services.sharing.share(self.caller, ref, self.params)
@@ -268,6 +334,7 @@ class ShareHandler(ApiHandler):
 
 class UnshareHandler(ApiHandler):
     @takes(emails=list)
+    @gives({"unshared_emails": [str]})
     @needs("folder:share")
     async def delete(self, ref: str) -> Answer:
         people = await self.services.sharing.unshare(self.caller, ref, self.params)
@@ -275,6 +342,7 @@ class UnshareHandler(ApiHandler):
 
 
 class LeaveHandler(ApiHandler):
+    @gives({"msg": str})
     @needs("folder:share")
     async def post(self, ref: str) -> Answer:
         left = await self.services.sharing.leave(self.caller, ref)
@@ -285,12 +353,14 @@ class SharedHandler(ApiHandler):
     """Who has one's folders; ``POST`` changes what one person may (``perm``), or takes it away."""
 
     @takes(vfolder_id=str)
+    @gives({"shared": [ShareView]})
     @needs("folder:read")
     async def get(self) -> Answer:
         found = await self.services.sharing.shares(self.caller, requests.optional_word(self.params, "vfolder_id"))
         return 200, {"shared": [share_view(one) for one in found]}
 
     @takes(vfolder=str, user=str, perm=str)
+    @gives({"msg": str})
     @needs("folder:share")
     async def post(self) -> Answer:
         await self.services.sharing.change_share(self.caller, self.params)
@@ -303,7 +373,7 @@ def _named(params: requests.Params) -> str:
     return requests.word(params, field)
 
 
-def _quota_view(folder: Any) -> dict[str, Any]:
+def _quota_view(folder: VFolderRecord) -> QuotaView:
     return {
         "id": hex_id(folder.id),
         "size_bytes": folder.quota_bytes,
@@ -312,7 +382,7 @@ def _quota_view(folder: Any) -> dict[str, Any]:
     }
 
 
-def _page_view(page: dict[str, Any]) -> dict[str, Any]:
+def _page_view(page: dict[str, Any]) -> FilesView:
     return {
         "items": [_file_view(one) for one in page["items"]],
         "files": json.dumps([_old_file_view(one) for one in page["items"]]),
@@ -321,7 +391,7 @@ def _page_view(page: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _file_view(facts: dict[str, Any]) -> dict[str, Any]:
+def _file_view(facts: dict[str, Any]) -> FileView:
     return {
         "name": facts["name"],
         "type": facts["type"],

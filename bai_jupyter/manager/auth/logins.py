@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from bai_jupyter.common.errors import AuthFailed, BadRequest
 from bai_jupyter.common.ids import UserId
@@ -24,11 +24,18 @@ class PasswordExpired(AuthFailed):
     slug, title = "password-expired", "The password has expired."
 
 
+class KeypairView(TypedDict):
+    access_key: str
+    secret_key: str
+    role: str
+    status: str
+
+
 class Logins:
     def __init__(self, store: Store, vault: Vault, rates: Rates, now: Callable[[], datetime]) -> None:
         self._store, self._vault, self._rates, self._now = store, vault, rates, now
 
-    async def authorize(self, domain: str, email: str, password: str, address: str) -> dict[str, Any]:
+    async def authorize(self, domain: str, email: str, password: str, address: str) -> KeypairView:
         """The user's keypair. Raises the same ``AuthFailed`` whatever is wrong, but for a right password of today."""
         login = await self._check(domain, email, password, address)
         keypair = await self._keypair(login.user_id, address)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bai_jupyter.common.ids import AccessKey, AgentId, JupyterKernelId, KernelId, SessionId, UserId, VFolderId
 from bai_jupyter.common.messages import DeviceFacts, KernelSpecFacts, MountWant
-from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.reasons import Reason, ReasonView
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 from bai_jupyter.common.statuses import (
     FINAL,
@@ -299,5 +299,5 @@ def read_reason(raw: Mapping[str, Any] | None) -> Reason | None:
         return Reason("other", {"text": raw["text"]})
 
 
-def write_reason(reason: Reason | None) -> dict[str, object] | None:
+def write_reason(reason: Reason | None) -> ReasonView | None:
     return reason.to_json() if reason else None

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.ids import AccessKey, AgentId, KernelId, SessionId, UserId, new_session_id
 from bai_jupyter.common.messages import MountWant, from_json, to_json
-from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.reasons import Reason, ReasonView
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import (
     FINAL,
@@ -501,7 +501,7 @@ def _values(row: sa.Row, transition: Transition, now: datetime) -> dict[str, Any
 
 
 def _write_history(
-    conn: Connection, session_id: str, status: SessionStatus, event: str, reason: dict[str, Any] | None, now: datetime
+    conn: Connection, session_id: str, status: SessionStatus, event: str, reason: ReasonView | None, now: datetime
 ) -> None:
     conn.execute(
         t.status_history.insert().values(session_id=session_id, at=now, status=status, event=event, reason=reason)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
-from typing import Any
+from typing import Any, TypedDict
 
 MAX_TEXT = 512 * 1024
 """Characters of output in one result."""
@@ -71,6 +71,17 @@ class Ends:
 Event = Text | Shown | Asks | Ends
 
 
+class ResultView(TypedDict):
+    """``console`` is ``[kind, value]`` each."""
+
+    runId: str
+    status: RunStatus
+    exitCode: int | None
+    console: list[list[Any]]
+    options: dict[str, Any] | None
+    files: list[Any]
+
+
 @dataclass(frozen=True)
 class Result:
     """What a client gets at one time."""
@@ -81,10 +92,10 @@ class Result:
     console: list[list[Any]] = field(default_factory=list)
     options: dict[str, Any] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ResultView:
         return {
             "runId": self.run_id,
-            "status": self.status.value,
+            "status": self.status,
             "exitCode": self.exit_code,
             "console": self.console,
             "options": self.options,

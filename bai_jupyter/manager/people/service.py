@@ -7,7 +7,7 @@ not its limits, and nobody above themselves. What somebody may not touch is answ
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -34,6 +34,13 @@ DEFAULT_RATE_LIMIT = 30_000
 """Requests in 15 minutes of a new user's keypair: far above what one person's tools need."""
 
 Props = Mapping[str, Any]
+
+
+class WardView(TypedDict):
+    id: str
+    name: str
+    email: str
+    created: bool
 
 
 class PeopleService:
@@ -203,7 +210,7 @@ class PeopleService:
 
     # Wards of services
 
-    async def make_ward(self, service: Caller, body: Props) -> dict[str, Any]:
+    async def make_ward(self, service: Caller, body: Props) -> WardView:
         """The user of that name for whom the service may act; made, in the service's own projects, if there is none.
 
         Of the service's projects a ward is in those that are named, if any are; others are not the service's matter.

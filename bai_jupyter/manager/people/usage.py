@@ -16,6 +16,30 @@ STATS_SPAN = timedelta(days=30)
 _MEASURED = ("shared_memory", "cpu_used", "mem_used", "disk_size", "io_read", "io_write")
 
 
+CONTAINER = {
+    **dict.fromkeys(("id", "name", "image_name", "status", "created_at", "terminated_at", "used_time"), str),
+    **dict.fromkeys(("access_key", "agent"), str | None),
+    **dict.fromkeys(("used_days", "mem_allocated"), int),
+    **dict.fromkeys(_MEASURED),
+    "smp": float,
+    "nfs": list,
+    "device_type": [str],
+}
+PROJECT = {
+    **dict.fromkeys(("g_id", "g_name", "domain_name"), str),
+    **dict.fromkeys(f"g_{name}" for name in _MEASURED),
+    "g_smp": float,
+    "g_mem_allocated": int,
+    "g_device_type": [str],
+    "c_infos": [CONTAINER],
+}
+_AMOUNT = {"value": float, "unit_hint": str}
+QUARTER = {
+    "date": float,
+    **dict.fromkeys(("num_sessions", "cpu_allocated", "mem_allocated", "gpu_allocated"), _AMOUNT),
+}
+
+
 def read_month(value: object) -> tuple[datetime, datetime]:
     """``202611`` as its first moment and the next month's. Raises ``BadRequest``."""
     since = _moment("month", value, "%Y%m", "a month such as 202611")

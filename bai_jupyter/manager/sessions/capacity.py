@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from sqlalchemy.engine import Connection
 
@@ -17,6 +17,43 @@ _LEVELS = {"keypair": "keypair", "user": "user", "project": "group", "domain": "
 """Our levels, as Backend.AI names their figures."""
 
 NO_LIMIT = "Infinity"
+
+
+Amounts = dict[str, str]
+"""By slot; ``NO_LIMIT`` where there is none."""
+
+
+class PresetView(TypedDict):
+    name: str
+    resource_slots: Amounts
+    shared_memory: str | None
+
+
+class FittingPreset(PresetView):
+    allocatable: bool
+
+
+class GroupCapacity(TypedDict):
+    using: Amounts
+    remaining: Amounts
+
+
+class CapacityView(TypedDict):
+    keypair_limits: Amounts
+    keypair_using: Amounts
+    keypair_remaining: Amounts
+    user_limits: Amounts
+    user_using: Amounts
+    user_remaining: Amounts
+    group_limits: Amounts
+    group_using: Amounts
+    group_remaining: Amounts
+    domain_limits: Amounts
+    domain_using: Amounts
+    domain_remaining: Amounts
+    scaling_group_remaining: Amounts
+    scaling_groups: dict[str, GroupCapacity]
+    presets: list[FittingPreset]
 
 
 @dataclass(frozen=True)
@@ -41,7 +78,7 @@ def load(conn: Connection, owner: Owner) -> Capacity:
     )
 
 
-def describe(capacity: Capacity, is_linked: Callable[[AgentId], bool], only_group: str | None) -> dict[str, Any]:
+def describe(capacity: Capacity, is_linked: Callable[[AgentId], bool], only_group: str | None) -> CapacityView:
     """Backend.AI's answer to ``check-presets``. An agent that is away or being emptied offers nothing. Pure."""
     chosen = {name: members for name, members in capacity.groups.items() if only_group in (None, name)}
     offering = [agent for members in chosen.values() for agent in _offering(members, is_linked)]
@@ -49,21 +86,22 @@ def describe(capacity: Capacity, is_linked: Callable[[AgentId], bool], only_grou
     answer: dict[str, Any] = {}
     for level, name in _LEVELS.items():
         answer |= _level(capacity, level, name, slots)
-    return answer | {
+    answer |= {
         "scaling_group_remaining": _amounts(_free(offering), slots),
         "scaling_groups": {name: _group(members, is_linked, slots) for name, members in chosen.items()},
         "presets": [_preset(one, capacity, offering) for one in capacity.presets],
     }
+    return cast("CapacityView", answer)
 
 
-def _level(capacity: Capacity, level: str, name: str, slots: Sequence[str]) -> dict[str, Any]:
+def _level(capacity: Capacity, level: str, name: str, slots: Sequence[str]) -> dict[str, Amounts]:
     limit, used = capacity.limits.get(level), _used(capacity, level)
     limits = {slot: _show(limit.slots[slot]) if limit and slot in limit.slots else NO_LIMIT for slot in slots}
     left = {slot: NO_LIMIT if limits[slot] == NO_LIMIT else _show(Decimal(limits[slot]) - used[slot]) for slot in slots}
     return {f"{name}_limits": limits, f"{name}_using": _amounts(used, slots), f"{name}_remaining": left}
 
 
-def _group(members: Sequence[AgentRecord], is_linked: Callable[[AgentId], bool], slots: Sequence[str]) -> Any:
+def _group(members: Sequence[AgentRecord], is_linked: Callable[[AgentId], bool], slots: Sequence[str]) -> GroupCapacity:
     used = sum((agent.used for agent in members), ResourceSlots())
     free = _free(_offering(members, is_linked))
     return {"using": _amounts(used, slots), "remaining": _amounts(free, slots)}
@@ -73,14 +111,18 @@ def _offering(members: Sequence[AgentRecord], is_linked: Callable[[AgentId], boo
     return [agent for agent in members if agent.is_schedulable and is_linked(agent.id)]
 
 
-def _preset(preset: PresetRecord, capacity: Capacity, offering: Sequence[AgentRecord]) -> dict[str, Any]:
-    fits = any(preset.slots.fits(agent.slots - agent.used) for agent in offering)
+def preset_view(preset: PresetRecord) -> PresetView:
     return {
         "name": preset.name,
         "resource_slots": preset.slots.to_json(),
         "shared_memory": None if preset.shm_bytes is None else str(preset.shm_bytes),
-        "allocatable": fits and all(_allows(limit, capacity, preset.slots) for limit in capacity.limits.values()),
     }
+
+
+def _preset(preset: PresetRecord, capacity: Capacity, offering: Sequence[AgentRecord]) -> FittingPreset:
+    fits = any(preset.slots.fits(agent.slots - agent.used) for agent in offering)
+    may = all(_allows(limit, capacity, preset.slots) for limit in capacity.limits.values())
+    return {**preset_view(preset), "allocatable": fits and may}
 
 
 def _allows(limit: PolicyLimit, capacity: Capacity, asked: ResourceSlots) -> bool:
@@ -99,7 +141,7 @@ def _free(members: Sequence[AgentRecord]) -> ResourceSlots:
     return sum((agent.slots - agent.used for agent in members), ResourceSlots())
 
 
-def _amounts(amounts: ResourceSlots, slots: Sequence[str]) -> dict[str, str]:
+def _amounts(amounts: ResourceSlots, slots: Sequence[str]) -> Amounts:
     return {slot: _show(amounts[slot]) for slot in slots}
 
 

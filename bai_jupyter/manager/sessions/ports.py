@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 PORTS_LABEL = "ai.backend.service-ports"
 COMMAND_LABEL = "bai.app."
@@ -20,6 +21,12 @@ LOWEST_PORT, HIGHEST_PORT = 1024, 65535  # of those that are declared
 _ENTRY = re.compile(r"\s*([\w-]+):(\w+):(\d+|\[[\d,\s]+\])\s*", re.ASCII)
 _PORT = re.compile(r"[1-9]\d{0,4}", re.ASCII)
 _PROTOCOLS = frozenset({"http", "tcp", "pty", PREOPEN})
+
+
+class AppView(TypedDict):
+    name: str
+    protocol: str
+    ports: list[int]
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class App:
         """Where the reverse proxy has it."""
         return f"/apps/{session_id}/{self.name}/"
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> AppView:
         return {"name": self.name, "protocol": self.protocol, "ports": list(self.ports)}
 
 

@@ -417,7 +417,7 @@ class SessionService:
         await self._store.write(settings.store, settings.FROZEN, None)
         self._reconciler.nudge_group(None)
 
-    async def check_presets(self, caller: Caller, project: object, group: object) -> dict[str, Any]:
+    async def check_presets(self, caller: Caller, project: object, group: object) -> capacity.CapacityView:
         """What the caller could still start in a project, in one resource group or in all that they may use."""
         caller = await self._in_project(caller, requests.optional_text("group", project))
         wanted = requests.optional_text("scaling_group", group)

@@ -3,17 +3,149 @@
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from bai_jupyter.common.ids import SessionId
-from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.statuses import JupyterKernelStatus, SessionStatus
+from bai_jupyter.common.reasons import Reason, ReasonView
+from bai_jupyter.common.statuses import JupyterKernelStatus, SessionResult, SessionStatus, SessionType
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.db.records import JupyterKernelRecord, KernelRecord, SessionRecord
 from bai_jupyter.manager.scheduler import Waiting
 from bai_jupyter.manager.sessions.clusters import SINGLE_NODE, host_of, index_of, role_of
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.query_counts import QueryCounts
+
+
+class VariableView(TypedDict):
+    """A variable of which something is to be said."""
+
+    name: str
+    type: str
+    why: str
+
+
+class _Saved(TypedDict):
+    variables: int
+    bytes: int
+    left_out: list[VariableView]
+    doubtful: list[VariableView]
+
+
+class SavedView(_Saved):
+    """What was last saved of a Jupyter kernel's variables."""
+
+    at: str
+
+
+class SaveView(_Saved):
+    """What came of saving a Jupyter kernel's variables."""
+
+    jupyter_kernel_id: str
+    refused: ReasonView | None
+
+
+class JupyterKernelView(TypedDict):
+    id: str
+    session_id: str
+    generation: int
+    kernelspec: str
+    status: JupyterKernelStatus
+    cwd: str
+    notice: str | None
+    exit_code: int | None
+    reason: ReasonView | None
+    interrupt_mode: str
+    saved: SavedView | None
+
+
+LiveStat = dict[str, float | None]
+"""``cpu_used_s``, ``mem_used_bytes``, ``mem_limit_bytes``, and figures of accelerators."""
+
+
+class KernelView(TypedDict):
+    """One container of a session."""
+
+    id: str
+    role: str
+    index: int
+    host: str
+    status: str
+    agent: str
+    exitCode: int | None
+    liveStat: LiveStat | None
+
+
+class QueueView(TypedDict):
+    position: int
+    of: int
+    estimate_s: float | None
+
+
+class SessionMountView(TypedDict):
+    name: str
+    target: str
+    read_only: bool
+
+
+class RouteView(TypedDict):
+    path: str
+    port: int | None
+
+
+class SessionView(TypedDict):
+    id: str
+    name: str
+    type: SessionType
+    tag: str | None
+    domainName: str
+    groupId: str
+    userId: str
+    image: str
+    lang: str
+    registry: str
+    architecture: str
+    resourceGroup: str
+    status: SessionStatus
+    result: SessionResult
+    statusInfo: str
+    statusData: dict[str, Any]
+    age: int
+    runningFor: int | None
+    creationTime: str
+    terminationTime: str | None
+    occupiedSlots: str
+    occupyingSlots: str
+    occupiedShares: str
+    requestedSlots: str
+    memoryLimit: int
+    environ: str
+    resourceOpts: str
+    startsAt: str | None
+    startupCommand: str | None
+    preopenPorts: list[int]
+    containerId: str | None
+    exitCode: int | None
+    numQueriesExecuted: int
+    lastStat: dict[str, Any] | None
+    idleChecks: dict[str, Any]
+    reason: ReasonView
+    queue: QueueView | None
+    agent: str | None
+    runtime: str | None
+    isolated: bool | None
+    unreachable: bool
+    suspended: bool
+    slots: dict[str, str]
+    clusterMode: str
+    clusterSize: int
+    kernels: list[KernelView]
+    mounts: list[SessionMountView]
+    managerAccess: str | None
+    route: RouteView | None
+    doors: list[str]
+    jupyterKernels: list[JupyterKernelView]
+    liveStat: LiveStat | None
+    progress: float | None
 
 
 class Views:
@@ -30,7 +162,7 @@ class Views:
     ) -> None:
         self._registry, self._waiting, self._idle, self._queries, self._now = registry, waiting, idle, queries, now
 
-    def session(self, record: SessionRecord) -> dict[str, Any]:
+    def session(self, record: SessionRecord) -> SessionView:
         kernel = record.kernel
         unreachable = not record.is_final and kernel is not None and not self._registry.is_reachable(kernel.agent_id)
         reason = self._reason(record, unreachable=unreachable)
@@ -41,7 +173,7 @@ class Views:
         return {
             "id": record.id,
             "name": record.name,
-            "type": record.type.value,
+            "type": record.type,
             "tag": record.tag,
             "domainName": record.domain,
             "groupId": record.project_id,
@@ -51,8 +183,8 @@ class Views:
             "registry": "",
             "architecture": record.architecture,
             "resourceGroup": record.resource_group,
-            "status": record.status.value,
-            "result": record.result.value,
+            "status": record.status,
+            "result": record.result,
             "statusInfo": reason.slug,
             "statusData": _status_data(record, reason),
             "age": int((ended_at - record.created_at).total_seconds() * 1000),
@@ -90,7 +222,7 @@ class Views:
             "route": {"path": record.route_path, "port": record.route_port} if record.route_path else None,
             "doors": list(record.doors),
             "jupyterKernels": [jupyter_kernel_view(one) for one in record.jupyter_kernels],
-            "liveStat": kernel and self._live_stat(record, kernel),
+            "liveStat": self._live_stat(record, kernel) if kernel else None,
             "progress": _progress(record),
         }
 
@@ -115,13 +247,13 @@ class Views:
             return record.kernel.suspended_for or Reason.of("suspended", agent=record.kernel.agent_name)
         return record.reason or _queued(record)
 
-    def _queue(self, record: SessionRecord) -> dict[str, Any] | None:
+    def _queue(self, record: SessionRecord) -> QueueView | None:
         waiting = self._waiting.get(record.id)
         if waiting is None or record.status is not SessionStatus.PENDING:
             return None
         return {"position": waiting.position, "of": waiting.of, "estimate_s": waiting.estimate_s}
 
-    def _kernel(self, record: SessionRecord, kernel: KernelRecord) -> dict[str, Any]:
+    def _kernel(self, record: SessionRecord, kernel: KernelRecord) -> KernelView:
         return {
             "id": kernel.id,
             "role": role_of(kernel.place),
@@ -133,7 +265,7 @@ class Views:
             "liveStat": self._live_stat(record, kernel),
         }
 
-    def _live_stat(self, record: SessionRecord, kernel: KernelRecord) -> dict[str, float | None] | None:
+    def _live_stat(self, record: SessionRecord, kernel: KernelRecord) -> LiveStat | None:
         if record.is_final or kernel.is_gone:
             return None
         stats = self._registry.stats(kernel.agent_id, kernel.id)
@@ -198,19 +330,19 @@ def _before(text: str, ending: str) -> str:
     return text.removesuffix(ending) if text.endswith(ending) else ""
 
 
-def jupyter_kernel_view(record: JupyterKernelRecord) -> dict[str, Any]:
+def jupyter_kernel_view(record: JupyterKernelRecord) -> JupyterKernelView:
     return {
         "id": record.id,
         "session_id": record.session_id,
         "generation": record.generation,
         "kernelspec": record.kernelspec,
-        "status": record.status.value,
+        "status": record.status,
         "cwd": record.cwd,
         "notice": _notice(record),
         "exit_code": record.exit_code,
         "reason": record.reason.to_json() if record.reason else None,
         "interrupt_mode": record.interrupt_mode,
-        "saved": record.saved,
+        "saved": cast("SavedView | None", record.saved),
     }
 
 

@@ -1,14 +1,76 @@
 """What a caller sees of folders and invitations, as JSON values in Backend.AI's words."""
 
-from typing import Any
+from typing import TypedDict
 
 from bai_jupyter.common.messages import has_hard_quota
+from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.db.records import InvitationRecord, ShareRecord, VFolderRecord
 from bai_jupyter.manager.vfolders.access import is_owner
 
 
-def folder_view(folder: VFolderRecord, caller: Caller) -> dict[str, Any]:
+class FolderView(TypedDict):
+    id: str
+    name: str
+    quota_scope_id: str
+    host: str
+    status: FolderStatus
+    usage_mode: str
+    created_at: str
+    is_owner: bool
+    permission: str
+    user: str | None
+    group: str | None
+    creator: str
+    user_email: str | None
+    group_name: str | None
+    ownership_type: str
+    type: str
+    cloneable: bool
+    max_files: int
+    max_size: int | None
+    quota_kind: str | None
+    cur_size: int
+    unmanaged_path: None
+
+
+class FolderDetails(FolderView):
+    default_permission: str
+    num_files: int | None
+    numFiles: int | None
+    used_bytes: int | None
+    created: str
+    last_used: None
+
+
+class InvitationView(TypedDict):
+    id: str
+    inviter: str
+    invitee: str
+    perm: str
+    state: str
+    created_at: str
+    modified_at: str
+    vfolder_id: str
+    vfolder_name: str
+
+
+class PersonView(TypedDict):
+    uuid: str
+    email: str
+
+
+class ShareView(TypedDict):
+    vfolder_id: str
+    vfolder_name: str
+    status: FolderStatus
+    owner: str | None
+    type: str
+    shared_to: PersonView
+    perm: str
+
+
+def folder_view(folder: VFolderRecord, caller: Caller) -> FolderView:
     kind = "user" if folder.project_id is None else "group"
     owner_id = folder.user_id or folder.project_id or ""
     return {
@@ -16,7 +78,7 @@ def folder_view(folder: VFolderRecord, caller: Caller) -> dict[str, Any]:
         "name": folder.name,
         "quota_scope_id": f"{'user' if kind == 'user' else 'project'}:{hex_id(owner_id)}",
         "host": folder.volume,
-        "status": folder.status.value,
+        "status": folder.status,
         "usage_mode": folder.usage_mode,
         "created_at": folder.created_at.isoformat(),
         "is_owner": is_owner(folder, caller),
@@ -44,7 +106,7 @@ def quota_kind(folder: VFolderRecord) -> str | None:
     return "hard" if has_hard_quota(folder.subpath) else "soft"
 
 
-def folder_details(folder: VFolderRecord, caller: Caller) -> dict[str, Any]:
+def folder_details(folder: VFolderRecord, caller: Caller) -> FolderDetails:
     return {
         **folder_view(folder, caller),
         "default_permission": folder.permission,
@@ -56,7 +118,7 @@ def folder_details(folder: VFolderRecord, caller: Caller) -> dict[str, Any]:
     }
 
 
-def invitation_view(invitation: InvitationRecord) -> dict[str, Any]:
+def invitation_view(invitation: InvitationRecord) -> InvitationView:
     return {
         "id": invitation.id,
         "inviter": invitation.inviter.name,
@@ -70,12 +132,12 @@ def invitation_view(invitation: InvitationRecord) -> dict[str, Any]:
     }
 
 
-def share_view(share: ShareRecord) -> dict[str, Any]:
+def share_view(share: ShareRecord) -> ShareView:
     folder = share.vfolder
     return {
         "vfolder_id": hex_id(folder.id),
         "vfolder_name": folder.name,
-        "status": folder.status.value,
+        "status": folder.status,
         "owner": folder.user_name or folder.project_name,
         "type": "user" if folder.project_id is None else "group",
         "shared_to": {"uuid": share.person.id, "email": share.person.name},

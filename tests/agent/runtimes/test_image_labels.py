@@ -12,7 +12,7 @@ def test_images_of_nvidia_s_catalogue_get_what_their_programs_need_and_keep_what
     labels = labels_of(NGC)
     assert labels["ai.backend.runtime-type"] == "python"
     assert labels["ai.backend.service-ports"] == "jupyter:http:8888"
-    assert "{base_url}" in labels["bai.app.jupyter"]
+    assert {"--ServerApp.base_url={base_url}", "--ServerApp.token="} <= set(labels["bai.app.jupyter"].split())
     assert labels["ai.backend.resource.preferred.shmem"] == "8g"
     assert labels["bai.environ.NVIDIA_REQUIRE_CUDA"] == "cuda>=9.0"
     assert labels_of({"Labels": {"com.nvidia.build.id": "1"}})["ai.backend.resource.preferred.shmem"] == "1g"

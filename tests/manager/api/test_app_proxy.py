@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from tornado.httputil import HTTPHeaders
 
 from bai_jupyter.common.errors import AuthFailed, Forbidden
-from bai_jupyter.manager.api.app_proxy import answer_headers, confined_cookie, target_of, without_cookie
+from bai_jupyter.manager.api.app_proxy import answer_headers, at_home, confined_cookie, target_of, without_cookie
 from bai_jupyter.manager.auth.app_tokens import COOKIE_S, LINK_S, AppTokens
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.sessions.ports import App
@@ -51,6 +51,30 @@ def test_an_apps_cookies_stay_with_it(cookie, kept):
 def test_our_cookie_is_not_shown_to_apps():
     assert without_cookie("a=1; bai-app=secret; b=2") == "a=1; b=2"
     assert without_cookie("bai-app=secret") == ""
+
+
+def test_who_knows_its_base_is_asked_at_home():
+    ours, place = {"bai.example.org", ""}, "localhost:8888"
+    headers = HTTPHeaders(
+        {
+            "Host": "bai.example.org",
+            "Origin": "https://bai.example.org",
+            "Referer": "https://bai.example.org/apps/s/a/?x",
+        }
+    )
+    at_home(headers, ours, place)
+    assert [headers[name] for name in ("Host", "Origin", "Referer")] == [
+        place,
+        "http://localhost:8888",
+        "http://localhost:8888/apps/s/a/?x",
+    ]
+    stranger = {"Origin": "https://example.com", "Referer": "https://example.com/bai.example.org"}
+    headers = HTTPHeaders({"Host": "bai.example.org", **stranger})
+    at_home(headers, ours, place)
+    assert dict(headers) == {"Host": place, **stranger}
+    nowhere = HTTPHeaders({"Host": "bai.example.org", "Origin": "null"})
+    at_home(nowhere, ours, place)
+    assert dict(nowhere) == {"Host": place, "Origin": "null"}
 
 
 def test_answers():

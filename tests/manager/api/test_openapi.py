@@ -7,8 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from described import faults_of
+from tornado.websocket import WebSocketHandler
 
+from bai_jupyter.manager.agents.streams import CallerSocket
+from bai_jupyter.manager.api.agents import ImageHandler
 from bai_jupyter.manager.api.openapi import operations, path_of
+from bai_jupyter.manager.api.resources import PresetsHandler
+from bai_jupyter.manager.api.reverse_proxy import ReverseProxyHandler
 from bai_jupyter.manager.auth import policy
 
 pytestmark = pytest.mark.asyncio
@@ -57,6 +63,41 @@ async def test_a_call_is_described_by_its_handler(manager, admin):
         ("forced", "query", False),
         ("recursive", "query", False),
     ]
+
+
+async def test_an_answer_is_described_by_its_handler(manager, admin):
+    found = await document(manager, admin)
+    made = found["paths"]["/agents"]["get"]["responses"]["2XX"]["content"]["application/json"]["schema"]
+    assert made["properties"]["agents"] == {"type": "array", "items": {"$ref": "#/components/schemas/AgentView"}}
+    agent = found["components"]["schemas"]["AgentView"]
+    assert agent["required"] == list(agent["properties"])
+    assert agent["properties"]["status"] == {"type": "string", "enum": ["ALIVE", "LOST", "TERMINATED"]}
+    assert agent["properties"]["heard_at"] == {"type": ["string", "null"]}
+    template = found["paths"]["/template/session/{template_id}"]["get"]["responses"]["2XX"]["content"]
+    assert template.keys() == {"application/yaml", "application/json"}
+    assert "content" not in found["paths"]["/session/{ref}"]["patch"]["responses"]["2XX"]
+
+
+async def test_every_answer_is_described(manager):
+    """Of WebSockets there is none, and what a session's app answers is not the manager's to say."""
+    without = {
+        f"{one.method} {one.path}"
+        for one in operations(manager.web.wildcard_router.rules)
+        if not one.gives and not issubclass(one.handler, (WebSocketHandler, CallerSocket, ReverseProxyHandler))
+    }
+    assert without == set()
+
+
+async def test_an_answer_that_is_not_as_described_is_a_fault():
+    """What ``conftest`` looks for in all answers."""
+    whole = {"name": "small", "resource_slots": {"cpu": "1"}, "shared_memory": None}
+    answer = {"presets": [whole]}
+    assert list(faults_of(PresetsHandler.get, 200, answer)) == []
+    for wrong in ({**whole, "more": 1}, {**whole, "resource_slots": {"cpu": 1}}, {"name": "small"}):
+        assert list(faults_of(PresetsHandler.get, 200, {"presets": [wrong]}))
+    assert list(faults_of(PresetsHandler.get, 204, None)) == ["has no body"]
+    assert list(faults_of(ImageHandler.delete, 200, {})) == ["has a body"]
+    assert list(faults_of(ImageHandler.delete, 204, None)) == []
 
 
 READ = re.compile(r"self\.(?:params\.get|params|text|optional_text|number|flag)[(\[]\"(\w+)\"")
@@ -116,6 +157,8 @@ async def test_it_holds_together(manager, admin):
         assert in_path == re.findall(r"\{(\w+)\}", path)
         assert {name for choice in one["security"] for name in choice} <= schemes
         assert one.get("x-permission", "session:read") in policy.PERMISSIONS
+    named = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found["paths"]))
+    assert set(named) - found["components"]["schemas"].keys() == set()
 
 
 class Page(HTMLParser):

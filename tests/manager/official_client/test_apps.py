@@ -3,11 +3,14 @@
 import asyncio
 import hashlib
 import io
+import json
 import shutil
 import uuid
 from contextlib import suppress
 
 import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import websocket_connect
 
 from bai_jupyter.cli import images
 
@@ -131,6 +134,52 @@ async def test_ssh_and_scp_with_the_owners_keypair(client_of_cluster, cluster, i
         assert ran.out.splitlines()[-3:] == ["work", "/opt/venv/bin/python", f"{digest}  there"], ran
 
 
+LAB = {"name": "jupyter", "protocol": "http", "ports": [8888]}
+LISTENING = "print({line.split()[1] for line in open('/proc/net/tcp') if line.split()[1].endswith(f':{8888:04X}')})"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
+async def test_jupyter_in_a_session_asks_nobody_to_log_in_and_is_open_to_nobody_else(
+    client_of_cluster, cluster, image_with_jupyter, make_free_port, helpers
+):
+    await cluster.add_image(image_with_jupyter)
+    await client_of_cluster.sdk(CREATE.format(image=image_with_jupyter, ports=[]).replace("256m", "1g"))
+    assert LAB in await client_of_cluster.async_sdk('result = await api.ComputeSession("app-here").stream_app_info()')
+    # Through a port of the client's machine.
+    here = make_free_port()
+    async with client_of_cluster.running("app", "app-here", "jupyter", "-b", f"127.0.0.1:{here}"):
+        base = location_of(await http_get(here, "/", host=f"127.0.0.1:{here}"))
+        specs = await http_get(here, f"{base}api/kernelspecs", host=f"127.0.0.1:{here}")
+        assert (specs.split()[1], b'"python3"' in specs) == (b"200", True), specs
+        rebound = await http_get(here, f"{base}api/kernelspecs", host=f"evil.example.com:{here}")
+        assert rebound.split()[1] == b"403"
+
+    # Through the manager's proxy, as a browser that came by a link, where the manager has a name.
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    link = await client_of_cluster.sdk('result = api.ComputeSession("app-here").start_service("jupyter")')
+    address, http = link["wsproxy_addr"], signed.http
+    let_in = await http.fetch(f"{address}?bai-token={link['token']}", follow_redirects=False, raise_error=False)
+    cookie = let_in.headers["Set-Cookie"].partition(";")[0]
+    page = await http.fetch(f"{address}lab", headers={"Cookie": cookie, "Host": "bai.example.org"})
+    assert (page.code, b"JupyterLab" in page.body) == (200, True)
+    cookies = [cookie, *(one.partition(";")[0] for one in page.headers.get_list("Set-Cookie"))]
+    xsrf = next(one.removeprefix("_xsrf=") for one in cookies if one.startswith("_xsrf="))
+    own = {"Cookie": "; ".join(cookies), "X-XSRFToken": xsrf}
+    own |= {"Host": "bai.example.org", "Origin": "https://bai.example.org"}  # as in front of this manager
+    made = await http.fetch(f"{address}api/kernels", method="POST", headers=own, body='{"name": "python3"}')
+    channels = f"{address.replace('http', 'ws', 1)}api/kernels/{json.loads(made.body)['id']}/channels"
+    (await websocket_connect(HTTPRequest(channels, headers=own))).close()
+    elsewhere = HTTPRequest(channels, headers={**own, "Origin": "https://evil.example.com"})
+    with pytest.raises(HTTPClientError, match="403"):
+        await websocket_connect(elsewhere)
+    assert (await http.fetch(f"{address}lab", raise_error=False)).code == 401
+
+    # Only at the container's own loopback address: no other container gets there.
+    assert await signed.run("app-here", LISTENING) == "{'0100007F:22B8'}\n"
+    signed.close()
+
+
 async def test_refusals(client_of_cluster, cluster, helpers):
     await client_of_cluster.sdk(CREATE.format(image=cluster.image, ports=[]))
     signed = helpers.client(**helpers.of_cluster(cluster))
@@ -173,13 +222,18 @@ async def exchange(port: int, data: bytes) -> bytes:
     return reply
 
 
-async def http_get(port: int, path: str) -> bytes:
+async def http_get(port: int, path: str, host: str = "localhost") -> bytes:
     """By HTTP/1.0, whose answer ends with the connection."""
     reader, writer = await dialled(port)
-    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
     return answer
+
+
+def location_of(answer: bytes) -> str:
+    (line,) = [line for line in answer.split(b"\r\n") if line.lower().startswith(b"location: ")]
+    return line.split(b" ", 1)[1].decode()
 
 
 async def dialled(port: int):
@@ -198,6 +252,12 @@ def image_with_ssh(docker_client, python_image, missing):
     if "bai.app.sshd" in docker_client.images.get(python_image).labels:
         return python_image
     return images.build(["python-minimal"])[0]
+
+
+@pytest.fixture(scope="session")
+def image_with_jupyter(docker_client):
+    """The smallest of ours that has it. What is built and has not changed is not built again."""
+    return images.build(["hub"])[0]
 
 
 @pytest.fixture(scope="session")

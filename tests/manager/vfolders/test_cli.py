@@ -137,3 +137,42 @@ async def test_a_transfer_goes_on_after_a_broken_connection(agent, admin, disk, 
     assert got.getvalue() == content
     assert (disk.folder(await admin.get("/folders/data")) / "x").read_bytes() == content
     assert calls.count("PATCH") > 10
+
+
+MANY = [100, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
+
+
+@pytest.mark.parametrize("count", MANY)
+async def test_many_small_files_arrive_whole(agent, admin, bai_of, disk, count):
+    bai = bai_of(admin)
+    await bai("create", "data")
+    Path("tree").mkdir()
+    sent = {f"{number:04}": f"{number} " * (number % 50) for number in range(count)}
+    for name, text in sent.items():
+        (Path("tree") / name).write_text(text)
+    code, _, err = await bai("put", "-q", "tree", "data:")
+    assert (code, err) == (Exit.DONE, "")
+    place = disk.folder(await admin.get("/folders/data"))
+    assert {one.name: one.read_text() for one in (place / "tree").iterdir()} == sent
+    assert (await admin.get("/folders/data"))["num_files"] == count
+    assert _drafts(disk) == []
+
+
+async def test_a_limit_reached_in_a_tree_keeps_whole_files_only(agent, admin, bai_of, disk, monkeypatch):
+    monkeypatch.setattr(client, "TRANSFER_BYTES", 100 * 1024)
+    bai = bai_of(admin)
+    await bai("create", "data", "--quota", "1m")
+    Path("tree").mkdir()
+    for name in "abcd":
+        (Path("tree") / name).write_bytes(bytes(300 * 1024))
+    code, out, err = await bai("put", "tree", "data:")
+    assert (code, out.splitlines()) == (Exit.REFUSED, [f"data:tree/{name}" for name in "abc"])
+    assert "data may hold 1 MiB; 900 KiB used, tree/d needs 300 KiB: 176 KiB too much." in err
+    place = disk.folder(await admin.get("/folders/data"))
+    assert {one.name: one.stat().st_size for one in (place / "tree").iterdir()} == dict.fromkeys("abc", 300 * 1024)
+    assert _drafts(disk) == []
+
+
+def _drafts(disk):
+    """What is left of uploads that are not complete."""
+    return [one for one in disk.volumes["local:data"].glob(".uploads/*/*") if one.is_file()]

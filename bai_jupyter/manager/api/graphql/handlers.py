@@ -1,15 +1,21 @@
 """``POST /admin/gql`` answers ``{"data", "errors"}``; ``/admin/graphql``, for old clients, the data alone."""
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.api.graphql.execution import GraphQLFault
 
 MAX_TEXT = 20_000
 
 
+class GraphQLAnswer(TypedDict):
+    data: dict[str, Any] | None
+    errors: NotRequired[list[dict[str, Any]]]
+
+
 class GraphQLHandler(ApiHandler):
     @takes(query=str, variables=dict, operationName=str)
+    @gives(GraphQLAnswer)
     @needs("graphql:use")
     async def post(self) -> Answer:
         data, errors = await self.run()
@@ -30,6 +36,7 @@ class GraphQLHandler(ApiHandler):
 
 class OldGraphQLHandler(GraphQLHandler):
     @takes(query=str, variables=dict, operationName=str)
+    @gives(dict)
     @needs("graphql:use")
     async def post(self) -> Answer:
         data, errors = await self.run()

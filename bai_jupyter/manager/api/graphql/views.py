@@ -17,7 +17,7 @@ from bai_jupyter.manager.db.records import (
     SessionRecord,
     UserStatus,
 )
-from bai_jupyter.manager.sessions.views import accelerator_stat
+from bai_jupyter.manager.sessions.views import SessionView, accelerator_stat
 
 Row = sa.Row[Any]
 View = dict[str, Any]
@@ -193,7 +193,11 @@ def agent(record: AgentRecord, mem_used_bytes: float) -> View:
 
 
 def session(
-    record: SessionRecord, shown: View, email: str, project: str | None, dependencies: Sequence[Mapping[str, str]]
+    record: SessionRecord,
+    shown: SessionView,
+    email: str,
+    project: str | None,
+    dependencies: Sequence[Mapping[str, str]],
 ) -> View:
     """``shown`` is the session as the REST API shows it."""
     registry, _, _ = split_image(record.image)
