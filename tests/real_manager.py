@@ -136,6 +136,10 @@ async def dial(far: WebSocketClientConnection, endpoint: dict[str, Any]) -> None
             assert isinstance(frame, bytes)
             writer.write(frame)
             await writer.drain()
+        if frame is None:
+            writer.close()
+        else:
+            writer.write_eof()
 
     sending = asyncio.create_task(send())
     with suppress(WebSocketClosedError):
