@@ -13,6 +13,7 @@ import { runs } from './plugins/runs';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
+import { terminals } from './plugins/terminals';
 
 const plugins: JupyterFrontEndPlugin<any>[] = [
   sessions,
@@ -25,7 +26,8 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   resources,
   runs,
   admin,
-  imports
+  imports,
+  terminals
 ];
 
 export default plugins;
