@@ -84,6 +84,9 @@ export class SessionTerminal implements Terminal.ITerminalConnection {
 
   /** Dial now, also after the end. */
   async reconnect(): Promise<void> {
+    if (this._isDisposed) {
+      throw new Error(this.trans.__('The terminal of %1 was closed.', this.name));
+    }
     const settled = new Promise<void>((resolve, reject) => {
       const listen = (_: unknown, status: Terminal.ConnectionStatus) => {
         if (status !== 'connecting') {

@@ -47,9 +47,10 @@ export const terminals: JupyterFrontEndPlugin<void> = {
     void settings?.then(own => own?.changed.connect(() => void apply()));
     themes?.themeChanged.connect(() => onEach(one => one.setOption('theme', one.getOption('theme'))));
 
-    const open = async (id: string, name: string) => {
+    /** Nothing is awaited before the widget listens, and is found by who asks for it again. */
+    const open = (id: string, name: string, now: Partial<ITerminal.IOptions>) => {
       const terminal = new SessionTerminal(app.serviceManager.serverSettings, id, name, trans);
-      const content = new Terminal(terminal, await options(), translator ?? undefined);
+      const content = new Terminal(terminal, now, translator ?? undefined);
       content.title.label = name;
       content.title.caption = trans.__('Terminal of %1', name);
       content.title.icon = terminalIcon;
@@ -57,7 +58,7 @@ export const terminals: JupyterFrontEndPlugin<void> = {
       tab.id = `jp-bai-terminal-${id}`;
       tab.disposed.connect(() => terminal.dispose());
       shell.add(tab, 'main', { type: 'Terminal' });
-      await tracker.add(tab);
+      void tracker.add(tab);
     };
     app.commands.addCommand(CommandIDs.openTerminal, {
       label: trans.__('Open Terminal of Session…'),
@@ -66,8 +67,9 @@ export const terminals: JupyterFrontEndPlugin<void> = {
       },
       execute: async args => {
         const id = args['id'] as string;
+        const now = await options();
         if (!tracker.find(tab => tab.id === `jp-bai-terminal-${id}`)) {
-          await open(id, (args['name'] ?? id) as string);
+          open(id, (args['name'] ?? id) as string, now);
         }
         shell.activateById(`jp-bai-terminal-${id}`);
       }
