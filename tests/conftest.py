@@ -28,7 +28,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["pytest_jupyter.jupyter_server", "leaks", "postgresql"]
 
-WHOLE_SYSTEMS = ("tests/end_to_end/", "tests/images/", "tests/cli/test_up.py")
+WHOLE_SYSTEMS = ("tests/end_to_end/", "tests/images/", "tests/cli/test_up.py", "tests/extension/ui/test_terminal.py")
 
 MissingTool = Callable[[str, str], NoReturn]
 

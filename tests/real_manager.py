@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bai_agent.volumes import Volumes
-from fakes_agent import IMAGE, FakeAgent
+from fakes_agent import IMAGE, FakeAgent, StreamHandler
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from bai_jupyter.client import ClientConfig, ManagerClient, read_credentials
@@ -77,8 +77,12 @@ class RealManager:
 
     def open_real_ports(self, *listed: int) -> None:
         """From now on what is opened at a port in a session is what listens there on this host; these are told of."""
-        self._agent.on_stream = dial
+        self.serve_streams(dial)
         self.list_ports(*listed)
+
+    def serve_streams(self, serve: StreamHandler) -> None:
+        """From now on this is what is at the far end of any stream into a session."""
+        self._agent.on_stream = serve
 
     def list_ports(self, *listed: int) -> None:
         """At these, it is said, something listens in every session."""
@@ -136,6 +140,10 @@ async def dial(far: WebSocketClientConnection, endpoint: dict[str, Any]) -> None
             assert isinstance(frame, bytes)
             writer.write(frame)
             await writer.drain()
+        if frame is None:
+            writer.close()
+        else:
+            writer.write_eof()
 
     sending = asyncio.create_task(send())
     with suppress(WebSocketClosedError):

@@ -16,7 +16,19 @@ from traitlets import Enum, Float
 
 from bai_jupyter.client import ConfigError, ManagerClient, load_config
 from bai_jupyter.common.errors import PublicError
-from bai_jupyter.extension import admin, app_proxy, choices, copies, drive, folders, imports, outputs, runs, status
+from bai_jupyter.extension import (
+    admin,
+    app_proxy,
+    choices,
+    copies,
+    drive,
+    folders,
+    imports,
+    outputs,
+    runs,
+    status,
+    terminals,
+)
 from bai_jupyter.extension.folder_contents import FolderContents
 from bai_jupyter.extension.handlers import HANDLERS
 from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
@@ -93,7 +105,7 @@ class BaiExtension(ExtensionApp):
             self.log.warning("The Backend.AI panel is not built: install node 20.19 or newer and run pip install again")
 
     def initialize_handlers(self) -> None:
-        for module in (admin, app_proxy, choices, copies, drive, folders, imports, outputs, runs):
+        for module in (admin, app_proxy, choices, copies, drive, folders, imports, outputs, runs, terminals):
             self.handlers.extend(module.HANDLERS)
         self.handlers.extend(HANDLERS)
 

@@ -77,14 +77,16 @@ class AppEntryHandler(JupyterHandler):
 
 class PortHandler(JupyterHandler):
     """``/bai/proxy/{port}/…``, and ``/proxy/…`` if jupyter-server-proxy does not have it: where kernels believe their
-    ports to be. Of the sessions that have an app or anything else there, that of the kernel that was active last."""
+    ports to be. Of the sessions that have an app or anything else there, that of the kernel that was active last.
+
+    With ``absolute/`` before the port, the app is asked for the path as it is here."""
 
     auth_resource = "bai"
 
     @authenticated
     @authorized
-    async def get(self, port: str) -> None:
-        rest = rest_of(self.request.path, "/proxy/", 1)
+    async def get(self, absolute: str | None, port: str) -> None:
+        rest = self.request.path if absolute else rest_of(self.request.path, "/proxy/", 1)
         kernels = self.kernel_manager
         sessions = sessions_of([kernels.get_kernel(kernel_id) for kernel_id in kernels.list_kernel_ids()])
         for session in sessions:
@@ -197,6 +199,9 @@ class AppHandler(RequestHandler):
         method, content_type = str(self.request.method), self.request.headers.get("Content-Type", "")
         target = joined(rest, without(self.request.query, _NOT_IN_QUERIES))
         stream, target, ours = await refusing(client.connect_to_app(method, session, app, target, content_type))
+        if self.request.connection.stream.closed():  # type: ignore[union-attr]  # meanwhile
+            stream.close()
+            raise Finish
         headers = self._request_headers(ours, client.config.endpoint)
         if self.request.headers.get("Upgrade", "").lower() == "websocket":
             await self._join(stream, handshake(method, target, headers))
@@ -249,10 +254,12 @@ class AppHandler(RequestHandler):
         near: IOStream = self.request.connection.detach()  # type: ignore[union-attr]
         near.set_nodelay(True)
         self._finished = True  # tornado has nothing more to do with it
+        near.set_close_callback(far.close)  # an app may never answer
         try:
             with suppress(StreamClosedError, HTTPInputError):
                 await far.write(asked)
                 head = await far.read_until(b"\r\n\r\n", max_bytes=PIECE_BYTES)
+                near.set_close_callback(None)  # what it has said last still goes there
                 await near.write(handshake_answer(head, self._answer_headers))
                 ways = [asyncio.create_task(_carry(near, far)), asyncio.create_task(_carry(far, near))]
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -360,14 +367,15 @@ def without(query: str, names: Iterable[str]) -> str:
 
 
 _APP = r"/bai/apps/([\w.-]+)/([\w.-]+)"
+_PORT = r"/proxy/(absolute/)?(\d{1,5})(?:/.*)?"
 
 HANDLERS = [
     (_APP + r"/~([^/]*)(?:/.*)?", AppHandler),
     (_APP + r"(?:/.*)?", AppEntryHandler),
-    (r"/bai/proxy/(\d{1,5})(?:/.*)?", PortHandler),
+    (r"/bai" + _PORT, PortHandler),
 ]
 if find_spec("jupyter_server_proxy") is None:
-    HANDLERS.append((r"/proxy/(\d{1,5})(?:/.*)?", PortHandler))
+    HANDLERS.append((_PORT, PortHandler))
 
 
 def environ(base_url: str) -> dict[str, str]:

@@ -60,7 +60,7 @@ class RemoteKernelRestarter(AsyncIOLoopKernelRestarter):
             self._fire_callbacks("dead")
         elif status.is_out_of_memory(kernel):
             self.stop()
-            kernel.parent._handle_kernel_died(kernel.kernel_id)  # pages are not told: they would let go of it for good
+            kernel.parent.take_as_dead(kernel.kernel_id)  # pages are not told: they would let go of it for good
         else:
             await super().poll()
             await kernel.parent.remember(kernel)
@@ -186,7 +186,7 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         kernel_id = kernel.kernel_id
         self._kernel_ports[kernel_id] = kernel.ports
         self.start_watching_activity(kernel_id)
-        self.add_restart_callback(kernel_id, partial(self._handle_kernel_died, kernel_id), "dead")
+        self.add_restart_callback(kernel_id, partial(self.take_as_dead, kernel_id), "dead")
 
     def _spawn(self, kernel_id: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks[kernel_id] = asyncio.get_running_loop().create_task(work, name=f"kernel {kernel_id}")
@@ -308,13 +308,12 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
             reason = status.kernel_status(kernel)["reason"] or {}
             raise web.HTTPError(409, f"Kernel {kernel.kernel_id} is not started yet. {reason.get('text', '')}".strip())
 
-    def _handle_kernel_died(self, kernel_id: str) -> None:
+    def take_as_dead(self, kernel_id: str) -> None:
+        """A remote kernel ended, and is not restarted by itself. Jupyter would forget it; here it stays listed."""
         kernel = self._kernels.get(kernel_id)
-        if kernel is None or not self.is_ours(kernel):
-            super()._handle_kernel_died(kernel_id)
-            return
-        reason = status.kernel_status(kernel)["reason"] or {}
-        self._mark_dead(kernel, reason.get("text") or "The kernel ended and could not be restarted.")
+        if kernel is not None and self.is_ours(kernel):
+            reason = status.kernel_status(kernel)["reason"] or {}
+            self._mark_dead(kernel, reason.get("text") or "The kernel ended and could not be restarted.")
 
     def _mark_dead(self, kernel: Any, text: str) -> None:
         kernel.execution_state, kernel.reason = "dead", text

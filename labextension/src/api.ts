@@ -617,18 +617,26 @@ export function openOutputs(
   kernelId: string,
   seen: { msg_id: string; after: string | null }[]
 ): WebSocket {
-  const path = URLExt.join(settings.wsUrl, 'bai', 'api', 'kernels', encodeURIComponent(kernelId), 'outputs');
   const query = new URLSearchParams();
   for (const { msg_id, after } of seen) {
     query.append('msg_id', msg_id);
     query.append('after', after ?? '');
   }
+  const socket = openSocket(settings, `kernels/${encodeURIComponent(kernelId)}/outputs`, query);
+  socket.binaryType = 'arraybuffer';
+  return socket;
+}
+
+/** A session's terminal, in the words of Jupyter's own ones; closed with code 1000 when its shell has ended. */
+export function openTerminal(settings: Settings, sessionId: string): WebSocket {
+  return openSocket(settings, `sessions/${encodeURIComponent(sessionId)}/terminal`);
+}
+
+function openSocket(settings: Settings, path: string, query = new URLSearchParams()): WebSocket {
   if (settings.appendToken && settings.token) {
     query.append('token', settings.token);
   }
-  const socket = new settings.WebSocket(`${path}?${query}`);
-  socket.binaryType = 'arraybuffer';
-  return socket;
+  return new settings.WebSocket(`${URLExt.join(settings.wsUrl, 'bai', 'api', path)}?${query}`);
 }
 
 function withBody(method: string, body: unknown): RequestInit {

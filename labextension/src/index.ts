@@ -14,6 +14,7 @@ import { runs } from './plugins/runs';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
+import { terminals } from './plugins/terminals';
 
 const plugins: JupyterFrontEndPlugin<any>[] = [
   sessions,
@@ -27,7 +28,8 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   resources,
   runs,
   admin,
-  imports
+  imports,
+  terminals
 ];
 
 export default plugins;

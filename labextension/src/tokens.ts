@@ -23,6 +23,7 @@ export namespace CommandIDs {
   export const restartSession = 'bai:restart-session';
   export const commitSession = 'bai:commit-session';
   export const showLog = 'bai:show-log';
+  export const openTerminal = 'bai:open-terminal';
 }
 
 /** Shows a directory in Lab's file browser: a folder's name in the drive, and what is below; by default all folders. */

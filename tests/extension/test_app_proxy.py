@@ -1,5 +1,6 @@
 """Apps behind Jupyter's login: a real server, a real manager, and an app that tells what it hears."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -72,6 +73,19 @@ class Count(RequestHandler):
             await self.flush()
 
 
+class Silent(RequestHandler):
+    """Takes a request and never answers."""
+
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def get(self) -> None:
+        self.asked.set()
+        await self.gone.wait()
+
+    def on_connection_close(self) -> None:
+        self.gone.set()
+
+
 class Talk(WebSocketHandler):
     """Takes nobody but its own pages, as is the rule."""
 
@@ -99,7 +113,14 @@ def connected(cluster: RealManager, monkeypatch: pytest.MonkeyPatch) -> RealMana
 @pytest.fixture
 def app(jp_asyncio_loop: Any, connected: Any) -> Iterator[Any]:
     """The address of an app in a session, below the Jupyter server's; ``port`` is where it listens."""
-    routes = [("/page", Page), ("/elsewhere", Elsewhere), ("/count", Count), ("/talk", Talk), ("/.*", Tell)]
+    routes = [
+        ("/page", Page),
+        ("/elsewhere", Elsewhere),
+        ("/count", Count),
+        ("/talk", Talk),
+        ("/silent", Silent),
+        ("/.*", Tell),
+    ]
 
     async def start() -> tuple[HTTPServer, int]:
         listening, port = bind_unused_port()
@@ -253,6 +274,21 @@ async def test_websockets(app: Any, enter: Any, jp_http_port: int) -> None:
         await websocket_connect(HTTPRequest(url.replace("/talk", "/none")))
 
 
+@pytest.mark.parametrize("more", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
+async def test_who_hangs_up_on_a_silent_app_is_gone_there_too(
+    app: Any, enter: Any, jp_http_port: int, monkeypatch: Any, more: str
+) -> None:
+    monkeypatch.setattr(Silent, "asked", asyncio.Event())
+    monkeypatch.setattr(Silent, "gone", asyncio.Event())
+    there = await enter(*app.path)
+    _, browser = await asyncio.open_connection("127.0.0.1", jp_http_port)
+    browser.write(f"GET {there}silent HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}\r\n".encode())
+    async with asyncio.timeout(60):
+        await Silent.asked.wait()
+        browser.close()
+        await Silent.gone.wait()
+
+
 async def test_bodies_go_through_in_pieces(app: Any, ask: Any, enter: Any) -> None:
     """Everybody is in this process, so what anybody held would be seen."""
     there = await enter(*app.path)
@@ -289,6 +325,9 @@ async def test_a_port_as_jupyter_server_proxy_has_it(
     for beginning in (("proxy",), ("bai", "proxy")):
         there = await enter(*beginning, str(app.port), "a", params={"x": "1"})
         assert there == f"{jp_base_url}{'/'.join(app.path)}/a?x=1"
+        here = (*beginning, "absolute", str(app.port), "a")
+        there = await enter(*here, params={"x": "1"})
+        assert there == f"{jp_base_url}{'/'.join(app.path)}{jp_base_url}{'/'.join(here)}?x=1"
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", "1")
 

@@ -28,6 +28,8 @@ interface IAction {
   label: string;
   /** What was done, in a sentence, if that is not seen. */
   run: () => Promise<string | void>;
+  /** A command that Notebook 7 lacks; this one is not shown there. */
+  needs?: string;
 }
 
 /** Adds the commands; returns their ids. */
@@ -39,11 +41,12 @@ export function addActions(
   trans: TranslationBundle
 ): string[] {
   const all = actionsOf(commands, models, mount, showPanel, trans);
-  return Object.entries(all).map(([name, { label, run }]) => {
+  return Object.entries(all).map(([name, { label, run, needs }]) => {
     const id = `bai:${name}`;
     commands.addCommand(id, {
       label,
       describedBy: { args: { type: 'object', properties: {} } },
+      isVisible: () => needs === undefined || commands.hasCommand(needs),
       execute: async () => {
         try {
           const said = await run();
@@ -241,6 +244,11 @@ function actionsOf(
     'choose-log': {
       label: trans.__('Show Log of Session…'),
       run: onSession(trans.__('Show log of'), CommandIDs.showLog)
+    },
+    'choose-terminal': {
+      label: trans.__('Open Terminal of Session…'),
+      run: onSession(trans.__('Open terminal of'), CommandIDs.openTerminal, isRunning),
+      needs: CommandIDs.openTerminal
     },
     'keep-session': {
       label: trans.__('Keep Session…'),

@@ -31,7 +31,7 @@ export function createSessions(
         server={server}
         trans={trans}
         run={run}
-        canLaunch={() => commands.hasCommand('launcher:create')}
+        has={command => commands.hasCommand(command)}
         launch={launch}
       />
     )
@@ -41,16 +41,19 @@ export function createSessions(
 /** Carry a command out on a session. */
 type Run = (command: string, session: ISession) => void;
 
+/** Whether this page has a command: Notebook 7 lacks some. */
+type Has = (command: string) => boolean;
+
 interface IViewProps {
   model: Sessions;
   server: ServerVersion;
   trans: TranslationBundle;
   run: Run;
-  canLaunch: () => boolean;
+  has: Has;
   launch: () => void;
 }
 
-function SessionsView({ model, server, trans, run, canLaunch, launch }: IViewProps): JSX.Element {
+function SessionsView({ model, server, trans, run, has, launch }: IViewProps): JSX.Element {
   useChanges(model, server);
   const list = model.value;
   const mismatch = mismatchOf(server.value, trans);
@@ -66,21 +69,21 @@ function SessionsView({ model, server, trans, run, canLaunch, launch }: IViewPro
       {list?.length === 0 && (
         <div className="jp-bai-Hint">
           <p>{trans.__('No sessions. Choose an environment in the Launcher to start one.')}</p>
-          {canLaunch() && (
+          {has('launcher:create') && (
             <button className="jp-bai-Button" onClick={launch}>
               {trans.__('Open Launcher')}
             </button>
           )}
         </div>
       )}
-      {list !== null && list.length > 0 && <SessionList list={list} trans={trans} run={run} />}
+      {list !== null && list.length > 0 && <SessionList {...{ list, trans, run, has }} />}
       <Announcer list={list} trans={trans} />
     </>
   );
 }
 
 /** Space shows a session's actions, Delete ends it. */
-function SessionList({ list, trans, run }: Pick<IViewProps, 'trans' | 'run'> & { list: ISession[] }): JSX.Element {
+function SessionList({ list, trans, run, has }: Pick<IViewProps, 'trans' | 'run' | 'has'> & { list: ISession[] }): JSX.Element {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(id === current ? null : id);
   const { onKeyDown, row } = useRows(
@@ -95,6 +98,7 @@ function SessionList({ list, trans, run }: Pick<IViewProps, 'trans' | 'run'> & {
           session={session}
           trans={trans}
           run={run}
+          has={has}
           place={row(session.id)}
           isCurrent={session.id === current}
           toggle={() => toggle(session.id)}
@@ -108,13 +112,14 @@ interface IRowProps {
   session: ISession;
   trans: TranslationBundle;
   run: Run;
+  has: Has;
   place: IPlace;
   /** Whether its actions are shown. */
   isCurrent: boolean;
   toggle: () => void;
 }
 
-function Row({ session, trans, run, place, isCurrent, toggle }: IRowProps): JSX.Element {
+function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps): JSX.Element {
   const look = lookOf(session, trans);
   const sentence = sentenceOf(session);
   const slots = describeSlots(session.slots);
@@ -165,18 +170,20 @@ function Row({ session, trans, run, place, isCurrent, toggle }: IRowProps): JSX.
             {trans.__('Held so far:')} <bdi dir="ltr">{keepUnits(cost)}</bdi>
           </div>
         )}
-        {isCurrent && <Actions session={session} trans={trans} run={run} />}
+        {isCurrent && <Actions {...{ session, trans, run, has }} />}
       </div>
     </li>
   );
 }
 
 /** What can be done with a session, beside ending it. */
-function Actions({ session, trans, run }: Pick<IRowProps, 'session' | 'trans' | 'run'>): JSX.Element {
+function Actions({ session, trans, run, has }: Pick<IRowProps, 'session' | 'trans' | 'run' | 'has'>): JSX.Element {
+  const isRunning = session.status === 'RUNNING';
   const offered: [string, string, boolean][] = [
     [trans.__('Log'), CommandIDs.showLog, true],
-    [trans.__('Restart'), CommandIDs.restartSession, session.status === 'RUNNING'],
-    [trans.__('Save as image'), CommandIDs.commitSession, session.status === 'RUNNING']
+    [trans.__('Terminal'), CommandIDs.openTerminal, isRunning && has(CommandIDs.openTerminal)],
+    [trans.__('Restart'), CommandIDs.restartSession, isRunning],
+    [trans.__('Save as image'), CommandIDs.commitSession, isRunning]
   ];
   return (
     <div className="jp-bai-Actions">
