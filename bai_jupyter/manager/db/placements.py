@@ -59,13 +59,13 @@ class GroupState:
 @dataclass(frozen=True)
 class Observed:
     """What a report changed. ``session_id`` None: nothing that is shown. ``forget``: its end is on record.
-    ``others_end``: it was one of several, and the others of its session are to end."""
+    ``others_differ``: it was one of several, and by what it says other things are wanted of its session's others."""
 
     session_id: SessionId | None = None
     user_id: UserId | None = None
     groups: frozenset[str] = frozenset()  # where slots came free, or a session may go on waiting or not any more
     forget: bool = False
-    others_end: SessionId | None = None
+    others_differ: SessionId | None = None
     summary: str = ""
 
 
@@ -210,9 +210,11 @@ def observe(
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
     changed.append(report.suspended != kernel.suspended)
     is_present = session.kernel_id == kernel.main_id
+    is_unlike = gone
     if is_present:
         changed.append(_observe_size(conn, session, kernel, report))
         changed.append(mounts.observe(conn, session, kernel, report))
+        is_unlike |= changed[-1] and bool(report.refused_mounts)
     transition = _decide(conn, session, kernel, report) if is_present else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
@@ -220,17 +222,17 @@ def observe(
         if transition.event is Event.REQUEUED and not is_crowded:
             _exclude(conn, session, agent_id)
     groups = {session.resource_group} if gone else set()
-    others_end = SessionId(session.id) if gone and is_present and session.cluster_size > 1 else None
+    others_differ = SessionId(session.id) if is_unlike and is_present and session.cluster_size > 1 else None
     if transition is not None and transition.is_final:
         groups |= sessions.groups_of_dependents(conn, session.id)
     if transition is None and not any(changed):
-        return Observed(groups=frozenset(groups), forget=gone, others_end=others_end)
+        return Observed(groups=frozenset(groups), forget=gone, others_differ=others_differ)
     return Observed(
         session_id=SessionId(session.id),
         user_id=UserId(session.user_id),
         groups=frozenset(groups),
         forget=gone,
-        others_end=others_end,
+        others_differ=others_differ,
         summary=f"{session.status} -> {transition.status} ({transition.event})" if transition else "",
     )
 

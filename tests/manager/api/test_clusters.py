@@ -1,5 +1,7 @@
 """Sessions of several containers, over real HTTP with an agent that speaks real messages."""
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 
@@ -174,13 +176,65 @@ async def test_what_there_is_not(agent, admin, create, body, code, text):
     assert (reason["code"], text in reason["text"]) == (code, True)
 
 
-async def test_what_cannot_be_changed_while_it_runs(agent, admin, create):
+async def test_its_size_cannot_be_changed_while_it_runs(agent, admin, create):
     await create("my-work")
     await admin.until_status("my-work", "RUNNING")
-    asked = {"resize": {"resources": {"cpu": "2"}}, "detach-folder": {"folder": "home"}}
-    for what, body in asked.items():
-        refused = await admin.post(f"/session/my-work/{what}", body, 400)
-        assert refused["data"]["reason"]["code"] == "cluster-fixed"
+    refused = await admin.post("/session/my-work/resize", {"resources": {"cpu": "2"}}, 400)
+    assert refused["data"]["reason"]["code"] == "cluster-fixed"
+
+
+@no_sweep
+async def test_a_folder_that_one_of_them_cannot_have_is_taken_back_from_all(agent, admin, create, helpers):
+    await admin.post("/folders", {"name": "data"})
+    await create("my-work", size=2)
+    main, sub = [one["id"] for one in (await admin.until_status("my-work", "RUNNING"))["kernels"]]
+    target, agent.keep_mounts = "/home/work/data", True
+
+    def is_wanted(of, *names):
+        return lambda: [one.name for one in agent.wants[of].mounts] == ["home", *names]
+
+    async def told(kernel, number, refused=None):
+        values = {"mount_changes": number, "refused_mounts": {target: refused} if refused else {}}
+        await agent.report(kernel, KernelStatus.RUNNING, **values)
+
+    asked = asyncio.create_task(admin.call("POST", "/session/my-work/attach-folder", {"folder": "data"}))
+    await helpers.wait_until(is_wanted(sub, "data"), "asked for")
+    await told(main, 1)
+    await told(sub, 1, Reason.of("other", text="sub1 has no room for it."))
+    await helpers.wait_until(is_wanted(main), "taken back")
+    await told(sub, 2)
+    assert not asked.done()
+    await told(main, 2)
+    answer = await asked
+    assert (answer.status, answer.json["data"]["reason"]["text"]) == (400, "sub1 has no room for it.")
+    assert [one["name"] for one in (await admin.session("my-work"))["mounts"]] == ["home"]
+
+    agent.keep_mounts = False
+    await admin.post("/session/my-work/attach-folder", {"folder": "data"}, 200)
+    assert is_wanted(main, "data")()
+    assert is_wanted(sub, "data")()
+
+
+@no_sweep
+async def test_a_folder_that_is_shared_no_longer_goes_from_all(agent, admin, make_user, helpers):
+    alice = await make_user("alice")
+    made = await admin.post("/folders", {"name": "data"})
+    await admin.post("/folders/data/invite", {"perm": "rw", "user_ids": ["alice@localhost"]})
+    (invitation,) = (await alice.get("/folders/invitations/list"))["invitations"]
+    await alice.post("/folders/invitations/accept", {"inv_id": invitation["id"]}, 200)
+    config = {"resources": {"cpu": "1", "mem": "1g"}, "mounts": ["data"]}
+    body = {"name": "my-work", "image": helpers.image.name, "enqueueOnly": True, "config": config, "clusterSize": 2}
+    await alice.post("/session", body)
+    view = await alice.until_status("my-work", "RUNNING")
+
+    def have():
+        return {host: [one.name for one in agent.wants[key].mounts] for host, key in ids.items()}
+
+    ids = {one["host"]: one["id"] for one in view["kernels"]}
+    assert have() == {"main1": ["home", "data"], "sub1": ["home", "data"]}
+    unshared = {"vfolder": made["id"], "user": view["userId"], "perm": None}
+    await admin.post("/folders/_/shared", unshared, 200)
+    await helpers.wait_until(lambda: have() == {"main1": ["home"], "sub1": ["home"]}, "taken from both")
 
 
 async def test_without_containers_there_is_no_network_of_their_own(manager, make_agent, admin, create, helpers):
