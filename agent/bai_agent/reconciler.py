@@ -30,7 +30,7 @@ from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.mounting import Mounting
-from bai_agent.programs import BOOTSTRAP, COMMAND, OWNER_BOOTSTRAP, Programs
+from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, COMMAND, OWNER_BOOTSTRAP, Programs
 from bai_agent.runtimes.base import (
     UNKNOWN_EXIT,
     ContainerEvent,
@@ -609,11 +609,17 @@ class Reconciler:
         if self.book.states[kernel_id].bootstrapped:
             return True
         want = self.book.states[kernel_id].want
+        if want.cluster_host is not None and not await self._has_sshd(kernel_id, ref):
+            return False
         for program, script in ((OWNER_BOOTSTRAP, want.owner_bootstrap), (BOOTSTRAP, want.bootstrap)):
             if script is not None and not await self._has_run(kernel_id, ref, program, script):
                 return False
         self.book.change(kernel_id, bootstrapped=True)
         return True
+
+    async def _has_sshd(self, kernel_id: KernelId, ref: str) -> bool:
+        """True once it is known whether others of its cluster find an SSH server there. It goes on without one."""
+        return await self._programs.code(kernel_id, ref, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, {}) is not None
 
     async def _has_run(self, kernel_id: KernelId, ref: str, program: str, script: str) -> bool:
         """True once it has ended well."""

@@ -4,8 +4,10 @@ import asyncio
 import io
 
 import pytest
+from docker.errors import ContainerError
 from end_to_end.test_attach import attached
 
+from bai_jupyter.cli import images
 from bai_jupyter.client import ManagerClient
 from bai_jupyter.common.errors import BaiError
 
@@ -16,6 +18,7 @@ pytestmark = [
 ]
 
 USE = "echo $$ > user && cd late && exec sleep 1000"
+PATH = "/home/work/.local/bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOG = ["python", "-c", "x = bytearray(400 << 20)"]
 
 
@@ -60,19 +63,44 @@ class Session:
         return not shown["suspended"] and {one.status for one in self.containers.values()} == {"running"}
 
 
-async def start(cluster, client, docker_client):
+async def start(cluster, client, docker_client, image):
     config = {"resources": {"cpu": "1", "mem": "256m"}}
-    body = {"name": "my-cluster", "image": (await client.list_images())[0]["name"], "config": config, "clusterSize": 2}
+    body = {"name": "my-cluster", "image": image, "config": config, "clusterSize": 2}
     script = {"bootstrap_script": "echo begun >> ~/begun"}
     created = await client.request("POST", "/session", {**body, **script, "maxWaitSeconds": 60}, timeout_s=90)
     return Session(cluster, client, docker_client, await client.get_session(created["sessionId"]))
 
 
-async def test_all_of_its_containers_or_none(cluster, docker_client, test_run):
+@pytest.fixture(scope="session")
+def image_with_ssh(docker_client, python_image, test_run):
+    """Built anew where the image at hand is older than its recipe."""
+    look = ["test", "-e", "/usr/local/bin/bai-cluster-sshd"]
+    try:
+        docker_client.containers.run(python_image, look, labels=test_run, remove=True)
+    except ContainerError:
+        return images.build(["python-minimal"])[0]
+    return python_image
+
+
+async def test_all_of_its_containers_or_none(image_with_ssh, cluster, docker_client, test_run):
     async with ManagerClient(cluster.config) as client:
         await client.create_folder("late", "local:data")
         await client.upload("late", "file", io.BytesIO(b"late"), 4)
-        session = await start(cluster, client, docker_client)
+        session = await start(cluster, client, docker_client, image_with_ssh)
+
+        # Each logs in to the other, with a key that no log has. That is so for no other host.
+        for host, other in (("main1", "sub1"), ("sub1", "main1")):
+            assert await session.run(host, "ssh", other, "echo $BACKENDAI_CLUSTER_HOST $PATH") == (
+                0,
+                f"{other} {PATH}\n",
+            )
+        code, elsewhere = await session.run("main1", "ssh", "-G", "sub2")
+        assert (code, "id_cluster" in elsewhere) == (0, False)
+        _, key = await session.run("sub1", "cat", ".ssh/id_cluster")
+        secret = key.splitlines()[3]
+        kept = [path.read_text() for path in (cluster.folder / "agent").rglob("state.json")]
+        assert len(kept) == 2
+        assert not any(secret in text for text in (*kept, cluster.log("agent"), cluster.log("manager")))
 
         # A folder that one of them cannot have is taken back from the other.
         await session.run("sub1", "sh", "-c", "mkdir late && touch late/mine")
@@ -112,6 +140,7 @@ async def test_all_of_its_containers_or_none(cluster, docker_client, test_run):
         await session.until("RUNNING")
         for host in session.containers:
             assert await session.run(host, "cat", "begun") == (0, "begun\n" * 2)
+        assert await session.run("main1", "ssh", "sub1", "hostname") == (0, "sub1\n")
 
         # Out of memory in the one where nobody can interrupt: that process ends, and nothing else.
         code, _ = await session.run("sub1", *HOG)

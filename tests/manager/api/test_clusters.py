@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives import serialization
 
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
@@ -76,6 +77,33 @@ async def test_all_or_none_of_its_containers(manager, agent, admin, create, help
     await admin.until_status(view["id"], "TERMINATED")
     await nothing_is_held(manager)
     await helpers.wait_until(lambda: len(agent.forgotten) == 3, "all ends on record")
+
+
+def public_key(want):
+    """Of the private key that a container gets."""
+    (file,) = [one for one in want.files if one.path == ".ssh/id_cluster"]
+    key = serialization.load_ssh_private_key(file.content.encode(), None)
+    return key.public_key().public_bytes_raw()
+
+
+@no_sweep
+async def test_its_containers_share_a_key_that_no_other_session_has(agent, admin, create):
+    agent.hold_at, keys = KernelStatus.CREATING, {}
+    for name in ("my-work", "my-next"):
+        await create(name, size=2)
+        await admin.until_status(name, "CREATING")
+    for want in agent.wants.values():
+        keys.setdefault(want.session_name, set()).add(public_key(want))
+    assert {name: len(same) for name, same in keys.items()} == {"my-work": 1, "my-next": 1}
+    assert keys["my-work"] != keys["my-next"]
+
+    agent.hold_at = KernelStatus.RUNNING
+    await agent.proceed()
+    await admin.until_status("my-work", "RUNNING")
+    await admin.call("PATCH", "/session/my-work")
+    await admin.until_status("my-work", "RUNNING")
+    wants = [want for want in agent.wants.values() if want.restarts == 1]
+    assert [len(wants), *(want.files for want in wants)] == [2, [], []]
 
 
 @no_sweep
