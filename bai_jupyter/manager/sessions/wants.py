@@ -4,11 +4,11 @@ import json
 
 from bai_jupyter.common.messages import FileWant, JupyterKernelWant, KernelWant
 from bai_jupyter.common.statuses import JupyterKernelStatus, Target
+from bai_jupyter.manager.auth import ssh_keys
 from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db.records import JupyterKernelRecord, KernelRecord, SessionRecord
 from bai_jupyter.manager.db.user_config import OwnerConfig
-from bai_jupyter.manager.people import ssh_keys
 from bai_jupyter.manager.sessions.clusters import environ_of, host_of
 from bai_jupyter.manager.sessions.variables import folder_for
 
