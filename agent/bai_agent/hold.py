@@ -3,8 +3,7 @@
 A process that waits for memory answers nothing, not even a signal. So a margin within the granted memory is kept from
 it: an interrupt gives that to it, and with it the room to unwind. One that uses the margin up as well, or that nobody
 has helped in time, is killed, as every process would be without this; so is one of a batch session, which nobody
-watches, one of a cluster's other containers than the main one, where nobody can interrupt, and every process on a host
-that cannot make them wait.
+watches, and every process on a host that cannot make them wait.
 """
 
 import time
@@ -16,7 +15,6 @@ from datetime import UTC, datetime
 from bai_agent.book import Book
 from bai_agent.runtimes.base import MemoryLimit, Runtime, RuntimeFault
 from bai_jupyter.common.ids import KernelId
-from bai_jupyter.common.messages import MAIN_HOST, KernelWant
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
 
@@ -82,7 +80,7 @@ class Hold:
     def _granted(self, kernel_id: KernelId) -> int:
         """Bytes; 0 for one that is not held at its limit."""
         state = self._book.states.get(kernel_id)
-        if state is None or not _is_watched(state.want) or self._patience.hold_s <= 0:
+        if state is None or state.want.command is not None or self._patience.hold_s <= 0:
             return 0
         return int((state.report.slots or state.want.slots)["mem"])
 
@@ -93,7 +91,3 @@ class Hold:
         used = int((await self._runtime.stats(ref)).get("mem_used_bytes", granted))
         moment = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M UTC")
         return Reason.of("held", used=format_size(used), limit=format_size(granted), time=moment)
-
-
-def _is_watched(want: KernelWant) -> bool:
-    return want.command is None and want.cluster_host in (None, MAIN_HOST)

@@ -459,7 +459,7 @@ class Reconciler:
                 why = state.report.suspended_for if container.paused else None
                 self.book.tell(kernel_id, suspended=container.paused, suspended_for=why)
                 if not container.paused:
-                    await self._containers.fit(kernel_id, container.size)
+                    await self._containers.fit(kernel_id)
                     if await self._has_folders(kernel_id):
                         await self._see_to(kernel_id)
             case Step.RESTART:

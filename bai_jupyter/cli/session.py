@@ -263,7 +263,7 @@ def resize(options: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.as_json:
         terminal.document(view)
     else:
-        terminal.line(f"{view['name']} has {resources(view.get('slots'))} now. What runs in it goes on.")
+        terminal.line(f"{view['name']} has {_resources(view)} now. What runs in it goes on.")
     return Exit.DONE
 
 

@@ -134,10 +134,6 @@ class FileWant:
     content: str = field(repr=False)
 
 
-MAIN_HOST = "main1"
-"""``cluster_host`` of the one where people and programs come to."""
-
-
 @dataclass(frozen=True)
 class KernelWant:
     """A container. Everything needed to start it, and nothing that names a host, path or engine id."""

@@ -14,7 +14,7 @@ from bai_jupyter.common.errors import BaiError
 pytestmark = [
     pytest.mark.asyncio,
     pytest.mark.docker,
-    pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True),
+    pytest.mark.parametrize("cluster", [{"runtime": "docker", "hold_s": 0}], indirect=True),
 ]
 
 USE = "echo $$ > user && cd late && exec sleep 1000"
@@ -142,7 +142,10 @@ async def test_all_of_its_containers_or_none(image_with_ssh, cluster, docker_cli
             assert await session.run(host, "cat", "begun") == (0, "begun\n" * 2)
         assert await session.run("main1", "ssh", "sub1", "hostname") == (0, "sub1\n")
 
-        # Out of memory in the one where nobody can interrupt: that process ends, and nothing else.
+        # Grown, and out of memory in one: that process ends, and nothing else.
+        await client.resize(session.id, {"mem": "300m"})
+        sizes = [docker_client.api.inspect_container(one.id)["HostConfig"] for one in session.containers.values()]
+        assert [size["Memory"] for size in sizes] == [300 << 20] * 2
         code, _ = await session.run("sub1", *HOG)
         assert code == 137
         assert (await client.get_session(session.id))["reason"]["code"] == "running"

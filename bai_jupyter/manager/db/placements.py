@@ -238,7 +238,8 @@ def observe(
 
 
 def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> int | None:
-    """Ask for other amounts of a running session, within all limits. The change's number; None if it does not run.
+    """Ask for other amounts of each container of a running session, within all limits. The change's number; None if it
+    does not run.
 
     Raises ``QuotaExceeded`` naming the limit, or that its agent has no room; then all is as it was.
     """
@@ -247,7 +248,7 @@ def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> i
         return None
     wanted = ResourceSlots({**ResourceSlots.parse(row.slots), **changes})
     try:
-        admission.resize(conn, row, row.kernel_id, wanted)
+        admission.resize(conn, row, wanted)
     except Full as full:
         raise QuotaExceeded(_no_room(conn, row, full, wanted)) from full
     values = {"slots": wanted.to_json(), "resizes": row.resizes + 1}
@@ -258,14 +259,15 @@ def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> i
 def _no_room(conn: Connection, session: sa.Row, full: Full, wanted: ResourceSlots) -> Reason:  # type: ignore[type-arg]
     """Why it cannot grow. ``full`` came before anything of that scope was taken, and what was is undone."""
     slot, used = full.slot, admission.from_quanta(admission.load_used(conn, [full.scope])[full.scope])[full.slot]
-    more = wanted[slot] - ResourceSlots.parse(session.slots)[slot]
+    more = (wanted[slot] - ResourceSlots.parse(session.slots)[slot]) * session.cluster_size
     for limit in admission.load_limits(conn, admission.owner_of(session)):
         if limit.scope == full.scope:
             return admission.over_quota(limit, slot, used, more, used + more - limit.slots[slot])
     scope = sa.literal("agent:") + t.agents.c.id
     agent = conn.execute(sa.select(t.agents.c.name, t.agents.c.slots).where(scope == full.scope)).one()
     total = ResourceSlots.parse(agent.slots)[slot]
-    figures = {"free": max(total - used, Decimal(0)), "total": total, "asked": wanted[slot], "more": more}
+    asked = wanted[slot] * session.cluster_size
+    figures = {"free": max(total - used, Decimal(0)), "total": total, "asked": asked, "more": more}
     shown = {name: admission.show_amount(slot, amount) for name, amount in figures.items()}
     return Reason.of("resize-no-room", agent=agent.name, slot=slot, **shown)
 

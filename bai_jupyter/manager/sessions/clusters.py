@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bai_jupyter.common.messages import MAIN_HOST, KernelReport
+from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import KernelStatus
 from bai_jupyter.manager.sessions.lifecycle import CROWDED, RETRYABLE
@@ -30,7 +30,7 @@ def index_of(place: int) -> int:
 
 
 def host_of(place: int) -> str:
-    return f"{role_of(place)}{index_of(place)}" if place else MAIN_HOST
+    return f"{role_of(place)}{index_of(place)}"
 
 
 def environ_of(place: int, size: int) -> dict[str, str]:

@@ -369,8 +369,6 @@ def read_resize(body: Mapping[str, Any], session: SessionRecord, image: ImageRec
         if changes[slot] <= 0 or (slot == "mem" and changes[slot] < LEAST_MEM_BYTES):
             raise bad_value(f"resources.{slot}", asked[slot], "enough to go on with")
     slots = ResourceSlots({**session.slots, **changes})
-    if session.cluster_size > 1:  # some could have room for it, and others not
-        raise BadRequest(Reason.of("cluster-fixed", name=session.name, count=session.cluster_size))
     if session.shm_bytes >= slots["mem"]:
         raise BadRequest(Reason.of("shm-too-big", shm=format_size(session.shm_bytes), mem=format_size(slots["mem"])))
     if image is not None:

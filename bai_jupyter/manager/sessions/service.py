@@ -234,7 +234,7 @@ class SessionService:
         self._changed(session)
 
     async def resize(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
-        """Give a running session other amounts of CPU and memory. Returns when its container has them.
+        """Give a running session other amounts of CPU and memory. Returns when its containers have them.
 
         Raises ``PublicError``; then it has what it had. If its agent falls silent meanwhile, ``Unavailable``: the
         change is made when that is back.
@@ -246,7 +246,8 @@ class SessionService:
         if not session.kernel.isolated:
             raise BadRequest(Reason.of("resize-runtime", agent=session.kernel.agent_name))
         self._reach(session)
-        requests.check_in_use(session, changes, self._registry.stats(session.kernel.agent_id, session.kernel.id))
+        for kernel in session.kernels:
+            requests.check_in_use(session, changes, self._registry.stats(kernel.agent_id, kernel.id))
         with self._hub.subscribe(session.user_id, session.id) as subscription:
             number = await self._store.write(placements.resize, session.id, changes)
             if number is None:
@@ -257,9 +258,9 @@ class SessionService:
                 return all(kernel.resizes >= number for kernel in session.kernels)
 
             session = await self._await_change(session.id, is_done, subscription)
-        assert session.kernel is not None
-        if session.kernel.refused is not None and session.kernel.resizes == number:
-            raise BadRequest(session.kernel.refused)
+        for kernel in session.kernels:
+            if kernel.refused is not None and kernel.resizes == number:
+                raise BadRequest(kernel.refused)
         self._reconciler.nudge_group(session.resource_group)  # what it gave up may be waited for
         return session
 

@@ -204,11 +204,41 @@ async def test_what_there_is_not(agent, admin, create, body, code, text):
     assert (reason["code"], text in reason["text"]) == (code, True)
 
 
-async def test_its_size_cannot_be_changed_while_it_runs(agent, admin, create):
+@no_sweep
+async def test_all_of_it_grows_and_shrinks_or_nothing(manager, agent, admin, create, helpers):
+    async def resize(cpu, status=200):
+        return await admin.post("/session/my-work/resize", {"resources": {"cpu": cpu}}, status)
+
     await create("my-work")
-    await admin.until_status("my-work", "RUNNING")
-    refused = await admin.post("/session/my-work/resize", {"resources": {"cpu": "2"}}, 400)
-    assert refused["data"]["reason"]["code"] == "cluster-fixed"
+    kernels = [one["id"] for one in (await admin.until_status("my-work", "RUNNING"))["kernels"]]
+    assert (await resize("2"))["slots"]["cpu"] == "2"
+    assert ({agent.sizes[one]["cpu"] for one in kernels}, (await used(admin))["cpu"]) == ({2}, "6")
+    refused = await resize("3", 412)
+    assert refused["data"]["reason"]["text"].startswith(
+        "lab-1 has 2 of its 8 cpu free; asked for 9, 3 more than the session has."
+    )
+    limits = {"total_slots": ResourceSlots.parse({"cpu": 7})}
+    await manager.store.write(policies.change, "default", limits)
+    refused = await resize("2.5", 412)
+    assert refused["data"]["reason"]["text"].startswith(f"Your keypair {admin.access_key} allows 7 cpu; 6 in use")
+    assert await manager.store.write(admission.recount) == []
+
+    # What is given up is counted until each has given it up; what is refused is nobody's.
+    agent.keep_size = True
+    asked = asyncio.create_task(admin.call("POST", "/session/my-work/resize", {"resources": {"cpu": "1"}}))
+    await helpers.wait_until(lambda: {one.resizes for one in agent.wants.values()} == {2}, "asked for")
+    left = agent.wants[kernels[0]].slots
+    for count, kernel in enumerate(kernels):
+        assert ((await used(admin))["cpu"], asked.done()) == (str(6 - count), False)
+        await agent.report(kernel, KernelStatus.RUNNING, resizes=2, slots=left)
+        await admin.get("/session/my-work/logs")  # the agent's answer comes after what it told
+    assert ((await asked).status, (await used(admin))["cpu"]) == (200, "3")
+    agent.keep_size, agent.resize_refused = False, Reason.of("other", text="It has no room.")
+    agent.sizes = dict.fromkeys(kernels, left)
+    refused = await resize("2", 400)
+    assert refused["data"]["reason"]["text"] == "It has no room."
+    assert ((await admin.session("my-work"))["slots"]["cpu"], (await used(admin))["cpu"]) == ("1", "3")
+    assert await manager.store.write(admission.recount) == []
 
 
 @no_sweep
