@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bai_agent import folders
 from bai_agent.allocation import Allocation, NoRoom, allocate
-from bai_agent.book import Book, Held, amounts_of, boot_id, written
+from bai_agent.book import FINAL, Book, Held, amounts_of, boot_id, written
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Runtime, RuntimeFault, Size
@@ -203,40 +203,46 @@ class Containers:
             if len({state.want.resizes for state in states.values()}) > 1:
                 return  # an agent was killed while it wrote that down: the others' comes with the next Wanted
             refused = next((state.report.refused for state in states.values() if _is_refused(state)), None)
-            await self._fit_all([one for one, state in states.items() if not _is_fitted(state)], refused)
+            await self._fit_all({one: state for one, state in states.items() if not _is_fitted(state)}, refused)
 
-    async def _fit_all(self, kernel_ids: Iterable[KernelId], refused: Reason | None) -> None:
+    async def _fit_all(self, before: Mapping[KernelId, KernelState], refused: Reason | None) -> None:
         """``refused``: why others of the session have kept what they had."""
-        before = {one: self._book.states[one].report.devices for one in kernel_ids}
         sizes = {one: await self._size_of(one) for one in before}
         if refused is None:
             try:
-                sizes |= await self._resize(sizes)
+                sizes |= await self._resize(sizes, {one: state.want for one, state in before.items()})
             except (RuntimeFault, NoRoom) as error:
-                for one, devices in before.items():
-                    self._book.tell(one, devices=devices)
+                for one in filter(self._is_there, before):
+                    self._book.tell(one, devices=before[one].report.devices)
                 refused = self._why_not_resized(error)
-        for one, has in sizes.items():
-            amounts = {"cpu": has.cpu, "mem": Decimal(has.mem_bytes)} if has else _pooled(amounts_of(before[one]))
-            want = self._book.states[one].want
+        for one in filter(self._is_there, before):
+            want, has, held = before[one].want, sizes[one], amounts_of(before[one].report.devices)
+            amounts = {"cpu": has.cpu, "mem": Decimal(has.mem_bytes)} if has else _pooled(held)
             slots = ResourceSlots({**want.slots, **amounts})
             log.info("kernel %s: %s", one, refused.text if refused else f"has {slots.describe()} now")
             self._book.tell(one, resizes=want.resizes, slots=slots, refused=refused)
+
+    def _is_there(self, kernel_id: KernelId) -> bool:
+        """It has not ended meanwhile: then it holds nothing any more."""
+        state = self._book.states.get(kernel_id)
+        return state is not None and state.report.status not in FINAL
 
     async def _size_of(self, kernel_id: KernelId) -> Size | None:
         ref = self._book.ref_of(kernel_id)
         container = await self._runtime.inspect(ref) if ref else None
         return container.size if container else None
 
-    async def _resize(self, sizes: Mapping[KernelId, Size | None]) -> dict[KernelId, Size]:
+    async def _resize(
+        self, sizes: Mapping[KernelId, Size | None], wants: Mapping[KernelId, KernelWant]
+    ) -> dict[KernelId, Size]:
         """The sizes that all of them have then; if it raises, they have those that they had.
 
         Devices are held before a container may use them.
         """
-        has = {one: size for one, size in sizes.items() if size is not None}
+        has = {one: size for one, size in sizes.items() if size is not None and self._is_there(one)}
         if len(has) < len(sizes):
             raise RuntimeFault(Reason.of("resize-runtime", agent=self._site.agent))
-        wanted = {one: self._wanted_size(one) for one in has}
+        wanted = {one: self._wanted_size(one, wants[one]) for one in has}
         for one in has:
             await self._check_in_use(one, has[one], wanted[one])
         changed = []
@@ -252,8 +258,7 @@ class Containers:
             raise
         return wanted
 
-    def _wanted_size(self, kernel_id: KernelId) -> Size:
-        want = self._book.states[kernel_id].want
+    def _wanted_size(self, kernel_id: KernelId, want: KernelWant) -> Size:
         devices = self._hold_pooled(kernel_id, want)
         return Size(want.slots["cpu"], int(want.slots["mem"]), self._inventory.options(amounts_of(devices)).cpus)
 
