@@ -168,6 +168,7 @@ def session_view(name: str, status: str = "RUNNING", code: str = "running", **mo
         "agent": params.get("agent"),
         "unreachable": False,
         "isolated": True,
+        "clusterSize": 1,
         "slots": {"cpu": "2", "mem": "8589934592", "cuda.shares": "0.5"},
         "age": 42 * 60 * 1000,
         "runningFor": 42 * 60 * 1000 if status == "RUNNING" else None,

@@ -62,6 +62,12 @@ class Book:
         state = self.states.get(kernel_id)
         return [key for key in self.running() if state and self.states[key].want.session_id == state.want.session_id]
 
+    def of_session(self, kernel_id: KernelId) -> list[KernelId]:
+        """Those of the same session that have not ended, this one among them."""
+        session_id = self.states[kernel_id].want.session_id
+        there = [key for key, state in self.states.items() if state.want.session_id == session_id]
+        return [key for key in there if self.states[key].report.status not in FINAL]
+
     def reports(self) -> list[KernelReport]:
         """The latest of every kernel, for ``Hello``; with the logs of those that ended as far as one message holds."""
         strays = [

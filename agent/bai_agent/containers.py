@@ -3,18 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 from bai_agent import folders
 from bai_agent.allocation import Allocation, NoRoom, allocate
-from bai_agent.book import Book, Held, amounts_of, boot_id, written
+from bai_agent.book import FINAL, Book, Held, amounts_of, boot_id, written
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
 from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Runtime, RuntimeFault, Size
 from bai_agent.runtimes.spares import Spare
 from bai_agent.shares.holding import Holding, NotHeld
+from bai_agent.state import KernelState
 from bai_agent.warm_pool import WarmPool, is_foreseeable
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.messages import FileWant, KernelSpecFacts, KernelWant
@@ -72,6 +74,7 @@ class Containers:
         self._runtime, self._inventory, self._shares = runtime, inventory, shares
         self._site, self._book, self._pool = site, book, pool
         self._pulls: dict[KernelId, asyncio.Task[None]] = {}
+        self._fitting = asyncio.Lock()  # each of a session's containers has all of them fitted
 
     # Making one
 
@@ -187,41 +190,91 @@ class Containers:
 
     # Its size
 
-    async def fit(self, kernel_id: KernelId, has: Size | None) -> None:
-        """Give the container the CPU and memory that are wanted since they were changed, or say why it keeps its own.
+    async def fit(self, kernel_id: KernelId) -> None:
+        """Give the containers of its session the CPU and memory that are wanted since they were changed, or say why all
+        of them keep what they have.
 
         Killed in between, the next agent begins this again. What was refused is not tried again.
         """
-        state = self._book.states[kernel_id]
-        want, report = state.want, state.report
-        if want.resizes == 0 or (report.resizes == want.resizes and (report.refused or report.slots == want.slots)):
+        if _is_fitted(self._book.states[kernel_id]):
             return
-        before, refused = report.devices, None
-        try:
-            has = await self._resize(kernel_id, has)
-        except (RuntimeFault, NoRoom) as error:
-            self._book.tell(kernel_id, devices=before)
-            refused = self._why_not_resized(error)
-        amounts = {"cpu": has.cpu, "mem": Decimal(has.mem_bytes)} if has else _pooled(amounts_of(before))
-        slots = ResourceSlots({**want.slots, **amounts})
-        log.info("kernel %s: %s", kernel_id, refused.text if refused else f"has {slots.describe()} now")
-        self._book.tell(kernel_id, resizes=want.resizes, slots=slots, refused=refused)
+        async with self._fitting:
+            states = {one: self._book.states[one] for one in self._book.of_session(kernel_id)}
+            if len({state.want.resizes for state in states.values()}) > 1:
+                return  # an agent was killed while it wrote that down: the others' comes with the next Wanted
+            refused = next((state.report.refused for state in states.values() if _is_refused(state)), None)
+            await self._fit_all({one: state for one, state in states.items() if not _is_fitted(state)}, refused)
 
-    async def _resize(self, kernel_id: KernelId, has: Size | None) -> Size:
-        """The size that it has then. Its devices are held before it may use them."""
-        state = self._book.states[kernel_id]
-        want, ref = state.want, state.report.runtime_ref
-        if has is None or ref is None:
+    async def _fit_all(self, before: Mapping[KernelId, KernelState], refused: Reason | None) -> None:
+        """``refused``: why others of the session have kept what they had."""
+        sizes = {one: await self._size_of(one) for one in before}
+        if refused is None:
+            try:
+                sizes |= await self._resize(sizes, {one: state.want for one, state in before.items()})
+            except (RuntimeFault, NoRoom) as error:
+                for one in filter(self._is_there, before):
+                    self._book.tell(one, devices=before[one].report.devices)
+                refused = self._why_not_resized(error)
+        for one in filter(self._is_there, before):
+            want, has, held = before[one].want, sizes[one], amounts_of(before[one].report.devices)
+            amounts = {"cpu": has.cpu, "mem": Decimal(has.mem_bytes)} if has else _pooled(held)
+            slots = ResourceSlots({**want.slots, **amounts})
+            log.info("kernel %s: %s", one, refused.text if refused else f"has {slots.describe()} now")
+            self._book.tell(one, resizes=want.resizes, slots=slots, refused=refused)
+
+    def _is_there(self, kernel_id: KernelId) -> bool:
+        """It has not ended meanwhile: then it holds nothing any more."""
+        state = self._book.states.get(kernel_id)
+        return state is not None and state.report.status not in FINAL
+
+    async def _size_of(self, kernel_id: KernelId) -> Size | None:
+        ref = self._book.ref_of(kernel_id)
+        container = await self._runtime.inspect(ref) if ref else None
+        return container.size if container else None
+
+    async def _resize(
+        self, sizes: Mapping[KernelId, Size | None], wants: Mapping[KernelId, KernelWant]
+    ) -> dict[KernelId, Size]:
+        """The sizes that all of them have then; if it raises, they have those that they had.
+
+        Devices are held before a container may use them.
+        """
+        has = {one: size for one, size in sizes.items() if size is not None and self._is_there(one)}
+        if len(has) < len(sizes):
             raise RuntimeFault(Reason.of("resize-runtime", agent=self._site.agent))
+        wanted = {one: self._wanted_size(one, wants[one]) for one in has}
+        for one in has:
+            await self._check_in_use(one, has[one], wanted[one])
+        changed = []
+        try:
+            for one in has:
+                if wanted[one] != has[one]:
+                    await self._runtime.resize(self._ref(one), wanted[one])
+                    changed.append(one)
+        except RuntimeFault:
+            for one in changed:
+                with suppress(RuntimeFault):
+                    await self._runtime.resize(self._ref(one), has[one])
+            raise
+        return wanted
+
+    def _wanted_size(self, kernel_id: KernelId, want: KernelWant) -> Size:
         devices = self._hold_pooled(kernel_id, want)
-        size = Size(want.slots["cpu"], int(want.slots["mem"]), self._inventory.options(amounts_of(devices)).cpus)
-        if size != has:
-            used = int((await self._runtime.stats(ref)).get("mem_used_bytes", 0))
-            if size.mem_bytes < min(used, has.mem_bytes):
-                asked = format_size(size.mem_bytes)
-                raise RuntimeFault(Reason.of("resize-in-use", used=format_size(used), asked=asked))
-            await self._runtime.resize(ref, size)
-        return size
+        return Size(want.slots["cpu"], int(want.slots["mem"]), self._inventory.options(amounts_of(devices)).cpus)
+
+    async def _check_in_use(self, kernel_id: KernelId, has: Size, size: Size) -> None:
+        if size.mem_bytes >= has.mem_bytes:
+            return
+        used = int((await self._runtime.stats(self._ref(kernel_id))).get("mem_used_bytes", 0))
+        if size.mem_bytes < used:
+            figures = {"used": format_size(used), "asked": format_size(size.mem_bytes)}
+            raise RuntimeFault(Reason.of("resize-in-use", **figures))
+
+    def _ref(self, kernel_id: KernelId) -> str:
+        ref = self._book.ref_of(kernel_id)
+        if ref is None:
+            raise RuntimeFault(Reason.of("resize-runtime", agent=self._site.agent))
+        return ref
 
     def _hold_pooled(self, kernel_id: KernelId, want: KernelWant) -> Held:
         """Hold CPU and memory anew; other devices stay. No await between reading what is held and writing."""
@@ -252,6 +305,17 @@ def _put_files(kernel_id: KernelId, home: Path, files: Iterable[FileWant]) -> No
             folders.put_file(home, want)
         except (OSError, ValueError) as error:
             log.warning("kernel %s: %s could not be put into its home: %s", kernel_id, want.path, error)
+
+
+def _is_fitted(state: KernelState) -> bool:
+    """It has what is wanted since that was changed, or that was refused."""
+    want, report = state.want, state.report
+    is_settled = report.resizes == want.resizes and (report.refused is not None or report.slots == want.slots)
+    return want.resizes == 0 or is_settled
+
+
+def _is_refused(state: KernelState) -> bool:
+    return state.report.resizes == state.want.resizes and state.report.refused is not None
 
 
 def _pooled(held: Allocation) -> dict[str, Decimal]:

@@ -41,7 +41,7 @@ class Mounting:
         gone = there.keys() - {one.target for one in kept}
         if missing or gone:
             has_begun = report.status is KernelStatus.RUNNING
-            failed = await self._change(ref, gone, missing, must_be_empty=has_begun)
+            failed = await self._change(kernel_id, ref, gone, missing, must_be_empty=has_begun)
             if failed and not has_begun:
                 raise RuntimeFault(next(iter(failed.values())))
             refused |= failed
@@ -59,7 +59,8 @@ class Mounting:
         if is_forced:
             await self._runtime.change_mounts(ref, [target], [], must_be_empty=False)
         elif users := await self._runtime.release(ref, target):
-            raise RuntimeFault(Reason.of("folder-busy", path=target, users=", ".join(users)))
+            path = self._place(kernel_id, target)
+            raise RuntimeFault(Reason.of("folder-busy", path=path, users=", ".join(users)))
         kept = [one for one in self._book.states[kernel_id].mounted if one.target != target]
         self._book.change(kernel_id, mounted=kept)
 
@@ -78,7 +79,13 @@ class Mounting:
         return await self._runtime.sees(ref, mount)
 
     async def _change(
-        self, ref: str, gone: Iterable[str], missing: Iterable[MountWant], *, must_be_empty: bool
+        self,
+        kernel_id: KernelId,
+        ref: str,
+        gone: Iterable[str],
+        missing: Iterable[MountWant],
+        *,
+        must_be_empty: bool,
     ) -> dict[str, Reason]:
         found, failed = [], {}
         for want in missing:
@@ -96,10 +103,16 @@ class Mounting:
             log.debug("%s", fault)  # what must go stays until the container ends
             return {**failed, **{want.target: fault.reason for want, _ in found}}
         wants = [want for want, _ in found if want.target in causes]
-        return {**failed, **{want.target: self._why(want, causes[want.target]) for want in wants}}
+        return {**failed, **{want.target: self._why(kernel_id, want, causes[want.target]) for want in wants}}
 
-    def _why(self, want: MountWant, cause: str) -> Reason:
-        return Reason.of("mount-failed", folder=want.name, agent=self._site.agent, cause=f"{want.target}: {cause}")
+    def _why(self, kernel_id: KernelId, want: MountWant, cause: str) -> Reason:
+        cause = f"{self._place(kernel_id, want.target)}: {cause}"
+        return Reason.of("mount-failed", folder=want.name, agent=self._site.agent, cause=cause)
+
+    def _place(self, kernel_id: KernelId, target: str) -> str:
+        """For people: with the container, where there are several."""
+        host = self._book.states[kernel_id].want.cluster_host
+        return f"{host}:{target}" if host else target
 
     async def _resolve(self, want: MountWant) -> Mount:
         return await asyncio.to_thread(folders.resolve, want, self._site.volumes, self._site.agent)

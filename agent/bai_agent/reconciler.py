@@ -30,7 +30,7 @@ from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.mounting import Mounting
-from bai_agent.programs import BOOTSTRAP, COMMAND, OWNER_BOOTSTRAP, Programs
+from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, COMMAND, OWNER_BOOTSTRAP, Programs
 from bai_agent.runtimes.base import (
     UNKNOWN_EXIT,
     ContainerEvent,
@@ -44,7 +44,7 @@ from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
 from bai_agent.warm_pool import WarmPool
-from bai_jupyter.common.ids import JupyterKernelId, KernelId
+from bai_jupyter.common.ids import JupyterKernelId, KernelId, SessionId
 from bai_jupyter.common.messages import (
     JupyterKernelReport,
     JupyterKernelWant,
@@ -157,6 +157,7 @@ class Reconciler:
         self._ends = Ends(runtime, site.agent, self.book)
         self._programs = Programs(runtime, self.book, self._look_at)
         self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
+        self._freezing: set[SessionId] = set()  # some of its containers are frozen already
         self._orphan_grace_s = orphan_grace_s
         self._orphans: dict[KernelId, float] = {}  # not wanted: when to remove
         self._told_everything = False  # a complete Wanted has come
@@ -265,6 +266,8 @@ class Reconciler:
         Raises ``KeyError`` or ``RuntimeFault``.
         """
         self._running_ref(kernel_id)
+        session_id = self.book.states[kernel_id].want.session_id
+        self._freezing.add(session_id)
         try:
             for one in self.book.together(kernel_id):
                 self.book.change(one, asleep=_digest(self.book.states[one].want))
@@ -274,6 +277,8 @@ class Reconciler:
             with contextlib.suppress(RuntimeFault):
                 await self.resume(kernel_id)
             raise
+        finally:
+            self._freezing.discard(session_id)
 
     async def resume(self, kernel_id: KernelId) -> None:
         """Let it and its session's others go on, those that were suspended. Raises ``KeyError`` or ``RuntimeFault``."""
@@ -287,11 +292,21 @@ class Reconciler:
         await self._hold.rescue(kernel_id)
 
     async def release_mount(self, kernel_id: KernelId, target: str, *, is_forced: bool) -> None:
-        """Take a folder away that is wanted no longer, by force also if it is in use.
+        """Take a folder away that is wanted no longer, by force also if it is in use: from all containers of the
+        session, or from none.
 
         Raises ``KeyError`` or ``RuntimeFault``.
         """
-        await self._mounting.release(kernel_id, self._running_ref(kernel_id), target, is_forced=is_forced)
+        self._running_ref(kernel_id)
+        released = []
+        try:
+            for one in self.book.together(kernel_id):
+                await self._mounting.release(one, self._running_ref(one), target, is_forced=is_forced)
+                released.append(one)
+        except RuntimeFault:
+            for one in released:
+                self._look_at(one)  # it is wanted still, so that puts it back
+            raise
 
     def _running_ref(self, kernel_id: KernelId) -> str:
         report = self.book.states[kernel_id].report
@@ -444,7 +459,7 @@ class Reconciler:
                 why = state.report.suspended_for if container.paused else None
                 self.book.tell(kernel_id, suspended=container.paused, suspended_for=why)
                 if not container.paused:
-                    await self._containers.fit(kernel_id, container.size)
+                    await self._containers.fit(kernel_id)
                     if await self._has_folders(kernel_id):
                         await self._see_to(kernel_id)
             case Step.RESTART:
@@ -459,16 +474,26 @@ class Reconciler:
                 pass
 
     async def _wake_if_wanted(self, kernel_id: KernelId, container: ContainerState) -> ContainerState:
-        """Frozen, nothing can be done to it: it is thawed when anything else is wanted than when that began."""
+        """Frozen, nothing can be done to it: it is thawed when anything else is wanted than when that began, or if it
+        is not whole: an agent was killed on the way, or somebody else froze one container of several."""
         state = self.book.states[kernel_id]
         if state.asleep is None:  # frozen from outside
             self.book.change(kernel_id, asleep=_digest(state.want))
-        elif state.asleep != _digest(state.want) and state.report.runtime_ref is not None:
+        is_wanted = state.asleep not in (None, _digest(state.want))
+        if state.report.runtime_ref is not None and (is_wanted or await self._is_half_frozen(kernel_id)):
             await self._runtime.unpause(state.report.runtime_ref)
             for other in self.book.together(kernel_id):
                 await self._runtime.unpause(self._running_ref(other))
             return replace(container, paused=False)
         return container
+
+    async def _is_half_frozen(self, kernel_id: KernelId) -> bool:
+        """Others of its session run on, and nobody is about to freeze them."""
+        for other in self.book.together(kernel_id):
+            found = await self._runtime.inspect(self._running_ref(other))
+            if found is not None and found.running and not found.paused:
+                return self.book.states[kernel_id].want.session_id not in self._freezing
+        return False
 
     # Steps
 
@@ -584,11 +609,17 @@ class Reconciler:
         if self.book.states[kernel_id].bootstrapped:
             return True
         want = self.book.states[kernel_id].want
+        if want.cluster_host is not None and not await self._has_sshd(kernel_id, ref):
+            return False
         for program, script in ((OWNER_BOOTSTRAP, want.owner_bootstrap), (BOOTSTRAP, want.bootstrap)):
             if script is not None and not await self._has_run(kernel_id, ref, program, script):
                 return False
         self.book.change(kernel_id, bootstrapped=True)
         return True
+
+    async def _has_sshd(self, kernel_id: KernelId, ref: str) -> bool:
+        """True once it is known whether others of its cluster find an SSH server there. It goes on without one."""
+        return await self._programs.code(kernel_id, ref, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, {}) is not None
 
     async def _has_run(self, kernel_id: KernelId, ref: str, program: str, script: str) -> bool:
         """True once it has ended well."""

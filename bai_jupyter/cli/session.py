@@ -163,9 +163,14 @@ def _row(view: Json) -> list[str]:
 
 
 def _resources(view: Json) -> str:
-    """Of each container, where there are several."""
+    """Of all its containers, and how that is made up where there are several."""
     each, count = resources(view.get("slots")), view.get("clusterSize") or 1
-    return each if count == 1 else f"{count} x ({each})"
+    return each if count == 1 else f"{resources(_held(view).to_json())} = {count} x ({each})"
+
+
+def _held(view: Json) -> ResourceSlots:
+    """By all its containers together."""
+    return ResourceSlots.parse(view.get("slots") or {}) * (view.get("clusterSize") or 1)
 
 
 def _summary(views: Sequence[Json]) -> str:
@@ -175,7 +180,7 @@ def _summary(views: Sequence[Json]) -> str:
     used = ResourceSlots()
     for view in views:
         if view["status"] not in FINAL and view["status"] != SessionStatus.PENDING:
-            used = used + ResourceSlots.parse(view.get("slots") or {}) * (view.get("clusterSize") or 1)
+            used = used + _held(view)
     in_use = f" In use: {used.describe()}." if used else ""
     return f"{plural(len(views), 'session')}, {len(running)} running.{in_use}"
 
@@ -258,7 +263,7 @@ def resize(options: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.as_json:
         terminal.document(view)
     else:
-        terminal.line(f"{view['name']} has {resources(view.get('slots'))} now. What runs in it goes on.")
+        terminal.line(f"{view['name']} has {_resources(view)} now. What runs in it goes on.")
     return Exit.DONE
 
 

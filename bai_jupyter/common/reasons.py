@@ -68,8 +68,6 @@ _REFUSED = {
     "ask for single-node.",
     "cluster-runtime": "Asked for {asked} containers. Agents of group {group} run sessions without containers, so they "
     "have no network of their own to find one another in. Ask for one.",
-    "cluster-fixed": "Session {name} has {count} containers; its {what} cannot be changed while it runs. Start it "
-    "again as you want it.",
     "below-image-min": "{image} needs at least {min}; asked for {asked}.",
     "slot-unknown": "No agent offers {slot}. Agents of group {group} offer: {slots}.",
     "parts-and-whole": "Asked for {asked}. A session takes devices of one kind whole or in parts. Ask for one of them.",

@@ -2,7 +2,7 @@
 
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { ICapacity, IPreset, Slots } from './api';
+import { ICapacity, IPreset, ISession, Slots } from './api';
 
 /** What a kind of slot is called. */
 export const UNITS: Record<string, string> = {
@@ -21,6 +21,17 @@ export function describeSlots(slots: Slots): string {
     .filter(name => Number(slots[name]) > 0)
     .map(name => describeAmount(name, slots[name]))
     .join(' · ');
+}
+
+/** What all containers of a session have together. */
+export function heldBy({ slots, clusterSize }: Pick<ISession, 'slots' | 'clusterSize'>): Slots {
+  return Object.fromEntries(Object.entries(slots).map(([name, amount]) => [name, `${Number(amount) * clusterSize}`]));
+}
+
+/** `2 CPU · 8 GiB`, and `6 CPU · 24 GiB · 3 containers` of several. */
+export function describeHeld(session: Pick<ISession, 'slots' | 'clusterSize'>, trans: TranslationBundle): string {
+  const slots = describeSlots(heldBy(session));
+  return session.clusterSize > 1 ? `${slots} · ${trans.__('%1 containers', session.clusterSize)}` : slots;
 }
 
 function describeAmount(name: string, amount: string): string {

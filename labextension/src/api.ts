@@ -31,7 +31,10 @@ export interface ISession {
   queue: IQueue | null;
   unreachable: boolean;
   isolated: boolean | null;
+  /** Of each of its containers. */
   slots: Record<string, string>;
+  /** How many containers it has. */
+  clusterSize: number;
   /** Figures of what it uses, of its accelerators among others; `null` if none are known. */
   liveStat: Record<string, number | null> | null;
   mounts: IMount[];

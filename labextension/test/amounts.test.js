@@ -2,7 +2,7 @@
 
 const assert = require('node:assert');
 const { test } = require('node:test');
-const { describeCost, describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
+const { describeCost, describeHeld, describeSlots, formatPart, formatSize, grownMemory, levelsOf, whyNot } = require('../lib/test/amounts.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -36,6 +36,12 @@ test('sizes are in binary units with one decimal at most', () => {
 test('slots come in order, without those that are none', () => {
   const slots = { 'cuda.shares': '0.5', mem: `${8 * GIB}`, cpu: '2', 'rocm.device': '0' };
   assert.strictEqual(describeSlots(slots), '2 CPU · 8 GiB · 0.5 GPU');
+});
+
+test('of several containers what they hold together is told', () => {
+  const session = { slots: { cpu: '2', mem: `${1.5 * GIB}` }, clusterSize: 3 };
+  assert.strictEqual(describeHeld(session, trans), '6 CPU · 4.5 GiB · 3 containers');
+  assert.strictEqual(describeHeld({ ...session, clusterSize: 1 }, trans), '2 CPU · 1.5 GiB');
 });
 
 test('cost is what was held for how long', () => {

@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 from agent.agents import DEADLINE_S, World, agents_on, die_after
 from bai_agent import asking, folders
-from bai_agent.runtimes.base import Size
+from bai_agent.runtimes.base import RuntimeFault, Size
 
-from bai_jupyter.common.ids import JupyterKernelId
+from bai_jupyter.common.ids import JupyterKernelId, new_kernel_id
 from bai_jupyter.common.messages import JupyterKernelWant, KernelReport, Wanted
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus
 
@@ -62,6 +63,49 @@ async def test_an_agent_is_killed_after_a_step_of_a_resize(
     assert told.devices["mem"] == {"mem": str(size.mem_bytes)}
     assert sum(map(Decimal, told.devices["cpu"].values())) == size.cpu
     assert world.reconciler.held() == {want.kernel_id: told.devices}
+
+
+async def test_the_containers_of_a_session_are_resized_all_or_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = ResourceSlots.parse(SMALL), ResourceSlots.parse(LARGE)
+    main = world.want(slots=small, mounts=[])
+    wants = [main, replace(main, kernel_id=new_kernel_id())]
+    world.reconciler.wanted(Wanted(wants, complete=True))
+    refs = [(await world.status(one.kernel_id, KernelStatus.RUNNING)).runtime_ref for one in wants]
+
+    # Killed when one of them has grown.
+    grown = [replace(one, slots=large, resizes=1) for one in wants]
+    with monkeypatch.context() as patched:
+        died = die_after(patched, world.runtime, "resize")
+        world.reconciler.wanted(Wanted(grown, complete=False))
+        async with asyncio.timeout(DEADLINE_S):
+            await died.wait()
+        await world.kill()
+    await world.agent()
+    world.reconciler.wanted(Wanted(grown, complete=True))
+    for one in grown:
+        told = await world.until(one.kernel_id, lambda told: told.resizes == 1)
+        assert (told.slots, told.refused) == (large, None)
+
+    # The engine refuses the other one.
+    resize, stuck = world.runtime.resize, Reason.of("other", text="stuck")
+    asked: list[Size] = []
+
+    async def resize_one(ref: str, size: Size) -> None:
+        asked.append(size)
+        if len(asked) == 2:
+            raise RuntimeFault(stuck)
+        await resize(ref, size)
+
+    monkeypatch.setattr(world.runtime, "resize", resize_one)
+    world.reconciler.wanted(Wanted([replace(one, slots=small, resizes=2) for one in wants], complete=False))
+    for one, ref in zip(wants, refs, strict=True):
+        told = await world.until(one.kernel_id, lambda told: told.resizes == 2)
+        assert (told.slots, told.refused) == (large, stuck)
+        assert (await world.runtime.inspect(ref)).size == Size(Decimal(1), 256 * MIB)
+        assert told.devices["mem"] == {"mem": str(256 * MIB)}
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

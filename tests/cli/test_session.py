@@ -235,7 +235,8 @@ def test_a_session_of_several_containers(bai, creates) -> None:
     creates.answers["GET /session/id-demo"] = creates.answers["GET /session/demo"] = view(
         clusterSize=2, kernels=several
     )
-    assert "2 x (2 CPU 8 GiB 0.5 GPU)" in bai("session", "start", "python:3.11", "--cluster-size", "2").out
+    started = bai("session", "start", "python:3.11", "--cluster-size", "2").out
+    assert "4 CPU 16 GiB 1 GPU = 2 x (2 CPU 8 GiB 0.5 GPU)" in started
     assert creates.asked[0][1]["clusterSize"] == 2
     assert "Container       sub1 running (k-sub1)" in bai("session", "info", "demo").lines
     creates.answers["GET /sessions"] = {"sessions": [view(clusterSize=2)]}

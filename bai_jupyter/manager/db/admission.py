@@ -211,19 +211,24 @@ def take_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None: 
         _add_all(conn, [_agent_scope(conn, kernel_id)], _held(conn, session, kernel_id), 1)
 
 
-def resize(conn: Connection, session: sa.Row, kernel_id: str, wanted: ResourceSlots) -> None:  # type: ignore[type-arg]
-    """Count ``wanted`` for a running kernel. What that is less than it has stays counted until it has given it up.
+def resize(conn: Connection, session: sa.Row, wanted: ResourceSlots) -> None:  # type: ignore[type-arg]
+    """Count ``wanted`` for each container of a running session. What that is less than one has stays counted until it
+    has given it up.
 
     Raises ``Full``, to undo everything, if a limit would be passed.
     """
-    held, more = _held(conn, session, kernel_id), to_quanta(wanted)
-    agent_id = conn.execute(sa.select(t.kernels.c.agent_id).where(t.kernels.c.id == kernel_id)).scalar_one()
+    kernels = conn.execute(sa.select(t.kernels).where(t.kernels.c.main_id == session.kernel_id)).all()
+    held, after = {one.id: _held(conn, session, one.id) for one in kernels}, to_quanta(wanted)
+    more = {slot: sum(max(after[slot] - one.get(slot, 0), 0) for one in held.values()) for slot in after}
+    agent_id = kernels[0].agent_id
     caps = _caps(conn, session, agent_id)
     for level, scope in scopes_of(session, agent_id):
         for slot in sorted(more):
-            if more[slot] > held.get(slot, 0):
-                _take_one(conn, scope, slot, more[slot] - held.get(slot, 0), caps[level].get(slot))
-    _count_as(conn, kernel_id, {slot: max(more.get(slot, 0), held.get(slot, 0)) for slot in more.keys() | held.keys()})
+            if more[slot] > 0:
+                _take_one(conn, scope, slot, more[slot], caps[level].get(slot))
+    for kernel_id, has in held.items():
+        counted = {slot: max(after.get(slot, 0), has.get(slot, 0)) for slot in after.keys() | has.keys()}
+        _count_as(conn, kernel_id, counted)
 
 
 def settle(conn: Connection, session: sa.Row, kernel_id: str, has: ResourceSlots) -> None:  # type: ignore[type-arg]

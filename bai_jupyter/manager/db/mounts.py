@@ -41,6 +41,7 @@ def attach(conn: Connection, session_id: SessionId, folder: VFolderRecord, want:
     mounts = _mounts(row)
     if not _may_have(conn, UserId(row.user_id), want, folder_id=folder.id) or any(_clash(one, want) for one in mounts):
         return None
+    _forget_refusals(conn, row, want.target)
     return _write(conn, row, [*mounts, want])
 
 
@@ -81,13 +82,19 @@ def recheck(
 
 
 def observe(conn: Connection, session: sa.Row, kernel: sa.Row, report: KernelReport) -> bool:  # type: ignore[type-arg]
-    """Take off the record what the container cannot have. True if it is news that it has the others."""
+    """Take off the record what the container cannot have. True if it is news that it has the others.
+
+    What one container of several cannot have is taken from all, which is the next change.
+    """
     if report.mount_changes != session.mount_changes or kernel.mount_changes == report.mount_changes:
         return False  # the last change has not come to the agent, or this is known
     has = [one for one in _mounts(session) if one.target not in report.refused_mounts]
-    if len(has) != len(session.mounts):
+    if len(has) != len(session.mounts) and session.cluster_size > 1:
+        _write(conn, session, has)
+    elif len(has) != len(session.mounts):
         conn.execute(t.sessions.update().where(t.sessions.c.id == session.id).values(mounts=to_json(has)))
-    values = {"mount_changes": report.mount_changes, "refused_mounts": to_json(report.refused_mounts)}
+    refused = {**kernel.refused_mounts, **to_json(report.refused_mounts)}
+    values = {"mount_changes": report.mount_changes, "refused_mounts": refused}
     conn.execute(t.kernels.update().where(t.kernels.c.id == kernel.id).values(**values))
     return True
 
@@ -109,6 +116,15 @@ def _write(conn: Connection, row: sa.Row, mounts: list[MountWant]) -> int:  # ty
     values = {"mounts": to_json(mounts), "mount_changes": number}
     conn.execute(t.sessions.update().where(t.sessions.c.id == row.id).values(**values))
     return number
+
+
+def _forget_refusals(conn: Connection, row: sa.Row, target: str) -> None:  # type: ignore[type-arg]
+    """That folder is asked for anew."""
+    kernels = t.kernels.c
+    found = conn.execute(sa.select(kernels.id, kernels.refused_mounts).where(kernels.main_id == row.kernel_id))
+    for kernel in found.all():
+        kept = {path: why for path, why in kernel.refused_mounts.items() if path != target}
+        conn.execute(t.kernels.update().where(kernels.id == kernel.id).values(refused_mounts=kept))
 
 
 def _allowed(conn: Connection, user_id: UserId, want: MountWant) -> MountWant | None:

@@ -59,13 +59,13 @@ class GroupState:
 @dataclass(frozen=True)
 class Observed:
     """What a report changed. ``session_id`` None: nothing that is shown. ``forget``: its end is on record.
-    ``others_end``: it was one of several, and the others of its session are to end."""
+    ``others_differ``: it was one of several, and by what it says other things are wanted of its session's others."""
 
     session_id: SessionId | None = None
     user_id: UserId | None = None
     groups: frozenset[str] = frozenset()  # where slots came free, or a session may go on waiting or not any more
     forget: bool = False
-    others_end: SessionId | None = None
+    others_differ: SessionId | None = None
     summary: str = ""
 
 
@@ -210,9 +210,11 @@ def observe(
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
     changed.append(report.suspended != kernel.suspended)
     is_present = session.kernel_id == kernel.main_id
+    is_unlike = gone
     if is_present:
         changed.append(_observe_size(conn, session, kernel, report))
         changed.append(mounts.observe(conn, session, kernel, report))
+        is_unlike |= changed[-1] and bool(report.refused_mounts)
     transition = _decide(conn, session, kernel, report) if is_present else None
     if transition is not None:
         sessions.apply(conn, session, transition, now)
@@ -220,23 +222,24 @@ def observe(
         if transition.event is Event.REQUEUED and not is_crowded:
             _exclude(conn, session, agent_id)
     groups = {session.resource_group} if gone else set()
-    others_end = SessionId(session.id) if gone and is_present and session.cluster_size > 1 else None
+    others_differ = SessionId(session.id) if is_unlike and is_present and session.cluster_size > 1 else None
     if transition is not None and transition.is_final:
         groups |= sessions.groups_of_dependents(conn, session.id)
     if transition is None and not any(changed):
-        return Observed(groups=frozenset(groups), forget=gone, others_end=others_end)
+        return Observed(groups=frozenset(groups), forget=gone, others_differ=others_differ)
     return Observed(
         session_id=SessionId(session.id),
         user_id=UserId(session.user_id),
         groups=frozenset(groups),
         forget=gone,
-        others_end=others_end,
+        others_differ=others_differ,
         summary=f"{session.status} -> {transition.status} ({transition.event})" if transition else "",
     )
 
 
 def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> int | None:
-    """Ask for other amounts of a running session, within all limits. The change's number; None if it does not run.
+    """Ask for other amounts of each container of a running session, within all limits. The change's number; None if it
+    does not run.
 
     Raises ``QuotaExceeded`` naming the limit, or that its agent has no room; then all is as it was.
     """
@@ -245,7 +248,7 @@ def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> i
         return None
     wanted = ResourceSlots({**ResourceSlots.parse(row.slots), **changes})
     try:
-        admission.resize(conn, row, row.kernel_id, wanted)
+        admission.resize(conn, row, wanted)
     except Full as full:
         raise QuotaExceeded(_no_room(conn, row, full, wanted)) from full
     values = {"slots": wanted.to_json(), "resizes": row.resizes + 1}
@@ -256,14 +259,15 @@ def resize(conn: Connection, session_id: SessionId, changes: ResourceSlots) -> i
 def _no_room(conn: Connection, session: sa.Row, full: Full, wanted: ResourceSlots) -> Reason:  # type: ignore[type-arg]
     """Why it cannot grow. ``full`` came before anything of that scope was taken, and what was is undone."""
     slot, used = full.slot, admission.from_quanta(admission.load_used(conn, [full.scope])[full.scope])[full.slot]
-    more = wanted[slot] - ResourceSlots.parse(session.slots)[slot]
+    more = (wanted[slot] - ResourceSlots.parse(session.slots)[slot]) * session.cluster_size
     for limit in admission.load_limits(conn, admission.owner_of(session)):
         if limit.scope == full.scope:
             return admission.over_quota(limit, slot, used, more, used + more - limit.slots[slot])
     scope = sa.literal("agent:") + t.agents.c.id
     agent = conn.execute(sa.select(t.agents.c.name, t.agents.c.slots).where(scope == full.scope)).one()
     total = ResourceSlots.parse(agent.slots)[slot]
-    figures = {"free": max(total - used, Decimal(0)), "total": total, "asked": wanted[slot], "more": more}
+    asked = wanted[slot] * session.cluster_size
+    figures = {"free": max(total - used, Decimal(0)), "total": total, "asked": asked, "more": more}
     shown = {name: admission.show_amount(slot, amount) for name, amount in figures.items()}
     return Reason.of("resize-no-room", agent=agent.name, slot=slot, **shown)
 

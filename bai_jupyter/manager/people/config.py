@@ -12,14 +12,13 @@ from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
-from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.auth import policy, ssh_keys
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db import people, user_config
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.user_config import MAX_BYTES, Dotfile
-from bai_jupyter.manager.people import ssh_keys
 from bai_jupyter.manager.people.visibility import check_domain, may_touch
 
 HOME = "/home/work/"

@@ -160,8 +160,8 @@ class Intake:
         done = [report.kernel_id for report, observed in settled if observed.forget]
         if done:
             await link.send(Forget(done))
-        if ending := {observed.others_end for _, observed in settled if observed.others_end is not None}:
-            await self.send_wanted(link, ending)
+        if unlike := {observed.others_differ for _, observed in settled if observed.others_differ is not None}:
+            await self.send_wanted(link, unlike)
 
 
 def _load_wanted(

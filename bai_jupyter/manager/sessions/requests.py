@@ -335,11 +335,6 @@ def read_attach(
     return folder, MountWant(folder.name, folder.volume, folder.subpath, target, _is_read_only(folder, wish))
 
 
-def cluster_is_fixed(session: SessionRecord, what: str) -> BadRequest:
-    """What is changed while a session runs is changed in one container: several could come to differ."""
-    return BadRequest(Reason.of("cluster-fixed", name=session.name, count=session.cluster_size, what=what))
-
-
 def read_detach(body: Mapping[str, Any], session: SessionRecord) -> tuple[MountWant, bool]:
     """``{"folder": name, id or path, "force": false}``: which mount, and whether also if it is in use."""
     ref = _text("folder", body.get("folder"))
@@ -374,8 +369,6 @@ def read_resize(body: Mapping[str, Any], session: SessionRecord, image: ImageRec
         if changes[slot] <= 0 or (slot == "mem" and changes[slot] < LEAST_MEM_BYTES):
             raise bad_value(f"resources.{slot}", asked[slot], "enough to go on with")
     slots = ResourceSlots({**session.slots, **changes})
-    if session.cluster_size > 1:
-        raise cluster_is_fixed(session, "size")
     if session.shm_bytes >= slots["mem"]:
         raise BadRequest(Reason.of("shm-too-big", shm=format_size(session.shm_bytes), mem=format_size(slots["mem"])))
     if image is not None:

@@ -45,7 +45,7 @@ from bai_jupyter.manager.db import (
 from bai_jupyter.manager.db.admission import owner_of
 from bai_jupyter.manager.db.jupyter_kernels import NewJupyterKernel
 from bai_jupyter.manager.db.placements import GroupState
-from bai_jupyter.manager.db.records import ImageRecord, JupyterKernelRecord, KernelRecord, SessionRecord
+from bai_jupyter.manager.db.records import ImageRecord, JupyterKernelRecord, SessionRecord
 from bai_jupyter.manager.db.sessions import NewSession
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
@@ -234,7 +234,7 @@ class SessionService:
         self._changed(session)
 
     async def resize(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
-        """Give a running session other amounts of CPU and memory. Returns when its container has them.
+        """Give a running session other amounts of CPU and memory. Returns when its containers have them.
 
         Raises ``PublicError``; then it has what it had. If its agent falls silent meanwhile, ``Unavailable``: the
         change is made when that is back.
@@ -246,25 +246,26 @@ class SessionService:
         if not session.kernel.isolated:
             raise BadRequest(Reason.of("resize-runtime", agent=session.kernel.agent_name))
         self._reach(session)
-        requests.check_in_use(session, changes, self._registry.stats(session.kernel.agent_id, session.kernel.id))
+        for kernel in session.kernels:
+            requests.check_in_use(session, changes, self._registry.stats(kernel.agent_id, kernel.id))
         with self._hub.subscribe(session.user_id, session.id) as subscription:
             number = await self._store.write(placements.resize, session.id, changes)
             if number is None:
                 raise not_running(await self.get(caller, session.id))
             self._changed(session)
 
-            def is_done(kernel: KernelRecord) -> bool:
-                return kernel.resizes >= number
+            def is_done(session: SessionRecord) -> bool:
+                return all(kernel.resizes >= number for kernel in session.kernels)
 
             session = await self._await_change(session.id, is_done, subscription)
-        assert session.kernel is not None
-        if session.kernel.refused is not None and session.kernel.resizes == number:
-            raise BadRequest(session.kernel.refused)
+        for kernel in session.kernels:
+            if kernel.refused is not None and kernel.resizes == number:
+                raise BadRequest(kernel.refused)
         self._reconciler.nudge_group(session.resource_group)  # what it gave up may be waited for
         return session
 
     async def _await_change(
-        self, session_id: SessionId, is_done: Callable[[KernelRecord], bool], subscription: Subscription
+        self, session_id: SessionId, is_done: Callable[[SessionRecord], bool], subscription: Subscription
     ) -> SessionRecord:
         """Wait until the agent has dealt with what was written; the session then, which runs."""
         try:
@@ -273,7 +274,7 @@ class SessionService:
                     session = (await self.get_many([session_id]))[0]
                     if session.status is not SessionStatus.RUNNING or session.kernel is None:
                         raise not_running(session)
-                    if all(is_done(kernel) for kernel in session.kernels):
+                    if is_done(session):
                         return session
                     await subscription.changes()
         except TimeoutError:
@@ -283,7 +284,7 @@ class SessionService:
             ) from None
 
     async def attach_folder(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
-        """Give a running session one more of its owner's folders. Returns when it is there.
+        """Give a running session one more of its owner's folders. Returns when it is there, in all its containers.
 
         Raises ``PublicError``; then the session is as it was. If its agent falls silent meanwhile, ``Unavailable``: the
         folder comes when that is back.
@@ -291,15 +292,13 @@ class SessionService:
         session = await self.get(caller, ref)
         found = await self._store.read(vfolders.visible, Viewer(session.user_id), [FolderStatus.READY])
         folder, want = requests.read_attach(body, session, found)
-        if session.cluster_size > 1:
-            raise requests.cluster_is_fixed(session, "folders")
         if session.status is not SessionStatus.RUNNING:
             raise not_running(session)
         self._reach(session)
         session = await self._change_mounts(session, partial(mounts.attach, folder=folder, want=want))
-        assert session.kernel is not None
-        if want not in session.mounts and want.target in session.kernel.refused_mounts:
-            raise BadRequest(session.kernel.refused_mounts[want.target])
+        for kernel in session.kernels:
+            if want not in session.mounts and want.target in kernel.refused_mounts:
+                raise BadRequest(kernel.refused_mounts[want.target])
         return session
 
     async def detach_folder(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> SessionRecord:
@@ -309,8 +308,6 @@ class SessionService:
         """
         session = await self.get(caller, ref)
         mount, is_forced = requests.read_detach(body, session)
-        if session.cluster_size > 1:
-            raise requests.cluster_is_fixed(session, "folders")
         if session.status is not SessionStatus.RUNNING:
             raise not_running(session)
         await self._call(session, "release_mount", {"target": mount.target, "force": is_forced})
@@ -324,8 +321,8 @@ class SessionService:
                 raise _overtaken((await self.get_many([session.id]))[0])
             self._changed(session)
 
-            def is_done(kernel: KernelRecord) -> bool:
-                return kernel.mount_changes >= number
+            def is_done(session: SessionRecord) -> bool:  # a further change takes back what one of several refused
+                return all(kernel.mount_changes >= session.mount_changes for kernel in session.kernels)
 
             return await self._await_change(session.id, is_done, subscription)
 

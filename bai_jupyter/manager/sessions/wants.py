@@ -4,6 +4,7 @@ import json
 
 from bai_jupyter.common.messages import FileWant, JupyterKernelWant, KernelWant
 from bai_jupyter.common.statuses import JupyterKernelStatus, Target
+from bai_jupyter.manager.auth import ssh_keys
 from bai_jupyter.manager.auth.session_tokens import SessionTokens
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db.records import JupyterKernelRecord, KernelRecord, SessionRecord
@@ -50,7 +51,7 @@ def _kernel_want(
         jupyter_kernels=[_jupyter_kernel_want(session, one, vault) for one in processes if _is_wanted(one)],
         bootstrap=_open(session.bootstrap_encrypted, vault),
         owner_bootstrap=_open(config.bootstrap_encrypted, vault),
-        files=_files(config, vault),
+        files=[*_files(config, vault), *_cluster_files(session, vault)],
         command=session.command if is_main else None,
         restarts=session.restarts,
         resizes=session.resizes,
@@ -78,6 +79,16 @@ def _files(config: OwnerConfig, vault: Vault) -> list[FileWant]:
         FileWant(f".ssh/{own}", "600", private),
         FileWant("id_container", "600", private),
     ]
+
+
+def _cluster_files(session: SessionRecord, vault: Vault) -> list[FileWant]:
+    """With which the containers of a session log in to one another, until they run.
+
+    It is written down nowhere: it follows from our master key and the session's id.
+    """
+    if session.cluster_size == 1 or session.started_at is not None:
+        return []
+    return [FileWant(".ssh/id_cluster", "600", ssh_keys.private_of(vault.derive(f"cluster-ssh:{session.id}")))]
 
 
 def _is_wanted(process: JupyterKernelRecord) -> bool:

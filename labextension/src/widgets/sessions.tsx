@@ -5,7 +5,7 @@ import { ellipsesIcon, stopIcon } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import React from 'react';
 
-import { describeCost, describeSlots, keepUnits } from '../amounts';
+import { describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs } from '../tokens';
@@ -122,8 +122,8 @@ interface IRowProps {
 function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps): JSX.Element {
   const look = lookOf(session, trans);
   const sentence = sentenceOf(session);
-  const slots = describeSlots(session.slots);
-  const cost = describeCost(session.slots, session.runningFor ?? 0, trans);
+  const slots = describeHeld(session, trans);
+  const cost = describeCost(heldBy(session), session.runningFor ?? 0, trans);
   const isEnding = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(session.status);
   const label = [session.name, look.word, sentence ?? slots].filter(Boolean).join(', ');
   const actions = trans.__('Actions on %1', session.name);

@@ -1,7 +1,10 @@
 """Sessions of several containers, over real HTTP with an agent that speaks real messages."""
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives import serialization
 
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
@@ -74,6 +77,33 @@ async def test_all_or_none_of_its_containers(manager, agent, admin, create, help
     await admin.until_status(view["id"], "TERMINATED")
     await nothing_is_held(manager)
     await helpers.wait_until(lambda: len(agent.forgotten) == 3, "all ends on record")
+
+
+def public_key(want):
+    """Of the private key that a container gets."""
+    (file,) = [one for one in want.files if one.path == ".ssh/id_cluster"]
+    key = serialization.load_ssh_private_key(file.content.encode(), None)
+    return key.public_key().public_bytes_raw()
+
+
+@no_sweep
+async def test_its_containers_share_a_key_that_no_other_session_has(agent, admin, create):
+    agent.hold_at, keys = KernelStatus.CREATING, {}
+    for name in ("my-work", "my-next"):
+        await create(name, size=2)
+        await admin.until_status(name, "CREATING")
+    for want in agent.wants.values():
+        keys.setdefault(want.session_name, set()).add(public_key(want))
+    assert {name: len(same) for name, same in keys.items()} == {"my-work": 1, "my-next": 1}
+    assert keys["my-work"] != keys["my-next"]
+
+    agent.hold_at = KernelStatus.RUNNING
+    await agent.proceed()
+    await admin.until_status("my-work", "RUNNING")
+    await admin.call("PATCH", "/session/my-work")
+    await admin.until_status("my-work", "RUNNING")
+    wants = [want for want in agent.wants.values() if want.restarts == 1]
+    assert [len(wants), *(want.files for want in wants)] == [2, [], []]
 
 
 @no_sweep
@@ -174,13 +204,95 @@ async def test_what_there_is_not(agent, admin, create, body, code, text):
     assert (reason["code"], text in reason["text"]) == (code, True)
 
 
-async def test_what_cannot_be_changed_while_it_runs(agent, admin, create):
+@no_sweep
+async def test_all_of_it_grows_and_shrinks_or_nothing(manager, agent, admin, create, helpers):
+    async def resize(cpu, status=200):
+        return await admin.post("/session/my-work/resize", {"resources": {"cpu": cpu}}, status)
+
     await create("my-work")
-    await admin.until_status("my-work", "RUNNING")
-    asked = {"resize": {"resources": {"cpu": "2"}}, "detach-folder": {"folder": "home"}}
-    for what, body in asked.items():
-        refused = await admin.post(f"/session/my-work/{what}", body, 400)
-        assert refused["data"]["reason"]["code"] == "cluster-fixed"
+    kernels = [one["id"] for one in (await admin.until_status("my-work", "RUNNING"))["kernels"]]
+    assert (await resize("2"))["slots"]["cpu"] == "2"
+    assert ({agent.sizes[one]["cpu"] for one in kernels}, (await used(admin))["cpu"]) == ({2}, "6")
+    refused = await resize("3", 412)
+    assert refused["data"]["reason"]["text"].startswith(
+        "lab-1 has 2 of its 8 cpu free; asked for 9, 3 more than the session has."
+    )
+    limits = {"total_slots": ResourceSlots.parse({"cpu": 7})}
+    await manager.store.write(policies.change, "default", limits)
+    refused = await resize("2.5", 412)
+    assert refused["data"]["reason"]["text"].startswith(f"Your keypair {admin.access_key} allows 7 cpu; 6 in use")
+    assert await manager.store.write(admission.recount) == []
+
+    # What is given up is counted until each has given it up; what is refused is nobody's.
+    agent.keep_size = True
+    asked = asyncio.create_task(admin.call("POST", "/session/my-work/resize", {"resources": {"cpu": "1"}}))
+    await helpers.wait_until(lambda: {one.resizes for one in agent.wants.values()} == {2}, "asked for")
+    left = agent.wants[kernels[0]].slots
+    for count, kernel in enumerate(kernels):
+        assert ((await used(admin))["cpu"], asked.done()) == (str(6 - count), False)
+        await agent.report(kernel, KernelStatus.RUNNING, resizes=2, slots=left)
+        await admin.get("/session/my-work/logs")  # the agent's answer comes after what it told
+    assert ((await asked).status, (await used(admin))["cpu"]) == (200, "3")
+    agent.keep_size, agent.resize_refused = False, Reason.of("other", text="It has no room.")
+    agent.sizes = dict.fromkeys(kernels, left)
+    refused = await resize("2", 400)
+    assert refused["data"]["reason"]["text"] == "It has no room."
+    assert ((await admin.session("my-work"))["slots"]["cpu"], (await used(admin))["cpu"]) == ("1", "3")
+    assert await manager.store.write(admission.recount) == []
+
+
+@no_sweep
+async def test_a_folder_that_one_of_them_cannot_have_is_taken_back_from_all(agent, admin, create, helpers):
+    await admin.post("/folders", {"name": "data"})
+    await create("my-work", size=2)
+    main, sub = [one["id"] for one in (await admin.until_status("my-work", "RUNNING"))["kernels"]]
+    target, agent.keep_mounts = "/home/work/data", True
+
+    def is_wanted(of, *names):
+        return lambda: [one.name for one in agent.wants[of].mounts] == ["home", *names]
+
+    async def told(kernel, number, refused=None):
+        values = {"mount_changes": number, "refused_mounts": {target: refused} if refused else {}}
+        await agent.report(kernel, KernelStatus.RUNNING, **values)
+
+    asked = asyncio.create_task(admin.call("POST", "/session/my-work/attach-folder", {"folder": "data"}))
+    await helpers.wait_until(is_wanted(sub, "data"), "asked for")
+    await told(main, 1)
+    await told(sub, 1, Reason.of("other", text="sub1 has no room for it."))
+    await helpers.wait_until(is_wanted(main), "taken back")
+    await told(sub, 2)
+    assert not asked.done()
+    await told(main, 2)
+    answer = await asked
+    assert (answer.status, answer.json["data"]["reason"]["text"]) == (400, "sub1 has no room for it.")
+    assert [one["name"] for one in (await admin.session("my-work"))["mounts"]] == ["home"]
+
+    agent.keep_mounts = False
+    await admin.post("/session/my-work/attach-folder", {"folder": "data"}, 200)
+    assert is_wanted(main, "data")()
+    assert is_wanted(sub, "data")()
+
+
+@no_sweep
+async def test_a_folder_that_is_shared_no_longer_goes_from_all(agent, admin, make_user, helpers):
+    alice = await make_user("alice")
+    made = await admin.post("/folders", {"name": "data"})
+    await admin.post("/folders/data/invite", {"perm": "rw", "user_ids": ["alice@localhost"]})
+    (invitation,) = (await alice.get("/folders/invitations/list"))["invitations"]
+    await alice.post("/folders/invitations/accept", {"inv_id": invitation["id"]}, 200)
+    config = {"resources": {"cpu": "1", "mem": "1g"}, "mounts": ["data"]}
+    body = {"name": "my-work", "image": helpers.image.name, "enqueueOnly": True, "config": config, "clusterSize": 2}
+    await alice.post("/session", body)
+    view = await alice.until_status("my-work", "RUNNING")
+
+    def have():
+        return {host: [one.name for one in agent.wants[key].mounts] for host, key in ids.items()}
+
+    ids = {one["host"]: one["id"] for one in view["kernels"]}
+    assert have() == {"main1": ["home", "data"], "sub1": ["home", "data"]}
+    unshared = {"vfolder": made["id"], "user": view["userId"], "perm": None}
+    await admin.post("/folders/_/shared", unshared, 200)
+    await helpers.wait_until(lambda: have() == {"main1": ["home"], "sub1": ["home"]}, "taken from both")
 
 
 async def test_without_containers_there_is_no_network_of_their_own(manager, make_agent, admin, create, helpers):

@@ -13,10 +13,19 @@ _OPENSSH = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
 def generate() -> tuple[str, str]:
     """A new public and private key, as OpenSSH writes them."""
     key = Ed25519PrivateKey.generate()
+    return key.public_key().public_bytes(*_OPENSSH).decode() + "\n", _written(key)
+
+
+def private_of(seed: bytes) -> str:
+    """The private key that follows from 32 secret bytes."""
+    return _written(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def _written(key: Ed25519PrivateKey) -> str:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    return key.public_key().public_bytes(*_OPENSSH).decode() + "\n", private.decode()
+    return private.decode()
 
 
 def check(public: str, private: str) -> tuple[str, str]:
