@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from end_to_end.hubs import JupyterHub
+from end_to_end.hubs import JupyterHub, sessions
 from playwright.async_api import Page, async_playwright, expect
 
 from bai_jupyter.client import ManagerClient
@@ -97,9 +97,3 @@ async def run(page: Page, code: str) -> str:
     cell = cells.nth(count - 1)
     await expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=LONG_MS)
     return "".join(await cell.locator(".jp-OutputArea-output pre").all_inner_texts())
-
-
-async def sessions(cluster: Any) -> list[dict[str, Any]]:
-    async with ManagerClient(cluster.config) as admin:
-        found: list[dict[str, Any]] = await admin.list_sessions(everyone=True)
-        return found
