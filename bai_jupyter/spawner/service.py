@@ -27,13 +27,13 @@ from bai_jupyter.client import ConfigError, ManagerClient
 from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.left_behind import go_on
-from bai_jupyter.spawner.service_page import page_of
+from bai_jupyter.spawner.service_page import STYLE_SOURCE, page_of
 
 READ, USE = "custom:bai:read", "custom:bai:use"
 _READING = frozenset({"GET", "HEAD"})
 _MAX_BODY_BYTES = 1024 * 1024
 _LOOK_EVERY_S = 1.0
-_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
+_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'"
 
 
 class _Handler(HubOAuthenticated, RequestHandler):
