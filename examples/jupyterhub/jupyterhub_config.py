@@ -12,6 +12,10 @@ from bai_jupyter.spawner import TEMPLATES
 c = get_config()  # noqa: F821 - JupyterHub's
 
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
+
+# Accounts of the manager (bai user add … --password). Or the authenticator that you have, which says who may come in.
+c.JupyterHub.authenticator_class = "backendai"
+
 c.JupyterHub.spawner_class = "backendai"
 c.BackendAISpawner.image = os.environ.get("BAI_HUB_IMAGE", "")
 
