@@ -132,7 +132,7 @@ class BackendAISpawner(Spawner):
         self._queued: Queued | None = None  # while this Hub waits for it
         self._left: Queued | None = None  # what an earlier Hub waited for
         self._certs: dict[str, str] = {}  # with internal_ssl, as PEM: keyfile, certfile, cafile
-        self._hub_port = random_port()  # with internal_ssl, where the door is in the container
+        self._hub_port = random_port() if self.internal_ssl else 0  # where the door is in the container
         self._view: Json | None = None
         self._changed = asyncio.Event()
 
