@@ -269,6 +269,7 @@ class SessionRequest:
     route: tuple[str, int] | None = None  # for services: a path of the manager, and the port that it leads to
     doors: Sequence[str] = ()  # for services: the agent's doors that the session may use
     cluster_size: int = 1  # containers, each with these resources
+    bootstrap: str | None = field(default=None, repr=False)  # a shell script that runs before anything else
 
     def to_json(self) -> Json:
         """The body of ``POST /session``; what was not given is not sent."""
@@ -290,6 +291,7 @@ class SessionRequest:
             "image": self.image,
             "type": "batch" if self.command else "interactive",
             "startupCommand": self.command,
+            "bootstrap_script": self.bootstrap,
             "group": self.project,
             "enqueueOnly": self.enqueue_only,
             "maxWaitSeconds": self.max_wait_s,

@@ -368,6 +368,9 @@ def _add_people(command: Any, user: Any, project: Any) -> None:
             "--project", action="append", help="a project to be in, instead of the domain's default one"
         )
         parser.add_argument("--password", action="store_true", help="ask for a password, or read it from stdin")
+    add.add_argument(
+        "--credentials", metavar="FILE", help="write the keys into a new file, as BAI_CREDENTIALS takes them"
+    )
     change.add_argument("--status", choices=("active", "inactive"))
     change.add_argument("--policy", help="resource policy of all their keypairs together")
     remove = command(user, "rm", "people:user_rm", "Shut a user out")

@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bai_jupyter.cli.login import with_manager
+from bai_jupyter.cli.servers import write_private
 from bai_jupyter.cli.session import slots_of
 from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal
-from bai_jupyter.client import Json, ManagerClient
+from bai_jupyter.client import ClientConfig, Json, ManagerClient
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 
 _LOW_USE_FOR_S = 3600
@@ -159,18 +161,33 @@ def _given(**values: object) -> Json:
 
 
 def user_add(options: argparse.Namespace, terminal: Terminal) -> int:
+    path = Path(options.credentials) if options.credentials else None
+    if path is not None and path.exists():
+        raise CommandFailed(f"{path} exists already, and somebody may need it: name a new file.", Exit.USAGE)
+
     async def add(client: ManagerClient) -> Json:
         props = {**await _user_props(client, options), "password": _password(options) or ""}
         await _change(client, "create_user", email=("String!", options.email), props=("UserInput!", props))
         query = "query($email: String) {keypairs(email: $email) {access_key secret_key}}"
         keypair: Json = (await client.graphql(query, email=options.email))["keypairs"][0]
+        if path is not None:
+            write_private(path, json.dumps(_credentials(client.config, keypair), indent=2) + "\n")
         return keypair
 
     keypair = with_manager(add)
+    if path is not None:
+        return _tell(terminal, options.email, f"made; its keys are in {path}, for you alone")
     if not terminal.as_json and not terminal.quiet:
         keys = f"access key {keypair['access_key']}, secret key {keypair['secret_key']}"
         terminal.say(f"For {options.email}: {keys}. Pass them on in private.")
     return _tell(terminal, options.email, "made", **keypair)
+
+
+def _credentials(config: ClientConfig, keypair: Json) -> Json:
+    """What ``BAI_CREDENTIALS`` names, for somebody who finds and trusts the manager as we do."""
+    ca_file = str(Path(config.trust.ca_file).absolute()) if config.trust.ca_file else ""
+    trust = {"fingerprint": config.trust.fingerprint, "ca_file": ca_file}
+    return {"endpoint": config.endpoint, **keypair, **{name: value for name, value in trust.items() if value}}
 
 
 def user_set(options: argparse.Namespace, terminal: Terminal) -> int:

@@ -21,8 +21,8 @@ _WAITING = {
     "dependency": "Starts after {session} succeeds; it is {status}.",
     "starts-at": "Starts not before {time}, as you asked.",
     "no-agent": "No agent of group {group} is connected. Tell your admin, or start one with `bai agent run`.",
-    "draining": "None of the {n} agents of group {group} takes new sessions now: they are being emptied or do not "
-    "answer. It starts when one of them does.",
+    "draining": "No agent of group {group} takes new sessions now: all ({n}) are being emptied or do not answer. "
+    "It starts when one of them does.",
     "tried-all": "No agent of group {group} can take it: {agents} failed to start it, lack its environment or folders, "
     "or may not be shared. It waits for another one; tell your admin.",
     "frozen": "New sessions are paused by {admin} since {time}. What waits keeps its place.",

@@ -3,7 +3,8 @@
 ``python -m bai_jupyter.spawner.service``, started by the Hub (``c.JupyterHub.services``), with its ``BAI_CREDENTIALS``.
 Hub users are the wards of its keypair, so what they may is decided at the manager. Which of them may look, and which
 may change anything, are scopes of the Hub: its roles and groups give them. A token ends when the Hub says so, at most
-``HubAuth.cache_max_age`` later. At its start it also has the Hub start again what waited (``left_behind``).
+``HubAuth.cache_max_age`` later. At its start it also has the Hub start again what waited (``left_behind``). Without a
+``url`` it does nothing but that.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
+from jupyterhub.services.auth import HubAuth, HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
 from jupyterhub.utils import make_ssl_context, url_path_join
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, HTTPError, RequestHandler, authenticated
@@ -26,13 +27,13 @@ from bai_jupyter.client import ConfigError, ManagerClient
 from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.left_behind import go_on
-from bai_jupyter.spawner.service_page import page_of
+from bai_jupyter.spawner.service_page import STYLE_SOURCE, page_of
 
 READ, USE = "custom:bai:read", "custom:bai:use"
 _READING = frozenset({"GET", "HEAD"})
 _MAX_BODY_BYTES = 1024 * 1024
 _LOOK_EVERY_S = 1.0
-_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
+_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'"
 
 
 class _Handler(HubOAuthenticated, RequestHandler):
@@ -134,21 +135,28 @@ def make_app(auth: HubOAuth) -> Application:
 
 async def serve() -> None:
     """Until SIGTERM or SIGINT, where the Hub says; or the Hub is gone, whose successor starts another one of us."""
-    auth = HubOAuth.instance()
-    place = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
-    server = HTTPServer(make_app(auth), xheaders=True, max_body_size=_MAX_BODY_BYTES, ssl_options=_tls(auth))
-    server.listen(place.port, str(place.hostname))
+    url = os.environ.get("JUPYTERHUB_SERVICE_URL")
+    auth = HubOAuth.instance() if url else HubAuth.instance()
+    server = _listen(auth, url) if url else None
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(one) for one in (go_on(auth), _end_with(os.getppid(), stop))]
     await stop.wait()
-    server.stop()
-    await server.close_all_connections()
+    if server is not None:
+        server.stop()
+        await server.close_all_connections()
     for task in tasks:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _listen(auth: HubOAuth, url: str) -> HTTPServer:
+    place = urlsplit(url)
+    server = HTTPServer(make_app(auth), xheaders=True, max_body_size=_MAX_BODY_BYTES, ssl_options=_tls(auth))
+    server.listen(place.port, str(place.hostname))
+    return server
 
 
 async def _end_with(parent: int, stop: asyncio.Event) -> None:

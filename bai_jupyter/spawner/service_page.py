@@ -1,12 +1,27 @@
 """The page of the Hub's service: a user's sessions, as HTML that needs no script. Pure."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from typing import Any
 
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.words import sentence_of, state_of
+
+_STYLE = """
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5 }
+body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% }
+th, td { padding: 0.5rem 1rem 0.5rem 0; text-align: start; vertical-align: top; border-bottom: 1px solid GrayText }
+td:nth-child(3) { white-space: nowrap }
+form { margin: 0 }
+"""
+STYLE_SOURCE = f"'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"  # for the page's policy
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><title>Backend.AI sessions of {name}</title></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Backend.AI sessions of {name}</title><style>{style}</style></head>
 <body>
 <h1>Your sessions</h1>
 {notice}
@@ -29,6 +44,7 @@ def page_of(
     table = f"<table><thead>{_HEAD}</thead><tbody>{''.join(rows)}</tbody></table>" if rows else "<p>You have none.</p>"
     return _PAGE.format(
         name=escape(name),
+        style=_STYLE,
         prefix=escape(prefix),
         hub=escape(hub),
         scope=escape(scope),
@@ -38,8 +54,8 @@ def page_of(
 
 
 def _row(view: Mapping[str, Any], prefix: str, xsrf: str | None) -> str:
-    amounts = ", ".join(f"{slot} {amount}" for slot, amount in view["slots"].items())
-    cells = (view["name"], view["image"], amounts, f"{view['status']}. {view['reason']['text']}")
+    amounts = ResourceSlots.parse(view["slots"]).describe()
+    cells = (view["name"], view["image"], amounts, f"{state_of(view)}. {sentence_of(view)}")
     shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     return f"<tr>{shown}<td>{_end_button(view, prefix, xsrf) if xsrf else ''}</td></tr>"
 

@@ -5,7 +5,7 @@ manager, which has the server's path in the session's row; the server reaches th
 nothing here is needed for a server that runs: Hub, proxy, manager and agent may end and start again.
 
 With the Hub's ``internal_ssl`` the target is a port of the manager that leads to the server unread, and the server
-speaks TLS itself, to the Hub too. Its certificate goes there in its environment.
+speaks TLS itself, to the Hub too (``internal_tls``).
 
 What a user chose becomes traits (``choose``) before the hooks run, and ``start`` looks at nothing else.
 """
@@ -33,6 +33,7 @@ from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL
+from bai_jupyter.spawner import internal_tls
 from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.form import Offer, form_of
 from bai_jupyter.spawner.options import Options, options_of_form, read_options
@@ -51,15 +52,7 @@ _PLACES = {
     "JUPYTER_CONFIG_DIR": f"{_HOME}/.jupyter",
     "JUPYTER_DATA_DIR": f"{_HOME}/.local/share/jupyter",  # with which kernels it has, for the next server
 }
-_CERTS_FOLDER = "/home/work/.jupyterhub-tls"  # of this container alone
-_CERTS = {"keyfile": "BAI_HUB_KEY", "certfile": "BAI_HUB_CERT", "cafile": "BAI_HUB_CA"}
 _ANY_OWN_PORT = ":0"  # of the manager
-# What was carried in variables becomes files that only their user can read, where JupyterHub says.
-_UNPACK = (
-    '(umask 077; mkdir -p "${JUPYTERHUB_SSL_KEYFILE%/*}" && '
-    'printf %s "$BAI_HUB_KEY" >"$JUPYTERHUB_SSL_KEYFILE" && printf %s "$BAI_HUB_CERT" >"$JUPYTERHUB_SSL_CERTFILE" && '
-    'printf %s "$BAI_HUB_CA" >"$JUPYTERHUB_SSL_CLIENT_CA") && unset BAI_HUB_KEY BAI_HUB_CERT BAI_HUB_CA && '
-)
 
 
 class BackendAISpawner(Spawner):
@@ -91,10 +84,6 @@ class BackendAISpawner(Spawner):
         help="Which of the agent's doors (AgentApp.doors) leads to the Hub. Empty: sessions reach the Hub by network.",
     ).tag(config=True)
 
-    @default("door")
-    def _default_door(self) -> str:
-        return "" if self.internal_ssl else "hub"  # JupyterHub speaks no TLS through sockets
-
     @default("ssl_alt_names")
     def _default_ssl_alt_names(self) -> list[str]:
         """Where the proxy finds the server: at the manager."""
@@ -111,7 +100,15 @@ class BackendAISpawner(Spawner):
 
     @default("hub_connect_url")
     def _default_hub_connect_url(self) -> str | None:
-        return f"http+unix://{quote(f'{_DOORS_FOLDER}/{self.door}.sock', safe='')}" if self.door else None
+        if not self.door:
+            return None
+        if self.internal_ssl:  # JupyterHub speaks no TLS through sockets
+            return f"https://127.0.0.1:{self._hub_port}"
+        return f"http+unix://{quote(self._door_socket, safe='')}"
+
+    @property
+    def _door_socket(self) -> str:
+        return f"{_DOORS_FOLDER}/{self.door}.sock"
 
     @default("options_form")
     def _default_options_form(self) -> Any:
@@ -135,6 +132,7 @@ class BackendAISpawner(Spawner):
         self._queued: Queued | None = None  # while this Hub waits for it
         self._left: Queued | None = None  # what an earlier Hub waited for
         self._certs: dict[str, str] = {}  # with internal_ssl, as PEM: keyfile, certfile, cafile
+        self._hub_port = random_port() if self.internal_ssl else 0  # where the door is in the container
         self._view: Json | None = None
         self._changed = asyncio.Event()
 
@@ -219,7 +217,7 @@ class BackendAISpawner(Spawner):
     async def move_certs(self, paths: dict[str, str]) -> dict[str, str]:
         """Where they will be for the server."""
         self._certs = {name: Path(path).read_text() for name, path in paths.items()}
-        return {name: f"{_CERTS_FOLDER}/{name}.pem" for name in paths}
+        return internal_tls.places()
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         told = None
@@ -322,23 +320,29 @@ class BackendAISpawner(Spawner):
             raise BadRequest(Reason.of("no-image"))
         return replace(
             self._wish,
-            environ={
-                **{name: str(value) for name, value in self.get_env().items() if value is not None},
-                **{_CERTS[name]: text for name, text in self._certs.items()},
-            },
+            environ={name: str(value) for name, value in self.get_env().items() if value is not None},
             reuse_if_exists=False,
-            command=(_UNPACK if self._certs else "") + shlex.join(["exec", *self.cmd, *self.get_args()]),
+            bootstrap=internal_tls.bootstrap_of(self._certs) if self._certs else None,
+            command=self._command,
             route=(_ANY_OWN_PORT if self.internal_ssl else self.server.base_url, self.port),
             doors=[self.door] if self.door else [],
             manager_access=self.manager_access or None,
         )
 
     @property
+    def _command(self) -> str:
+        words = [*self.cmd, *self.get_args()]
+        if self.internal_ssl and self.door:
+            return internal_tls.command_by_door(words, self._hub_port)
+        return shlex.join(["exec", *words])
+
+    @property
     def _wish(self) -> SessionRequest:
         return self._trial(Options(self.image, self.preset, self.folders, self.project))
 
     def get_env(self) -> dict[str, str]:
-        return {**_PLACES, **super().get_env()}
+        tls = {internal_tls.DOOR_VARIABLE: self._door_socket} if self.internal_ssl and self.door else {}
+        return {**_PLACES, **tls, **super().get_env()}
 
     def _trial(self, chosen: Options) -> SessionRequest:
         """As much of the request as decides when it starts."""

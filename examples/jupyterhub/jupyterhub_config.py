@@ -7,9 +7,15 @@ the servers, which has jupyterhub-singleuser.
 import os
 import sys
 
+from bai_jupyter.spawner import TEMPLATES
+
 c = get_config()  # noqa: F821 - JupyterHub's
 
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
+
+# Accounts of the manager (bai user add … --password). Or the authenticator that you have, which says who may come in.
+c.JupyterHub.authenticator_class = "backendai"
+
 c.JupyterHub.spawner_class = "backendai"
 c.BackendAISpawner.image = os.environ.get("BAI_HUB_IMAGE", "")
 
@@ -22,6 +28,9 @@ c.JupyterHub.cleanup_servers = False
 # Who waits in the queue is not starting yet: the manager decides how many run.
 c.JupyterHub.concurrent_spawn_limit = 0
 c.JupyterHub.allow_named_servers = True
+
+# Whose server waits sees that the Hub starts again, and goes on then.
+c.JupyterHub.template_paths = [TEMPLATES]
 
 # The manager as a service at /services/bai/: a page of one's sessions, and the manager's calls with a token of the Hub.
 # Roles say who may look (custom:bai:read), and who may change anything too (custom:bai:use).

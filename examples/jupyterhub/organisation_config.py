@@ -7,6 +7,8 @@ Besides ``BAI_CREDENTIALS`` and ``BAI_HUB_IMAGE``, as in jupyterhub_config.py: `
 import os
 import sys
 
+from bai_jupyter.spawner import TEMPLATES
+
 c = get_config()  # noqa: F821 - JupyterHub's
 
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"  # a web server with TLS stands before it
@@ -18,6 +20,9 @@ c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.concurrent_spawn_limit = 0
 c.JupyterHub.allow_named_servers = True
+
+# Whose server waits sees that the Hub starts again, and goes on then.
+c.JupyterHub.template_paths = [TEMPLATES]
 
 # Accounts of the manager; a user's projects there are groups of the Hub. Or the authenticator that you have.
 c.JupyterHub.authenticator_class = "backendai"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -307,3 +307,25 @@ def _read(data: str | bytes) -> dict[str, Any]:
     channel, (header, parent, metadata, content, *_) = deserialize_msg_from_ws_v1(data)
     parts = {"header": header, "parent_header": parent, "metadata": metadata, "content": content}
     return {**{name: json.loads(part) for name, part in parts.items()}, "channel": channel}
+
+
+# What there is in its cluster
+
+
+async def sessions(cluster: Any) -> list[dict[str, Any]]:
+    async with ManagerClient(cluster.config) as admin:
+        found: list[dict[str, Any]] = await admin.list_sessions(everyone=True)
+        return found
+
+
+async def let_agents_take(cluster: Any, *, new_sessions: bool) -> None:
+    async with ManagerClient(cluster.config) as admin:
+        await admin.set_schedulable([agent["name"] for agent in await admin.list_agents()], new_sessions)
+
+
+async def tells_why(visitor: Visitor, server: str) -> None:
+    """What the page of a server that waits is told, until it is the reason."""
+    async with aclosing(visitor.progress("kim", server)) as events:
+        async for event in events:
+            if "takes new sessions now" in event["message"]:
+                break

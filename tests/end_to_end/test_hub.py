@@ -3,11 +3,10 @@
 import json
 import os
 import signal
-from contextlib import aclosing
 from typing import Any
 
 import pytest
-from end_to_end.hubs import Heard, JupyterHub, Visitor, http_session
+from end_to_end.hubs import Heard, JupyterHub, Visitor, http_session, let_agents_take, sessions, tells_why
 
 from bai_jupyter.client import ManagerClient
 
@@ -237,14 +236,6 @@ async def test_what_a_hub_cannot_go_on_with_is_not_left_behind(hub: JupyterHub, 
     await none_left(cluster)
 
 
-async def tells_why(visitor: Visitor, server: str) -> None:
-    """What the page of a server that waits is told, until it is the reason."""
-    async with aclosing(visitor.progress("kim", server)) as events:
-        async for event in events:
-            if "takes new sessions now" in event["message"]:
-                break
-
-
 async def start_server(visitor: Visitor, cluster: Any) -> None:
     status, answer = await visitor.call("POST", "/users/kim/server", {})
     assert status in (201, 202), answer
@@ -272,11 +263,6 @@ async def start_gpu_kernel(kim: Visitor, cluster: Any) -> str:
     return str((await kim.ask("POST", KIM, "api/sessions", body))["kernel"]["id"])
 
 
-async def let_agents_take(cluster: Any, *, new_sessions: bool) -> None:
-    async with ManagerClient(cluster.config) as admin:
-        await admin.set_schedulable([agent["name"] for agent in await admin.list_agents()], new_sessions)
-
-
 MAKE_PROJECT = 'mutation($name: String!) {create_group(name: $name, props: {domain_name: "default"}) {ok group {id}}}'
 ADD_MEMBER = """mutation($id: UUID!, $users: [String!]) {
     modify_group(gid: $id, props: {user_update_mode: "add", user_uuids: $users}) {ok msg}}"""
@@ -298,9 +284,3 @@ async def none_left(cluster: Any) -> None:
         return not await sessions(cluster)
 
     await cluster.until(is_none)
-
-
-async def sessions(cluster: Any) -> list[dict[str, Any]]:
-    async with ManagerClient(cluster.config) as admin:
-        found: list[dict[str, Any]] = await admin.list_sessions(everyone=True)
-        return found

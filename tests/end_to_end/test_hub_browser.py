@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from end_to_end.hubs import JupyterHub
+from end_to_end.hubs import JupyterHub, let_agents_take, sessions
 from playwright.async_api import Page, async_playwright, expect
 
 from bai_jupyter.client import ManagerClient
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.browser, pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.browser, pytest.mark.timeout(400)]
 
 LONG_MS = 120_000
 GPUS = [{"id": "gpu", "count": 1, "slots": {"cuda.device": 1}, "mem": "80g"}]
@@ -44,14 +44,36 @@ async def page(chromium: str, folder: Any) -> AsyncIterator[Page]:
         await browser.close()
 
 
+async def test_who_waits_sees_the_hub_end_and_start_again(hub: JupyterHub, cluster: Any, page: Page) -> None:
+    """The page is touched no more until the server is there."""
+    hub.configure(service=True)
+    await hub.start()
+    await log_in(page, hub)
+    await page.get_by_role("button", name="Start").wait_for()
+    await let_agents_take(cluster, new_sessions=False)
+    await page.get_by_role("button", name="Start").click()
+    told = page.locator("#progress-message")
+    await expect(told).to_contain_text(re.compile("Place 1 of 1 .* takes new sessions now"), timeout=LONG_MS)
+    hub.kill()
+    await expect(told).to_contain_text("The Hub does not answer.", timeout=LONG_MS)
+    await hub.start()
+    await expect(told).to_contain_text(re.compile("Place 1 of 1 .* takes new sessions now"), timeout=LONG_MS)
+    await let_agents_take(cluster, new_sessions=True)
+    await page.locator(".jp-Launcher").wait_for(timeout=LONG_MS)
+
+    await page.goto(f"{hub.url}/services/bai/")
+    (row,) = await page.locator("tbody tr").all()
+    await expect(row).to_contain_text("1 CPU, 512 MiB")
+    await expect(row).to_contain_text("Running.")
+    await expect(row.locator("td").first).to_have_css("vertical-align", "top")  # its policy lets it have its style
+
+
+@pytest.mark.docker
 @pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
 async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, python_image: str, page: Page) -> None:
     hub.configure("c.BackendAISpawner.cpu_limit = None\nc.BackendAISpawner.mem_limit = None")
     await hub.start()
-    await page.goto(hub.url)
-    await page.locator("#username_input").fill("kim")
-    await page.locator("#password_input").fill("any")
-    await page.locator("#login_submit").click()
+    await log_in(page, hub)
     await page.get_by_role("radio", name="small").check()
     async with ManagerClient(cluster.config) as admin:
         await admin.set_schedulable(["local"], False)
@@ -85,6 +107,13 @@ async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, py
     )
 
 
+async def log_in(page: Page, hub: JupyterHub) -> None:
+    await page.goto(hub.url)
+    await page.locator("#username_input").fill("kim")
+    await page.locator("#password_input").fill("any")
+    await page.locator("#login_submit").click()
+
+
 async def run(page: Page, code: str) -> str:
     """What a cell at the end of the notebook prints."""
     idle = page.locator("#jp-main-statusbar")
@@ -97,9 +126,3 @@ async def run(page: Page, code: str) -> str:
     cell = cells.nth(count - 1)
     await expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=LONG_MS)
     return "".join(await cell.locator(".jp-OutputArea-output pre").all_inner_texts())
-
-
-async def sessions(cluster: Any) -> list[dict[str, Any]]:
-    async with ManagerClient(cluster.config) as admin:
-        found: list[dict[str, Any]] = await admin.list_sessions(everyone=True)
-        return found

@@ -10,6 +10,7 @@ import pytest
 
 from bai_jupyter.cli import main
 from bai_jupyter.cli.terminal import NOTHING, Exit
+from bai_jupyter.client import ManagerClient, read_credentials
 
 pytestmark = pytest.mark.asyncio
 
@@ -42,6 +43,21 @@ def bai(admin, capsys, monkeypatch):
         return Ran(code, told.out, told.err)
 
     return run
+
+
+async def test_a_service_and_its_credentials_in_a_file(bai, manager, tmp_path):
+    path = tmp_path / "service.json"
+    words = ("user", "add", "hub@uni.example", "--name", "hub", "--role", "service", "--credentials", str(path))
+    made = await bai(*words)
+    assert (made.code, made.out) == (0, f"hub@uni.example: made; its keys are in {path}, for you alone\n")
+    config = read_credentials(path)  # which refuses what others can read
+    assert config.endpoint == manager.endpoint
+    assert config.secret_key not in made.out + made.err
+    async with ManagerClient(config) as service:
+        assert (await service.make_ward("kim"))["name"] == "kim"
+    again = await bai("user", "add", "other@uni.example", "--credentials", str(path))
+    assert again.code == 2
+    assert "other@uni.example" not in (await bai("user", "list", "-q")).out
 
 
 async def test_users_from_making_to_purging(bai, admin, manager, helpers):

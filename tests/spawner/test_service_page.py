@@ -6,15 +6,15 @@ VIEW = {
     "name": "jupyterhub",
     "image": "bai/hub:6",
     "status": "PENDING",
-    "slots": {"cpu": "1", "mem": "512m"},
+    "slots": {"cpu": "1", "mem": "536870912"},
     "reason": {"text": "Waiting for <b>1 GPU</b>."},
 }
 
 
 def test_sessions_with_what_they_wait_for_and_a_way_to_end_them():
     page = page_of("kim", [VIEW], **PLACES, xsrf="token")
-    assert "<td>jupyterhub</td><td>bai/hub:6</td><td>cpu 1, mem 512m</td>" in page
-    assert "<td>PENDING. Waiting for &lt;b&gt;1 GPU&lt;/b&gt;.</td>" in page
+    assert "<td>jupyterhub</td><td>bai/hub:6</td><td>1 CPU, 512 MiB</td>" in page
+    assert "<td>Queued. Waiting for &lt;b&gt;1 GPU&lt;/b&gt;.</td>" in page
     assert 'action="/services/bai/end"' in page
     assert 'name="session" value="s1"' in page
     assert 'aria-label="End jupyterhub"' in page

@@ -30,7 +30,7 @@ def test_all_agents_draining(make):
     agents = [make.agent("a", EIGHT_CPUS, schedulable=False)]
     waiting = waits(make, agents=agents, request={"cpu": 1})
     assert waiting.reason.code == "draining"
-    assert "None of the 1 agents of group lab takes new sessions now" in waiting.reason.text
+    assert "No agent of group lab takes new sessions now: all (1)" in waiting.reason.text
 
 
 def test_image_of_another_architecture(make):
