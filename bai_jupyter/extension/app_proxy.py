@@ -27,6 +27,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.log import app_log
 from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream_request_body
 
 from bai_jupyter.client import ManagerClient, app_path, link_of
@@ -124,6 +125,14 @@ class AppHandler(RequestHandler):
     def _log(self) -> None:
         """Not here: addresses hold the ticket."""
 
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """As tornado does, but without the address."""
+        what = f"{self.request.method} {self.request.path.partition('/~')[0]}"
+        if isinstance(value, HTTPError):
+            app_log.warning("%s: %s", what, value)
+        else:
+            app_log.error("%s", what, exc_info=(typ, value, tb))
+
     async def prepare(self) -> None:
         self.request.connection.set_max_body_size(MAX_BODY_BYTES)  # type: ignore[union-attr]
         session, app, given = self.path_args
@@ -167,6 +176,7 @@ class AppHandler(RequestHandler):
         await self.finish()
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()
         if self._work is not None:
             self._work.cancel()
         self._let_go()

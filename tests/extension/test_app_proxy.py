@@ -1,5 +1,6 @@
 """Apps behind Jupyter's login: a real server, a real manager, and an app that tells what it hears."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -190,6 +191,43 @@ async def test_strangers(app: Any, ask: Any, enter: Any, jp_base_url: str, jp_se
         await enter(*app.path)
 
 
+async def test_a_refusal_is_logged_without_the_ticket(
+    app: Any, ask: Any, enter: Any, jp_serverapp: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    there = await enter(*app.path)
+    extension = jp_serverapp.web_app.settings["bai_extension"]
+    monkeypatch.setattr(extension, "client", None)
+    refused = await ask(f"{there}page")
+    assert (refused.code, b"not connected" in refused.body) == (503, True)
+    monkeypatch.setattr(extension, "client", object())  # something that nobody has thought of
+    assert (await ask(f"{there}page")).code == 500
+    assert "not connected" in caplog.text
+    assert "AttributeError" in caplog.text
+    assert there.rpartition("~")[2].rstrip("/") not in caplog.text
+
+
+async def test_a_request_that_is_broken_off_leaves_nothing(
+    app: Any, enter: Any, jp_http_port: int, monkeypatch: Any
+) -> None:
+    there = await enter(*app.path)
+    begun, far_sides = asyncio.Event(), []
+    data_received = app_proxy.AppHandler.data_received
+
+    async def hear(self: Any, chunk: bytes) -> None:
+        await data_received(self, chunk)
+        far_sides.append(self._far_side)
+        begun.set()
+
+    monkeypatch.setattr(app_proxy.AppHandler, "data_received", hear)
+    others = asyncio.all_tasks()
+    _, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
+    writer.write(f"POST {there}count HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbegun".encode())
+    await begun.wait()
+    writer.close()
+    await until(lambda: far_sides[0].stream.closed())
+    await until(lambda: not [task for task in asyncio.all_tasks() - others if "RequestHandler._execute" in repr(task)])
+
+
 async def test_its_own_pages_are_no_strangers_to_it(app: Any, ask: Any, enter: Any) -> None:
     """A page without an origin asks as one of another site would."""
     there = await enter(*app.path)
@@ -322,6 +360,12 @@ async def test_where_the_manager_is_an_origin_of_its_own(app: Any, enter: Any, c
 async def test_the_panels_link(app: Any, jp_fetch: Any, jp_base_url: str, connected: Any) -> None:
     answer = await jp_fetch("bai", "api", "sessions", connected.session, "apps", str(app.port), method="POST", body="")
     assert json.loads(answer.body) == {"link": f"{jp_base_url}{'/'.join(app.path)}/"}
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await asyncio.sleep(0.01)
 
 
 def resident_bytes() -> int:
