@@ -87,11 +87,15 @@ def handshake(method: str, target: str, headers: HTTPHeaders) -> bytes:
     return ("\r\n".join([*lines, "Connection: Upgrade", "Upgrade: websocket"]) + "\r\n\r\n").encode("latin-1")
 
 
+def agrees(head: bytes) -> bool:
+    """Whether an answer's head is the far side's yes to a WebSocket. Raises ``HTTPInputError``."""
+    return parse_response_start_line(head.decode("latin-1").partition("\r\n")[0]).code == SWITCHING_PROTOCOLS
+
+
 def handshake_answer(head: bytes, change: Callable[[HTTPHeaders], HTTPHeaders]) -> bytes:
     """What the caller gets of the answer's head: a refusal without its body. Raises ``HTTPInputError``."""
     start, _, rest = head.decode("latin-1").partition("\r\n")
-    is_upgraded = parse_response_start_line(start).code == SWITCHING_PROTOCOLS
-    end = ["Connection: Upgrade", "Upgrade: websocket"] if is_upgraded else ["Connection: close", "Content-Length: 0"]
+    end = ["Connection: Upgrade", "Upgrade: websocket"] if agrees(head) else ["Connection: close", "Content-Length: 0"]
     kept = change(HTTPHeaders.parse(rest))
     lines = [f"{name}: {value}" for name, value in kept.get_all() if name != "Content-Length"]
     return ("\r\n".join([start, *lines, *end]) + "\r\n\r\n").encode("latin-1")

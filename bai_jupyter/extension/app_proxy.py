@@ -33,7 +33,15 @@ from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream
 from bai_jupyter.client import ManagerClient, app_path, link_of
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.extension.status import kernel_status
-from bai_jupyter.reverse_proxy import HOP_BY_HOP, MAX_BODY_BYTES, PIECE_BYTES, AnswerCopy, handshake, handshake_answer
+from bai_jupyter.reverse_proxy import (
+    HOP_BY_HOP,
+    MAX_BODY_BYTES,
+    PIECE_BYTES,
+    AnswerCopy,
+    agrees,
+    handshake,
+    handshake_answer,
+)
 
 T = TypeVar("T")
 
@@ -264,6 +272,8 @@ class AppHandler(RequestHandler):
                 await far.write(asked)
                 head = await far.read_until(b"\r\n\r\n", max_bytes=PIECE_BYTES)
                 await near.write(handshake_answer(head, self._answer_headers))
+                if not agrees(head):
+                    return  # what comes next is no business of the app's
                 ways = [asyncio.create_task(_carry(near, far)), asyncio.create_task(_carry(far, near))]
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 for way in ways:

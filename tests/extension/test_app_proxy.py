@@ -13,11 +13,13 @@ from real_manager import RealManager
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
+from tornado.tcpclient import TCPClient
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketError, WebSocketHandler, websocket_connect
 
 from bai_jupyter.extension import app_proxy
+from bai_jupyter.reverse_proxy import handshake
 
 MIB = 1024 * 1024
 OURS = {"Cookie": "_xsrf=secret", "X-XSRFToken": "secret", "Referer": "http://lab/?token=secret", "X-Own": "kept"}
@@ -219,13 +221,12 @@ async def test_a_request_that_is_broken_off_leaves_nothing(
         begun.set()
 
     monkeypatch.setattr(app_proxy.AppHandler, "data_received", hear)
-    others = asyncio.all_tasks()
     _, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
     writer.write(f"POST {there}count HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbegun".encode())
     await begun.wait()
     writer.close()
     await until(lambda: far_sides[0].stream.closed())
-    await until(lambda: not [task for task in asyncio.all_tasks() - others if "RequestHandler._execute" in repr(task)])
+    await until(lambda: not [task for task in asyncio.all_tasks() if is_of(task, app_proxy.AppHandler)])
 
 
 async def test_its_own_pages_are_no_strangers_to_it(app: Any, ask: Any, enter: Any) -> None:
@@ -289,6 +290,26 @@ async def test_websockets(app: Any, enter: Any, jp_http_port: int) -> None:
     assert await socket.read_message() is None
     with pytest.raises(WebSocketError, match="Non-websocket response"):
         await websocket_connect(HTTPRequest(url.replace("/talk", "/none")))
+
+
+@pytest.mark.parametrize("way", ["by Jupyter", "by the manager"])
+async def test_a_refused_websocket_is_the_end_of_its_connection(
+    app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, way: str
+) -> None:
+    """Whatever came behind it would go to the app as it is: another request, perhaps, and by somebody else."""
+    target, headers = f"{await enter(*app.path)}none", HTTPHeaders({"Host": "x"})
+    if way == "by Jupyter":
+        stream = await TCPClient().connect("127.0.0.1", jp_http_port)
+    else:
+        client = jp_serverapp.web_app.settings["bai_extension"].client
+        stream, target, headers = await client.connect_to_app("GET", *app.path[2:], "/none", "")
+    await stream.write(handshake("GET", target, headers) + b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(30):
+        answer = (await stream.read_until_close()).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert (head.partition("\r\n")[0], body) == ("HTTP/1.1 200 OK", "")
+    assert "Connection: close" in head
+    assert "Path=/\r\n" not in f"{head}\r\n"  # not a cookie for more than the app
 
 
 async def test_bodies_go_through_in_pieces(app: Any, ask: Any, enter: Any) -> None:
@@ -360,6 +381,12 @@ async def test_where_the_manager_is_an_origin_of_its_own(app: Any, enter: Any, c
 async def test_the_panels_link(app: Any, jp_fetch: Any, jp_base_url: str, connected: Any) -> None:
     answer = await jp_fetch("bai", "api", "sessions", connected.session, "apps", str(app.port), method="POST", body="")
     assert json.loads(answer.body) == {"link": f"{jp_base_url}{'/'.join(app.path)}/"}
+
+
+def is_of(task: Any, kind: type) -> bool:
+    """Whether a method of such an object runs in a task."""
+    frame = task.get_coro().cr_frame
+    return frame is not None and isinstance(frame.f_locals.get("self"), kind)
 
 
 async def until(is_so: Callable[[], object]) -> None:
