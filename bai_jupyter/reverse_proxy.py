@@ -18,6 +18,11 @@ MAX_BODY_BYTES = 64 * 1024**3
 PIECE_BYTES = 64 * 1024
 SWITCHING_PROTOCOLS = 101
 
+NEEDS_LENGTH = "A body that is sent with this method needs a Content-Length."
+_SENT_IN_CHUNKS = frozenset({"POST", "PUT", "PATCH"})
+"""Tornado's client frames bodies of unknown length with these methods only; with others they would go out as they are,
+and look like the next request."""
+
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -79,6 +84,15 @@ def end_to_end(headers: HTTPHeaders) -> HTTPHeaders:
         if name.lower() not in HOP_BY_HOP:
             kept.add(name, value)
     return kept
+
+
+def has_body(headers: HTTPHeaders) -> bool:
+    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+
+def needs_length(method: str, headers: HTTPHeaders) -> bool:
+    """Whether a request has a body that cannot be passed on as it is."""
+    return "Transfer-Encoding" in headers and method not in _SENT_IN_CHUNKS
 
 
 def handshake(method: str, target: str, headers: HTTPHeaders) -> bytes:

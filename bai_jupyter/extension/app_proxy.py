@@ -36,11 +36,13 @@ from bai_jupyter.extension.status import kernel_status
 from bai_jupyter.reverse_proxy import (
     HOP_BY_HOP,
     MAX_BODY_BYTES,
+    NEEDS_LENGTH,
     PIECE_BYTES,
     AnswerCopy,
     agrees,
     handshake,
     handshake_answer,
+    needs_length,
 )
 
 T = TypeVar("T")
@@ -145,6 +147,8 @@ class AppHandler(RequestHandler):
         self.request.connection.set_max_body_size(MAX_BODY_BYTES)  # type: ignore[union-attr]
         session, app, given = self.path_args
         rest = rest_of(self.request.path, "/bai/apps/", 3)
+        if needs_length(str(self.request.method), self.request.headers):
+            raise HTTPError(411, NEEDS_LENGTH)
         if not is_valid(self.settings["cookie_secret"], session, app, given, time.time()):
             self._send_back(session, app, rest)
         elif self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers:

@@ -52,6 +52,14 @@ class Page(RequestHandler):
         self.write("<!DOCTYPE html>\n<title>A page</title>")
 
 
+class Quiet(RequestHandler):
+    """Keeps no connection, and does not say so."""
+
+    async def get(self) -> None:
+        await self.finish(self.request.body)
+        self.request.connection.stream.close()  # type: ignore[union-attr]
+
+
 class Elsewhere(RequestHandler):
     def get(self) -> None:
         self.redirect("/login?a=1")
@@ -102,7 +110,14 @@ def connected(cluster: RealManager, monkeypatch: pytest.MonkeyPatch) -> RealMana
 @pytest.fixture
 def app(jp_asyncio_loop: Any, connected: Any) -> Iterator[Any]:
     """The address of an app in a session, below the Jupyter server's; ``port`` is where it listens."""
-    routes = [("/page", Page), ("/elsewhere", Elsewhere), ("/count", Count), ("/talk", Talk), ("/.*", Tell)]
+    routes = [
+        ("/page", Page),
+        ("/quiet", Quiet),
+        ("/elsewhere", Elsewhere),
+        ("/count", Count),
+        ("/talk", Talk),
+        ("/.*", Tell),
+    ]
 
     async def start() -> tuple[HTTPServer, int]:
         listening, port = bind_unused_port()
@@ -337,6 +352,32 @@ async def test_bodies_go_through_in_pieces(app: Any, ask: Any, enter: Any) -> No
     await ask(f"{there}count", streaming_callback=take)
     assert got == 50 * MIB
     assert most - before < 24 * MIB
+
+
+async def test_a_body_is_not_lost_with_a_connection_that_its_app_has_closed(app: Any, ask: Any, enter: Any) -> None:
+    there = await enter(*app.path)
+    for _ in range(20):
+        got = await ask(f"{there}quiet", body=b"asked")
+        assert (got.code, got.body) == (200, b"asked")
+
+
+@pytest.mark.parametrize("way", ["by Jupyter", "by the manager"])
+async def test_a_body_whose_end_cannot_be_told_is_refused(
+    app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, way: str
+) -> None:
+    """Passed on without its chunks it would look like the next request."""
+    target, headers = f"{await enter(*app.path)}", HTTPHeaders({"Host": "x"})
+    if way == "by Jupyter":
+        stream = await TCPClient().connect("127.0.0.1", jp_http_port)
+    else:
+        client = jp_serverapp.web_app.settings["bai_extension"].client
+        stream, target, headers = await client.connect_to_app("DELETE", *app.path[2:], "/", "")
+    lines = [f"DELETE {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.get_all())]
+    body = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
+    lines += ["Transfer-Encoding: chunked", "Connection: close", "", f"{len(body):x}", ""]
+    await stream.write("\r\n".join(lines).encode() + body + b"\r\n0\r\n\r\n")
+    async with asyncio.timeout(30):
+        assert (await stream.read_until_close()).startswith(b"HTTP/1.1 411 ")
 
 
 async def test_a_port_as_jupyter_server_proxy_has_it(

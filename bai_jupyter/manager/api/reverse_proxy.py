@@ -16,14 +16,18 @@ from tornado.websocket import WebSocketClosedError
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.manager.agents.streams import ByteStream, local_socket
 from bai_jupyter.manager.api.base import ApiHandler
+from bai_jupyter.manager.api.problems import LengthRequired
 from bai_jupyter.reverse_proxy import (
     MAX_BODY_BYTES,
+    NEEDS_LENGTH,
     PIECE_BYTES,
     AnswerCopy,
     agrees,
     end_to_end,
     handshake,
     handshake_answer,
+    has_body,
+    needs_length,
 )
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -65,6 +69,8 @@ class ReverseProxyHandler(ApiHandler):
 
     async def prepare(self) -> None:
         self.request.connection.set_max_body_size(MAX_BODY_BYTES)  # type: ignore[union-attr]
+        if needs_length(str(self.request.method), self.request.headers):
+            raise LengthRequired(NEEDS_LENGTH)
         target = await self._admit()
         if target is None:
             return
@@ -72,7 +78,7 @@ class ReverseProxyHandler(ApiHandler):
         if self.request.headers.get("Upgrade", "").lower() == "websocket":
             await self._join(await self._open())
         else:
-            is_repeatable = self.request.method in _REPEATABLE
+            is_repeatable = self.request.method in _REPEATABLE and not has_body(self.request.headers)
             used = self.services.idle_connections.take(self._key) if is_repeatable else None
             self._is_fresh = used is None
             await self._begin(used or IOStream(await local_socket(await self._open())))
