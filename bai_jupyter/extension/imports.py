@@ -19,6 +19,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
+from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 from bai_jupyter.public_web import Network, PrivateAddress, PublicResolver, check_url
 
@@ -40,9 +41,9 @@ class ImportsHandler(BaiHandler):
         if not isinstance(folder, str) or not await ensure_async(self.contents_manager.dir_exists(folder)):
             raise NotFound(Reason.of("not-found", kind="folder", name=folder))
         text = notebook_in(await fetch(raw_url(url.strip())), url)
-        name = await ensure_async(self.contents_manager.increment_filename(name_for(url), folder, insert="-"))
-        path = str(PurePosixPath(folder) / name)
-        await ensure_async(self.contents_manager.save({"type": "file", "format": "text", "content": text}, path))
+        file = {"type": "file", "format": "text", "content": text}
+        place = PurePosixPath(folder) / name_for(url)
+        path = await notebooks.save_new(self.contents_manager, self.extension.naming, file, place)
         self.set_status(201)
         self.finish({"path": path})
 

@@ -1,5 +1,6 @@
 """*Run on cluster*: what is asked of the manager, what is refused, and what the session then does with the notebook."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -53,6 +54,12 @@ async def test_a_copy_beside_the_notebook_is_run_by_a_batch_session(
     assert (view["name"], view["type"]) == (first["name"], "batch")
     assert view["name"].startswith("train-")
     assert f"python - home/{first['result']} python3 <<" in view["startupCommand"]
+
+
+async def test_runs_that_begin_together_have_a_copy_each(bai: Callable[..., Any], home: Path) -> None:
+    answers = await asyncio.gather(*[bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE) for _ in range(3)])
+    assert [status for status, _ in answers] == [201] * 3
+    assert len({answer["result"] for _, answer in answers}) == 3
 
 
 @pytest.mark.parametrize(
