@@ -40,7 +40,7 @@ class ImportsHandler(BaiHandler):
             raise bad_value("url", url, "an address")
         if not isinstance(folder, str) or not await ensure_async(self.contents_manager.dir_exists(folder)):
             raise NotFound(Reason.of("not-found", kind="folder", name=folder))
-        text = notebook_in(await fetch(raw_url(url.strip())), url)
+        text = notebook_in(await fetch(raw_url(_checked(url.strip()))), url)
         file = {"type": "file", "format": "text", "content": text}
         place = PurePosixPath(folder) / name_for(url)
         path = await notebooks.save_new(self.contents_manager, self.extension.naming, file, place)
@@ -86,10 +86,17 @@ async def fetch(url: str, allowed: Sequence[Network] = (), ca_file: str | None =
             response = await _ask(client, _checked(url), ca_file)
             if response.code not in (301, 302, 303, 307, 308):
                 return response.body or b""
-            url = urljoin(url, response.headers.get("Location", ""))
+            url = _joined(url, response.headers.get("Location", ""))
     finally:
         client.close()
     raise BadRequest(Reason.of("import-failed", url=url, cause=f"it leads on and on, {MOST_HOPS} times"))
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _no_address(location) from None
 
 
 def _checked(url: str) -> str:
@@ -100,7 +107,11 @@ def _checked(url: str) -> str:
             return url
     except ValueError:
         pass
-    raise bad_value("url", url, "an https address on the public Internet")
+    raise _no_address(url)
+
+
+def _no_address(url: str) -> BadRequest:
+    return bad_value("url", url, "an https address on the public Internet")
 
 
 async def _ask(client: SimpleAsyncHTTPClient, url: str, ca_file: str | None) -> Any:

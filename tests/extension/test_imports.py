@@ -34,6 +34,8 @@ class Elsewhere(RequestHandler):
             self.redirect("http://127.0.0.1:1/a.ipynb")
         elif path == "round":
             self.redirect("/round")
+        elif path == "nowhere":
+            self.redirect("https://[/a.ipynb")
         elif path == "moved":
             self.redirect("/a.ipynb")
         elif path == "page":
@@ -101,6 +103,7 @@ async def test_a_notebook_is_saved_as_it_is_by_a_free_name_and_not_trusted(
         ("large", "64 KiB are the most"),
         ("endless", "more than 64 KiB"),
         ("nothing", "answers 404"),
+        ("nowhere", "an https address"),
     ],
 )
 async def test_what_is_found_and_not_taken(
@@ -118,6 +121,7 @@ async def test_what_is_found_and_not_taken(
         ("file:///etc/passwd", "an https address"),
         ("https://user@example.com/a.ipynb", "an https address"),
         ("", "an https address"),
+        ("https://[/a.ipynb", "an https address"),
         (7, "an address"),
         ("https://127.0.0.1:1/a.ipynb", "not on the public Internet"),
         ("https://[::1]:1/a.ipynb", "not on the public Internet"),
