@@ -22,6 +22,7 @@ from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.choices import read_with_image
+from bai_jupyter.extension.folder_contents import path_in_drive
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 from bai_jupyter.notebook import HOME_ROOT, place_in_home, session_name
 
@@ -36,6 +37,8 @@ class RunsHandler(BaiHandler):
     @authorized("write", resource="contents")
     async def post(self, path: str) -> None:
         """A choice with an image → 201 ``{"session": id, "name", "result": path}``. Refused, nothing is left."""
+        if path_in_drive(path) is not None:
+            raise BadRequest(Reason.of("run-outside-home", path=path))
         model = await notebooks.read(self.contents_manager, path)
         choice = read_with_image(self.get_json_body(), "choice")
         if "session" in choice:

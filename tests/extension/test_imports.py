@@ -12,6 +12,7 @@ import pytest
 from certificates import Authority
 from jupyter_core.utils import ensure_async
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from real_manager import RealManager
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -92,6 +93,20 @@ async def test_a_notebook_is_saved_as_it_is_by_a_free_name_and_not_trusted(
     assert model["content"]["cells"][0]["metadata"]["trusted"] is False
     status, asked = await bai("GET", "notebooks/sub/moved.ipynb/choice")
     assert (status, asked) == (200, {"choice": {"preset": "gpu"}, "is_heard": False})
+
+
+async def test_a_folder_of_the_drive_is_not_one_of_the_servers_own(
+    bai: Callable[..., Any], elsewhere: str, cluster: RealManager, jp_root_dir: Path
+) -> None:
+    (jp_root_dir / "data").mkdir()
+    await bai("POST", "folders", {"name": "data"})
+    wanted = {"url": f"{elsewhere}/a.ipynb", "folder": "bai:data"}
+    assert await bai("POST", "imports", wanted) == (201, {"path": "bai:data/a.ipynb"})
+    assert await bai("POST", "imports", wanted) == (201, {"path": "bai:data/a-1.ipynb"})
+    assert [path.read_text() for path in cluster.folder.rglob("a-1.ipynb")] == [NOTEBOOK]
+    assert [*jp_root_dir.rglob("*.ipynb")] == []
+    status, answer = await bai("POST", "imports", {**wanted, "folder": "bai:nothing"})
+    assert (status, "nothing" in answer["message"]) == (404, True)
 
 
 @pytest.mark.parametrize(

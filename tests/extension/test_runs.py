@@ -96,9 +96,10 @@ async def test_what_is_refused_only_when_it_is_asked_for_leaves_nothing(
 async def test_a_notebook_outside_of_the_home_folder_is_refused(
     bai: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_folder = await bai("POST", "notebooks/bai:sub/train.ipynb/runs", CHOICE)
     monkeypatch.setenv("BAI_HOME_ROOT", str(home / "elsewhere"))
-    status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
-    assert (status, "home folder" in answer["message"]) == (400, True)
+    for status, answer in (in_folder, await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)):
+        assert (status, "home folder" in answer["message"]) == (400, True), answer
     assert files_in(home) == ["train.ipynb"]
 
 
