@@ -15,9 +15,11 @@ from nbformat import validate
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from real_manager import RealManager
 
+from bai_jupyter.extension import run_inside
 from bai_jupyter.extension.runs import command_of, copy_to_run, python_of, result_path
 
 CHOICE = {"image": IMAGE.name, "kernelspec": "python3", "resources": {"cpu": "1", "mem": "1g"}}
+PROGRAM = str(run_inside.__file__)
 KERNELSPEC = {"name": "bai-python", "display_name": "Python", "language": "python"}
 
 
@@ -146,6 +148,15 @@ def test_the_cell_that_fails_is_the_last(tmp_path: Path) -> None:
     assert (code, printed[-1]) == (1, "Cell 1 failed: ZeroDivisionError: division by zero")
     assert outputs[0][0]["ename"] == "ZeroDivisionError"
     assert outputs[1] == []
+
+
+def test_a_cell_that_may_fail_is_not_the_last(tmp_path: Path) -> None:
+    content = copy_to_run(new_notebook(cells=[new_code_cell("1 / 0"), new_code_cell("print('here')")]))
+    content["cells"][0]["metadata"]["tags"] = ["raises-exception"]
+    (tmp_path / "a.ipynb").write_text(json.dumps(content))
+    done = subprocess.run([sys.executable, PROGRAM, "a.ipynb", "python3"], cwd=tmp_path, timeout=120, check=False)
+    ran = json.loads((tmp_path / "a.ipynb").read_text())
+    assert (done.returncode, ran["cells"][1]["outputs"][0]["text"]) == (0, "here\n")
 
 
 def test_a_kernel_that_ends_by_itself_is_told(tmp_path: Path) -> None:
