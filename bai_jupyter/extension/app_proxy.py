@@ -54,7 +54,8 @@ SANDBOX = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-dow
 
 STORAGE = "/~storage.js"
 _STORAGE_FILE = Path(__file__).with_name("app_storage.js")
-_DOCTYPE = re.compile(rb"\s*<!doctype[^>]*>", re.IGNORECASE)
+_BEFORE_ALL = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?>\s|<!--.*?-->)*+<!doctype[^>]*>)?", re.IGNORECASE | re.DOTALL)
+"""A page's byte order mark and its document type: behind anything else both would say nothing."""
 
 _NOT_FOR_APPS = HOP_BY_HOP | {"authorization", "cookie", "host", "origin", "referer", "x-xsrftoken"}
 _NOT_IN_QUERIES = frozenset({"_xsrf", "bai-token", "on_behalf_of", "token"})
@@ -373,8 +374,9 @@ def asks_for_page(headers: HTTPHeaders) -> bool:
 
 def with_storage(page: bytes, script: str) -> bytes:
     """The beginning of a page, with a script before all others."""
-    found = _DOCTYPE.match(page)
-    end = found.end() if found else 0
+    found = _BEFORE_ALL.match(page)
+    assert found is not None  # all of it may be missing
+    end = found.end()
     return page[:end] + f'<script src="{script}"></script>'.encode() + page[end:]
 
 

@@ -286,6 +286,10 @@ async def test_what_a_script_fetches_is_no_page(headers: dict[str, str], is_page
     [
         (b" <!doctype html><p>", b" <!doctype html><script"),
         (b"<p>", b'<script src="s"></script><p>'),
+        (b"\xef\xbb\xbf<p>", b'\xef\xbb\xbf<script src="s">'),
+        (b"<!-- of <p>\n -->\n<!DOCTYPE html><p>", b"<!-- of <p>\n -->\n<!DOCTYPE html><script"),
+        (b"<!-- alone --><p>", b'<script src="s"></script><!--'),
+        pytest.param(b"<!---->" * 9000, b'<script src="s"></script><!--', id="comments without end"),
         (b"", b'<script src="s">'),
     ],
 )
