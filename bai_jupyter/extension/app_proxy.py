@@ -203,7 +203,7 @@ class AppHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]  # type: ignore[index]
-        said = error.log_message if isinstance(error, HTTPError) else None
+        said = said_by(error) if isinstance(error, HTTPError) else None
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(said or f"{status_code} {self._reason}")
 
@@ -316,7 +316,12 @@ async def refusing(call: Awaitable[T]) -> T:
     try:
         return await call
     except PublicError as error:
-        raise HTTPError(error.status, error.message.replace("%", "%%")) from error
+        raise HTTPError(error.status, error.message) from error
+
+
+def said_by(error: HTTPError) -> str | None:
+    """Its sentence; tornado keeps it as a form to be filled in."""
+    return error.log_message % error.args if error.log_message else None
 
 
 async def _carry(source: IOStream, target: IOStream) -> None:

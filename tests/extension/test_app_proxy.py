@@ -15,9 +15,10 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.tcpclient import TCPClient
 from tornado.testing import bind_unused_port
-from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketError, WebSocketHandler, websocket_connect
 
+from bai_jupyter.common.errors import NotFound
 from bai_jupyter.extension import app_proxy
 from bai_jupyter.reverse_proxy import handshake
 
@@ -395,6 +396,17 @@ async def test_a_port_as_jupyter_server_proxy_has_it(
         assert there == f"{jp_base_url}{'/'.join(app.path)}/a?x=1"
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", "1")
+
+
+async def test_a_sentence_with_a_percent_sign() -> None:
+    async def refuse() -> None:
+        raise NotFound("There is nothing at 50%.")
+
+    with pytest.raises(HTTPError) as refused:
+        await app_proxy.refusing(refuse())
+    assert app_proxy.said_by(refused.value) == "There is nothing at 50%."
+    assert app_proxy.said_by(HTTPError(400, "It has %s", "20%")) == "It has 20%"
+    assert app_proxy.said_by(HTTPError(400)) is None
 
 
 async def test_what_is_kept_out_of_queries() -> None:

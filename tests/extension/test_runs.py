@@ -68,6 +68,7 @@ async def test_runs_that_begin_together_have_a_copy_each(bai: Callable[..., Any]
     ("path", "body", "status", "sentence"),
     [
         ("nothing.ipynb", CHOICE, 404, "nothing.ipynb"),
+        ("50%.ipynb", CHOICE, 404, "50%.ipynb"),
         ("sub/train.ipynb", {"image": IMAGE.name, "session": "demo"}, 400, "a session of its own"),
         ("sub/train.ipynb", {"preset": "small"}, 400, "image"),
         ("sub/train.ipynb", {**CHOICE, "image": "python:none"}, 400, "python:none"),
