@@ -18,6 +18,11 @@ MAX_BODY_BYTES = 64 * 1024**3
 PIECE_BYTES = 64 * 1024
 SWITCHING_PROTOCOLS = 101
 
+NEEDS_LENGTH = "A body that is sent with this method needs a Content-Length."
+_SENT_IN_CHUNKS = frozenset({"POST", "PUT", "PATCH"})
+"""Tornado's client frames bodies of unknown length with these methods only; with others they would go out as they are,
+and look like the next request."""
+
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -81,17 +86,30 @@ def end_to_end(headers: HTTPHeaders) -> HTTPHeaders:
     return kept
 
 
+def has_body(headers: HTTPHeaders) -> bool:
+    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+
+def needs_length(method: str, headers: HTTPHeaders) -> bool:
+    """Whether a request has a body that cannot be passed on as it is."""
+    return "Transfer-Encoding" in headers and method not in _SENT_IN_CHUNKS
+
+
 def handshake(method: str, target: str, headers: HTTPHeaders) -> bytes:
     """The request that asks for a WebSocket; ``headers`` are end to end."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.get_all())]
     return ("\r\n".join([*lines, "Connection: Upgrade", "Upgrade: websocket"]) + "\r\n\r\n").encode("latin-1")
 
 
+def agrees(head: bytes) -> bool:
+    """Whether an answer's head is the far side's yes to a WebSocket. Raises ``HTTPInputError``."""
+    return parse_response_start_line(head.decode("latin-1").partition("\r\n")[0]).code == SWITCHING_PROTOCOLS
+
+
 def handshake_answer(head: bytes, change: Callable[[HTTPHeaders], HTTPHeaders]) -> bytes:
     """What the caller gets of the answer's head: a refusal without its body. Raises ``HTTPInputError``."""
     start, _, rest = head.decode("latin-1").partition("\r\n")
-    is_upgraded = parse_response_start_line(start).code == SWITCHING_PROTOCOLS
-    end = ["Connection: Upgrade", "Upgrade: websocket"] if is_upgraded else ["Connection: close", "Content-Length: 0"]
+    end = ["Connection: Upgrade", "Upgrade: websocket"] if agrees(head) else ["Connection: close", "Content-Length: 0"]
     kept = change(HTTPHeaders.parse(rest))
     lines = [f"{name}: {value}" for name, value in kept.get_all() if name != "Content-Length"]
     return ("\r\n".join([start, *lines, *end]) + "\r\n\r\n").encode("latin-1")

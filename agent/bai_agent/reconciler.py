@@ -257,8 +257,11 @@ class Reconciler:
         return self.book.held()
 
     def is_suspended(self, kernel_id: KernelId) -> bool:
+        """Also if only others of its session are: an engine that failed, or a kill, may have left it so."""
         state = self.book.states.get(kernel_id)
-        return state is not None and state.report.suspended
+        if state is None or state.want.cluster_host is None:
+            return state is not None and state.report.suspended
+        return any(self.book.states[one].report.suspended for one in self.book.together(kernel_id))
 
     async def suspend(self, kernel_id: KernelId, why: Reason | None = None) -> None:
         """Freeze what runs in it and in its session's others, in all or in none; ``why`` if not by somebody's word.

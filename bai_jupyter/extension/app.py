@@ -64,6 +64,7 @@ class BaiExtension(ExtensionApp):
         self.client: ManagerClient | None = None
         self.folder_contents: FolderContents | None = None
         self.config_error: str | None = None
+        self.naming = asyncio.Lock()  # of files that get a name that is free
         self._refreshing: asyncio.Task[None] | None = None
 
     def _link_jupyter_server_extension(self, serverapp: Any) -> None:

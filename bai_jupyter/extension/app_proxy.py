@@ -27,12 +27,23 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.log import app_log
 from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream_request_body
 
 from bai_jupyter.client import ManagerClient, app_path, link_of
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.extension.status import kernel_status
-from bai_jupyter.reverse_proxy import HOP_BY_HOP, MAX_BODY_BYTES, PIECE_BYTES, AnswerCopy, handshake, handshake_answer
+from bai_jupyter.reverse_proxy import (
+    HOP_BY_HOP,
+    MAX_BODY_BYTES,
+    NEEDS_LENGTH,
+    PIECE_BYTES,
+    AnswerCopy,
+    agrees,
+    handshake,
+    handshake_answer,
+    needs_length,
+)
 
 T = TypeVar("T")
 
@@ -43,7 +54,8 @@ SANDBOX = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-dow
 
 STORAGE = "/~storage.js"
 _STORAGE_FILE = Path(__file__).with_name("app_storage.js")
-_DOCTYPE = re.compile(rb"\s*<!doctype[^>]*>", re.IGNORECASE)
+_BEFORE_ALL = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?>\s|<!--.*?-->)*+<!doctype[^>]*>)?", re.IGNORECASE | re.DOTALL)
+"""A page's byte order mark and its document type: behind anything else both would say nothing."""
 
 _NOT_FOR_APPS = HOP_BY_HOP | {"authorization", "cookie", "host", "origin", "referer", "x-xsrftoken"}
 _NOT_IN_QUERIES = frozenset({"_xsrf", "bai-token", "on_behalf_of", "token"})
@@ -126,10 +138,20 @@ class AppHandler(RequestHandler):
     def _log(self) -> None:
         """Not here: addresses hold the ticket."""
 
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """As tornado does, but without the address."""
+        what = f"{self.request.method} {self.request.path.partition('/~')[0]}"
+        if isinstance(value, HTTPError):
+            app_log.warning("%s: %s", what, value)
+        else:
+            app_log.error("%s", what, exc_info=(typ, value, tb))
+
     async def prepare(self) -> None:
         self.request.connection.set_max_body_size(MAX_BODY_BYTES)  # type: ignore[union-attr]
         session, app, given = self.path_args
         rest = rest_of(self.request.path, "/bai/apps/", 3)
+        if needs_length(str(self.request.method), self.request.headers):
+            raise HTTPError(411, NEEDS_LENGTH)
         if not is_valid(self.settings["cookie_secret"], session, app, given, time.time()):
             self._send_back(session, app, rest)
         elif self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers:
@@ -169,6 +191,7 @@ class AppHandler(RequestHandler):
         await self.finish()
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()
         if self._work is not None:
             self._work.cancel()
         self._let_go()
@@ -182,7 +205,7 @@ class AppHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: object) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]  # type: ignore[index]
-        said = error.log_message if isinstance(error, HTTPError) else None
+        said = said_by(error) if isinstance(error, HTTPError) else None
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(said or f"{status_code} {self._reason}")
 
@@ -261,6 +284,8 @@ class AppHandler(RequestHandler):
                 head = await far.read_until(b"\r\n\r\n", max_bytes=PIECE_BYTES)
                 near.set_close_callback(None)  # what it has said last still goes there
                 await near.write(handshake_answer(head, self._answer_headers))
+                if not agrees(head):
+                    return  # what comes next is no business of the app's
                 ways = [asyncio.create_task(_carry(near, far)), asyncio.create_task(_carry(far, near))]
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
                 for way in ways:
@@ -298,7 +323,12 @@ async def refusing(call: Awaitable[T]) -> T:
     try:
         return await call
     except PublicError as error:
-        raise HTTPError(error.status, error.message.replace("%", "%%")) from error
+        raise HTTPError(error.status, error.message) from error
+
+
+def said_by(error: HTTPError) -> str | None:
+    """Its sentence; tornado keeps it as a form to be filled in."""
+    return error.log_message % error.args if error.log_message else None
 
 
 async def _carry(source: IOStream, target: IOStream) -> None:
@@ -356,8 +386,9 @@ def asks_for_page(headers: HTTPHeaders) -> bool:
 
 def with_storage(page: bytes, script: str) -> bytes:
     """The beginning of a page, with a script before all others."""
-    found = _DOCTYPE.match(page)
-    end = found.end() if found else 0
+    found = _BEFORE_ALL.match(page)
+    assert found is not None  # all of it may be missing
+    end = found.end()
     return page[:end] + f'<script src="{script}"></script>'.encode() + page[end:]
 
 

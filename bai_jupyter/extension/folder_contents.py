@@ -64,6 +64,11 @@ def path_in_drive(path: str) -> str | None:
     return path.removeprefix(prefix).strip("/") if path.startswith(prefix) else None
 
 
+def in_drive(path: str) -> str:
+    """The other way round."""
+    return f"{DRIVE}:{path}"
+
+
 def names_of(folders: list[Json]) -> dict[str, Json]:
     """The folders that can be used, by their names in the drive.
 

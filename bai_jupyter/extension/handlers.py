@@ -15,7 +15,7 @@ from bai_jupyter._version import __version__
 from bai_jupyter.client import ManagerClient, link_of
 from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.extension.app_proxy import entry
+from bai_jupyter.extension.app_proxy import entry, said_by
 
 NOT_CONNECTED = (
     "This Jupyter server is not connected to a Backend.AI manager. "
@@ -61,7 +61,7 @@ class BaiHandler(APIHandler):
             self.set_status(error.status)
             body = {"code": error.code, "message": error.message}
         elif isinstance(error, web.HTTPError):
-            body = {"code": "http", "message": error.log_message or error.reason or self._reason}
+            body = {"code": "http", "message": said_by(error) or error.reason or self._reason}
         else:
             body = {"code": "internal", "message": "The Jupyter server failed to answer; its log says why."}
         self.finish(json.dumps(body))

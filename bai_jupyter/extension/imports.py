@@ -19,6 +19,8 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
+from bai_jupyter.extension import notebooks
+from bai_jupyter.extension.folder_contents import in_drive
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 from bai_jupyter.public_web import Network, PrivateAddress, PublicResolver, check_url
 
@@ -32,19 +34,22 @@ class ImportsHandler(BaiHandler):
     @authorized
     @authorized("write", resource="contents")
     async def post(self) -> None:
-        """``{"url", "folder"}`` → 201 ``{"path"}``: the notebook at ``url``, by a name that is free there."""
+        """``{"url", "folder"}`` → 201 ``{"path"}``: the notebook at ``url``, by a name that is free there; both as Lab
+        has paths, with the drive's name before those in folders."""
         given = self.fields()
         url, folder = given.get("url"), given.get("folder", "")
         if not isinstance(url, str):
             raise bad_value("url", url, "an address")
-        if not isinstance(folder, str) or not await ensure_async(self.contents_manager.dir_exists(folder)):
+        if not isinstance(folder, str):
+            raise bad_value("folder", folder, "a directory's path")
+        contents, inside = notebooks.contents_of(folder, self.contents_manager, self.extension.folder_contents)
+        if not await ensure_async(contents.dir_exists(inside)):
             raise NotFound(Reason.of("not-found", kind="folder", name=folder))
-        text = notebook_in(await fetch(raw_url(url.strip())), url)
-        name = await ensure_async(self.contents_manager.increment_filename(name_for(url), folder, insert="-"))
-        path = str(PurePosixPath(folder) / name)
-        await ensure_async(self.contents_manager.save({"type": "file", "format": "text", "content": text}, path))
+        text = notebook_in(await fetch(raw_url(_checked(url.strip()))), url)
+        file = {"type": "file", "format": "text", "content": text}
+        path = await notebooks.save_new(contents, self.extension.naming, file, PurePosixPath(inside) / name_for(url))
         self.set_status(201)
-        self.finish({"path": path})
+        self.finish({"path": path if contents is self.contents_manager else in_drive(path)})
 
 
 def raw_url(url: str) -> str:
@@ -85,10 +90,17 @@ async def fetch(url: str, allowed: Sequence[Network] = (), ca_file: str | None =
             response = await _ask(client, _checked(url), ca_file)
             if response.code not in (301, 302, 303, 307, 308):
                 return response.body or b""
-            url = urljoin(url, response.headers.get("Location", ""))
+            url = _joined(url, response.headers.get("Location", ""))
     finally:
         client.close()
     raise BadRequest(Reason.of("import-failed", url=url, cause=f"it leads on and on, {MOST_HOPS} times"))
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _no_address(location) from None
 
 
 def _checked(url: str) -> str:
@@ -99,7 +111,11 @@ def _checked(url: str) -> str:
             return url
     except ValueError:
         pass
-    raise bad_value("url", url, "an https address on the public Internet")
+    raise _no_address(url)
+
+
+def _no_address(url: str) -> BadRequest:
+    return bad_value("url", url, "an https address on the public Internet")
 
 
 async def _ask(client: SimpleAsyncHTTPClient, url: str, ca_file: str | None) -> Any:

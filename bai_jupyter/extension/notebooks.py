@@ -4,8 +4,11 @@ A notebook may come from anywhere, and what it asks for costs money and opens fo
 notary says that the file is as its user saved it here.
 """
 
+import asyncio
+import posixpath
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from jupyter_core.utils import ensure_async
@@ -54,6 +57,19 @@ async def read(contents: Any, path: str) -> dict[str, Any]:
     """The contents model of a notebook. Raises ``web.HTTPError`` or ``PublicError``, as the contents do."""
     model: dict[str, Any] = await ensure_async(contents.get(path, type="notebook", content=True))
     return model
+
+
+async def save_new(contents: Any, naming: asyncio.Lock, model: dict[str, Any], path: PurePosixPath) -> str:
+    """Save a file at ``path``, or at one like it that nothing has yet. Returns where.
+
+    ``naming`` is the server's: a name that is free is taken before the next one asks.
+    """
+    async with naming:
+        folder = posixpath.dirname(str(path))
+        name = await ensure_async(contents.increment_filename(path.name, folder, insert="-"))
+        free = str(path.with_name(name))
+        await ensure_async(contents.save(model, free))
+    return free
 
 
 async def write(

@@ -22,6 +22,7 @@ from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.choices import read_with_image
+from bai_jupyter.extension.folder_contents import path_in_drive
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 from bai_jupyter.notebook import HOME_ROOT, place_in_home, session_name
 
@@ -36,19 +37,23 @@ class RunsHandler(BaiHandler):
     @authorized("write", resource="contents")
     async def post(self, path: str) -> None:
         """A choice with an image → 201 ``{"session": id, "name", "result": path}``. Refused, nothing is left."""
+        if path_in_drive(path) is not None:
+            raise BadRequest(Reason.of("run-outside-home", path=path))
         model = await notebooks.read(self.contents_manager, path)
         choice = read_with_image(self.get_json_body(), "choice")
         if "session" in choice:
             raise bad_value("choice.session", choice["session"], "nothing: a run has a session of its own")
-        result = await self._free(result_path(model["path"], datetime.now().astimezone()))
         python = python_of(choice["image"], await self.client.list_images())
-        command = command_of(python, self._inside(result), choice.get("kernelspec", "python3"))
+        kernelspec = choice.get("kernelspec", "python3")
+        wanted = result_path(model["path"], datetime.now().astimezone())
+        command = command_of(python, self._inside(str(wanted)), kernelspec)
         request = replace(request_of(choice, session_name(uuid4().hex, model["path"])), command=command)
         verdict = await self.client.dry_run(request)
         if verdict["verdict"] == "refused":
             raise BadRequest(Reason.from_json(verdict["reason"]))
         copy = {"type": "notebook", "format": "json", "content": copy_to_run(model["content"])}
-        await ensure_async(self.contents_manager.save(copy, result))
+        result = await notebooks.save_new(self.contents_manager, self.extension.naming, copy, wanted)
+        request = replace(request, command=command_of(python, self._inside(result), kernelspec))
         try:
             made = await self.client.create_session(request)
         except PublicError as error:
@@ -57,12 +62,6 @@ class RunsHandler(BaiHandler):
             raise
         self.set_status(201)
         self.finish({"session": made["sessionId"], "name": request.name, "result": result})
-
-    async def _free(self, path: PurePosixPath) -> str:
-        """This one, or one like it that nothing has yet."""
-        folder = str(path.parent).removeprefix(".")
-        name = await ensure_async(self.contents_manager.increment_filename(path.name, folder, insert="-"))
-        return str(path.with_name(name))
 
     def _inside(self, path: str) -> str:
         """Where a session has the file, from the folder that its command starts in."""

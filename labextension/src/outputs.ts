@@ -212,14 +212,15 @@ export class Outputs {
       waiting = [];
       for (const msg of messages) {
         if (!signal.aborted) {
-          await byId.get((msg.parent_header as KernelMessage.IHeader).msg_id)?.take(msg);
+          const run = byId.get((msg.parent_header as KernelMessage.IHeader).msg_id);
+          await run?.take(msg).catch(console.warn); // the others are shown all the same
         }
       }
     };
     const closed = new Promise<boolean>(resolve => {
       socket.onmessage = event => {
         if (waiting.push(deserialize(event.data, PROTOCOL)) === 1) {
-          last = last.then(take).catch(console.warn);
+          last = last.then(take);
         }
       };
       socket.onclose = event => resolve(event.code === 1000);

@@ -182,12 +182,16 @@ class RuntimeFreezes(ProcessRuntime):
     stuck = ""
 
     async def pause(self, ref: str) -> None:
-        if ref == self.stuck:
-            raise RuntimeFault(Reason.of("suspend-failed", agent="lab-1", cause="stuck"))
+        self._check(ref)
         self.frozen.add(ref)
 
     async def unpause(self, ref: str) -> None:
+        self._check(ref)
         self.frozen.discard(ref)
+
+    def _check(self, ref: str) -> None:
+        if ref == self.stuck:
+            raise RuntimeFault(Reason.of("suspend-failed", agent="lab-1", cause="stuck"))
 
 
 class DevicesNeverReady(MockPlugin):
@@ -341,8 +345,9 @@ async def test_an_end_wanted_during_a_pull_stops_the_pull(world: World) -> None:
 async def test_the_containers_of_a_session_are_frozen_together_or_not_at_all(world: World) -> None:
     agent = await world.agent(RuntimeFreezes)
     runtime: Any = world.agents[0][1]
-    alone, main = want(world, slots=ResourceSlots()), want(world, slots=ResourceSlots())
-    sub = replace(main, kernel_id=new_kernel_id())
+    alone = want(world, slots=ResourceSlots())
+    main = replace(want(world, slots=ResourceSlots()), cluster_host="main1")
+    sub = replace(main, kernel_id=new_kernel_id(), cluster_host="sub1")
     agent.wanted(Wanted([alone, main, sub], complete=True))
     for one in (alone, main, sub):
         await world.status(one.kernel_id, KernelStatus.RUNNING)
@@ -356,6 +361,14 @@ async def test_the_containers_of_a_session_are_frozen_together_or_not_at_all(wor
         await agent.suspend(main.kernel_id)
     assert runtime.frozen == set()
     assert not agent.is_suspended(main.kernel_id)
+
+    runtime.stuck = ""
+    await agent.suspend(main.kernel_id)
+    runtime.stuck = agent.ref_of(sub.kernel_id)
+    with pytest.raises(RuntimeFault):
+        await agent.resume(main.kernel_id)
+    assert runtime.frozen == {runtime.stuck}
+    assert agent.is_suspended(main.kernel_id)  # so whoever uses it next thaws the other one, too
 
 
 @pytest.mark.asyncio

@@ -13,11 +13,14 @@ from real_manager import RealManager
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
+from tornado.tcpclient import TCPClient
 from tornado.testing import bind_unused_port
-from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketError, WebSocketHandler, websocket_connect
 
+from bai_jupyter.common.errors import NotFound
 from bai_jupyter.extension import app_proxy
+from bai_jupyter.reverse_proxy import handshake
 
 MIB = 1024 * 1024
 OURS = {"Cookie": "_xsrf=secret", "X-XSRFToken": "secret", "Referer": "http://lab/?token=secret", "X-Own": "kept"}
@@ -48,6 +51,14 @@ class Tell(RequestHandler):
 class Page(RequestHandler):
     def get(self) -> None:
         self.write("<!DOCTYPE html>\n<title>A page</title>")
+
+
+class Quiet(RequestHandler):
+    """Keeps no connection, and does not say so."""
+
+    async def get(self) -> None:
+        await self.finish(self.request.body)
+        self.request.connection.stream.close()  # type: ignore[union-attr]
 
 
 class Elsewhere(RequestHandler):
@@ -118,6 +129,7 @@ def app(jp_asyncio_loop: Any, connected: Any) -> Iterator[Any]:
         ("/elsewhere", Elsewhere),
         ("/count", Count),
         ("/talk", Talk),
+        ("/quiet", Quiet),
         ("/silent", Silent),
         ("/.*", Tell),
     ]
@@ -211,6 +223,42 @@ async def test_strangers(app: Any, ask: Any, enter: Any, jp_base_url: str, jp_se
         await enter(*app.path)
 
 
+async def test_a_refusal_is_logged_without_the_ticket(
+    app: Any, ask: Any, enter: Any, jp_serverapp: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    there = await enter(*app.path)
+    extension = jp_serverapp.web_app.settings["bai_extension"]
+    monkeypatch.setattr(extension, "client", None)
+    refused = await ask(f"{there}page")
+    assert (refused.code, b"not connected" in refused.body) == (503, True)
+    monkeypatch.setattr(extension, "client", object())  # something that nobody has thought of
+    assert (await ask(f"{there}page")).code == 500
+    assert "not connected" in caplog.text
+    assert "AttributeError" in caplog.text
+    assert there.rpartition("~")[2].rstrip("/") not in caplog.text
+
+
+async def test_a_request_that_is_broken_off_leaves_nothing(
+    app: Any, enter: Any, jp_http_port: int, monkeypatch: Any
+) -> None:
+    there = await enter(*app.path)
+    begun, far_sides = asyncio.Event(), []
+    data_received = app_proxy.AppHandler.data_received
+
+    async def hear(self: Any, chunk: bytes) -> None:
+        await data_received(self, chunk)
+        far_sides.append(self._far_side)
+        begun.set()
+
+    monkeypatch.setattr(app_proxy.AppHandler, "data_received", hear)
+    _, writer = await asyncio.open_connection("127.0.0.1", jp_http_port)
+    writer.write(f"POST {there}count HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbegun".encode())
+    await begun.wait()
+    writer.close()
+    await until(lambda: far_sides[0].stream.closed())
+    await until(lambda: not [task for task in asyncio.all_tasks() if is_of(task, app_proxy.AppHandler)])
+
+
 async def test_its_own_pages_are_no_strangers_to_it(app: Any, ask: Any, enter: Any) -> None:
     """A page without an origin asks as one of another site would."""
     there = await enter(*app.path)
@@ -253,6 +301,10 @@ async def test_what_a_script_fetches_is_no_page(headers: dict[str, str], is_page
     [
         (b" <!doctype html><p>", b" <!doctype html><script"),
         (b"<p>", b'<script src="s"></script><p>'),
+        (b"\xef\xbb\xbf<p>", b'\xef\xbb\xbf<script src="s">'),
+        (b"<!-- of <p>\n -->\n<!DOCTYPE html><p>", b"<!-- of <p>\n -->\n<!DOCTYPE html><script"),
+        (b"<!-- alone --><p>", b'<script src="s"></script><!--'),
+        pytest.param(b"<!---->" * 9000, b'<script src="s"></script><!--', id="comments without end"),
         (b"", b'<script src="s">'),
     ],
 )
@@ -289,6 +341,26 @@ async def test_who_hangs_up_on_a_silent_app_is_gone_there_too(
         await Silent.gone.wait()
 
 
+@pytest.mark.parametrize("way", ["by Jupyter", "by the manager"])
+async def test_a_refused_websocket_is_the_end_of_its_connection(
+    app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, way: str
+) -> None:
+    """Whatever came behind it would go to the app as it is: another request, perhaps, and by somebody else."""
+    target, headers = f"{await enter(*app.path)}none", HTTPHeaders({"Host": "x"})
+    if way == "by Jupyter":
+        stream = await TCPClient().connect("127.0.0.1", jp_http_port)
+    else:
+        client = jp_serverapp.web_app.settings["bai_extension"].client
+        stream, target, headers = await client.connect_to_app("GET", *app.path[2:], "/none", "")
+    await stream.write(handshake("GET", target, headers) + b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(30):
+        answer = (await stream.read_until_close()).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert (head.partition("\r\n")[0], body) == ("HTTP/1.1 200 OK", "")
+    assert "Connection: close" in head
+    assert "Path=/\r\n" not in f"{head}\r\n"  # not a cookie for more than the app
+
+
 async def test_bodies_go_through_in_pieces(app: Any, ask: Any, enter: Any) -> None:
     """Everybody is in this process, so what anybody held would be seen."""
     there = await enter(*app.path)
@@ -316,6 +388,32 @@ async def test_bodies_go_through_in_pieces(app: Any, ask: Any, enter: Any) -> No
     assert most - before < 24 * MIB
 
 
+async def test_a_body_is_not_lost_with_a_connection_that_its_app_has_closed(app: Any, ask: Any, enter: Any) -> None:
+    there = await enter(*app.path)
+    for _ in range(20):
+        got = await ask(f"{there}quiet", body=b"asked")
+        assert (got.code, got.body) == (200, b"asked")
+
+
+@pytest.mark.parametrize("way", ["by Jupyter", "by the manager"])
+async def test_a_body_whose_end_cannot_be_told_is_refused(
+    app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, way: str
+) -> None:
+    """Passed on without its chunks it would look like the next request."""
+    target, headers = f"{await enter(*app.path)}", HTTPHeaders({"Host": "x"})
+    if way == "by Jupyter":
+        stream = await TCPClient().connect("127.0.0.1", jp_http_port)
+    else:
+        client = jp_serverapp.web_app.settings["bai_extension"].client
+        stream, target, headers = await client.connect_to_app("DELETE", *app.path[2:], "/", "")
+    lines = [f"DELETE {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.get_all())]
+    body = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
+    lines += ["Transfer-Encoding: chunked", "Connection: close", "", f"{len(body):x}", ""]
+    await stream.write("\r\n".join(lines).encode() + body + b"\r\n0\r\n\r\n")
+    async with asyncio.timeout(30):
+        assert (await stream.read_until_close()).startswith(b"HTTP/1.1 411 ")
+
+
 async def test_a_port_as_jupyter_server_proxy_has_it(
     app: Any, enter: Any, jp_fetch: Any, jp_base_url: str, jp_serverapp: Any, monkeypatch: Any
 ) -> None:
@@ -330,6 +428,17 @@ async def test_a_port_as_jupyter_server_proxy_has_it(
         assert there == f"{jp_base_url}{'/'.join(app.path)}{jp_base_url}{'/'.join(here)}?x=1"
     with pytest.raises(HTTPClientError, match="404"):
         await jp_fetch("proxy", "1")
+
+
+async def test_a_sentence_with_a_percent_sign() -> None:
+    async def refuse() -> None:
+        raise NotFound("There is nothing at 50%.")
+
+    with pytest.raises(HTTPError) as refused:
+        await app_proxy.refusing(refuse())
+    assert app_proxy.said_by(refused.value) == "There is nothing at 50%."
+    assert app_proxy.said_by(HTTPError(400, "It has %s", "20%")) == "It has 20%"
+    assert app_proxy.said_by(HTTPError(400)) is None
 
 
 async def test_what_is_kept_out_of_queries() -> None:
@@ -361,6 +470,18 @@ async def test_where_the_manager_is_an_origin_of_its_own(app: Any, enter: Any, c
 async def test_the_panels_link(app: Any, jp_fetch: Any, jp_base_url: str, connected: Any) -> None:
     answer = await jp_fetch("bai", "api", "sessions", connected.session, "apps", str(app.port), method="POST", body="")
     assert json.loads(answer.body) == {"link": f"{jp_base_url}{'/'.join(app.path)}/"}
+
+
+def is_of(task: Any, kind: type) -> bool:
+    """Whether a method of such an object runs in a task."""
+    frame = task.get_coro().cr_frame
+    return frame is not None and isinstance(frame.f_locals.get("self"), kind)
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await asyncio.sleep(0.01)
 
 
 def resident_bytes() -> int:

@@ -12,6 +12,7 @@ import pytest
 from certificates import Authority
 from jupyter_core.utils import ensure_async
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from real_manager import RealManager
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
@@ -34,6 +35,8 @@ class Elsewhere(RequestHandler):
             self.redirect("http://127.0.0.1:1/a.ipynb")
         elif path == "round":
             self.redirect("/round")
+        elif path == "nowhere":
+            self.redirect("https://[/a.ipynb")
         elif path == "moved":
             self.redirect("/a.ipynb")
         elif path == "page":
@@ -92,6 +95,20 @@ async def test_a_notebook_is_saved_as_it_is_by_a_free_name_and_not_trusted(
     assert (status, asked) == (200, {"choice": {"preset": "gpu"}, "is_heard": False})
 
 
+async def test_a_folder_of_the_drive_is_not_one_of_the_servers_own(
+    bai: Callable[..., Any], elsewhere: str, cluster: RealManager, jp_root_dir: Path
+) -> None:
+    (jp_root_dir / "data").mkdir()
+    await bai("POST", "folders", {"name": "data"})
+    wanted = {"url": f"{elsewhere}/a.ipynb", "folder": "bai:data"}
+    assert await bai("POST", "imports", wanted) == (201, {"path": "bai:data/a.ipynb"})
+    assert await bai("POST", "imports", wanted) == (201, {"path": "bai:data/a-1.ipynb"})
+    assert [path.read_text() for path in cluster.folder.rglob("a-1.ipynb")] == [NOTEBOOK]
+    assert [*jp_root_dir.rglob("*.ipynb")] == []
+    status, answer = await bai("POST", "imports", {**wanted, "folder": "bai:nothing"})
+    assert (status, "nothing" in answer["message"]) == (404, True)
+
+
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
@@ -101,6 +118,7 @@ async def test_a_notebook_is_saved_as_it_is_by_a_free_name_and_not_trusted(
         ("large", "64 KiB are the most"),
         ("endless", "more than 64 KiB"),
         ("nothing", "answers 404"),
+        ("nowhere", "an https address"),
     ],
 )
 async def test_what_is_found_and_not_taken(
@@ -118,6 +136,7 @@ async def test_what_is_found_and_not_taken(
         ("file:///etc/passwd", "an https address"),
         ("https://user@example.com/a.ipynb", "an https address"),
         ("", "an https address"),
+        ("https://[/a.ipynb", "an https address"),
         (7, "an address"),
         ("https://127.0.0.1:1/a.ipynb", "not on the public Internet"),
         ("https://[::1]:1/a.ipynb", "not on the public Internet"),

@@ -1,5 +1,6 @@
 """*Run on cluster*: what is asked of the manager, what is refused, and what the session then does with the notebook."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from nbformat import validate
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from real_manager import RealManager
 
+from bai_jupyter.extension import run_inside
 from bai_jupyter.extension.runs import command_of, copy_to_run, python_of, result_path
 
 CHOICE = {"image": IMAGE.name, "kernelspec": "python3", "resources": {"cpu": "1", "mem": "1g"}}
+PROGRAM = str(run_inside.__file__)
 KERNELSPEC = {"name": "bai-python", "display_name": "Python", "language": "python"}
 
 
@@ -55,10 +58,17 @@ async def test_a_copy_beside_the_notebook_is_run_by_a_batch_session(
     assert f"python - home/{first['result']} python3 <<" in view["startupCommand"]
 
 
+async def test_runs_that_begin_together_have_a_copy_each(bai: Callable[..., Any], home: Path) -> None:
+    answers = await asyncio.gather(*[bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE) for _ in range(3)])
+    assert [status for status, _ in answers] == [201] * 3
+    assert len({answer["result"] for _, answer in answers}) == 3
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "sentence"),
     [
         ("nothing.ipynb", CHOICE, 404, "nothing.ipynb"),
+        ("50%.ipynb", CHOICE, 404, "50%.ipynb"),
         ("sub/train.ipynb", {"image": IMAGE.name, "session": "demo"}, 400, "a session of its own"),
         ("sub/train.ipynb", {"preset": "small"}, 400, "image"),
         ("sub/train.ipynb", {**CHOICE, "image": "python:none"}, 400, "python:none"),
@@ -89,9 +99,10 @@ async def test_what_is_refused_only_when_it_is_asked_for_leaves_nothing(
 async def test_a_notebook_outside_of_the_home_folder_is_refused(
     bai: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_folder = await bai("POST", "notebooks/bai:sub/train.ipynb/runs", CHOICE)
     monkeypatch.setenv("BAI_HOME_ROOT", str(home / "elsewhere"))
-    status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
-    assert (status, "home folder" in answer["message"]) == (400, True)
+    for status, answer in (in_folder, await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)):
+        assert (status, "home folder" in answer["message"]) == (400, True), answer
     assert files_in(home) == ["train.ipynb"]
 
 
@@ -138,6 +149,15 @@ def test_the_cell_that_fails_is_the_last(tmp_path: Path) -> None:
     assert (code, printed[-1]) == (1, "Cell 1 failed: ZeroDivisionError: division by zero")
     assert outputs[0][0]["ename"] == "ZeroDivisionError"
     assert outputs[1] == []
+
+
+def test_a_cell_that_may_fail_is_not_the_last(tmp_path: Path) -> None:
+    content = copy_to_run(new_notebook(cells=[new_code_cell("1 / 0"), new_code_cell("print('here')")]))
+    content["cells"][0]["metadata"]["tags"] = ["raises-exception"]
+    (tmp_path / "a.ipynb").write_text(json.dumps(content))
+    done = subprocess.run([sys.executable, PROGRAM, "a.ipynb", "python3"], cwd=tmp_path, timeout=120, check=False)
+    ran = json.loads((tmp_path / "a.ipynb").read_text())
+    assert (done.returncode, ran["cells"][1]["outputs"][0]["text"]) == (0, "here\n")
 
 
 def test_a_kernel_that_ends_by_itself_is_told(tmp_path: Path) -> None:

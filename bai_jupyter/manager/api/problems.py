@@ -9,6 +9,10 @@ class BodyTooLarge(BadRequest):
     status, title = 413, "The request's body is too large."
 
 
+class LengthRequired(BadRequest):
+    status, title = 411, "The request's length is not known."
+
+
 class UrlNotFound(NotFound):
     slug, title = "url-not-found", "Unknown URL path."
 

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from contextlib import suppress
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
-from tornado.httputil import HTTPHeaders, RequestStartLine
+from tornado.httputil import HTTPHeaders, HTTPInputError, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import stream_request_body
 from tornado.websocket import WebSocketClosedError
@@ -16,8 +16,21 @@ from tornado.websocket import WebSocketClosedError
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.manager.agents.streams import ByteStream, local_socket
 from bai_jupyter.manager.api.base import ApiHandler
-from bai_jupyter.reverse_proxy import MAX_BODY_BYTES, PIECE_BYTES, AnswerCopy, end_to_end, handshake
+from bai_jupyter.manager.api.problems import LengthRequired
+from bai_jupyter.reverse_proxy import (
+    MAX_BODY_BYTES,
+    NEEDS_LENGTH,
+    PIECE_BYTES,
+    AnswerCopy,
+    agrees,
+    end_to_end,
+    handshake,
+    handshake_answer,
+    has_body,
+    needs_length,
+)
 
+_END_OF_HEAD = b"\r\n\r\n"
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -56,6 +69,8 @@ class ReverseProxyHandler(ApiHandler):
 
     async def prepare(self) -> None:
         self.request.connection.set_max_body_size(MAX_BODY_BYTES)  # type: ignore[union-attr]
+        if needs_length(str(self.request.method), self.request.headers):
+            raise LengthRequired(NEEDS_LENGTH)
         target = await self._admit()
         if target is None:
             return
@@ -63,7 +78,7 @@ class ReverseProxyHandler(ApiHandler):
         if self.request.headers.get("Upgrade", "").lower() == "websocket":
             await self._join(await self._open())
         else:
-            is_repeatable = self.request.method in _REPEATABLE
+            is_repeatable = self.request.method in _REPEATABLE and not has_body(self.request.headers)
             used = self.services.idle_connections.take(self._key) if is_repeatable else None
             self._is_fresh = used is None
             await self._begin(used or IOStream(await local_socket(await self._open())))
@@ -121,23 +136,46 @@ class ReverseProxyHandler(ApiHandler):
     # WebSockets
 
     async def _join(self, stream: ByteStream) -> None:
-        """Pass the handshake on, and then bytes both ways until either side ends."""
+        """Pass the handshake on, and if the app agrees bytes both ways until either side ends.
+
+        If not, that is all: what comes behind it may be another's request, from a proxy before this one.
+        """
         asked = handshake(str(self.request.method), self._target, self.request_headers())
         client: IOStream = self.request.connection.detach()  # type: ignore[union-attr]
         client.set_nodelay(True)
         self._finished = True  # tornado has nothing more to do with it
+        client.set_close_callback(stream.close)  # who hangs up does not wait for the app
         try:
             await stream.write_message(asked)
+            head, rest = await _head(stream)
+            answer = handshake_answer(head, self.answer_headers)
+            if not agrees(head):
+                await client.write(answer)
+                return
+            await client.write(answer + rest)
+            client.set_close_callback(None)
             ways = [asyncio.create_task(_up(client, stream)), asyncio.create_task(_down(stream, client))]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-        except WebSocketClosedError:
+        except (HTTPInputError, StreamClosedError, WebSocketClosedError):
             return
         finally:
             stream.close()
             client.close()
+
+
+async def _head(stream: ByteStream) -> tuple[bytes, bytes]:
+    """An answer's head, and what came behind it. Raises ``HTTPInputError``."""
+    came = b""
+    while _END_OF_HEAD not in came:
+        frame = await stream.read_message()
+        if not frame or len(came) > PIECE_BYTES:
+            raise HTTPInputError("no answer to a handshake")
+        came += frame
+    head, end, rest = came.partition(_END_OF_HEAD)
+    return head + end, rest
 
 
 async def _up(client: IOStream, stream: ByteStream) -> None:

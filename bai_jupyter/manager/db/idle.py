@@ -68,6 +68,12 @@ def write(conn: Connection, histories: Mapping[SessionId, History]) -> None:
     conn.execute(t.session_idle.delete().where(t.session_idle.c.session_id.in_(over)))
 
 
+def set_quiet(conn: Connection, session_id: SessionId, since: datetime | None) -> None:
+    """Remember that alone: others may have changed the rest meanwhile."""
+    idle = t.session_idle
+    conn.execute(idle.update().where(idle.c.session_id == session_id).values(quiet_since=since))
+
+
 _FINAL = [status.value for status in FINAL]
 _LEVELS = {
     "domain": (t.domains, t.domains.c.name == t.sessions.c.domain, t.domains.c.name),

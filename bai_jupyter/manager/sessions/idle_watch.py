@@ -7,7 +7,7 @@ look) begins anew with the process, which can only make a session live longer.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
@@ -214,9 +214,9 @@ class IdleWatch:
         elif before is not None and before.warning is not None and standing.warning is None:
             self._hub.publish(one.id, one.user_id)  # it is used again: nothing is coming any more
         if decision.suspend is not None:
-            await self._suspend(one, decision.suspend, decision.history)
+            await self._suspend(one, decision.suspend)
 
-    async def _suspend(self, one: Watched, check: Check, history: History) -> None:
+    async def _suspend(self, one: Watched, check: Check) -> None:
         """Freeze it. Where its agent refuses that, because something runs after all, say, it counts anew."""
         link = self._registry.link(one.agent_id)
         if link is None:
@@ -229,7 +229,7 @@ class IdleWatch:
             log.info("session %s was to be suspended, and is not: %s", one.id, error)
             quiet_since = self._now()
         # At once, so that a waking is not missed that comes before the next look.
-        await self._store.write(db.write, {one.id: replace(history, quiet_since=quiet_since)})
+        await self._store.write(db.set_quiet, one.id, quiet_since)
 
     async def _stop(self, one: Watched, standing: Standing) -> None:
         """End it, unless what its agent says right now is another thing than what it said a moment ago."""

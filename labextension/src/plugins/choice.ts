@@ -30,10 +30,12 @@ export async function keepChoice(
   return kernelspec;
 }
 
-/** Where the server finds the notebook: what lies in a folder keeps the name of our drive. */
 export function pathOf(app: JupyterFrontEnd, panel: NotebookPanel): string {
-  const { contents } = app.serviceManager;
-  const { path } = panel.context;
+  return serverPath(app, panel.context.path);
+}
+
+/** Where the server finds it: what lies in a folder keeps the name of our drive. */
+export function serverPath({ serviceManager: { contents } }: JupyterFrontEnd, path: string): string {
   return contents.driveName(path) === DRIVE ? path : contents.localPath(path);
 }
 

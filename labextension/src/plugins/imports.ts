@@ -8,6 +8,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { importNotebook } from '../api';
 import { CommandIDs, NAME } from '../tokens';
+import { serverPath } from './choice';
 
 export const imports: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:imports`,
@@ -22,18 +23,18 @@ export const imports: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
-    const { serverSettings, contents } = app.serviceManager;
+    const { serverSettings } = app.serviceManager;
 
     /** What was refused is offered to be put right, until somebody cancels. */
     const ask = async () => {
-      const folder = contents.localPath(browsers?.tracker.currentWidget?.model.path ?? '');
+      const folder = serverPath(app, browsers?.tracker.currentWidget?.model.path ?? '');
       let text = '';
       for (;;) {
         const { button, value } = await InputDialog.getText({
           title: trans.__('Import from URL'),
           label: trans.__(
             'Address of a notebook (https). Your Jupyter server fetches it into the folder %1; nothing of it is run.',
-            `/${folder}`
+            folder || '/'
           ),
           placeholder: 'https://github.com/…/notebook.ipynb',
           text,

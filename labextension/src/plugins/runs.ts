@@ -13,7 +13,7 @@ import { Sessions } from '../model';
 import { choiceToRun, Draft, loadOffer } from '../resources';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { ResourceDialog } from '../widgets/resources';
-import { choiceIn, METADATA_KEY } from './choice';
+import { choiceIn, METADATA_KEY, serverPath } from './choice';
 
 export const runs: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:runs`,
@@ -79,7 +79,7 @@ class Runner {
       await showErrorMessage(trans.__('%1 cannot be run on the cluster now', name), error as Error);
       return;
     }
-    const take = async () => this._tell(name, await runNotebook(serverSettings, contents.localPath(path), draft.choice));
+    const take = async () => this._tell(name, await runNotebook(serverSettings, serverPath(this.app, path), draft.choice));
     await new ResourceDialog({ draft, notebook: name, purpose: 'run', isForeign: false, trans, take }).launch();
   }
 

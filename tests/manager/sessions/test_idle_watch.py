@@ -178,6 +178,25 @@ async def test_idle_sessions_are_suspended_by_policy(manager, admin, agent, make
     assert (await alice.session("work"))["suspended"] is False  # it counts anew
 
 
+async def test_who_keeps_a_session_that_is_being_suspended_has_kept_it(
+    manager, admin, agent, make_user, clock, helpers
+):
+    alice = await make_user("alice")
+    await limit(manager, alice, idle_timeout_s=3600, suspend_after_s=1200)
+    await started(alice, agent, manager, helpers, IDLE)
+    answer = agent._answer
+
+    async def kept_meanwhile(call):
+        if call.method == "suspend":
+            await alice.post("/session/work/extend", status=200)
+        await answer(call)
+
+    agent._answer = kept_meanwhile
+    await clock.pass_(minutes=22)
+    view = await alice.session("work")
+    assert (view["suspended"], view["idleChecks"]["network_timeout"]["extra"]["extensions_left"]) == (True, 2)
+
+
 async def test_a_policy_suspends_before_it_stops(manager, admin, gql):
     mutation = (
         "mutation($props: CreateKeyPairResourcePolicyInput!)"
