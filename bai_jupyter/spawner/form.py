@@ -3,12 +3,15 @@
 Its fields are read by ``options.options_of_form``. The Hub puts form and button around it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from html import escape
 from typing import Any
 
-from bai_jupyter.spawner.options import FOLDER_FIELD, Options
+from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.spawner.options import AGAIN_FIELD, FOLDER_FIELD, Options
 from bai_jupyter.words import verdict_of
 
 _PERMISSIONS = {"": "no", "ro": "read only", "rw": "read and write"}
@@ -26,16 +29,54 @@ class Offer:
     folders: Mapping[str, str]  # {name: "ro" or "rw"}: the most that its user may
     amounts: Mapping[str, str] = field(default_factory=dict)
     projects: Sequence[str] = ()  # that the server may count for
+    groups: Sequence[str] = ()  # of agents
+    room: str = ""  # how much more the user may have: "3 CPU, 12 GiB"
+    last: "Last | None" = None
+
+
+@dataclass(frozen=True)
+class Last:
+    """What was chosen last, as ``user_options``, and the manager's dry run of it."""
+
+    user_options: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+
+def room_of(capacity: Mapping[str, Any]) -> str:
+    """What limits leave of each slot that has one (the manager's ``check-presets``), in words; empty if none has."""
+    left: dict[str, Decimal] = {}
+    for level in ("keypair", "user", "group", "domain"):
+        for slot, amount in capacity[f"{level}_remaining"].items():
+            if (remaining := Decimal(amount)).is_finite():
+                left[slot] = min(left.get(slot, remaining), max(remaining, Decimal(0)))
+    return ResourceSlots(left).describe() if left else ""
 
 
 def form_of(offer: Offer, chosen: Options) -> str:
     """``chosen`` is what was chosen last, or what the Hub's admin has."""
-    parts = [_images(offer.images, chosen.image), _presets(offer, chosen.preset)]
+    parts = [_again(offer.last)] if offer.last else []
+    parts += [_images(offer.images, chosen.image), _presets(offer, chosen.preset)]
+    if len(offer.groups) > 1:
+        parts.append(_groups(offer.groups, chosen.group))
     if len(offer.projects) > 1:
         parts.append(_projects(offer.projects, chosen.project))
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))
     return "\n".join(parts)
+
+
+def _again(last: Last) -> str:
+    options = last.user_options
+    folders = [name if permission == "rw" else f"{name} (read only)" for name, permission in options["folders"].items()]
+    chosen = [options[name] for name in ("image", "preset", "group", "project") if options[name]]
+    about = " · ".join([*chosen, *folders, verdict_of(last.answer)])
+    return (
+        # The Enter key presses a form's first button, and means what is chosen in it.
+        '<button class="visually-hidden" tabindex="-1" aria-hidden="true">Start</button>'
+        f'<p><button class="btn btn-jupyter" name="{AGAIN_FIELD}" value="{escape(json.dumps(options))}" '
+        'aria-describedby="bai-again">Start again as last time</button> '
+        f'<span class="text-body-secondary ms-3" id="bai-again">{escape(about)}</span></p>'
+    )
 
 
 def _images(names: Sequence[str], chosen: str) -> str:
@@ -48,6 +89,8 @@ def _presets(offer: Offer, chosen: str) -> str:
         _preset(number, name, offer.amounts.get(name, ""), verdict_of(answer), name == wanted)
         for number, (name, answer) in enumerate(offer.verdicts.items())
     ]
+    if offer.room:
+        rows.append(f'<p class="text-body-secondary">You may have {escape(offer.room)} more.</p>')
     return _fieldset("Resources", *rows)
 
 
@@ -60,6 +103,10 @@ def _preset(number: int, name: str, amounts: str, verdict: str, is_chosen: bool)
         f'<label class="form-check-label" for="{identity}">{escape(name or "As your policy says")}</label> '
         f'<span class="text-body-secondary ms-3" id="{identity}-verdict">{escape(about)}</span></div>'
     )
+
+
+def _groups(names: Sequence[str], chosen: str) -> str:
+    return _fieldset("Where it runs", _select("group", "Resource group", {name: name for name in names}, chosen))
 
 
 def _projects(names: Sequence[str], chosen: str) -> str:

@@ -13,9 +13,9 @@ What a user chose becomes traits (``choose``) before the hooks run, and ``start`
 import asyncio
 import shlex
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
@@ -35,7 +35,8 @@ from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.spawner import internal_tls
 from bai_jupyter.spawner.credentials import service_config
-from bai_jupyter.spawner.form import Offer, form_of
+from bai_jupyter.spawner.form import Last, Offer, form_of, room_of
+from bai_jupyter.spawner.naming import session_name_of
 from bai_jupyter.spawner.options import Options, options_of_form, read_options
 from bai_jupyter.spawner.progress import progress_of
 from bai_jupyter.spawner.queued import Queued
@@ -44,6 +45,7 @@ _DAY_S = 24 * 3600
 _LONGEST_WAIT_S = 3650 * _DAY_S
 _FIRST_ANSWER_S = 120  # from a cold disk, and after a restart of the manager
 _STOP_S = 300.0
+_NO_SUCH_COMMAND = 127  # a shell's
 _LOOK_EVERY_S = 0.1
 _DOORS_FOLDER = "/run/bai"
 _HOME = "/home/work/home"  # the user's home folder, in every session; all else of a container goes with it
@@ -64,7 +66,10 @@ class BackendAISpawner(Spawner):
     folders = Dict(
         value_trait=Enum(("ro", "rw")), help='Folders that every server mounts, beside home: {"datasets": "ro"}.'
     ).tag(config=True)
-    resource_group = Unicode("default", help="Agents that may run servers.").tag(config=True)
+    resource_group = Unicode("default", help="Agents that may run servers, if the user chooses none.").tag(config=True)
+    resource_groups = List(
+        Unicode(), help="Groups of agents that users may choose from. Empty: `resource_group`, and no choice."
+    ).tag(config=True)
     projects = List(
         Unicode(), help="Projects of the manager in which all users of the Hub are; servers count for the first."
     ).tag(config=True)
@@ -231,7 +236,7 @@ class BackendAISpawner(Spawner):
     @property
     def session_name(self) -> str:
         """One's own for each of a user's servers."""
-        return f"jupyterhub-{self.name}" if self.name else "jupyterhub"
+        return session_name_of(self.name)
 
     # Choosing
 
@@ -258,6 +263,8 @@ class BackendAISpawner(Spawner):
                 trial = replace(self._trial(chosen), image=chosen.image if chosen.image in images else images[0])
                 projects = await client.list_projects()
                 answers = await asyncio.gather(*(client.dry_run(replace(trial, preset=name)) for name in presets))
+                room = room_of(await client.check_presets())
+                last = await self._last(client)
                 folders = {
                     one["name"]: "ro" if one["permission"] == "ro" else "rw"
                     for one in await client.list_folders()
@@ -271,7 +278,17 @@ class BackendAISpawner(Spawner):
             del verdicts[""]
         amounts = {name: ResourceSlots.parse({**of_preset, **self._resources()}) for name, of_preset in slots.items()}
         shown = {name: amount.describe() for name, amount in amounts.items()}
-        return form_of(Offer(images, verdicts, folders, shown, projects), chosen)
+        return form_of(Offer(images, verdicts, folders, shown, projects, self.resource_groups, room, last), chosen)
+
+    async def _last(self, client: ManagerClient) -> Last | None:
+        """What was chosen last, if it may still be chosen. Raises ``PublicError``."""
+        if self.orm_spawner.user_options is None:
+            return None
+        try:
+            chosen = self._chosen(self.orm_spawner.user_options)
+        except BadRequest:
+            return None
+        return Last(asdict(read_options(self.orm_spawner.user_options)), await client.dry_run(self._trial(chosen)))
 
     def choose(self, user_options: Mapping[str, Any]) -> None:
         """Make the user's options this server's (``apply_user_options``). Raises ``SpawnException``."""
@@ -280,7 +297,7 @@ class BackendAISpawner(Spawner):
         except BadRequest as error:
             raise _refusal(error) from error
         self.image, self.preset, self.folders = chosen.image, chosen.preset, dict(chosen.folders)
-        self.project = chosen.project
+        self.resource_group, self.project = chosen.group, chosen.project
 
     def _chosen_last(self) -> Options:
         try:
@@ -291,13 +308,12 @@ class BackendAISpawner(Spawner):
     def _chosen(self, user_options: Mapping[str, Any]) -> Options:
         """What the user chose, and for the rest what the admin did. Raises ``BadRequest``."""
         options = read_options(user_options)
-        if self.images and options.image and options.image not in self.images:
-            raise BadRequest(
-                Reason.of("bad-value", field="image", given=options.image, expected=f"one of {', '.join(self.images)}")
-            )
+        group = options.group or self.resource_group
+        _check("image", options.image, self.images)
+        _check("group", options.group, self.resource_groups or [self.resource_group])
         folders = {**options.folders, **self.folders}
         project = options.project or self.project
-        return Options(options.image or self.image, options.preset or self.preset, folders, project)
+        return Options(options.image or self.image, options.preset or self.preset, folders, group, project)
 
     # Inside
 
@@ -338,7 +354,7 @@ class BackendAISpawner(Spawner):
 
     @property
     def _wish(self) -> SessionRequest:
-        return self._trial(Options(self.image, self.preset, self.folders, self.project))
+        return self._trial(Options(self.image, self.preset, self.folders, self.resource_group, self.project))
 
     def get_env(self) -> dict[str, str]:
         tls = {internal_tls.DOOR_VARIABLE: self._door_socket} if self.internal_ssl and self.door else {}
@@ -353,7 +369,7 @@ class BackendAISpawner(Spawner):
             preset=chosen.preset or None,
             mounts=list(chosen.folders),
             read_only=[name for name, permission in chosen.folders.items() if permission == "ro"],
-            resource_group=self.resource_group,
+            resource_group=chosen.group,
             project=chosen.project or next(iter(self._projects), None),
         )
 
@@ -382,16 +398,22 @@ class BackendAISpawner(Spawner):
         end = asyncio.create_task(client.wait_for(self._session, FINAL, timeout_s=self.http_timeout))
         try:
             done, _ = await asyncio.wait({up, end}, return_when=asyncio.FIRST_COMPLETED)
-            if up in done:
-                up.result()
-                return target
-            lines = (await client.logs(self._session)).strip().splitlines() or ["nothing was printed"]
-            why = Reason.of("server-ended", why=end.result()["reason"]["text"], line=lines[-1])
-            raise SpawnException(why.text, reason=why.code, status_code=500)
+            view = end.result() if end in done else await client.get_session(self._session)
+            if view["status"] in FINAL:  # then the manager may have answered itself: it has no such path any more
+                why = await self._why_it_ended(client, view)
+                raise SpawnException(why.text, reason=why.code, status_code=500)
+            up.result()
+            return target
         finally:
             for task in (up, end):
                 task.cancel()
             await asyncio.gather(up, end, return_exceptions=True)
+
+    async def _why_it_ended(self, client: ManagerClient, view: Json) -> Reason:
+        if view["exitCode"] == _NO_SUCH_COMMAND:
+            return Reason.of("no-singleuser", image=view["image"], command=self.cmd[0])
+        lines = (await client.logs(self._session)).strip().splitlines() or ["nothing was printed"]
+        return Reason.of("server-ended", why=view["reason"]["text"], line=lines[-1])
 
     async def _target(self, client: ManagerClient) -> str:
         """The manager; with internal_ssl the port of it that is the session's. Raises ``PublicError``."""
@@ -461,6 +483,12 @@ async def _answers(url: str, tls: ssl.SSLContext | None, timeout_s: float) -> No
                 if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
                     return
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _check(option: str, chosen: str, allowed: Collection[str]) -> None:
+    """Raises ``BadRequest`` if it is chosen and not allowed. Nothing named: all are."""
+    if chosen and allowed and chosen not in allowed:
+        raise BadRequest(Reason.of("bad-value", field=option, given=chosen, expected=f"one of {', '.join(allowed)}"))
 
 
 def _refusal(error: PublicError | ConfigError) -> SpawnException:

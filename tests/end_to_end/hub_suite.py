@@ -25,9 +25,8 @@ NOT_OURS = {
     "options that local processes have": ["test_apply_user_options_dict"],
     "what there is without a form, and ours has one": ["test_predefined_options_from_form[default]"],
     "compare the spawner's state with a process id": ["test_default_server", "test_create_or_start_named_server"],
-    "names with characters that the manager refuses for users and sessions": [
+    "names with characters that the manager refuses for users": [
         *("test_spawner_routing[has~x]", "test_spawner_routing[has%x]", "test_spawner_routing[has%40x]"),
-        "test_delete_named_server[$p~c|a! ch@rs-%24p~c%7Ca%21%20ch@rs-True]",
     ],
     "the status of a process that was interrupted; a session's get SIGTERM, and it ends with 143": [
         "test_single_user_spawner"

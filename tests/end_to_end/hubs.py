@@ -201,7 +201,7 @@ class Visitor:
         return answer
 
     async def _call(self, method: str, path: str, token: str, page: str, body: Any) -> tuple[int, Any]:
-        headers = {"X-XSRFToken": token, "Referer": f"{self._hub.url}{page}"}
+        headers = {"X-XSRFToken": token, "Referer": f"{self._hub.url}{page}", "Content-Type": "application/json"}
         async with self._http.request(method, f"{self._hub.url}{path}", json=body, headers=headers) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if text else None

@@ -114,11 +114,18 @@ while not os.path.exists("go"):
     time.sleep(0.01)
 """
 
+LIMIT = (
+    "mutation($props: ModifyKeyPairResourcePolicyInput!) "
+    '{modify_keypair_resource_policy(name: "default", props: $props) {ok msg}}'
+)
+
 ENDS_AT_ONCE = """
 c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went
 def _break(spawner):
     if spawner.name == "broken":
         spawner.cmd = ["sh", "-c", "echo there is no server here; exit 3"]
+    if spawner.name == "lacking":
+        spawner.cmd = ["jupyterhub-nowhere"]
 c.Spawner.pre_spawn_hook = _break
 """
 
@@ -133,12 +140,14 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         assert part in page
 
     for server, options, sentence in (
-        ("", {"cmd": ["sh"]}, "user_options: 'cmd' is not image, preset, folders or project."),
+        ("", {"cmd": ["sh"]}, "user_options: 'cmd' is not image, preset, folders, group or project."),
+        ("", {"group": "gpu"}, "group: gpu is not one of default."),
         ("", {"project": "secret"}, "There is no project secret for you."),
         ("", {"image": "no/such:image"}, "There is no environment no/such:image for you."),
         ("", {"preset": "huge"}, "preset huge"),
         ("", {"folders": {"secrets": "ro"}}, "Folder secrets does not exist or is not shared with you."),
         ("broken", {}, 'Its last line: "there is no server here".'),
+        ("lacking", {}, "local contains no jupyterhub-nowhere."),
     ):
         status, answer = await kim.call(
             "POST", f"/users/kim/servers/{server}" if server else "/users/kim/server", options
@@ -146,10 +155,24 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         assert (status >= 400, sentence in str(answer)) == (True, True), (options, answer)
         assert await sessions(cluster) == []
 
-    assert await kim.post("/hub/spawn", {"image": "local", "preset": ""}) == 302
+    form = {"image": "local", "preset": "small"}
+    async with ManagerClient(cluster.config) as admin:
+        await admin.graphql(LIMIT, props={"total_resource_slots": '{"cpu": "0.5"}'})
+        await kim.post("/hub/spawn", form)
+        (told,) = [line for line in kim.page.splitlines() if "spawn-error-msg" in line]  # above the form
+        assert ("allows 0.5" in told, "too much. Ask for less" in told) == (True, True), told
+        assert "You may have 0.5 CPU more." in (await kim.get("/hub/spawn"))[2]
+        await admin.graphql(LIMIT, props={"total_resource_slots": "{}"})
+
+    assert await kim.post("/hub/spawn", form) == 302
     await cluster.until(lambda: kim.is_ready("kim"))
     (session,) = await sessions(cluster)
     assert (session["image"], session["slots"]["cpu"]) == ("local", "1")
+    assert (await kim.call("DELETE", "/users/kim/server"))[0] in (202, 204)
+    await none_left(cluster)
+    assert "Start again as last time" in (await kim.get("/hub/spawn"))[2]
+    assert (await kim.call("POST", "/users/kim/server"))[0] == 201  # no body: as last time, too
+    assert (await kim.call("GET", "/users/kim"))[1]["servers"][""]["user_options"] == form
 
 
 GROUPS = """

@@ -49,9 +49,9 @@ async def test_who_waits_sees_the_hub_end_and_start_again(hub: JupyterHub, clust
     hub.configure(service=True)
     await hub.start()
     await log_in(page, hub)
-    await page.get_by_role("button", name="Start").wait_for()
+    await page.get_by_role("button", name="Start", exact=True).wait_for()
     await let_agents_take(cluster, new_sessions=False)
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_role("button", name="Start", exact=True).click()
     told = page.locator("#progress-message")
     await expect(told).to_contain_text(re.compile("Place 1 of 1 .* takes new sessions now"), timeout=LONG_MS)
     hub.kill()
@@ -77,7 +77,7 @@ async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, py
     await page.get_by_role("radio", name="small").check()
     async with ManagerClient(cluster.config) as admin:
         await admin.set_schedulable(["local"], False)
-        await page.get_by_role("button", name="Start").click()
+        await page.get_by_role("button", name="Start", exact=True).click()
         await expect(page.locator("#progress-message")).to_contain_text("takes new sessions now", timeout=LONG_MS)
         await admin.set_schedulable(["local"], True)
     await page.locator(".jp-Launcher").wait_for(timeout=LONG_MS)
@@ -98,8 +98,8 @@ async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, py
     await page.locator("#stop").click()
     await expect(page.locator("#start")).to_have_text(re.compile("Start My Server"), timeout=LONG_MS)
     await page.locator("#start").click()
-    await expect(page.get_by_role("radio", name="small")).to_be_checked()  # as last time
-    await page.get_by_role("button", name="Start").click()
+    await expect(page.get_by_role("radio", name="small")).to_be_checked()
+    await page.get_by_role("button", name="Start again as last time").click()
     await page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=LONG_MS)
     await page.goto(f"{hub.url}/user/kim/lab/tree/train.ipynb")
     assert await run(page, "print(socket.gethostname(), len(os.environ['MOCK_VISIBLE_DEVICES']))") == (

@@ -1,7 +1,7 @@
 from html.parser import HTMLParser
 
-from bai_jupyter.spawner.form import Offer, form_of
-from bai_jupyter.spawner.options import Options
+from bai_jupyter.spawner.form import Last, Offer, form_of, room_of
+from bai_jupyter.spawner.options import Options, options_of_form
 
 NOW = {"verdict": "now", "reason": None, "estimate_s": None}
 WAIT = {"verdict": "wait", "reason": {"code": "queued", "text": "3rd in the queue."}, "estimate_s": 700}
@@ -25,7 +25,7 @@ class Form(HTMLParser):
         self._id = given.get("id", "")
         if tag == "select":
             self._name = given["name"]
-        if tag in ("option", "input"):
+        if tag in ("option", "input") or (tag == "button" and "name" in given):
             name = given.get("name", self._name)
             self.values.setdefault(name, []).append(given["value"])
             if "selected" in given or "checked" in given:
@@ -59,6 +59,34 @@ def test_of_several_projects_one_can_be_chosen():
     assert "project" not in Form(form_of(Offer(["a"], {"": NOW}, {}, {}, ["vision"]), Options())).values
     form = Form(form_of(Offer(["a"], {"": NOW}, {}, {}, ["nlp", "vision"]), Options(project="vision")))
     assert (form.values["project"], form.chosen["project"]) == (["", "nlp", "vision"], "vision")
+
+
+def test_of_several_groups_one_can_be_chosen():
+    form = Form(form_of(Offer(["a"], {"": NOW}, {}, groups=["default", "gpu"]), Options(group="gpu")))
+    assert (form.values["group"], form.chosen["group"]) == (["default", "gpu"], "gpu")
+
+
+def test_what_was_chosen_last_is_one_button():
+    last = {"image": "b", "preset": "", "folders": {"d'": "ro"}, "group": "", "project": "vision"}
+    form = Form(form_of(Offer(["a"], {"": NOW}, {}, last=Last(last, WAIT)), Options()))
+    (value,) = form.values["again"]
+    assert options_of_form({"again": [value]}) == last
+    said = "b · vision · d' (read only) · Starts in about 12 min. 3rd in the queue."
+    assert form.texts[form.described[value]].strip() == said
+
+
+def test_room_is_the_least_that_any_limit_leaves():
+    none = {"cpu": "Infinity", "mem": "Infinity"}
+    capacity = {f"{level}_remaining": none for level in ("keypair", "user", "group", "domain")}
+    assert room_of(capacity) == ""
+    capacity |= {
+        "user_remaining": {"cpu": "6", "mem": "Infinity"},
+        "domain_remaining": {"cpu": "2.5", "mem": "1073741824"},
+    }
+    room = room_of(capacity)
+    assert room == "2.5 CPU, 1 GiB"
+    assert f"You may have {room} more." in form_of(Offer(["a"], {"": NOW}, {}, room=room), Options())
+    assert room_of({**capacity, "group_remaining": {"cpu": "-1", "mem": "0"}}) == "nothing"
 
 
 def test_names_are_escaped():
