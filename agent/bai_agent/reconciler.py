@@ -308,7 +308,8 @@ class Reconciler:
                 released.append(one)
         except RuntimeFault:
             for one in released:
-                self._look_at(one)  # it is wanted still, so that puts it back
+                self._mounting.put_back(one, target)
+                self._look_at(one)
             raise
 
     def _running_ref(self, kernel_id: KernelId) -> str:

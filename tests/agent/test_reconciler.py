@@ -804,6 +804,31 @@ async def test_a_folder_that_is_there_already_is_not_touched(world: World) -> No
     assert (world.bench.folder(wanted.kernel_id) / "scratch" / "one").lstat().st_ctime_ns == link
 
 
+@pytest.mark.asyncio
+async def test_a_released_folder_waits_for_the_manager_s_word_and_not_for_ever(world: World, monkeypatch: Any) -> None:
+    agent = await world.agent()
+    one, two = folders_of(world, "one", "two")
+    wanted = want(world, mounts=[one, two])
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+
+    async def released_and_looked_at() -> dict[str, str]:
+        await agent.release_mount(wanted.kernel_id, one.target, is_forced=True)
+        agent.wanted(Wanted([wanted], complete=True))
+        agent._look_at(wanted.kernel_id)
+        await quiet(agent)
+        return seen(world, wanted.kernel_id)
+
+    assert await released_and_looked_at() == {"two": "two"}
+    again = replace(wanted, mounts=[one, two], mount_changes=2)  # detached by then, and attached once more
+    agent.wanted(Wanted([again], complete=False))
+    await settled(world, wanted.kernel_id, 2)
+    assert seen(world, wanted.kernel_id) == {"one": "one", "two": "two"}
+    wanted = again
+    monkeypatch.setattr("bai_agent.mounting._RELEASED_S", 0)  # the manager has died meanwhile
+    assert await released_and_looked_at() == {"one": "one", "two": "two"}
+
+
 class MountsAreFixed(ProcessRuntime):
     """As with an engine whose agent is not root."""
 
