@@ -712,6 +712,24 @@ async def _until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.asyncio
+async def test_a_container_killed_long_after_something_in_it_ran_out_of_memory(world: World, monkeypatch: Any) -> None:
+    """The engine's word for that never goes away."""
+    agent = await world.agent()
+    kernel_id = (wanted := want(world)).kernel_id
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(kernel_id, KernelStatus.RUNNING)
+
+    async def why(exit_code: int) -> str:
+        return (await agent._ends.why(kernel_id, replace(ENDED, oom=True, exit_code=exit_code))).code
+
+    assert (await why(137), await why(143)) == ("oom-killed", "killed-outside")
+    await agent._ends.note_out_of_memory(kernel_id)
+    assert await why(137) == "oom-killed"
+    monkeypatch.setattr("bai_agent.ends._OOM_EXPLAINS_S", 0)  # that was long ago
+    assert await why(137) == "killed-outside"
+
+
 # Folders that come and go
 
 
