@@ -240,6 +240,10 @@ class Reconciler:
     def running(self) -> list[KernelId]:
         return self.book.running()
 
+    def together(self, kernel_id: KernelId) -> list[KernelId]:
+        """Those that run of the same session, this one among them."""
+        return self.book.together(kernel_id)
+
     def is_starting_something(self) -> bool:
         """A container, or a Jupyter kernel in one."""
         return any(
