@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 _OOM_EXPLAINS_S = 5.0  # a container that ends this soon after an out-of-memory event ended of it
 _AT_ONCE = timedelta(seconds=5)  # a container that lived no longer never was of use
 _SIGNALLED = 128  # exit codes from here on are those of signals
+_KILLED = _SIGNALLED + 9  # also what Linux does to who is out of memory
 _LONGEST_LINE = 200  # characters of a program's last words in a sentence
 _KEPT_LINES = 2000
 _KEPT_CHARACTERS = 256 * 1024
@@ -40,7 +41,9 @@ class Ends:
     async def why(self, kernel_id: KernelId, container: ContainerState | None) -> Reason:
         state = self._book.states[kernel_id]
         code = describe_exit(container.exit_code if container else None)
-        out_of_memory = self.out_of_memory(kernel_id, certain=container is not None and container.oom)
+        out_of_memory = self.out_of_memory(
+            kernel_id, certain=container is not None and self._is_told_by(kernel_id, container)
+        )
         if out_of_memory is not None:
             return out_of_memory
         if state.boot_id != boot_id():
@@ -49,6 +52,10 @@ class Ends:
             line = (await self._runtime.logs(state.report.runtime_ref, 1)).strip()[:_LONGEST_LINE]
             return Reason.of("container-exited", code=code, line=line)
         return Reason.of("killed-outside", code=code)
+
+    def _is_told_by(self, kernel_id: KernelId, container: ContainerState) -> bool:
+        """An engine never forgets that anything in a container ran out of memory: what was heard of then is over."""
+        return container.oom and container.exit_code == _KILLED and kernel_id not in self._ooms
 
     def out_of_memory(self, kernel_id: KernelId, *, certain: bool = False) -> Reason | None:
         """The sentence for it, if an out-of-memory event came a moment ago, or if that is ``certain``."""

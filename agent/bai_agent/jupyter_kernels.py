@@ -317,14 +317,14 @@ class Launch:
 
     # Adopt, interrupt, end
 
-    async def adopt(self, ref: str, process: Process | None, key: str, image: str, language: str | None) -> bool:
+    async def adopt(self, ref: str, process: Process | None, key: str, image: str, language: Language | None) -> bool:
         """Take over what an earlier agent left. False if it had not got as far as a process."""
         if self.report.status is JupyterKernelStatus.DEAD:
             await self._serve_tapes()
             return True
         if process is None:
             return False
-        self.process, self._key, self._language = process, key, LANGUAGES.get(language or "")
+        self.process, self._key, self._language = process, key, language
         kills = await self._oom_kills(ref)
         watch = self._run(self._watch(ref, kills, image, None))
         if not await self.keeper.adopt():
@@ -522,7 +522,7 @@ class JupyterKernels:
         )
         launch = self._new_launch(kernel_id, report)
         process = Process(**saved["process"]) if saved["process"] else None
-        if not await launch.adopt(ref, process, saved["key"], image, saved.get("saves")):
+        if not await launch.adopt(ref, process, saved["key"], image, language_of(saved.get("saves"))):
             del self._launches[kernel_id, report.jupyter_kernel_id]  # ``converge`` starts it again
 
     def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]:
@@ -587,6 +587,11 @@ class JupyterKernels:
         await self._end_retired(list(self._retired))
         for launch in self._launches.values():
             await launch.close(stop_relay=False)
+
+
+def language_of(saves: object) -> Language | None:
+    """Of a kernel that can save its variables, by its launch's record. An earlier agent knew Python only: True."""
+    return LANGUAGES.get("python" if saves is True else str(saves))
 
 
 def _fill(word: str, values: dict[str, str]) -> str:

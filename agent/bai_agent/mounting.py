@@ -2,11 +2,13 @@
 
 Level-triggered like all of the reconciler: what is wanted is compared with what the container has, so whatever was
 killed in between, the next look makes them equal. A folder that could not be put there is refused once, which takes it
-off the session's record, and is not tried again; what must go is tried until it is gone.
+off the session's record, and is not tried again; what must go is tried until it is gone. What was released stays away
+though it is wanted, until the manager has written that down; if it never does, it comes back.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 
 from bai_agent import folders
@@ -20,10 +22,13 @@ from bai_jupyter.common.statuses import KernelStatus
 
 log = logging.getLogger(__name__)
 
+_RELEASED_S = 30.0
+
 
 class Mounting:
     def __init__(self, runtime: Runtime, site: Site, book: Book) -> None:
         self._runtime, self._site, self._book = runtime, site, book
+        self._released: dict[tuple[KernelId, str], tuple[int, float]] = {}  # after which change, and until when
 
     async def fit(self, kernel_id: KernelId, ref: str) -> None:
         """Give the container the folders that are wanted, and no others.
@@ -34,7 +39,8 @@ class Mounting:
         want, report = state.want, state.report
         is_settled = report.mount_changes == want.mount_changes
         refused = dict(report.refused_mounts) if is_settled else {}
-        wanted = [one for one in want.mounts if one.target not in refused]
+        released = self._released_of(kernel_id)
+        wanted = [one for one in want.mounts if one.target not in refused and one.target not in released]
         there = await self._runtime.mounted(ref)
         kept = await self._kept(ref, wanted, state.mounted, there)
         missing = [one for one in wanted if one not in kept]
@@ -61,8 +67,18 @@ class Mounting:
         elif users := await self._runtime.release(ref, target):
             path = self._place(kernel_id, target)
             raise RuntimeFault(Reason.of("folder-busy", path=path, users=", ".join(users)))
-        kept = [one for one in self._book.states[kernel_id].mounted if one.target != target]
-        self._book.change(kernel_id, mounted=kept)
+        state = self._book.states[kernel_id]
+        self._released[kernel_id, target] = (state.want.mount_changes, time.monotonic() + _RELEASED_S)
+        self._book.change(kernel_id, mounted=[one for one in state.mounted if one.target != target])
+
+    def put_back(self, kernel_id: KernelId, target: str) -> None:
+        """What was released is wanted all the same: the next look brings it."""
+        self._released.pop((kernel_id, target), None)
+
+    def _released_of(self, kernel_id: KernelId) -> set[str]:
+        now, number = time.monotonic(), self._book.states[kernel_id].want.mount_changes
+        self._released = {key: value for key, value in self._released.items() if value[1] > now}
+        return {target for (one, target), (after, _) in self._released.items() if (one, after) == (kernel_id, number)}
 
     async def _kept(
         self, ref: str, wanted: Iterable[MountWant], mounted: Iterable[MountWant], there: Mapping[str, bool]

@@ -240,6 +240,10 @@ class Reconciler:
     def running(self) -> list[KernelId]:
         return self.book.running()
 
+    def together(self, kernel_id: KernelId) -> list[KernelId]:
+        """Those that run of the same session, this one among them."""
+        return self.book.together(kernel_id)
+
     def is_starting_something(self) -> bool:
         """A container, or a Jupyter kernel in one."""
         return any(
@@ -308,7 +312,8 @@ class Reconciler:
                 released.append(one)
         except RuntimeFault:
             for one in released:
-                self._look_at(one)  # it is wanted still, so that puts it back
+                self._mounting.put_back(one, target)
+                self._look_at(one)
             raise
 
     def _running_ref(self, kernel_id: KernelId) -> str:

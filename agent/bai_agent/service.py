@@ -112,7 +112,8 @@ class AgentService:
         why = Reason.from_json(params["reason"]) if params.get("reason") else None
         asked_at = self._asked_at.get(kernel_id)
         is_fresh = asked_at is not None and time.monotonic() - asked_at < _SETTLE_S
-        if is_fresh or (await self._activity(kernel_id))["executing"]:
+        does = [await self._activity(one) for one in self._reconciler.together(kernel_id)]
+        if is_fresh or any(one["executing"] for one in does):
             raise RuntimeFault(Reason.of("suspend-busy"))
         await self._reconciler.suspend(kernel_id, why)
         if self._asked_at.get(kernel_id) != asked_at:

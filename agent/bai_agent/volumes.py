@@ -71,7 +71,8 @@ class Volumes:
         self._quick = ThreadPoolExecutor(8, thread_name_prefix="files")
         self._slow = ThreadPoolExecutor(2, thread_name_prefix="trees")
         self._stopping = threading.Event()
-        self._measured: dict[tuple[str, str], tuple[Usage, float, float]] = {}
+        self._measured: dict[tuple[str, str], tuple[Usage, float, float]] = {}  # and when, and how long it took
+        self._counting = threading.Lock()
         self._receiving: dict[str, asyncio.Task[Any]] = {}
         self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
             "volume_usage": self._volume_usage,
@@ -220,15 +221,25 @@ class Volumes:
         return {"used_bytes": usage.used_bytes, "num_files": usage.num_files}
 
     def _measure(self, params: Params, root: int) -> Usage:
-        """Counted now, or a moment ago if counting takes long."""
+        """Counted now, or a moment ago if counting takes long; with what was uploaded since."""
         key = (params["volume"], params["subpath"])
         usage, at, took_s = self._measured.get(key, (None, 0.0, 0.0))
         began = time.monotonic()
         if usage is None or began - at > _SCAN_SHARE * took_s:
             usage = files.usage_of(root)
             at = time.monotonic()
-            self._measured[key] = (usage, at, at - began)
+            with self._counting:
+                self._measured[key] = (usage, at, at - began)
         return usage
+
+    def _add(self, params: Params, size: int, replaced: int | None) -> None:
+        """An upload to what was measured: many small ones would have all others counted anew each time."""
+        key = (params["volume"], params["subpath"])
+        with self._counting:
+            if key in self._measured:
+                usage, at, took_s = self._measured[key]
+                grown, more = size - (replaced or 0), int(replaced is None)
+                self._measured[key] = (Usage(usage.used_bytes + grown, usage.num_files + more), at, took_s)
 
     # Files
 
@@ -357,12 +368,13 @@ class Volumes:
 
     def _publish(self, params: Params, root: int, drafts: int) -> None:
         self._check_quota(params, root, drafts)
+        replaced = _size_of(root, params["path"])
         try:
             files.publish(drafts, params["upload_id"], root, params["path"])
         except (FileFault, OSError):
             self._drop_draft(params, root, drafts)
             raise
-        self._measured.pop((params["volume"], params["subpath"]), None)
+        self._add(params, params["size"], replaced)
 
     def _used_elsewhere(self, params: Params) -> int:
         """What the other folders of its owner on this volume hold, if a limit counts them all."""
@@ -379,11 +391,8 @@ class Volumes:
         if params["quota_bytes"] is None and params.get("scope") is None:
             return
         limits = _limits(params, self._measure(params, root).used_bytes, params["used_elsewhere"])
-        replaced = 0
-        with suppress(FileFault):
-            replaced = files.facts_of(root, params["path"])["size"]
         try:
-            _refuse_excess(limits, params["path"], params["size"], replaced)
+            _refuse_excess(limits, params["path"], params["size"], _size_of(root, params["path"]) or 0)
         except FileFault:
             self._drop_draft(params, root, drafts)
             raise
@@ -601,6 +610,14 @@ def _full(params: Params) -> FileFault:
     """The file system says so: it also counts what sessions write this moment, and its own book-keeping."""
     limit = format_size(params["quota_bytes"])
     return FileFault(Reason.of("quota-full", folder=params["name"], file=params["path"], limit=limit))
+
+
+def _size_of(root: int, path: str) -> int | None:
+    """None if there is no such file."""
+    try:
+        return files.facts_of(root, path)["size"]
+    except FileFault:
+        return None
 
 
 def _prune(drafts: int) -> None:

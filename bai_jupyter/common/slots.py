@@ -28,6 +28,11 @@ def parse_size(text: str | int) -> int:
     return int(Decimal(match[1]) * 1024 ** _FACTORS[match[2].lower()])
 
 
+def read_number(text: str) -> int | None:
+    """A whole number, 0 or more, that a client has written; None if it is none, or longer than any of ours."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
 def format_size(size_bytes: int | Decimal) -> str:
     """``8589934592`` as ``8 GiB``: binary units, one decimal at most."""
     amount = float(size_bytes)

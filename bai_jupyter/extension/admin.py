@@ -16,6 +16,7 @@ from tornado import web
 from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 100
@@ -186,9 +187,10 @@ class AdminHandler(BaiHandler):
 
     def number(self, field: str, least: int, default: int) -> int:
         given = self.get_query_argument(field, str(default))
-        if not (given.isascii() and given.isdecimal() and least <= int(given) < 2**31):
+        found = read_number(given)
+        if found is None or not least <= found < 2**31:
             raise bad_value(field, given, f"a number from {least}")
-        return int(given)
+        return found
 
     def flag(self, field: str) -> bool:
         given = self.fields().get(field)

@@ -32,6 +32,7 @@ from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream
 
 from bai_jupyter.client import ManagerClient, app_path, link_of
 from bai_jupyter.common.errors import PublicError
+from bai_jupyter.common.statuses import SessionStatus
 from bai_jupyter.extension.status import kernel_status
 from bai_jupyter.reverse_proxy import (
     HOP_BY_HOP,
@@ -73,7 +74,7 @@ class AppEntryHandler(JupyterHandler):
     @authenticated
     @authorized
     async def get(self, session: str, app: str) -> None:
-        rest = rest_of(self.request.path, "/bai/apps/", 2)
+        rest = rest_of(self.request.path, self.base_url, len(("bai", "apps", session, app)))
         secret, expires = self.settings["cookie_secret"], int(time.time()) + TICKET_S
         query = without(self.request.query, _NOT_IN_QUERIES)
         service = await refusing(client_of(self).start_service(session, app))
@@ -98,7 +99,8 @@ class PortHandler(JupyterHandler):
     @authenticated
     @authorized
     async def get(self, absolute: str | None, port: str) -> None:
-        rest = self.request.path if absolute else rest_of(self.request.path, "/proxy/", 1)
+        is_ours = self.request.path.startswith(f"{self.base_url}bai/")
+        rest = self.request.path if absolute else rest_of(self.request.path, self.base_url, 2 + is_ours)
         kernels = self.kernel_manager
         sessions = sessions_of([kernels.get_kernel(kernel_id) for kernel_id in kernels.list_kernel_ids()])
         for session in sessions:
@@ -107,7 +109,11 @@ class PortHandler(JupyterHandler):
                 query = without(self.request.query, _NOT_IN_QUERIES)
                 self.redirect(joined(f"{entry(self.base_url, session, port)}{rest}", query))
                 return
-        where = "in the sessions of this server's kernels" if sessions else ": no kernel of this server has a session"
+        where = (
+            "in the sessions of this server's kernels"
+            if sessions
+            else ": no kernel of this server has a session that runs"
+        )
         raise HTTPError(404, f"Nothing listens at port {port} {where}.")
 
     head = get
@@ -149,7 +155,7 @@ class AppHandler(RequestHandler):
     async def prepare(self) -> None:
         self.request.connection.set_max_body_size(MAX_BODY_BYTES)  # type: ignore[union-attr]
         session, app, given = self.path_args
-        rest = rest_of(self.request.path, "/bai/apps/", 3)
+        rest = rest_of(self.request.path, self.settings["base_url"], len(("bai", "apps", session, app, given)))
         if needs_length(str(self.request.method), self.request.headers):
             raise HTTPError(411, NEEDS_LENGTH)
         if not is_valid(self.settings["cookie_secret"], session, app, given, time.time()):
@@ -341,11 +347,12 @@ async def _carry(source: IOStream, target: IOStream) -> None:
 
 
 def sessions_of(kernels: Iterable[Any]) -> list[str]:
-    """Ids of the sessions of a server's kernels, that of the kernel that was active last first."""
+    """Ids of the sessions of a server's kernels that run, that of the kernel that was active last first."""
     remote = [kernel for kernel in kernels if hasattr(kernel.provisioner, "view")]
     remote.sort(key=lambda kernel: kernel.last_activity, reverse=True)
-    ids = [kernel_status(kernel)["session_id"] for kernel in remote]
-    return [session for session in dict.fromkeys(ids) if session]
+    found = [kernel_status(kernel) for kernel in remote]
+    running = [one for one in found if one["status"] == SessionStatus.RUNNING]
+    return list(dict.fromkeys(one["session_id"] for one in running))
 
 
 def entry(base_url: str, session: str, app: str) -> str:
@@ -353,9 +360,9 @@ def entry(base_url: str, session: str, app: str) -> str:
     return f"{base_url}bai/apps/{session}/{app}"
 
 
-def rest_of(path: str, beginning: str, count: int) -> str:
-    """What follows after that beginning and so many parts, quoted as it was, from its slash on."""
-    parts = path.partition(beginning)[2].split("/", count)
+def rest_of(path: str, base_url: str, count: int) -> str:
+    """What follows after the server's own beginning and so many parts, quoted as it was, from its slash on."""
+    parts = path[len(base_url) :].split("/", count)
     return "/" + (parts[count] if len(parts) > count else "")
 
 

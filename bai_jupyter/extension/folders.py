@@ -16,6 +16,7 @@ from tornado.iostream import StreamClosedError
 
 from bai_jupyter.client import TRANSFER_BYTES
 from bai_jupyter.common.errors import PublicError
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.extension.folder_contents import names_of
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
@@ -25,9 +26,10 @@ LARGEST_PAGE = 1000
 class FoldersBaseHandler(BaiHandler):
     def number(self, field: str, default: int, largest: int) -> int:
         given = self.get_query_argument(field, str(default))
-        if not (given.isascii() and given.isdecimal() and int(given) <= largest):
+        found = read_number(given)
+        if found is None or found > largest:
             raise bad_value(field, given, f"a number from 0 to {largest}")
-        return int(given)
+        return found
 
     def finish_empty(self) -> None:
         self.set_status(204)
@@ -235,12 +237,13 @@ class UploadHandler(FoldersBaseHandler):
     @authorized
     async def patch(self) -> None:
         """The body goes to ``Upload-Offset``; → how much of the file has come then."""
-        offset, piece = self.request.headers.get("Upload-Offset", ""), self.request.body
-        if not (offset.isascii() and offset.isdecimal()):
-            raise bad_value("Upload-Offset", offset, "a number")
+        given, piece = self.request.headers.get("Upload-Offset", ""), self.request.body
+        offset = read_number(given)
+        if offset is None:
+            raise bad_value("Upload-Offset", given, "a number")
         if len(piece) > TRANSFER_BYTES:
             raise bad_value("body", f"{len(piece)} bytes", f"a piece of at most {TRANSFER_BYTES} bytes")
-        self.finish({"offset": await self.client.send_piece(self.upload_token, int(offset), piece)})
+        self.finish({"offset": await self.client.send_piece(self.upload_token, offset, piece)})
 
     @web.authenticated
     @authorized

@@ -18,7 +18,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import format_size
+from bai_jupyter.common.slots import format_size, read_number
 from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.folder_contents import in_drive
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
@@ -147,9 +147,9 @@ def _why(url: str, lines: list[str], error: HTTPClientError) -> Reason:
     if error.code != 599:
         return Reason.of("import-failed", url=url, cause=f"its server answers {error.code} {error.message}".rstrip("."))
     sizes = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("content-length:")]
-    limit = format_size(LARGEST_BYTES)
-    if sizes and sizes[-1].isdecimal() and int(sizes[-1]) > LARGEST_BYTES:
-        return Reason.of("import-large", url=url, size=format_size(int(sizes[-1])), limit=limit)
+    size, limit = read_number(sizes[-1]) if sizes else None, format_size(LARGEST_BYTES)
+    if size is not None and size > LARGEST_BYTES:
+        return Reason.of("import-large", url=url, size=format_size(size), limit=limit)
     if lines:
         return Reason.of("import-broken", url=url, limit=limit)
     return Reason.of("import-failed", url=url, cause=str(error.message).rstrip("."))

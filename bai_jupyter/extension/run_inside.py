@@ -8,9 +8,11 @@ could not go on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import re
 import sys
 import time
 from typing import Any, Callable  # noqa: UP035 - as old as the oldest Python
@@ -20,6 +22,8 @@ from jupyter_client.manager import start_new_kernel
 SAVE_EVERY_S = 10
 LOOK_EVERY_S = 1
 START_S = 120
+LEFT_S = 3600  # no save takes so long: who wrote the draft was killed
+LEFT = re.compile(r"\..+-result-\d{8}-\d{4}(-\d+)?\.ipynb\.new")
 MAY_FAIL = "raises-exception"
 """The tag of cells that are to fail: Jupyter goes on after them."""
 
@@ -45,6 +49,16 @@ class Notebook:
     def save_now_and_then(self) -> None:
         if time.monotonic() - self.saved_at >= SAVE_EVERY_S:
             self.save()
+
+
+def remove_leftovers(folder: str) -> None:
+    """Drafts of runs in this folder that were killed in a save."""
+    for name in os.listdir(folder):
+        draft = os.path.join(folder, name)
+        if LEFT.fullmatch(name):
+            with contextlib.suppress(OSError):  # another run was faster
+                if time.time() - os.path.getmtime(draft) > LEFT_S:
+                    os.remove(draft)
 
 
 class Outputs:
@@ -110,9 +124,10 @@ def run_cell(manager: Any, client: Any, source: str, outputs: Outputs, look: Cal
 
 def run(path: str, kernel_name: str) -> int:
     """The exit code. What is printed is the session's log."""
-    notebook = Notebook(path)
+    notebook, folder = Notebook(path), os.path.dirname(os.path.abspath(path))
+    remove_leftovers(folder)
     try:
-        manager, client = start_new_kernel(START_S, kernel_name, cwd=os.path.dirname(os.path.abspath(path)))
+        manager, client = start_new_kernel(START_S, kernel_name, cwd=folder)
     except Exception as error:  # noqa: BLE001 - whatever it is, the log is where it is read
         print(f"The kernel {kernel_name} did not start: {error!r}", flush=True)
         return 2

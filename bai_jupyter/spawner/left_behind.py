@@ -25,6 +25,12 @@ from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.queued import Queued
 
 _TRY_EVERY_S = 2.0
+_AGAIN_S = 60.0  # where a Hub that starts no more servers now does not say when it may
+_REFUSED = {
+    HTTPStatus.UNAUTHORIZED: "the Hub does not know this service's token",
+    HTTPStatus.FORBIDDEN: "no role of the Hub lets this service",
+    HTTPStatus.NOT_FOUND: "what this service takes for the Hub's API is not that",
+}
 _PAGED = "application/jupyterhub-pagination+json"
 
 
@@ -38,7 +44,7 @@ class Left:
 
 
 async def go_on(hub: HubAuth) -> None:
-    """Start those whose sessions still wait or run by now. Tries until Hub and manager answer."""
+    """Start those whose sessions still wait or run by now. Tries until Hub and manager answer, or the Hub refuses."""
     while True:
         try:
             found = [left async for page in _pages(hub) for left in left_in(page) if await _is_alive(left)]
@@ -59,13 +65,16 @@ def left_in(users: Iterable[Json]) -> Iterator[Left]:
 
 
 async def _pages(hub: HubAuth) -> AsyncIterator[list[Json]]:
-    """All users; none if the Hub's roles do not let this service see them. Raises ``ClientError``, ``TimeoutError``."""
+    """All users; none if the Hub does not let this service see them. Raises ``ClientError``, ``TimeoutError``."""
     offset: int | None = 0
     while offset is not None:
         path = f"/users?include_stopped_servers=1&offset={offset}"
         async with await _call(hub, "GET", path, headers={"Accept": _PAGED}) as answer:
-            if answer.status == HTTPStatus.FORBIDDEN:
-                app_log.warning("Servers that waited are not started again: no role of the Hub lets this service.")
+            if answer.status in _REFUSED:
+                why = _REFUSED[HTTPStatus(answer.status)]
+                app_log.warning(
+                    "Servers that waited are not started again: %s (%s: %s).", why, hub.api_url, answer.status
+                )
                 return
             answer.raise_for_status()
             page = await answer.json(content_type=None)
@@ -87,14 +96,32 @@ async def _is_alive(left: Left) -> bool:
 
 
 async def _start(hub: HubAuth, left: Left) -> None:
-    """Without a body the Hub takes what was chosen last."""
+    while (wait_s := await _ask(hub, left)) is not None:
+        await asyncio.sleep(wait_s)
+
+
+async def _ask(hub: HubAuth, left: Left) -> float | None:
+    """After how many seconds to ask again; None: it starts, is refused, or is not waited for any more.
+
+    Without a body the Hub takes what was chosen last.
+    """
     path = f"/users/{quote(left.user, safe='')}/servers/{quote(left.server, safe='')}"
     try:
+        if not await _is_alive(left):
+            return None
         async with await _call(hub, "POST", path) as answer:
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:  # its limit of servers, or of those that start at once
+                return _seconds(answer.headers.get("Retry-After", ""))
             if answer.status >= HTTPStatus.BAD_REQUEST:
                 app_log.warning("%s/%s does not start again: %s", left.user, left.server, await answer.text())
-    except (ClientError, TimeoutError) as error:
-        app_log.warning("%s/%s does not start again: %s", left.user, left.server, error)
+            return None
+    except (ClientError, TimeoutError, Unavailable) as error:
+        app_log.warning("%s/%s does not start yet; trying again: %s", left.user, left.server, error)
+        return _AGAIN_S
+
+
+def _seconds(retry_after: str) -> float:
+    return float(retry_after) if retry_after.isdecimal() else _AGAIN_S
 
 
 async def _call(hub: HubAuth, method: str, path: str, headers: dict[str, str] | None = None) -> Any:

@@ -712,6 +712,24 @@ async def _until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.asyncio
+async def test_a_container_killed_long_after_something_in_it_ran_out_of_memory(world: World, monkeypatch: Any) -> None:
+    """The engine's word for that never goes away."""
+    agent = await world.agent()
+    kernel_id = (wanted := want(world)).kernel_id
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(kernel_id, KernelStatus.RUNNING)
+
+    async def why(exit_code: int) -> str:
+        return (await agent._ends.why(kernel_id, replace(ENDED, oom=True, exit_code=exit_code))).code
+
+    assert (await why(137), await why(143)) == ("oom-killed", "killed-outside")
+    await agent._ends.note_out_of_memory(kernel_id)
+    assert await why(137) == "oom-killed"
+    monkeypatch.setattr("bai_agent.ends._OOM_EXPLAINS_S", 0)  # that was long ago
+    assert await why(137) == "killed-outside"
+
+
 # Folders that come and go
 
 
@@ -802,6 +820,31 @@ async def test_a_folder_that_is_there_already_is_not_touched(world: World) -> No
     await quiet(agent)
     assert agent.book.states[wanted.kernel_id].mounted == [one]
     assert (world.bench.folder(wanted.kernel_id) / "scratch" / "one").lstat().st_ctime_ns == link
+
+
+@pytest.mark.asyncio
+async def test_a_released_folder_waits_for_the_manager_s_word_and_not_for_ever(world: World, monkeypatch: Any) -> None:
+    agent = await world.agent()
+    one, two = folders_of(world, "one", "two")
+    wanted = want(world, mounts=[one, two])
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+
+    async def released_and_looked_at() -> dict[str, str]:
+        await agent.release_mount(wanted.kernel_id, one.target, is_forced=True)
+        agent.wanted(Wanted([wanted], complete=True))
+        agent._look_at(wanted.kernel_id)
+        await quiet(agent)
+        return seen(world, wanted.kernel_id)
+
+    assert await released_and_looked_at() == {"two": "two"}
+    again = replace(wanted, mounts=[one, two], mount_changes=2)  # detached by then, and attached once more
+    agent.wanted(Wanted([again], complete=False))
+    await settled(world, wanted.kernel_id, 2)
+    assert seen(world, wanted.kernel_id) == {"one": "one", "two": "two"}
+    wanted = again
+    monkeypatch.setattr("bai_agent.mounting._RELEASED_S", 0)  # the manager has died meanwhile
+    assert await released_and_looked_at() == {"one": "one", "two": "two"}
 
 
 class MountsAreFixed(ProcessRuntime):

@@ -15,7 +15,7 @@ from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.messages import Call
 from bai_jupyter.common.reasons import Reason
 
-KERNEL = KernelId("k")
+KERNEL, OTHER = KernelId("k"), KernelId("k-of-sub1")
 WHY = Reason.of("idle-suspended", limit="20 min", level="user", name="alice")
 pytestmark = pytest.mark.asyncio
 
@@ -24,7 +24,7 @@ class Frozen:
     """Stands in for the reconciler; ``meanwhile`` happens while the engine freezes."""
 
     def __init__(self):
-        self.why, self.is_frozen = None, False
+        self.why, self.is_frozen, self.programs = None, False, set()
 
     async def meanwhile(self):
         pass
@@ -35,8 +35,11 @@ class Frozen:
     def open_ref_of(self, _):
         return "ref"
 
-    def runs_program(self, _):
-        return False
+    def together(self, _):
+        return [KERNEL, OTHER]
+
+    def runs_program(self, kernel_id):
+        return kernel_id in self.programs
 
     async def suspend(self, _, why):
         await self.meanwhile()
@@ -89,6 +92,13 @@ async def test_it_is_frozen_for_the_reason_given(service, frozen):
 
 async def test_what_runs_is_not_frozen(service, frozen):
     service._jupyter.is_busy = True
+    with pytest.raises(RuntimeFault, match="what runs is not suspended"):
+        await suspend(service)
+    assert not frozen.is_frozen
+
+
+async def test_nor_is_it_while_a_program_runs_in_another_of_its_containers(service, frozen):
+    frozen.programs = {OTHER}
     with pytest.raises(RuntimeFault, match="what runs is not suspended"):
         await suspend(service)
     assert not frozen.is_frozen

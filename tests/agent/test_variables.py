@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bai_agent.jupyter_kernels import language_of
 from bai_agent.variables import outside
 from bai_agent.variables.languages import LANGUAGES, SAVE_TO, WAKE_FROM
 
@@ -318,3 +319,8 @@ def test_what_is_told_of_a_wake() -> None:
     assert "Not restored, or doubtful: lock (a lock)" in outside.woken(partly).text
     assert outside.woken(partly).text.endswith(" and 12 more.")
     assert outside.woken(outside.Report("", "no disk", 0, 0, [], [], [])).code == "wake-failed"
+
+
+def test_kernels_that_an_earlier_agent_has_left_can_still_save() -> None:
+    assert [language_of(saves) for saves in (True, "python", "R")] == [PYTHON, PYTHON, LANGUAGES["R"]]
+    assert [language_of(saves) for saves in (False, None, "lua")] == [None] * 3

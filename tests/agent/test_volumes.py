@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from bai_agent import files
 from bai_agent.files import FileFault
 from bai_agent.volumes import Volumes
 
@@ -233,6 +234,20 @@ async def test_a_quota_reached_meanwhile_refuses_with_figures_and_leaves_nothing
 async def test_what_an_upload_replaces_counts_for_it(volumes: Volumes, folder: Path) -> None:
     (folder / "x").write_bytes(bytes(900))
     assert await send(volumes, upload("x", 1000, quota_bytes=1000), bytes(1000), b"") == {"offset": 1000}
+
+
+async def test_many_uploads_do_not_have_a_folder_measured_each_time(
+    volumes: Volumes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = [], files.usage_of
+    monkeypatch.setattr("bai_agent.volumes._SCAN_SHARE", 10**9)  # however short the last look was
+    monkeypatch.setattr(files, "usage_of", lambda root: looks.append(root) or look(root))
+    for path, size in (("a", 400), ("b", 300), ("a", 500)):
+        assert await send(volumes, upload(path, size, quota_bytes=1000), bytes(size), b"") == {"offset": size}
+    assert await volumes.calls["folder_usage"](DATA) == {"used_bytes": 800, "num_files": 2}
+    refusal = (await send(volumes, upload("c", 300, quota_bytes=1000), bytes(300), b""))["error"]
+    assert "800 B used, c needs 300 B" in refusal["text"]
+    assert len(looks) == 1
 
 
 async def test_a_full_disk_refuses_and_leaves_nothing(

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size, parse_size, rounded_up, words_of
+from bai_jupyter.common.slots import (
+    ResourceSlots,
+    describe_amount,
+    format_size,
+    parse_size,
+    read_number,
+    rounded_up,
+    words_of,
+)
 
 AMOUNTS = st.decimals(min_value=0, max_value=10**12, places=3)
 SLOTS = st.fixed_dictionaries(
@@ -39,6 +47,11 @@ def test_parse_size(text, size_bytes):
 def test_parse_size_refuses(text):
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
+
+
+def test_numbers_that_clients_write():
+    assert [read_number(text) for text in ("0", "007", "9" * 18)] == [0, 7, 10**18 - 1]
+    assert [read_number(text) for text in ("", "-1", "1.0", " 1", "²", "٣", "9" * 5000)] == [None] * 7
 
 
 @pytest.mark.parametrize(

@@ -453,9 +453,19 @@ async def test_whose_port_it_is_when_several_kernels_run() -> None:
         more = {"execution_state": "idle", "reason": "", "notice": None, "kernel_id": "k"}
         return SimpleNamespace(last_activity=last_activity, provisioner=SimpleNamespace(**provisioner), **more)
 
+    def view(session: str, status: str = "RUNNING") -> Any:
+        return {"id": session, "status": status}
+
     waiting, local = kernel(9, view={}), kernel(8)
-    kernels = [kernel(1, view={"id": "a"}), kernel(3, view={"id": "b"}), waiting, local, kernel(2, view={"id": "b"})]
-    assert app_proxy.sessions_of(kernels) == ["b", "a"]
+    ended, queued = kernel(7, view=view("c", "TERMINATED")), kernel(6, view=view("d", "PENDING"))
+    live = [kernel(1, view=view("a")), kernel(3, view=view("b")), kernel(2, view=view("b"))]
+    assert app_proxy.sessions_of([waiting, local, ended, queued, *live]) == ["b", "a"]
+
+
+async def test_a_server_below_a_path_that_looks_like_an_apps() -> None:
+    base_url = "/user/proxy/bai/apps/"
+    assert app_proxy.rest_of(f"{base_url}proxy/8080/a%2Fb/proxy/c", base_url, 2) == "/a%2Fb/proxy/c"
+    assert app_proxy.rest_of(f"{base_url}bai/proxy/8080", base_url, 3) == "/"
 
 
 @pytest.mark.parametrize(

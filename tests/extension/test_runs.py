@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,6 +143,18 @@ def test_all_cells_run_and_their_outputs_are_kept_as_a_page_keeps_them(tmp_path:
     assert (text["text"], result["output_type"], result["data"]["text/plain"]) == ("one\ntwo\n", "execute_result", "42")
     assert outputs[1][0]["data"]["text/plain"] == "'after'"
     assert [one["text"] for one in outputs[3]] == ["here\n"]
+
+
+def test_what_a_run_that_was_killed_in_a_save_has_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "a.ipynb").write_text(json.dumps(copy_to_run(new_notebook())))
+    left = [".a-result-20261130-1405.ipynb.new", ".b c-result-20261130-1405-2.ipynb.new"]
+    kept = [".a-result-20261130-1406.ipynb.new", "a-result-20261130-1405.ipynb", ".mine.ipynb.new", "mine.new"]
+    for name in left + kept:
+        (tmp_path / name).touch()
+        if name != kept[0]:  # that one's run goes on
+            os.utime(tmp_path / name, (0, 0))
+    assert run_inside.run(str(tmp_path / "a.ipynb"), "no-such-kernel") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.ipynb", *kept])
 
 
 def test_the_cell_that_fails_is_the_last(tmp_path: Path) -> None:

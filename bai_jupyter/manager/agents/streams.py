@@ -8,6 +8,8 @@ Who asks may be the manager itself: a ``ByteStream`` is read and written here in
 
 import asyncio
 import hmac
+import os
+import select
 import socket
 from functools import cached_property
 from typing import Any
@@ -220,6 +222,8 @@ async def carry(stream: ByteStream, reader: asyncio.StreamReader, writer: asynci
         while piece := await reader.read(PIECE_BYTES):
             await stream.write_message(piece)
         await stream.write_message(b"")
+        await _hung_up(writer.get_extra_info("socket"))
+        stream.close()  # nobody is left who could hear an answer
 
     async def down() -> None:
         while frame := await stream.read_message():
@@ -228,12 +232,30 @@ async def carry(stream: ByteStream, reader: asyncio.StreamReader, writer: asynci
         writer.write_eof()
 
     try:
-        await asyncio.gather(up(), down())
-    except (OSError, WebSocketClosedError):
-        return  # whoever holds the socket sees it end
+        async with asyncio.TaskGroup() as ways:
+            ways.create_task(up())
+            ways.create_task(down())
+    except* (OSError, WebSocketClosedError):
+        pass  # whoever holds the socket sees it end
     finally:
         stream.close()
         writer.close()
+
+
+async def _hung_up(connection: socket.socket) -> None:
+    """Returns when both ways of a socket have ended; asyncio tells only of one. Raises ``OSError`` if it was closed."""
+    over, loop = asyncio.Event(), asyncio.get_running_loop()
+    own = os.dup(connection.fileno())  # so that the number is not another socket's meanwhile
+    try:
+        with select.epoll() as watch:
+            watch.register(own, 0)  # the end is told without being asked for
+            loop.add_reader(watch, over.set)
+            try:
+                await over.wait()
+            finally:
+                loop.remove_reader(watch)
+    finally:
+        os.close(own)
 
 
 class Streams:

@@ -15,6 +15,7 @@ from tornado.web import Finish, HTTPError, RequestHandler
 
 from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.agents.idle_connections import IdleConnections
 from bai_jupyter.manager.agents.service import AgentService
 from bai_jupyter.manager.api.graphql.execution import Executor
@@ -207,9 +208,10 @@ class ApiHandler(RequestHandler):
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A parameter that is a number, as JSON or as text. Raises ``BadRequest``."""
         given = str(self.params.get(name, default))
-        if not given.isdecimal() or not least <= int(given) <= most:
+        found = read_number(given)
+        if found is None or not least <= found <= most:
             raise BadRequest(Reason.of("bad-value", field=name, given=given, expected=f"{least} to {most}"))
-        return int(given)
+        return found
 
     def _count(self) -> None:
         """Raises ``RateLimited``; else the headers say what is left."""

@@ -10,6 +10,7 @@ from tornado.iostream import StreamClosedError
 from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.api.base import ApiHandler, gives, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import history
@@ -63,8 +64,7 @@ class EventStream(ApiHandler):
 
     def last_id(self) -> int | None:
         """The last event that the listener has heard, if it has heard any."""
-        seen = self.request.headers.get("Last-Event-ID", "")
-        return int(seen) if seen.isdecimal() and len(seen) < 19 else None
+        return read_number(self.request.headers.get("Last-Event-ID", ""))
 
 
 class SessionStream(EventStream):

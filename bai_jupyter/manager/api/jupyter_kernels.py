@@ -1,5 +1,6 @@
 """Jupyter kernels inside a session, and the stream to one."""
 
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.agents.streams import NO_SUCH, CallerSocket
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
@@ -57,10 +58,10 @@ class StreamHandler(CallerSocket, ApiHandler):
         ref, jupyter_kernel_id = args
         self.tune()
         generation = self.get_query_argument("generation", "")
-        if generation and not generation.isdecimal():
+        wanted = read_number(generation)
+        if generation and wanted is None:
             self.close(NO_SUCH, "generation must be a number")
             return
-        wanted = int(generation) if generation else None
         try:
             self.join(await self.services.sessions.open_stream(self.caller, ref, jupyter_kernel_id, wanted))
         except StreamRefused as error:

@@ -16,6 +16,7 @@ from tornado.web import stream_request_body
 
 from bai_jupyter.common.errors import BadRequest, PublicError
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.api.base import ApiHandler, gives
 from bai_jupyter.manager.vfolders.requests import LARGEST
 from bai_jupyter.manager.vfolders.transfers import Operation, Transfer, Upload
@@ -23,7 +24,7 @@ from bai_jupyter.manager.vfolders.volumes import error_of
 
 TUS = "1.0.0"
 _CHUNK_TYPE = "application/offset+octet-stream"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 class WrongVersion(BadRequest):
@@ -80,11 +81,12 @@ class UploadHandler(StorageHandler):
         _check_version(headers.get("Tus-Resumable"))
         if headers.get("Content-Type") != _CHUNK_TYPE:
             raise WrongType(_bad("Content-Type", headers.get("Content-Type"), _CHUNK_TYPE))
-        offset = headers.get("Upload-Offset", "")
-        if not offset.isdecimal():
-            raise BadRequest(_bad("Upload-Offset", offset, "a number"))
+        given = headers.get("Upload-Offset", "")
+        offset = read_number(given)
+        if offset is None:
+            raise BadRequest(_bad("Upload-Offset", given, "a number"))
         subfolder = self.get_query_argument("dst_dir", "")
-        return await self.services.transfers.open_upload(await self.check(), int(offset), subfolder)
+        return await self.services.transfers.open_upload(await self.check(), offset, subfolder)
 
     async def data_received(self, chunk: bytes) -> None:
         if self._upload is not None:

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bai_jupyter.common.errors import BadRequest
+from bai_jupyter.common.slots import read_number
 
 _MAX_LENGTH, _MAX_DEPTH = 4096, 40
 _TOKEN = re.compile(
@@ -168,7 +169,7 @@ class _Reader:
         if kind == "text":
             return re.sub(r"\\(.)", r"\1", text[1:-1])
         if kind == "number":
-            return float(text) if "." in text else int(text)
+            return float(text) if read_number(text.lstrip("-")) is None else int(text)  # no database has longer ones
         if kind == "word" and text in _WORDS:
             return _WORDS[text]
         if text == "[":

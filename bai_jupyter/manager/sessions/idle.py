@@ -128,7 +128,8 @@ class Limits:
 @dataclass(frozen=True)
 class Seen:
     """One look at a session. ``running``: what runs now. ``use``: per cent by metric since the last look; None if there
-    was none before. ``cores``: CPU seconds that it used per second since then."""
+    was none before, and the average where it has several ``containers``. ``cores``: CPU seconds that all of it used per
+    second since then."""
 
     running: str | None = None
     active_at: datetime | None = None
@@ -137,11 +138,12 @@ class Seen:
     slots: Collection[str] = ()
     cores: float = 0.0
     is_suspended: bool = False
+    containers: int = 1
 
     @property
     def is_working(self) -> bool:
         devices = (pct for metric, pct in (self.use or {}).items() if metric.endswith("_util") and metric != "cpu_util")
-        return self.cores >= WORKING_CORES or any(pct >= WORKING_PCT for pct in devices)
+        return self.cores >= WORKING_CORES or any(pct * self.containers >= WORKING_PCT for pct in devices)
 
 
 @dataclass(frozen=True)

@@ -164,16 +164,20 @@ class IdleWatch:
         return Standing(idle.decide(idle.note(history, seen, limits, now), limits, now), seen)
 
     def _seen(self, one: Watched, figures: Figures, use: Mapping[str, float] | None) -> Seen:
+        """``figures`` are of its main container. What people do goes there, and may start work in the others."""
         now = self._now()
         moments = [found] if (found := self._traffic.last(one.kernel_id)) else []
-        if "executed_ago_s" in figures:
-            moments.append((now - timedelta(seconds=figures["executed_ago_s"]), EXECUTION))
+        others = [self._registry.stats(one.agent_id, key) or {} for key in one.kernel_ids if key != one.kernel_id]
+        everywhere = [figures, *others]
+        ran = [told["executed_ago_s"] for told in everywhere if "executed_ago_s" in told]
+        moments.extend((now - timedelta(seconds=ago_s), EXECUTION) for ago_s in ran)
         active_at, what = max(moments) if moments else (None, "")
-        running = EXECUTION if figures.get("executing") else None
+        running = EXECUTION if any(told.get("executing") for told in everywhere) else None
         if running is None and self._traffic.runs_command(one.kernel_id):
             running = COMMAND
-        cores = (use or {}).get("cpu_util", 0.0) / 100 * float(one.slots["cpu"])
-        return Seen(running, active_at, what, use, set(one.slots), cores, one.is_suspended)
+        containers = len(one.kernel_ids)
+        cores = (use or {}).get("cpu_util", 0.0) / 100 * float(one.slots["cpu"]) * containers
+        return Seen(running, active_at, what, use, set(one.slots), cores, one.is_suspended, containers)
 
     def _use(self, one: Watched) -> dict[str, float] | None:
         """Per cent by metric since the last look, of all its containers on average; None if there was none."""

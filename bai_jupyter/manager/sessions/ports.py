@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from bai_jupyter.common.slots import read_number
+
 PORTS_LABEL = "ai.backend.service-ports"
 COMMAND_LABEL = "bai.app."
 PREOPEN = "preopen"
@@ -54,7 +56,7 @@ def apps_of(labels: Mapping[str, str], preopen: Sequence[int]) -> list[App]:
     """Those of the image first; a port that was asked for is an app named by its number."""
     found: dict[str, App] = {}
     for name, protocol, ports in _ENTRY.findall(labels.get(PORTS_LABEL, "")):
-        numbers = tuple(int(port) for port in re.findall(r"\d+", ports))
+        numbers = tuple(read_number(port) or 0 for port in re.findall(r"\d+", ports))
         if protocol in _PROTOCOLS and all(LOWEST_PORT <= port <= HIGHEST_PORT for port in numbers):
             found[name] = App(name, protocol, numbers, labels.get(COMMAND_LABEL + name))
     return with_ports(list(found.values()), preopen, PREOPEN)

@@ -13,7 +13,7 @@ from bai_jupyter.common.errors import BadRequest, Forbidden, Frozen, NotFound, Q
 from bai_jupyter.common.ids import AgentId, UserId
 from bai_jupyter.common.messages import MountWant, is_door_name
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size, rounded_up
+from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size, read_number, rounded_up
 from bai_jupyter.common.statuses import SessionType
 from bai_jupyter.manager.auth.session_tokens import Scope
 from bai_jupyter.manager.db.admission import PolicyLimit, from_quanta, over_quota, to_quanta
@@ -615,9 +615,9 @@ def _ports(value: object) -> tuple[int, ...]:
     """Clients send them as numbers or as texts."""
     given = value or []
     expected = f"at most {_MAX_PREOPEN} different ports from {LOWEST_PORT} to {HIGHEST_PORT}"
-    if not isinstance(given, list) or not all(str(port).isdecimal() for port in given):
+    if not isinstance(given, list):
         raise bad_value("config.preopen_ports", value, expected)
-    ports = tuple(int(port) for port in given)
+    ports = tuple(read_number(str(port)) or 0 for port in given)
     if len(set(ports)) < len(ports) or len(ports) > _MAX_PREOPEN:
         raise bad_value("config.preopen_ports", value, expected)
     if not all(LOWEST_PORT <= port <= HIGHEST_PORT for port in ports):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import parse_size
+from bai_jupyter.common.slots import parse_size, read_number
 from bai_jupyter.manager.vfolders.access import PERMISSIONS
 
 LARGEST = 2**53  # JSON has no whole numbers beyond
@@ -100,11 +100,10 @@ def permission(params: Params, *fields: str, default: str | None = None) -> str:
 
 def number(params: Params, field: str, default: int | None, largest: int) -> int:
     value = params.get(field, default)
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
+    found = read_number(value) if isinstance(value, str) else value
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= largest:
         refuse(field, value, f"a number from 0 to {largest}")
-    return value
+    return found
 
 
 def quota(params: Params, field: str) -> int | None:

@@ -99,6 +99,27 @@ async def test_closing_tells_the_agent_also_with_something_unread(open_stream, a
         await told.wait()
 
 
+async def test_an_app_that_never_answers_hears_that_the_caller_has_gone(open_stream, agent):
+    at_end, told = asyncio.Event(), asyncio.Event()
+
+    async def never_answer(socket, _endpoint):
+        assert await socket.read_message() == FRAME
+        assert await socket.read_message() == b""
+        at_end.set()
+        assert await socket.read_message() is None
+        told.set()
+
+    agent.on_stream = never_answer
+    _, writer = await asyncio.open_connection(sock=await local_socket(await open_stream()))
+    async with asyncio.timeout(20):
+        writer.write(FRAME)
+        writer.write_eof()
+        await at_end.wait()
+        assert not told.is_set()
+        writer.close()
+        await told.wait()
+
+
 async def test_a_socket_that_leads_into_a_stream_has_halves(open_stream, agent):
     async def answer_at_the_end(socket, _endpoint):
         heard = b""

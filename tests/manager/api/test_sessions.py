@@ -119,6 +119,7 @@ async def test_twenty_of_one_name_are_one_session(agent, admin):
         ({"bootstrap_script": 5}, 400, "bad-value"),
         ({"config": {"preopen_ports": [80]}}, 400, "bad-value"),
         ({"config": {"preopen_ports": "8080"}}, 400, "bad-value"),
+        ({"config": {"preopen_ports": ["9" * 5000]}}, 400, "bad-value"),
         ({"config": {"resource_opts": {"shmem": []}}}, 400, "bad-value"),
         ({"config": {"scalingGroup": "nowhere"}}, 404, "group-unknown"),
         ({"config": {"preset": "huge"}}, 404, "preset-unknown"),

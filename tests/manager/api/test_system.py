@@ -89,6 +89,7 @@ async def test_announcement(admin, make_user):
         ("POST", "/manager/scheduler/operation", {"op": "include-agents", "args": "lab-1"}),
         ("GET", "/audit?limit=x", None),
         ("GET", "/audit?limit=0", None),
+        ("GET", f"/audit?limit={'9' * 5000}", None),
         ("GET", "/audit?filter=x", None),
         ("GET", "/logs/error?page_no=0", None),
     ],

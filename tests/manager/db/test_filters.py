@@ -64,6 +64,8 @@ def names(conn, text):
         ("!(size == 1)", "Beecat_%"),
         ("size == 1 | !size == 2", "antcat_%"),
         ("size in []", ""),
+        (f"size == {'9' * 20}", ""),
+        (f"size < -{'9' * 20} | size < {'9' * 4000} & size == 2", "Bee"),
         ('name == "\'; DROP TABLE things; --"', ""),
     ],
 )

@@ -373,11 +373,18 @@ async def test_use_of_several_containers_is_that_of_all(manager, agent, admin, c
     session_id = (await admin.post("/session", body))["sessionId"]
     main, sub = (one["id"] for one in (await admin.until_status("work", "RUNNING"))["kernels"])
     used = {main: 1.0, sub: 1.0}
-    monkeypatch.setattr(manager.registry, "stats", lambda _, kernel_id: {"cpu_used_s": used[kernel_id], **IDLE})
+    does = {main: IDLE, sub: IDLE}
+    monkeypatch.setattr(manager.registry, "stats", lambda _, key: {"cpu_used_s": used[key], **does[key]})
     await clock.pass_(minutes=1)
     used[sub] += 30
     await clock.pass_(minutes=1)
-    assert clock.watch.standing[session_id].seen.use == {"cpu_util": 25}
+    seen = clock.watch.standing[session_id].seen
+    assert (seen.use, seen.cores, seen.running) == ({"cpu_util": 25}, 0.5, None)
+    used[sub] += 9  # of one container alone enough to be at work
+    does[sub] = BUSY
+    await clock.pass_(minutes=1)
+    seen = clock.watch.standing[session_id].seen
+    assert (seen.is_working, seen.running) == (True, idle_watch.EXECUTION)
 
 
 async def test_a_killed_manager_goes_on_counting(manager_process, make_agent, data_dir, helpers):
