@@ -34,13 +34,14 @@ DEADLINE_S = 60
 
 
 class TapeReader:
-    """Reads a relay's socket as a stream would: messages, and requests of its own."""
+    """Reads a relay's socket as a stream would: messages, and requests of its own, until they are taken."""
 
     def __init__(self, folder: Path, reader: str = "00" * 8, positions: dict[str, int] | None = None) -> None:
         self.folder, self.id = folder, reader
         self.session = Session(key=KEY)
         self.frames = {channel: FrameReader((positions or {}).get(channel.name.lower(), 0)) for channel in Channel}
         self.counter = 0
+        self._untaken: dict[int, list[bytes]] = {}
         self.gaps: list[Record] = []
         self.ended = False
         self._inbox: asyncio.Queue[tuple[Channel, dict]] = asyncio.Queue()
@@ -57,6 +58,8 @@ class TapeReader:
         for channel, frames in self.frames.items():
             frames.jump(positions[channel.name.lower()])
         self._out.write(pack_hello(Hello(self.id, positions)))
+        for pieces in self._untaken.values():
+            self._out.writelines(pieces)
         return self
 
     def send(self, msg_type: str, content: dict, channel: Channel = Channel.SHELL, counter: int | None = None) -> str:
@@ -64,8 +67,8 @@ class TapeReader:
         message = self.session.msg(msg_type, content)
         envelope = Envelope(bytes.fromhex(self.id), self.counter, b"client").pack()
         frames = [envelope, *self.session.serialize(message)]
-        for piece in pack_request(channel, self.counter, pack_frames(frames)):
-            self._out.write(piece)
+        self._untaken[self.counter] = list(pack_request(channel, self.counter, pack_frames(frames)))
+        self._out.writelines(self._untaken[self.counter])
         return message["header"]["msg_id"]
 
     def execute(self, code: str, counter: int | None = None) -> str:
@@ -95,6 +98,8 @@ class TapeReader:
         elif record.kind == Kind.GAP:
             self.gaps.append(record)
             self.frames[Channel(record.channel)].jump(record.offset)
+        elif record.kind == Kind.TAKEN:
+            self._untaken.pop(record.offset, None)
         elif record.kind == Kind.ENDED:
             self.ended = True
         elif record.kind == Kind.WELCOME:
