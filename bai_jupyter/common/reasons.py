@@ -141,8 +141,8 @@ _REFUSED = {
     "that folder.",
     "wake-which": "{saved} saved kernels and {running} running ones: say which is to get which, with `kernel` and "
     "`into`. Saved: {saved_ids}. Running: {running_ids}.",
-    "woken": "Restored: {variables} variables and imports.",
-    "woken-partly": "Restored: {variables} variables and imports. Not restored, or doubtful: {names}.",
+    "woken": "Restored: {variables} variables, imports and outputs.",
+    "woken-partly": "Restored: {variables} variables, imports and outputs. Not restored, or doubtful: {names}.",
     "wake-failed": "Its variables could not be restored: {cause}. It began without them; what was saved is as it was.",
     "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
     "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
