@@ -144,6 +144,10 @@ _REFUSED = {
     "woken": "Restored: {variables} variables, imports and outputs.",
     "woken-partly": "Restored: {variables} variables, imports and outputs. Not restored, or doubtful: {names}.",
     "wake-failed": "Its variables could not be restored: {cause}. It began without them; what was saved is as it was.",
+    "held-inside": "The session is held at its memory limit, so nothing new can run in it now. Give it more memory "
+    "(`bai session resize`), interrupt its kernel, or end it; then try again.",
+    "not-begun": "What was to run in the session has not begun within {limit}: nothing in it gets memory or CPU now. "
+    "Try again, or give it more (`bai session resize`).",
     "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
     "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
     "resize-in-use": "The session uses {used} of memory now, so it cannot be made smaller than that; asked for "
