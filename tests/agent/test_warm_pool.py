@@ -165,7 +165,7 @@ async def test_the_next_user_finds_nothing_of_the_one_before(world: World) -> No
         seen.append((want, running.runtime_ref, spare_id, found))
         world.reconciler.wanted(Wanted([replace(want, target=Target.TERMINATED)], complete=False))
         await world.status(want.kernel_id, KernelStatus.TERMINATED)
-    (first, ref, spare_id, its), (second, next_ref, next_spare_id, found) = seen
+    (first, ref, spare_id, its), (_, next_ref, next_spare_id, found) = seen
     assert "crimson" in its
     assert "hello" in its
     assert first.session_id in its

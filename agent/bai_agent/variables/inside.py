@@ -128,7 +128,7 @@ def _pickle_all(namespace: dict[str, Any], sink: Sink) -> dict[str, Any]:
             except TimeUp:
                 is_late, why = True, "there was no time left for it"
                 sink.cut(offset)
-            except Exception as error:  # noqa: BLE001 - objects raise what they like
+            except Exception as error:
                 if isinstance(error, SinkFailed) and not _OUTPUT.fullmatch(name):
                     raise
                 why = _why(error)
