@@ -9,7 +9,8 @@ for those that do not (*cold*), beside a local kernel started by jupyter_client;
 does hits all. *CPU* is what the kernel's process, or all of its container, has used by then: that says more where
 others use the cores too, for Linux may give all containers together no more of them than one other process. Of those
 that are started *at once* it is the seconds of the last one, and of the middle one, each from its own start. Then how
-long it takes to resize, suspend and resume one. Compare ratios, not figures.
+long it takes to resize, suspend and resume one and, where this is run as root, to attach a folder to it and to detach
+it again. Compare ratios, not figures.
 
 The process runtime needs no Docker, and has neither containers started ahead nor a size that could be changed.
 """
@@ -63,6 +64,7 @@ from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Targe
 DEADLINE_S = 300
 Times = dict[str, list[float]]
 HOME = MountWant("home", "local:home", "", "/home/work/home", False)
+DATA = MountWant("data", "local:home", "data", "/home/work/data", False)
 KINDS = ("local", "cold", "warm")
 _ENDED = frozenset({KernelStatus.TERMINATED, KernelStatus.ERROR})
 COLD_BYTES, WARM_BYTES = SPARE_BYTES - 1024**2, SPARE_BYTES
@@ -79,6 +81,7 @@ class Agent:
         state.mkdir()
         home.mkdir(mode=0o777)
         home.chmod(0o777)
+        (home / DATA.subpath).mkdir(mode=0o755)
         store = StateFolder(state)
         store.lock()
         docker = DockerRuntime(state, new_agent_id(), "bench") if runtime == "docker" else None
@@ -253,16 +256,35 @@ async def changes(agent: Agent, rounds: int) -> Times:
     want = agent.want(WARM_BYTES, 1)
     await agent.answers(want)
     times: Times = {"resize": [], "suspend": [], "resume": []}
+    if os.geteuid() == 0:  # else the engine mounts folders only when a container is made
+        times |= {"attach a folder": [], "detach it": []}
 
     async def resized(number: int) -> None:
+        nonlocal want
         size = ResourceSlots({"cpu": Decimal(1 + number % 2), "mem": Decimal(WARM_BYTES * (1 + number % 2))})
-        agent.reconciler.wanted(Wanted([replace(want, slots=size, resizes=number)], complete=False))
+        want = replace(want, slots=size, resizes=number)
+        agent.reconciler.wanted(Wanted([want], complete=False))
         await agent.until(lambda: agent._told[want.kernel_id].resizes == number)
+
+    async def mounted(*mounts: MountWant) -> None:
+        nonlocal want
+        want = replace(want, mounts=list(mounts), mount_changes=want.mount_changes + 1)
+        agent.reconciler.wanted(Wanted([want], complete=False))
+        await agent.until(lambda: agent._told[want.kernel_id].mount_changes == want.mount_changes)
+        if refused := agent._told[want.kernel_id].refused_mounts:
+            raise RuntimeError(f"the folder was refused: {refused}")
+
+    async def detached() -> None:
+        await agent.reconciler.release_mount(want.kernel_id, DATA.target, is_forced=False)
+        await mounted(HOME)
 
     for number in range(1, rounds + 1):
         times["resize"].append(await timed(resized(number)))
         times["suspend"].append(await timed(agent.reconciler.suspend(want.kernel_id)))
         times["resume"].append(await timed(agent.reconciler.resume(want.kernel_id)))
+        if "detach it" in times:
+            times["attach a folder"].append(await timed(mounted(HOME, DATA)))
+            times["detach it"].append(await timed(detached()))
     await agent.remove(want)
     return times
 

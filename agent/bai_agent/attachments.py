@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bai_agent.runtimes.base import Attached, Process, Runtime, RuntimeFault, TerminalSize
+from bai_jupyter.common.reasons import Reason
 
 
 class Attachments:
@@ -31,7 +32,10 @@ class Attachments:
     async def start(
         self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
     ) -> Attached:
-        """As ``Runtime.attach``; ``forget`` it when it has ended."""
+        """As ``Runtime.attach``; ``forget`` it when it has ended. Refused where it would wait for memory, too."""
+        memory = await self.runtime.memory_limit(ref)
+        if memory is not None and memory.is_reached and not memory.kills:
+            raise RuntimeFault(Reason.of("held-inside"))
         attached = await self.runtime.attach(ref, argv, env=env, cwd=cwd, terminal=terminal)
         with suppress(OSError):  # a full disk; only an agent that is killed before there is room leaves it behind
             self._path(attached.process).write_text(json.dumps(asdict(attached.process)))

@@ -141,9 +141,13 @@ _REFUSED = {
     "that folder.",
     "wake-which": "{saved} saved kernels and {running} running ones: say which is to get which, with `kernel` and "
     "`into`. Saved: {saved_ids}. Running: {running_ids}.",
-    "woken": "Restored: {variables} variables and imports.",
-    "woken-partly": "Restored: {variables} variables and imports. Not restored, or doubtful: {names}.",
+    "woken": "Restored: {variables} variables, imports and outputs.",
+    "woken-partly": "Restored: {variables} variables, imports and outputs. Not restored, or doubtful: {names}.",
     "wake-failed": "Its variables could not be restored: {cause}. It began without them; what was saved is as it was.",
+    "held-inside": "The session is held at its memory limit, so nothing new can run in it now. Give it more memory "
+    "(`bai session resize`), interrupt its kernel, or end it; then try again.",
+    "not-begun": "What was to run in the session has not begun within {limit}: nothing in it gets memory or CPU now. "
+    "Try again, or give it more (`bai session resize`).",
     "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
     "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
     "resize-in-use": "The session uses {used} of memory now, so it cannot be made smaller than that; asked for "

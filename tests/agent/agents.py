@@ -127,8 +127,17 @@ async def agents_on(bench: Any, image_digest: str) -> AsyncIterator[World]:
         await asyncio.to_thread(relay.wait, DEADLINE_S)
 
 
-def die_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, nth: int = 1) -> asyncio.Event:
-    """The agent is killed right after it has done this for the ``nth`` time; then the event is set."""
+def die_after(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    nth: int = 1,
+    error: BaseException | None = None,
+) -> asyncio.Event:
+    """The agent is killed right after it has done this for the ``nth`` time; then the event is set.
+
+    With an ``error`` it is not killed: that is raised there.
+    """
     step, done, died = getattr(owner, name), 0, asyncio.Event()
 
     def count() -> None:
@@ -136,15 +145,17 @@ def die_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, nth: int =
         done += 1
         if done == nth:
             died.set()
-            raise asyncio.CancelledError
+            raise error or asyncio.CancelledError
 
     async def later(*args: Any) -> Any:
-        await step(*args)
+        made = await step(*args)
         count()
+        return made
 
     def at_once(*args: Any) -> Any:
-        step(*args)
+        made = step(*args)
         count()
+        return made
 
     monkeypatch.setattr(owner, name, later if asyncio.iscoroutinefunction(step) else at_once)
     return died

@@ -46,6 +46,17 @@ class Bench:
         return json.loads(self._report.read_text())
 
 
+SHELL = """
+import contextlib, os, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance(user_module=sys.modules["__main__"])
+shell.history_manager.enabled = False
+def run(*cells):
+    with contextlib.redirect_stdout(open(os.devnull, "w")):
+        for cell in cells: shell.run_cell(cell, store_history=True)
+"""
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
@@ -106,6 +117,34 @@ def test_everything_is_as_it_was(bench: Bench) -> None:
         assert not [path for path in __import__('sys').path if 'variables' in path]
         """)
     assert (woken["error"], woken["missing"], woken["variables"]) == (None, [], saved["variables"])
+
+
+def test_outputs_and_the_numbers_of_cells_are_as_they_were(bench: Bench) -> None:
+    """The disk is full for the largest: outputs come last, so it takes nothing along."""
+    saved = bench.save(
+        """
+        import resource
+        run("x = ['mine']", "x", "%pwd", "open(os.devnull)", "sys", "bytes(1_000_000)", "'last'", "nothing")
+        for name in ("shell", "run", "InteractiveShell"): del globals()[name]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))
+        """,
+        before=SHELL,
+    )
+    assert saved["error"] is None
+    left_out = why(saved["left_out"])
+    assert left_out == {"Out[4]": "an open file", "Out[6]": "[Errno 27] File too large"}
+    woken = bench.wake(
+        """
+        assert x == ['mine'] and Out[2] is x and _2 is x and Out[5] is sys and _7 == 'last'
+        assert 4 not in Out and 6 not in Out and len(Out) == 4
+        assert In[2] == 'x' and _i3 == '%pwd' and 'pwd' in In[3] != _i3 and len(In) == 9
+        run("[x, _7]")
+        assert Out[9] == [x, 'last'] and In[9] == '[x, _7]' and shell.execution_count == 10
+        """,
+        before=SHELL,
+    )
+    assert (woken["error"], woken["missing"], why(woken["left_out"])) == (None, [], left_out)
+    assert bench.wake("assert x == ['mine'] and '_2' not in globals()")["error"] is None  # in a Python without IPython
 
 
 def test_what_cannot_be_saved_is_named_and_takes_nothing_along(bench: Bench) -> None:
@@ -313,7 +352,7 @@ def test_a_report_is_cut_to_size_and_never_believed(tmp_path: Path) -> None:
 
 def test_what_is_told_of_a_wake() -> None:
     report = outside.Report("", None, 3, 0, [], [], [])
-    assert outside.woken(report).text == "Restored: 3 variables and imports."
+    assert outside.woken(report).text == "Restored: 3 variables, imports and outputs."
     one = {"name": "lock", "type": "lock", "why": "a lock"}
     partly = outside.Report("", None, 3, 0, [one], [one] * 30, [one])
     assert "Not restored, or doubtful: lock (a lock)" in outside.woken(partly).text

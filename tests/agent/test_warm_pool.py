@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from agent.agents import DEADLINE_S, World, agents_on, die_after
+from bai_agent.runtimes.base import RuntimeFault
 from bai_agent.runtimes.spares import LABEL
 from bai_agent.warm_pool import is_foreseeable
 
 from bai_jupyter.common.ids import KernelId, SessionId
 from bai_jupyter.common.messages import KernelWant, Wanted
+from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import KernelStatus, Target
 
@@ -52,6 +54,11 @@ async def world(docker_bench: Any, docker_client: Any) -> AsyncIterator[World]:
         yield made
 
 
+def owner_of(world: World, step: str) -> Any:
+    owners = {"resize": world.runtime, "main_pid": world.runtime, "_request": world.reconciler._containers}
+    return owners.get(step, world.runtime.spares)
+
+
 @pytest.mark.docker
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
@@ -72,8 +79,7 @@ async def test_an_agent_is_killed_after_a_step_of_a_claim(
     want = world.want()
     await world.fill(want)
     (spare_id,) = world.spares()
-    owners = {"resize": world.runtime, "_request": world.reconciler._containers}
-    died = die_after(monkeypatch, owners.get(step, world.runtime.spares), step, nth)
+    died = die_after(monkeypatch, owner_of(world, step), step, nth)
     world.reconciler.wanted(Wanted([want], complete=False))
     async with asyncio.timeout(DEADLINE_S):
         await died.wait()
@@ -99,6 +105,74 @@ async def test_an_agent_is_killed_after_a_step_of_a_claim(
     await world.status(want.kernel_id, KernelStatus.TERMINATED)
     assert not docker_client.containers.list(all=True, filters={"label": f"bai.agent-id={world.runtime._agent_id}"})
     assert world.spares() == []
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("step", "nth", "error"),
+    [
+        ("_keep", 1, OSError("no space")),
+        ("_move", 2, OSError("no space")),
+        ("_link", 1, OSError("no space")),
+        ("_request", 1, RuntimeFault(Reason.of("other", text="the engine failed"))),
+        ("main_pid", 1, RuntimeFault(Reason.of("engine-down", agent="lab-1", cause="silent"))),
+        ("resize", 1, RuntimeFault(Reason.of("resize-failed", agent="lab-1", cause="the engine failed"))),
+        ("_keep", 2, OSError("no space")),
+    ],
+)
+async def test_whatever_fails_at_a_step_of_a_claim_the_kernel_starts_cold(
+    world: World, docker_client: Any, monkeypatch: pytest.MonkeyPatch, step: str, nth: int, error: Exception
+) -> None:
+    want = world.want()
+    await world.fill(want)
+    failed = die_after(monkeypatch, owner_of(world, step), step, nth, error)
+    world.reconciler.wanted(Wanted([want], complete=False))
+    running = await world.status(want.kernel_id, KernelStatus.RUNNING)
+    assert failed.is_set()
+    assert running.reason == Reason.of("running", agent="lab-1")  # and nothing of the failure
+    (ours,) = docker_client.containers.list(all=True, filters={"label": f"bai.agent-id={world.runtime._agent_id}"})
+    assert ours.id == running.runtime_ref
+    assert LABEL not in ours.labels
+    assert world.spares() == []
+    assert world.reconciler.held() == {want.kernel_id: running.devices}
+    bench = replace(world.bench, runtime=world.runtime)
+    assert await bench.run(want, running.runtime_ref, "cat data/hello") == (0, "hello")
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+async def test_the_next_user_finds_nothing_of_the_one_before(world: World) -> None:
+    """Both are given one that was started ahead, of the same kind."""
+    bench = replace(world.bench, runtime=world.runtime)
+    (bench.volume / "theirs").mkdir(mode=0o777)
+    seen = []
+    for folder, colour in (("data", "crimson"), ("theirs", "teal")):
+        want = world.want(mounts=[bench.mount("own", folder)], environ={"SECRET": colour})
+        await world.fill(want)
+        recipe = world.reconciler._containers._recipe(want)
+        spare_id = world.pool._ready[recipe][0].spare_id
+        world.reconciler.wanted(Wanted([want], complete=False))
+        running = await world.status(want.kernel_id, KernelStatus.RUNNING)
+        assert spare_id in world.spares()  # it has the container that was started ahead
+        code, found = await bench.run(
+            want,
+            running.runtime_ref,
+            "find /tmp /var/tmp /dev/shm /home/work /run/bai -type f; env; ls own; cat /proc/[0-9]*/cmdline;"
+            'for place in /tmp /dev/shm /home/work; do echo "$SECRET" >"$place/$SECRET"; done; sleep 1000 & :',
+        )
+        assert code == 0
+        seen.append((want, running.runtime_ref, spare_id, found))
+        world.reconciler.wanted(Wanted([replace(want, target=Target.TERMINATED)], complete=False))
+        await world.status(want.kernel_id, KernelStatus.TERMINATED)
+    (first, ref, spare_id, its), (_, next_ref, next_spare_id, found) = seen
+    assert "crimson" in its
+    assert "hello" in its
+    assert first.session_id in its
+    assert "teal" in found
+    assert (ref == next_ref, spare_id == next_spare_id) == (False, False)
+    for trace in ("crimson", "hello", "sleep\0001000", first.session_id, first.kernel_id, spare_id):
+        assert trace not in found
 
 
 @pytest.mark.docker

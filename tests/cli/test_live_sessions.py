@@ -95,7 +95,7 @@ def test_wake(bai, logged_in) -> None:
     logged_in.answers["POST /session/demo/wake"] = view(jupyterKernels=[kernel])
     logged_in.answers["GET /session/id-demo"] = view(jupyterKernels=[woken])
     ran = bai("session", "wake", "demo", "--from", "past", "--yes")
-    assert ran.lines == ["Kernel 01234567: Restored: 3 variables and imports."]
+    assert ran.lines == ["Kernel 01234567: Restored: 3 variables, imports and outputs."]
     assert logged_in.bodies("POST /session/demo/wake") == [{"source": "past"}]
     assert bai("session", "wake", "demo").code == Exit.USAGE  # without a terminal it is not asked
     saved = {**kernel, "kernelspec": "python3", "saved": {"variables": 3}}

@@ -12,6 +12,11 @@ from bai_jupyter.common.errors import BaiError
 SMALL = {"cpu": "1", "mem": "256m"}
 LARGE_VALUE = "y = bytearray(400 << 20)"
 MANY_VALUES = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
+HELD = r"^The session is held at its memory limit, so nothing new can run in it now\. Give it more"
+TOO_MUCH = (
+    r"^local has [\d.]+ [MG]iB of its [\d.]+ GiB mem free; asked for 97\.7 TiB, 97\.7 TiB more than the session has\. "
+    r"Ask for less, or start it again elsewhere\.$"
+)
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -58,6 +63,15 @@ class Session:
         await self._cluster.until(is_either)
         return view["reason"]["code"] == "held"
 
+    async def starts(self):
+        """Of whatever starts something in it: a command, a look at its files, its terminal."""
+        session_id = (await self.view())["id"]
+        return (
+            self.client.open_command(session_id, ["true"]),
+            self.client.request("GET", f"/session/{session_id}/files"),
+            self.client.open_terminal(session_id),
+        )
+
     async def interrupt(self):
         view = await self.view()
         await self.client.interrupt_jupyter_kernel(view["id"], view["jupyterKernels"][0]["id"])
@@ -89,7 +103,10 @@ async def test_a_cell_goes_on_when_its_session_grows(cluster):
         await cluster.revive()
         await cluster.until(lambda: cluster.is_linked_after(links))
         await session.until("held")
-        with pytest.raises(BaiError):
+        for start in await session.starts():
+            with pytest.raises(BaiError, match=HELD):
+                await start
+        with pytest.raises(BaiError, match=TOO_MUCH):
             await client.resize((await session.view())["id"], {"mem": "100000g"})
         assert (await session.view())["reason"]["code"] == "held"
         await client.resize((await session.view())["id"], {"mem": "1g"})

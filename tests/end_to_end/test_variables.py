@@ -67,6 +67,7 @@ async def test_a_kernel_is_saved_and_woken(cluster):
         with pytest.raises(BaiError, match=r"No variables of session .* are saved"):
             await client.wake(view["id"])
         await kernel.run(FILLED)
+        await kernel.run("['shown', twice(0)]")
         count = await kernel.run("print(len(In))")
         (saved,) = await client.save(view["id"])
         assert await kernel.run("print(len(In) - 1)") == count  # nobody sees that anything was run
@@ -95,7 +96,9 @@ async def test_a_kernel_is_saved_and_woken(cluster):
         assert "lock (a lock)" in await _woken(client, view["id"], kernel)
         assert await kernel.run(SEEN) == RESTORED
         assert "both" in await kernel.run("%who")
-        assert await kernel.run("print(len(In))") == "4\n"  # a new kernel's third cell
+        assert await kernel.run("print(Out[2], _2 is Out[2], In[2], len(In))") == (
+            "['shown', 5] True ['shown', twice(0)] 7\n"  # the sixth: three were run before it was saved
+        )
 
         # A restart as ever begins with nothing.
         await client.restart_jupyter_kernel(view["id"], process["id"])

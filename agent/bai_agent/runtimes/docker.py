@@ -535,11 +535,15 @@ class DockerRuntime:
             stream._response.raw._fp.fp.peek()
         )  # docker-py reads the headers with it, and it may have read on
         stream._response.close()
-        self._await_start(exec_ref)
-        return self._executed(ref, exec_ref), sock, early
+        try:
+            self._await_start(exec_ref)
+            return self._executed(ref, exec_ref), sock, early
+        except BaseException:
+            sock.close()
+            raise
 
     def _await_start(self, exec_ref: str) -> None:
-        """The engine hands the socket out before the process exists."""
+        """The engine hands the socket out before the process exists, and it may never: memory may be used up."""
         deadline = time.monotonic() + _START_PATIENCE_S
         pause_s = 0.002
         while time.monotonic() < deadline:
@@ -548,6 +552,7 @@ class DockerRuntime:
                 return
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 0.1)
+        raise RuntimeFault(Reason.of("not-begun", limit=f"{_START_PATIENCE_S:g} s"))
 
     async def connect(self, ref: str, port: int) -> socket.socket:
         pid = await self.main_pid(ref)

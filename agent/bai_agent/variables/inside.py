@@ -5,9 +5,10 @@ image needs nothing and an own cloudpickle is left alone. It never prints, and l
 
 One pickler writes one variable after the other, so what variables share they share again. What cannot be pickled is
 taken back to where it began: the file is cut off there, and the pickler forgets what it has seen since. Functions
-keep the kernel's own namespace as their globals. A save is a folder::
+keep the kernel's own namespace as their globals. Outputs (``Out[3]``) come behind all variables: what time and disk
+have no room for is theirs. A save is a folder::
 
-    manifest.json     names, types, places, imports, and what was left out and why: whole, or the one before
+    manifest.json     names, types, places, imports, cells, and what was left out and why: whole, or the one before
     <hex>.pickle      what the manifest names
 
 Restoring runs what the pickle says: it is for the owner's own session only.
@@ -49,6 +50,7 @@ _SHORT_BYTES = 32
 _TAKE = pickle.BINPERSID + pickle.MEMOIZE + pickle.POP
 _GETS = ("BINGET", "LONG_BINGET")
 _OWN = re.compile(r"__.*__|_{1,3}|_i{1,3}|_i?\d+|_[oids]h|In|Out|_exit_code|get_ipython|exit|quit|open")
+_OUTPUT = re.compile(r"Out\[(\d+)\]")
 _WHOLE = (str, bytes, int, float, complex, type(None), type(Ellipsis))
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _NEVER = (
@@ -111,8 +113,8 @@ def _pickle_all(namespace: dict[str, Any], sink: Sink) -> dict[str, Any]:
     pickler = Pickler(sink, namespace)
     imports, saved, left_out, doubtful = {}, [], [], []
     is_late = False
-    for name, value in _own_variables(namespace):
-        if isinstance(value, types.ModuleType):
+    for name, value in [*_own_variables(namespace), *_outputs(namespace)]:
+        if isinstance(value, types.ModuleType) and not _OUTPUT.fullmatch(name):
             if getattr(value, "__spec__", None) is None:
                 left_out.append(_said(name, value, "a module made by hand"))
             else:
@@ -126,9 +128,9 @@ def _pickle_all(namespace: dict[str, Any], sink: Sink) -> dict[str, Any]:
             except TimeUp:
                 is_late, why = True, "there was no time left for it"
                 sink.cut(offset)
-            except SinkFailed:
-                raise
-            except Exception as error:  # noqa: BLE001 - objects raise what they like
+            except Exception as error:
+                if isinstance(error, SinkFailed) and not _OUTPUT.fullmatch(name):
+                    raise
                 why = _why(error)
                 pickler.forget_last()
                 sink.cut(offset)
@@ -144,6 +146,7 @@ def _pickle_all(namespace: dict[str, Any], sink: Sink) -> dict[str, Any]:
         "cwd": os.getcwd(),
         "path": [entry for entry in sys.path if isinstance(entry, str)],
         "imports": imports,
+        "cells": _cells(),
         "variables": saved,
         "bytes": sink.size,
         "left_out": left_out,
@@ -158,6 +161,25 @@ def _own_variables(namespace: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         is_hidden = name in hidden and hidden[name] is value
         if isinstance(name, str) and not _OWN.fullmatch(name) and not is_hidden:
             yield name, value
+
+
+def _outputs(namespace: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """As the user names them."""
+    for number, value in list((namespace if _shell() else {}).get("_oh", {}).items()):
+        yield f"Out[{number}]", value
+
+
+def _cells() -> dict[str, Any] | None:
+    """What was run, as IPython counts it; None outside of it."""
+    shell = _shell()
+    history = getattr(shell, "history_manager", None)
+    if history is None:
+        return None
+    return {
+        "next": shell.execution_count,
+        "parsed": [str(one) for one in history.input_hist_parsed],
+        "raw": [str(one) for one in history.input_hist_raw],
+    }
 
 
 def _never(value: Any) -> str | None:
@@ -285,6 +307,7 @@ def _wake(namespace: dict[str, Any], folder: str) -> dict[str, Any]:
         raise ValueError(f"it was saved by Python {manifest['python']}, and this is {platform.python_version()}")
     _namespace = namespace
     builtins, before = namespace.get("__builtins__"), set(namespace)
+    _set_cells(namespace, manifest.get("cells"))
     missing = _set_place(manifest) + _import_all(namespace, manifest["imports"])
     missing += _load_all(namespace, os.path.join(folder, manifest["data"]), manifest["variables"])
     if builtins is not None:
@@ -325,7 +348,7 @@ def _load_all(namespace: dict[str, Any], path: str, variables: list[dict[str, An
         for one, following in zip(variables, [*variables[1:], None]):  # noqa: B905 - not before Python 3.10
             why, value = unpickler.restore()
             if why is None:
-                namespace[one["name"]] = value
+                _set(namespace, one["name"], value)
             else:
                 missing.append({"name": one["name"], "type": one["type"], "why": why})
             value = None
@@ -333,6 +356,25 @@ def _load_all(namespace: dict[str, Any], path: str, variables: list[dict[str, An
                 file.seek(following["offset"])
                 unpickler = unpickler.without(one["memo"], following["memo"])
     return missing
+
+
+def _set(namespace: dict[str, Any], name: str, value: Any) -> None:
+    output = _OUTPUT.fullmatch(name)
+    if output is None:
+        namespace[name] = value
+    elif _shell() is not None:
+        namespace["_oh"][int(output[1])] = namespace["_" + output[1]] = value
+
+
+def _set_cells(namespace: dict[str, Any], cells: dict[str, Any] | None) -> None:
+    """The next cell has the number behind the last that was run."""
+    shell = _shell()
+    history = getattr(shell, "history_manager", None)
+    if cells is None or history is None:
+        return
+    history.input_hist_parsed[:], history.input_hist_raw[:] = cells["parsed"], cells["raw"]
+    namespace.update({f"_i{number}": text for number, text in enumerate(cells["raw"]) if number})
+    shell.execution_count = cells["next"]
 
 
 class Source:

@@ -5,10 +5,11 @@ import os
 import re
 import signal
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from bai_agent.runtimes import cgroups
+from bai_agent.runtimes import cgroups, docker
 from bai_agent.runtimes.base import ERROR, OUTPUT, RuntimeFault
 
 pytestmark = pytest.mark.asyncio
@@ -103,6 +104,27 @@ async def test_a_program_that_is_not_there(bench: Any) -> None:
     one = await bench.runtime.attach(ref, ["/no/such"], env={}, cwd="/home/work", terminal=None)
     await everything(one)
     assert await bench.runtime.wait(one.process) == 127
+    one.close()
+
+
+@pytest.mark.skipif(cgroups.memory_limit(os.getpid()) is None, reason="no process waits for memory on this host")
+async def test_what_does_not_begin_for_want_of_memory_is_told(docker_bench: Any, monkeypatch: Any) -> None:
+    want, ref = await docker_bench.launch()
+    runtime = docker_bench.runtime
+    limit = await runtime.memory_limit(ref)
+    await runtime.limit_memory(ref, replace(limit, kills=False))
+    log = docker_bench.folder(want.kernel_id) / "run" / "log"
+    grows = ["/bin/sh", "-c", "x=x; while :; do x=$x$x; done"]
+    await runtime.exec(ref, grows, env={}, cwd="/home/work", log_path=log)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await runtime.memory_limit(ref)).is_reached:
+            await asyncio.sleep(0.05)
+    monkeypatch.setattr(docker, "_START_PATIENCE_S", 1.0)
+    with pytest.raises(RuntimeFault, match="has not begun within 1 s"):
+        await runtime.attach(ref, ["true"], env={}, cwd="/home/work", terminal=None)
+    await runtime.limit_memory(ref, limit)  # it is killed, and there is room again
+    one = await runtime.attach(ref, ["true"], env={}, cwd="/home/work", terminal=None)
+    assert await runtime.wait(one.process) == 0
     one.close()
 
 
