@@ -92,12 +92,13 @@ class SignedClient:
         content_type = options.pop("content_type", "text/plain" if body is None else "application/json")
         date = (datetime.now(UTC) + options.pop("skew", timedelta())).isoformat()
         host = self.endpoint.removeprefix("http://")
-        parts = signing.SignedParts(method, path, date, host, content_type or "", "x-backendai-version", "v7.20230615")
+        version = options.pop("version", "v7.20230615")
+        parts = signing.SignedParts(method, path, date, host, content_type or "", "x-backendai-version", version)
         secret_key = options.pop("secret_key", self.secret_key)
         body_hash = options.pop("body_hash", signing.EMPTY_HASH)
         headers = {
             "Date": date,
-            "X-BackendAI-Version": "v7.20230615",
+            "X-BackendAI-Version": version,
             "Authorization": signing.format_authorization(self.access_key, signing.sign(secret_key, parts, body_hash)),
             **({"Content-Type": content_type} if content_type else {}),
         }
