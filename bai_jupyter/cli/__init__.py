@@ -344,7 +344,9 @@ def _add_vfolders(command: Any, vfolder: Any) -> None:
 
 def _add_images(command: Any, image: Any) -> None:
     build = command(image, "build", "image:build", "Build images with the local Docker engine")
-    build.add_argument("names", nargs="+", metavar="name", help="python-minimal, python, hub, r, polyglot")
+    build.add_argument(
+        "names", nargs="+", metavar="name", help="python-minimal, python, hub, r, polyglot-minimal, polyglot"
+    )
     build.add_argument("--tag", help="instead of the version found in the image")
     build.add_argument("--base", help="image to build on, instead of the automatic choice")
     add = command(image, "add", "image:add", "Tell the manager of images; an agent looks inside (superadmins)")

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from tornado.simple_httpclient import HTTPTimeoutError
@@ -265,6 +266,58 @@ async def test_refusals(client_of_cluster, cluster, helpers):
 
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# By each: what it is told, what that prints, and how it shows HTML.
+THREE_LANGUAGES = {
+    "python3": ("print(6 * 7)", "from IPython.display import HTML, display; display(HTML('<b>{}</b>'))"),
+    "bash": ("echo $((6 * 7))", "echo '<b>{}</b>' | displayHTML"),
+    "javascript": ("console.log(6 * 7)", "require('tslab').display.html('<b>{}</b>')"),
+}
+
+IN_THREE_LANGUAGES = """
+async def by_http(session, code):
+    got = await session.execute(None, code)
+    console = got["console"]
+    while got["status"] != "finished":
+        got = await session.execute(got["runId"], "", mode="continue")
+        console += got["console"]
+    return console
+async def by_stream(session, code):
+    console = []
+    async with session.stream_execute(code, mode="query") as socket:
+        async for message in socket:
+            console += json.loads(message.data)["console"]
+    return console
+result = {{}}
+for language, codes in {languages}.items():
+    session = await api.ComputeSession.get_or_create(
+        "{image}", name=f"code-{{language}}", resources={{"cpu": "1", "mem": "512m"}}, architecture="x86_64",
+        envs={{"BAI_KERNELSPEC": language}},
+    )
+    result[language] = [[await run(session, code) for code in codes] for run in (by_http, by_stream)]
+    await session.destroy()
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [BOTH_RUNTIMES[1]], indirect=True)
+async def test_three_languages_with_what_they_show(client_of_cluster, cluster, image_of_three_languages):
+    await cluster.add_image(image_of_three_languages)
+    code = IN_THREE_LANGUAGES.format(image=image_of_three_languages, languages=THREE_LANGUAGES)
+    got = await client_of_cluster.async_sdk(code)
+    assert set(got) == set(THREE_LANGUAGES)
+    for language, ways in got.items():
+        for printed, shown in ways:
+            assert printed == [["stdout", "42\n"]], language
+            assert [one for one in shown if one[0] == "html"] == [["html", ANY]], (language, shown)
+            assert "<b>" in shown[-1][1]
+
+
+@pytest.fixture(scope="session")
+def image_of_three_languages(docker_client):
+    """Built in a minute, unless it has not changed since it was."""
+    return images.build(["polyglot-minimal"])[0]
 
 
 LANGUAGES = [
