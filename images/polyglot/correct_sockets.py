@@ -1,4 +1,4 @@
-"""Makes two kernels name their sockets as Jupyter does: PATH-1, not PATH:1. Run once for each, while the image is built.
+"""Makes two kernels name their sockets as Jupyter does: PATH-1, not PATH:1. Run for each, while the image is built.
 
 Fails if a line to correct is no longer there, so that a new release of a kernel cannot slip by.
 """

@@ -215,17 +215,24 @@ async def test_a_client_that_hangs_up_loses_nothing(client_of_cluster, cluster, 
     signed.close()
 
 
-async def test_hundreds_of_runs_leave_the_manager_as_large_as_it_was(client_of_cluster, cluster, helpers):
-    await created(client_of_cluster, cluster)
+@pytest.mark.parametrize("count", [400, pytest.param(5000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+async def test_thousands_of_calls_leave_the_manager_as_large_as_it_was(client_of_cluster, cluster, helpers, count):
+    session_id = await created(client_of_cluster, cluster)
     signed = helpers.client(**helpers.of_cluster(cluster))
+    query = {"query": "query($id: UUID!) {compute_session(id: $id) {status}}", "variables": {"id": session_id}}
 
     async def rounds(count: int) -> None:
         for n in range(count):
             assert await signed.run("code-here", f"print({n})") == f"{n}\n"
+            assert (await signed.get("/session/code-here"))["status"] == "RUNNING"
+            assert len((await signed.get("/sessions"))["sessions"]) == 1
+            assert (await signed.call("GET", f"/session/missing-{n}")).status == 404
+            await signed.get("/folders")
+            await signed.post("/admin/gql", query, 200)
 
     await rounds(200)
     before = resident_bytes(cluster.pid("manager"))
-    await rounds(400)
+    await rounds(count)
     assert resident_bytes(cluster.pid("manager")) - before < 8 * 1024**2
     signed.close()
 
