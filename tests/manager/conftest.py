@@ -232,10 +232,10 @@ async def make_user(manager: ManagerApp) -> AsyncIterator[Callable[..., Awaitabl
     """``await make_user("alice")``: a user's signed client; ``make_user("boss", "admin")`` a domain admin's."""
     clients = []
 
-    async def make(name: str, role: str = "user") -> SignedClient:
+    async def make(name: str, role: str = "user", **more: Any) -> SignedClient:
         access_key, secret_key = new_keypair()
         sealed = manager.vault.seal(secret_key)
-        user = NewUser(name, role, access_key, sealed, "local:home", name)
+        user = NewUser(name, role, access_key, sealed, "local:home", name, **more)
         await manager.store.write(accounts.create_user, user, datetime.now(UTC))
         clients.append(SignedClient(manager.endpoint, access_key, secret_key))
         return clients[-1]
