@@ -270,6 +270,9 @@ class SessionRequest:
     doors: Sequence[str] = ()  # for services: the agent's doors that the session may use
     cluster_size: int = 1  # containers, each with these resources
     bootstrap: str | None = field(default=None, repr=False)  # a shell script that runs before anything else
+    dependencies: Sequence[str] = ()  # sessions that must have succeeded before
+    starts_at: str | None = None  # not before: a time as ISO 8601 has it, or from now (``30m``)
+    tag: str | None = None
 
     def to_json(self) -> Json:
         """The body of ``POST /session``; what was not given is not sent."""
@@ -293,6 +296,9 @@ class SessionRequest:
             "startupCommand": self.command,
             "bootstrap_script": self.bootstrap,
             "group": self.project,
+            "dependencies": list(self.dependencies) or None,
+            "starts_at": self.starts_at,
+            "tag": self.tag,
             "enqueueOnly": self.enqueue_only,
             "maxWaitSeconds": self.max_wait_s,
             "reuseIfExists": self.reuse_if_exists,
@@ -626,6 +632,15 @@ class ManagerClient:
         """What one person may; ``None`` takes the folder away."""
         body = {"vfolder": folder, "user": user, "perm": permission}
         await self.request("POST", "/folders/_/shared", body)
+
+    async def clone_folder(self, folder: str, name: str, host: str | None = None, timeout_s: float = 6 * 3600) -> Json:
+        """A copy of one's own, once it is complete."""
+        body = {"target_name": name, "target_host": host}
+        return await self.request("POST", f"{_folder(folder)}/clone", body, timeout_s=timeout_s)
+
+    async def leave_folder(self, folder: str) -> None:
+        """One that somebody shares with the caller."""
+        await self.request("POST", f"{_folder(folder)}/leave")
 
     async def rename_folder(self, folder: str, name: str) -> None:
         await self.request("POST", f"{_folder(folder)}/rename", {"new_name": name})

@@ -166,6 +166,15 @@ def _add_session(command: Any, session: Any) -> None:
     start.add_argument(
         "--manager-access", choices=("self", "user"), help="what it may do at the manager: see itself, or all you may"
     )
+    start.add_argument("--project", help="the project whose limits count (your domain's default one)")
+    start.add_argument(
+        "--batch", metavar="COMMAND", help="a batch session: it runs COMMAND in a shell, and ends with it"
+    )
+    start.add_argument(
+        "--depends", action="append", default=[], metavar="SESSION", help="starts once this one has succeeded"
+    )
+    start.add_argument("--starts-at", metavar="TIME", help="not before: 2026-12-24T18:00+09:00, or 30m from now")
+    start.add_argument("--tag", help="a word of yours, to tell sessions apart")
     start.add_argument("--new", action="store_true", help="refuse if a session of that name exists")
     start.add_argument("--no-wait", action="store_true", help="return as soon as it is in the queue")
     start.add_argument("--timeout", type=parse_span, default=600.0, metavar="TIME", help="wait at most this long (10m)")
@@ -317,6 +326,12 @@ def _add_vfolders(command: Any, vfolder: Any) -> None:
     delete.add_argument("--for-good", action="store_true", help="also out of the trash: nothing is left")
     for verb in (delete, command(vfolder, "restore", "vfolder:restore", "Take folders out of the trash")):
         verb.add_argument("folders", nargs="+", metavar="folder", help="name or id")
+    rename = command(vfolder, "rename", "vfolder:rename", "Give a folder another name")
+    clone = command(vfolder, "clone", "vfolder:clone", "Make a copy of a folder")
+    for verb in (rename, clone):
+        verb.add_argument("folder", help="name or id")
+        verb.add_argument("name", help="the new one")
+    clone.add_argument("--host", help="the volume the copy lies on (the same)")
     attach = command(vfolder, "attach", "vfolder:attach", "Give a running session one more folder")
     attach.add_argument("place", metavar="FOLDER[:PATH]", help="PATH is where it is seen, below /home/work")
     attach.add_argument("session", help="name or id")
@@ -328,6 +343,15 @@ def _add_vfolders(command: Any, vfolder: Any) -> None:
     listing.add_argument("place", metavar="FOLDER[:PATH]")
     listing.add_argument("--offset", type=int, default=0, help="leave out so many entries (%(default)s)")
     listing.add_argument("--limit", type=int, default=1000, help="show at most so many (%(default)s)")
+    command(vfolder, "mkdir", "vfolder:mkdir", "Make directories in a folder").add_argument(
+        "places", nargs="+", metavar="FOLDER:PATH"
+    )
+    move = command(vfolder, "mv", "vfolder:mv", "Move a file or directory within a folder")
+    move.add_argument("place", metavar="FOLDER:PATH")
+    move.add_argument("target", metavar="PATH", help="a new name, or the directory that it goes into")
+    command(vfolder, "rm", "vfolder:rm", "Delete files and directories of a folder, for good").add_argument(
+        "places", nargs="+", metavar="FOLDER:PATH"
+    )
     put = command(vfolder, "put", "vfolder:put", "Upload files and folders")
     put.add_argument("sources", nargs="+", metavar="file", help="files, or folders with all that is in them")
     put.add_argument("place", metavar="FOLDER[:PATH]", help="where to put them")
@@ -338,13 +362,21 @@ def _add_vfolders(command: Any, vfolder: Any) -> None:
     share.add_argument("folder")
     share.add_argument("people", nargs="+", metavar="person", help="e-mail addresses")
     share.add_argument("--can", choices=("read", "write"), default="read", help="what they may do (%(default)s)")
+    unshare = command(vfolder, "unshare", "vfolder:unshare", "Take a folder away from people it was shared with")
+    unshare.add_argument("folder")
+    unshare.add_argument("people", nargs="+", metavar="person", help="e-mail addresses")
+    command(vfolder, "leave", "vfolder:leave", "Give up folders that others share with you").add_argument(
+        "folders", nargs="+", metavar="folder", help="name or id"
+    )
     accept = command(vfolder, "accept", "vfolder:accept", "Accept invitations; without names, show them")
     accept.add_argument("folders", nargs="*", metavar="folder", help="as the invitation calls it")
 
 
 def _add_images(command: Any, image: Any) -> None:
     build = command(image, "build", "image:build", "Build images with the local Docker engine")
-    build.add_argument("names", nargs="+", metavar="name", help="python-minimal, python, hub, r, polyglot")
+    build.add_argument(
+        "names", nargs="+", metavar="name", help="python-minimal, python, hub, r, polyglot-minimal, polyglot"
+    )
     build.add_argument("--tag", help="instead of the version found in the image")
     build.add_argument("--base", help="image to build on, instead of the automatic choice")
     add = command(image, "add", "image:add", "Tell the manager of images; an agent looks inside (superadmins)")

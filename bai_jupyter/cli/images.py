@@ -65,6 +65,7 @@ RECIPES: Mapping[str, Recipe] = {
     "python": Recipe("python", "python", _PYTHON_VERSION),
     "hub": Recipe("hub", "hub", _HUB_VERSION, has_our_package=True),
     "r": Recipe("r", "r", _R_VERSION),
+    "polyglot-minimal": Recipe("polyglot", "minimal", "1"),
     "polyglot": Recipe("polyglot", "polyglot", "1"),
 }
 

@@ -19,7 +19,7 @@ from bai_jupyter.cli.terminal import (
 from bai_jupyter.client import Json, ManagerClient, SessionEnded, SessionRequest
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.slots import ResourceSlots, format_size
-from bai_jupyter.common.statuses import FINAL, JupyterKernelStatus, SessionStatus
+from bai_jupyter.common.statuses import FINAL, JupyterKernelStatus, SessionResult, SessionStatus
 from bai_jupyter.words import sentence_of, state_of
 
 END_TIMEOUT_S = 120.0
@@ -50,16 +50,21 @@ async def _start(client: ManagerClient, options: argparse.Namespace, terminal: T
     if options.no_wait:
         view = await client.get_session(created["sessionId"])
     else:
-        view = await _wait(client, created["sessionId"], name, options.timeout, terminal)
+        view = await _wait(client, created["sessionId"], name, options, terminal)
     _show_started(view, terminal)
-    return Exit.DONE
+    return Exit.FAILED if view.get("result") == SessionResult.FAILURE else Exit.DONE
 
 
-async def _wait(client: ManagerClient, session: str, name: str, timeout_s: float, terminal: Terminal) -> Json:
+async def _wait(
+    client: ManagerClient, session: str, name: str, options: argparse.Namespace, terminal: Terminal
+) -> Json:
+    """Until it runs; a batch session may have ended by then."""
+    timeout_s: float = options.timeout
+    statuses = (SessionStatus.RUNNING, SessionStatus.TERMINATED) if options.batch else (SessionStatus.RUNNING,)
     try:
         with terminal.progress(f"{name}: asked for") as show:
             return await client.wait_for(
-                session, timeout_s=timeout_s, on_change=lambda view: show(f"{name}: {sentence_of(view)}")
+                session, statuses, timeout_s, lambda view: show(f"{name}: {sentence_of(view)}")
             )
     except TimeoutError:
         raise CommandFailed(
@@ -98,6 +103,11 @@ async def _request_of(client: ManagerClient, options: argparse.Namespace) -> Ses
         reuse_if_exists=not options.new,
         manager_access=options.manager_access,
         cluster_size=options.cluster_size,
+        project=options.project,
+        command=options.batch,
+        dependencies=options.depends,
+        starts_at=options.starts_at,
+        tag=options.tag,
     )
 
 

@@ -1,4 +1,5 @@
-"""``bai vfolder``: list, create, delete, restore, attach, detach, ls, put, get, share, accept."""
+"""``bai vfolder``: list, create, delete, restore, rename, clone, attach, detach, ls, mkdir, mv, rm, put, get, share,
+unshare, leave, accept."""
 
 import argparse
 import os
@@ -83,6 +84,24 @@ def restore(options: argparse.Namespace, terminal: Terminal) -> int:
     return _for_each(options.folders, one, terminal)
 
 
+def rename(options: argparse.Namespace, terminal: Terminal) -> int:
+    with_manager(lambda client: client.rename_folder(options.folder, options.name))
+    return _show({"name": options.name}, f"{options.folder}: called {options.name} now", terminal)
+
+
+def clone(options: argparse.Namespace, terminal: Terminal) -> int:
+    made = with_manager(lambda client: client.clone_folder(options.folder, options.name, options.host))
+    return _show(made, f"{made['name']}: a copy of {options.folder}, ready on {made['host']}", terminal)
+
+
+def _show(document: Json, sentence: str, terminal: Terminal) -> int:
+    if terminal.as_json:
+        terminal.document(document)
+    else:
+        terminal.line(document["name"] if terminal.quiet else sentence)
+    return Exit.DONE
+
+
 def _for_each(names: list[str], work: Callable[[ManagerClient, str], Awaitable[str]], terminal: Terminal) -> int:
     """Do it for each; one that cannot be done does not keep the others."""
 
@@ -157,6 +176,33 @@ def _file_row(item: Json) -> list[str]:
     return [item["name"] + "/" * is_folder, NOTHING if is_folder else format_size(item["size"]), item["mode"]]
 
 
+def mkdir(options: argparse.Namespace, terminal: Terminal) -> int:
+    async def one(client: ManagerClient, place: str) -> str:
+        await client.make_directory(*_inner_place(place))
+        return "is there"
+
+    return _for_each(options.places, one, terminal)
+
+
+def mv(options: argparse.Namespace, terminal: Terminal) -> int:
+    folder, path = _inner_place(options.place)
+    target = options.target.strip("/")
+    with_manager(lambda client: client.move_file(folder, path, target))
+    return _show({"name": f"{folder}:{target}"}, f"{options.place}: moved to {target}", terminal)
+
+
+def rm(options: argparse.Namespace, terminal: Terminal) -> int:
+    places = [_inner_place(place) for place in options.places]  # all of them, before any is deleted
+    if not terminal.ask(f"Delete {', '.join(options.places)} for good, with all that is in it?"):
+        raise CommandFailed("Nothing was deleted.")
+
+    async def one(client: ManagerClient, place: str) -> str:
+        await client.delete_file(*places[options.places.index(place)])
+        return "deleted"
+
+    return _for_each(options.places, one, terminal)
+
+
 def put(options: argparse.Namespace, terminal: Terminal) -> int:
     folder, path = _place(options.place)
     sources = [Path(source) for source in options.sources]
@@ -199,9 +245,7 @@ async def _put_one(client: ManagerClient, file: Path, folder: str, target: str, 
 
 
 def get(options: argparse.Namespace, terminal: Terminal) -> int:
-    folder, path = _place(options.place)
-    if not path:
-        raise CommandFailed(f"{options.place}: give FOLDER:PATH of a file.", Exit.USAGE)
+    folder, path = _inner_place(options.place)
     target = Path(options.target)
     target = target / path.rstrip("/").rpartition("/")[2] if target.is_dir() else target
     if target.exists():
@@ -230,6 +274,14 @@ def _place(text: str) -> tuple[str, str]:
     return folder, path.strip("/")
 
 
+def _inner_place(text: str) -> tuple[str, str]:
+    """As ``_place``, but not the folder itself."""
+    folder, path = _place(text)
+    if not path:
+        raise CommandFailed(f"{text}: give FOLDER:PATH of what is in the folder.", Exit.USAGE)
+    return folder, path
+
+
 def _join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
@@ -248,6 +300,32 @@ def share(options: argparse.Namespace, terminal: Terminal) -> int:
     for person in sorted(set(options.people) - set(invited)):
         terminal.say(f"{person} has {options.folder}, or was invited, already.")
     return Exit.DONE
+
+
+def unshare(options: argparse.Namespace, terminal: Terminal) -> int:
+    async def run(client: ManagerClient) -> list[str]:
+        folder = (await client.get_folder(options.folder))["id"]
+        users = {one["shared_to"]["email"]: one["shared_to"]["uuid"] for one in await client.list_shares(folder)}
+        if strangers := sorted(set(options.people) - set(users)):
+            raise CommandFailed(f"{', '.join(strangers)}: {options.folder} is not shared with them.", Exit.NOT_FOUND)
+        for person in options.people:
+            await client.change_share(folder, users[person], None)
+        return list(options.people)
+
+    done = with_manager(run)
+    if terminal.as_json:
+        terminal.document({"unshared": done})
+    for person in () if terminal.as_json else done:
+        terminal.line(person if terminal.quiet else f"{person}: has {options.folder} no more")
+    return Exit.DONE
+
+
+def leave(options: argparse.Namespace, terminal: Terminal) -> int:
+    async def one(client: ManagerClient, folder: str) -> str:
+        await client.leave_folder(folder)
+        return "not yours any more"
+
+    return _for_each(options.folders, one, terminal)
 
 
 def accept(options: argparse.Namespace, terminal: Terminal) -> int:

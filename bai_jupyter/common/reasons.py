@@ -293,6 +293,7 @@ SLUGS: Mapping[str, str] = {
     "no-agent": "no-available-instances",
     "draining": "no-available-instances",
     "tried-all": "no-available-instances",
+    "volume-missing": "no-available-instances",
     "behind-others": "no-available-instances",
     "quota-wait": "predicate-checks-failed",
     "sessions-wait": "predicate-checks-failed",

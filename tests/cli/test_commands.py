@@ -46,6 +46,8 @@ def test_every_command_names_a_function(bai) -> None:
     lines += ["session start x", "agent run", "agent list", "agent join-token", "manager run", "image list"]
     lines += ["vfolder list", "vfolder create x", "vfolder delete x", "vfolder restore x", "vfolder ls x"]
     lines += ["vfolder put x y", "vfolder get x:y", "vfolder share x y", "vfolder accept"]
+    lines += ["vfolder rename x y", "vfolder clone x y", "vfolder mkdir x:y", "vfolder mv x:y z", "vfolder rm x:y"]
+    lines += ["vfolder unshare x y", "vfolder leave x"]
     lines += ["image build x", "image add x", "image rm x", "kernelspec install", "kernelspec list"]
     for line in lines:
         module, _, function = build_parser().parse_args(line.split()).run.partition(":")

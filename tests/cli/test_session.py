@@ -138,6 +138,23 @@ def test_start_sends_what_was_asked_and_waits(bai, creates) -> None:
     }
 
 
+def test_start_of_a_batch_session_that_waits_for_another_one(bai, creates) -> None:
+    creates.events = [view(status="TERMINATED", result="failure", reason=reason("cancelled-by", who="kim"))]
+    words = "python:3.11 --project vision --depends fetch --depends sort --starts-at 30m --tag night"
+    ran = bai("session", "start", *words.split(), "--batch", "python train.py")
+    assert ran.code == Exit.FAILED
+    [body] = creates.bodies("POST /session")
+    sent = {"type", "startupCommand", "group", "dependencies", "starts_at", "tag"}
+    assert {name: body[name] for name in sent} == {
+        "type": "batch",
+        "startupCommand": "python train.py",
+        "group": "vision",
+        "dependencies": ["fetch", "sort"],
+        "starts_at": "30m",
+        "tag": "night",
+    }
+
+
 def test_gpu_means_whole_devices_where_nothing_is_shared(bai, creates) -> None:
     creates.answers["GET /agents"] = {"agents": [{"slots": {"cuda.device": "2"}}]}
     bai("session", "start", "python:3.11", "--gpu", "1", "--no-wait")

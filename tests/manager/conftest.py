@@ -92,12 +92,13 @@ class SignedClient:
         content_type = options.pop("content_type", "text/plain" if body is None else "application/json")
         date = (datetime.now(UTC) + options.pop("skew", timedelta())).isoformat()
         host = self.endpoint.removeprefix("http://")
-        parts = signing.SignedParts(method, path, date, host, content_type or "", "x-backendai-version", "v7.20230615")
+        version = options.pop("version", "v7.20230615")
+        parts = signing.SignedParts(method, path, date, host, content_type or "", "x-backendai-version", version)
         secret_key = options.pop("secret_key", self.secret_key)
         body_hash = options.pop("body_hash", signing.EMPTY_HASH)
         headers = {
             "Date": date,
-            "X-BackendAI-Version": "v7.20230615",
+            "X-BackendAI-Version": version,
             "Authorization": signing.format_authorization(self.access_key, signing.sign(secret_key, parts, body_hash)),
             **({"Content-Type": content_type} if content_type else {}),
         }
@@ -231,10 +232,10 @@ async def make_user(manager: ManagerApp) -> AsyncIterator[Callable[..., Awaitabl
     """``await make_user("alice")``: a user's signed client; ``make_user("boss", "admin")`` a domain admin's."""
     clients = []
 
-    async def make(name: str, role: str = "user") -> SignedClient:
+    async def make(name: str, role: str = "user", **more: Any) -> SignedClient:
         access_key, secret_key = new_keypair()
         sealed = manager.vault.seal(secret_key)
-        user = NewUser(name, role, access_key, sealed, "local:home", name)
+        user = NewUser(name, role, access_key, sealed, "local:home", name, **more)
         await manager.store.write(accounts.create_user, user, datetime.now(UTC))
         clients.append(SignedClient(manager.endpoint, access_key, secret_key))
         return clients[-1]

@@ -2,11 +2,12 @@
 
 from typing import Any, TypedDict
 
-from bai_jupyter.common.errors import BadRequest
+from bai_jupyter.common.errors import AuthFailed, BadRequest
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.logins import KeypairView
+from bai_jupyter.manager.db import accounts
 from bai_jupyter.manager.people.service import WardView
 
 
@@ -47,8 +48,19 @@ class AuthorizeHandler(ApiHandler):
         if self.params.get("type", "keypair") != "keypair":
             raise BadRequest(Reason.of("bad-value", field="type", given=repr(self.params["type"]), expected="keypair"))
         domain, email, password = (self.text(name) for name in ("domain", "username", "password"))
-        keypair = await self.services.logins.authorize(domain, email, password, self.address)
+        try:
+            keypair = await self.services.logins.authorize(domain, email, password, self.address)
+        except AuthFailed as error:
+            await self._audit_login(domain, email, None, error.status)
+            raise
+        await self._audit_login(domain, email, keypair["access_key"], 200)
         self.answer(200, {"data": keypair})
+
+    async def _audit_login(self, domain: str, email: str, access_key: str | None, result: int) -> None:
+        """An e-mail of nobody here is left out: it may be a password in the wrong place."""
+        login = await self.services.store.read(accounts.find_login, domain, email)
+        user_id, target = (login.user_id, email) if login else (None, "")
+        await self.audit_of(user_id, access_key, "auth:login", target, result)
 
 
 class PasswordHandler(ApiHandler):

@@ -14,6 +14,7 @@ from uuid import uuid4
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from bai_jupyter.common.errors import BadRequest, PublicError
+from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.agents.idle_connections import IdleConnections
@@ -286,10 +287,16 @@ class ApiHandler(RequestHandler):
             )
 
     async def audit(self, action: str, target: str, result: int) -> None:
+        await self.audit_of(self.caller.user_id, self.caller.signing_key, action, target, result)
+
+    async def audit_of(
+        self, user_id: UserId | None, access_key: str | None, action: str, target: str, result: int
+    ) -> None:
+        """For who is not the caller: nobody has signed yet."""
         entry = AuditEntry(
             at=self.services.now(),
-            user_id=self.caller.user_id,
-            access_key=self.caller.signing_key,
+            user_id=user_id,
+            access_key=access_key,
             action=f"{self.request.method} {action}",
             target=target,
             result=result,

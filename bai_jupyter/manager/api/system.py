@@ -99,7 +99,8 @@ class SchedulerHandler(ApiHandler):
 
 
 class AuditHandler(ApiHandler):
-    """What was changed by whom, newest first: a superadmin sees all, everybody what was done in their own name."""
+    """What was changed by whom, logins, and terminals that were opened, newest first: a superadmin sees all, everybody
+    what was done in their own name."""
 
     @takes(limit=int, offset=int, filter=str, order=str)
     @gives({"entries": [AUDIT_ENTRY], "total_count": int})

@@ -31,8 +31,9 @@ class PtyHandler(WebSocketHandler, ApiHandler):
 
     async def prepare(self) -> None:
         await super().prepare()
-        policy.require(self.caller.role, "session:execute")
+        policy.require(self.caller.role, "session:terminal")
         self._stream = await self.services.apps.open_terminal(self.caller, self.path_args[0], DEFAULT_SIZE)
+        await self.audit("session:terminal", self.path_args[0], 101)
 
     def open(self, *_args: str, **_kwargs: str) -> None:
         self.set_nodelay(True)

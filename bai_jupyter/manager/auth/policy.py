@@ -43,6 +43,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "session:create": Permission(_ACTING, is_audited=True),
     "session:control": Permission(_ACTING, is_audited=True),
     "session:execute": Permission(_ACTING, is_audited=False),  # each poll for output is a use
+    "session:terminal": Permission(_ACTING, is_audited=True),  # when it is opened
     "session:end": Permission(_EVERYBODY, is_audited=True),
     "session:grant-access": Permission(_PEOPLE | _SERVICE, is_audited=False),  # a service: to servers of its wards
     "session:serve": Permission(_SERVICE, is_audited=False),  # by a path of the manager, and through an agent's doors

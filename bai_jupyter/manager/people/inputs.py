@@ -292,7 +292,7 @@ POLICY: Mapping[str, Field] = {
     "max_vfolder_count": Field("max_vfolder_count", count_or_none),
     "max_quota_scope_size": Field("max_quota_scope_bytes", size_or_none),
     "max_vfolder_size": Field(None, anything),
-    "max_concurrent_sftp_sessions": Field(None, anything),
+    "max_concurrent_sftp_sessions": Field(None, only(30)),  # SFTP is an app of any session; clients send 30 unasked
 }
 PRESET: Mapping[str, Field] = {
     "resource_slots": Field("slots", limits_json),

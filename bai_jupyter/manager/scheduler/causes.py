@@ -25,6 +25,13 @@ class AllExcluded(NamedTuple):
     view: View
 
 
+class NoVolume(NamedTuple):
+    """No agent has the volume that a folder of its lies on."""
+
+    folder: str
+    volume: str
+
+
 class UnknownSlot(NamedTuple):
     name: str
 
@@ -36,4 +43,4 @@ class TooBig(NamedTuple):
     need: Amounts
 
 
-Cause = Hold | NoAgent | WrongArchitecture | AllExcluded | UnknownSlot | TooBig | NoRoom
+Cause = Hold | NoAgent | WrongArchitecture | AllExcluded | NoVolume | UnknownSlot | TooBig | NoRoom

@@ -16,6 +16,7 @@ from bai_jupyter.manager.scheduler.causes import (
     AllExcluded,
     Cause,
     NoAgent,
+    NoVolume,
     TooBig,
     UnknownSlot,
     WrongArchitecture,
@@ -141,6 +142,8 @@ class Sentences:
                 return Reason.of("image-arch", image=image, arch=architecture, group=group, archs=found)
             case AllExcluded(view):
                 return Reason.of("tried-all", group=group, agents=", ".join(view.names_excluded))
+            case NoVolume(folder, volume):
+                return Reason.of("volume-missing", folder=folder, volume=volume, group=group)
             case UnknownSlot(name):
                 return Reason.of("slot-unknown", slot=name, group=group, slots=", ".join(self._quanta.names))
             case TooBig(view, need):

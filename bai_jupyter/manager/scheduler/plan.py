@@ -12,6 +12,7 @@ from bai_jupyter.manager.scheduler.causes import (
     AllExcluded,
     Cause,
     NoAgent,
+    NoVolume,
     UnknownSlot,
     WrongArchitecture,
 )
@@ -95,10 +96,15 @@ class _Pass:
             return NoAgent()
         view = self._room.view(session.architecture, session.excluded_agents, session.containers)
         if not view.members:
-            return AllExcluded(view) if view.built_for else WrongArchitecture(session.image, session.architecture)
+            return self._nowhere(session, view)
         if need is None:
             return UnknownSlot(next(name for name in session.requested if name not in self._quanta.names))
         return self._validators.hold(session, need) or self._take(session, need, view)
+
+    def _nowhere(self, session: PendingSession, view: View) -> Cause:
+        if not view.built_for:
+            return WrongArchitecture(session.image, session.architecture)
+        return AllExcluded(view) if session.out_of_reach is None else NoVolume(*session.out_of_reach)
 
     def _take(self, session: PendingSession, need: Amounts, view: View) -> NoRoom | None:
         rank = self._room.take(need, view)

@@ -67,6 +67,7 @@ class PendingSession:
     starts_at: datetime | None = None
     waits_for: tuple[str, str] | None = None  # name and status, in words, of a session that has to succeed first
     excluded_agents: frozenset[AgentId] = frozenset()
+    out_of_reach: tuple[str, str] | None = None  # a folder of its, and the volume of that, which no agent has
     passed_by: int = 0
     image: str = "The image"
     containers: int = 1

@@ -28,6 +28,7 @@ class Conditions:
 
 def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> Snapshot:
     """Agents that cannot be spoken to count as full; if there is no other, the group has no agent."""
+    volumes = frozenset[str]().union(*(agent.volumes for agent in state.agents))
     is_served = any(conditions.is_linked(agent.id) for agent in state.agents)
     return Snapshot(
         now=now,
@@ -55,6 +56,7 @@ def take_snapshot(state: GroupState, conditions: Conditions, now: datetime) -> S
                 starts_at=one.starts_at,
                 waits_for=_waits_for(state.dependencies.get(one.id, ())),
                 excluded_agents=one.excluded_agents | exclusions(state, conditions, one, one.user_id),
+                out_of_reach=_out_of_reach(one, volumes),
                 passed_by=one.passed_by,
                 image=one.image,
                 containers=one.cluster_size,
@@ -118,6 +120,10 @@ def hopeless(state: GroupState) -> list[SessionId]:
 def _waits_for(dependencies: Iterable[Dependency]) -> tuple[str, str] | None:
     missing = unmet(dependencies)
     return None if missing is None else (missing.name, missing.status.value.lower())
+
+
+def _out_of_reach(session: Placeable, volumes: frozenset[str]) -> tuple[str, str] | None:
+    return next(((one.name, one.volume) for one in session.mounts if one.volume not in volumes), None)
 
 
 def exclusions(state: GroupState, conditions: Conditions, session: Placeable, owner: UserId) -> frozenset[AgentId]:

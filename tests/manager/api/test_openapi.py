@@ -10,6 +10,7 @@ import pytest
 from described import faults_of
 from tornado.websocket import WebSocketHandler
 
+from bai_jupyter.common.errors import PublicError
 from bai_jupyter.manager.agents.streams import CallerSocket
 from bai_jupyter.manager.api.agents import ImageHandler
 from bai_jupyter.manager.api.openapi import operations, path_of
@@ -127,6 +128,22 @@ def told_calls(text):
     ]
     assert len(dict(found)) == len(found), "a call is there twice"
     return dict(found)
+
+
+TYPE = re.compile(r"^\| `([a-z-]+)` \| (\d{3}(?:, \d{3})*) \|", re.MULTILINE)
+
+
+async def test_the_document_for_people_tells_of_every_type_of_error_and_of_no_other(manager):
+    told = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+    known = {(one.slug, one.status) for one in with_kinds(PublicError) if one.__module__.startswith(OF_THE_MANAGER)}
+    assert {(slug, int(status)) for slug, many in TYPE.findall(told) for status in many.split(", ")} == known
+
+
+OF_THE_MANAGER = ("bai_jupyter.common.", "bai_jupyter.manager.")
+
+
+def with_kinds(error):
+    return {error}.union(*map(with_kinds, error.__subclasses__()))
 
 
 def without_names(path):

@@ -49,6 +49,20 @@ async def test_password_gives_the_keypair(manager, admin, alice_with_password, h
     alice.close()
 
 
+async def test_logins_are_in_the_audit_trail_without_what_was_typed(manager, admin, alice_with_password, helpers):
+    await alice_with_password()
+    await authorize(manager, admin, username="secret-in-the-wrong-place", password="x")
+    await authorize(manager, admin, password="wrong horse")
+    _, body = await authorize(manager, admin)
+    trail = await admin.get("/audit?filter=action%20%3D%3D%20%22POST%20auth%3Alogin%22&order=at")
+    told = [(one["target"], one["result"], one["access_key"]) for one in trail["entries"]]
+    access_key = body["data"]["access_key"]
+    assert told == [("", 401, None), ("alice@localhost", 401, None), ("alice@localhost", 200, access_key)]
+    alice = helpers.client(manager.endpoint, access_key, body["data"]["secret_key"])
+    assert (await alice.get("/audit"))["total_count"] == 2
+    alice.close()
+
+
 async def test_whatever_is_wrong_the_answer_is_the_same(manager, admin, alice_with_password, gql):
     await alice_with_password()
     wrong = await authorize(manager, admin, password="wrong horse")

@@ -18,8 +18,11 @@ from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from bai_jupyter.common import signing
+from bai_jupyter.manager.agents.streams import NO_SUCH
+from bai_jupyter.manager.api.app_proxy import AppProxyHandler
 from bai_jupyter.manager.api.base import MAX_BODY_BYTES, ApiHandler
 from bai_jupyter.manager.api.openapi import path_of
+from bai_jupyter.manager.db import people
 from bai_jupyter.manager.db import tables as t
 
 pytestmark = pytest.mark.asyncio
@@ -71,6 +74,11 @@ NAMES = (
 )
 
 
+SWITCHING_PROTOCOLS = 101
+LISTS_OF_PATHS = {"files"}
+PATHS = {"path", "file", "src", "dst", "target_path", *LISTS_OF_PATHS}
+
+
 class Call(NamedTuple):
     pattern: str
     method: str
@@ -102,7 +110,7 @@ def calls_of(manager, *, public=False):
 
 
 async def send(client, call, path, body=b"", **options):
-    """Status and body of an answer; of one that does not end, the status alone."""
+    """Status and body of an answer; of one that does not end, the status alone; of a WebSocket, how it is closed."""
     content_type = "application/json" if body else None
     request = client.request(call.method, path, content_type=content_type, **options.pop("signing", {}))
     headers = {**request.headers, **options}
@@ -115,12 +123,32 @@ async def send(client, call, path, body=b"", **options):
         async with asyncio.timeout(20):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             status = int(head.split()[1])
+            if status == SWITCHING_PROTOCOLS:
+                return await closed_with(reader)
             length = re.search(r"(?i)content-length: (\d+)", head)
             has_body = length and call.method != "HEAD"
             return status, await reader.readexactly(int(length[1])) if has_body else b""
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+def upgrade_of(call):
+    """The headers with which a WebSocket is asked for, where that is what the route has."""
+    asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x"}
+    return asked if issubclass(call.handler, WebSocketHandler) else {}
+
+
+def paths_of(call):
+    """Which of its parameters are paths."""
+    return PATHS & set(getattr(getattr(call.handler, call.method.lower()), "takes", ()))
+
+
+async def closed_with(reader):
+    """The code and the reason of the frame that ends a WebSocket, which must be its first."""
+    assert await reader.readexactly(1) == b"\x88"
+    frame = await reader.readexactly((await reader.readexactly(1))[0])
+    return int.from_bytes(frame[:2]), frame[2:]
 
 
 async def all_refuse(calls, send_one, allowed):
@@ -202,23 +230,68 @@ async def test_values_of_another_type_are_never_our_fault(manager, holder, make_
     alice = await make_user("alice")
     body = json.dumps(dict.fromkeys(NAMES, value)).encode()
     ref = await make_session(alice)
-    for used in (ref, "x", "%00", "..%2f..%2fetc"):
+    for used in (ref, "x", "%00"):
         await all_refuse(
             calls_of(manager), lambda call, used=used: send(alice, call, call.path(used), body), lambda s, _: s < 500
         )
 
 
-async def test_strangers_see_the_same_as_of_what_does_not_exist(manager, holder, admin, make_user):
+async def test_a_way_out_is_no_name(manager, holder, make_user):
     alice = await make_user("alice")
-    for call in calls_of(manager):
-        make = OBJECTS.get(call.kind or "")
-        if make is None or issubclass(call.handler, WebSocketHandler):
-            continue
-        theirs, missing = await make(admin), str(uuid4())
-        seen = await send(alice, call, call.path(theirs))
-        unknown = await send(alice, call, call.path(missing))
-        assert seen[0] == unknown[0] >= 400, str(call)
-        assert seen[1].replace(theirs.encode(), b"X") == unknown[1].replace(missing.encode(), b"X"), str(call)
+    named = [call for call in calls_of(manager) if call.kind is not None]
+    await all_refuse(
+        named,
+        lambda call: send(alice, call, call.path("..%2f..%2fetc"), b"{}", **upgrade_of(call)),
+        lambda status, _: 400 <= status < 500 or status == NO_SUCH,
+    )
+
+
+async def test_a_way_out_of_ones_folder_is_refused(manager, holder, make_user):
+    alice = await make_user("alice")
+    mine = await make_folder(alice)
+    within = [call for call in calls_of(manager) if call.kind == "folders" and paths_of(call)]
+    assert len(within) == 8
+    for call in within:
+        for path in ("../../etc/passwd", "/../../etc/passwd", "a/../../../etc/passwd"):
+            paths = {name: [path] if name in LISTS_OF_PATHS else path for name in paths_of(call)}
+            # A file without content is made by the first call: there is nothing to send.
+            body = json.dumps({"size": 0, "new_name": "x", "recursive": True, **paths}).encode()
+            status, answer = await send(alice, call, call.path(mine), body)
+            assert 400 <= status < 500, (str(call), path, status, answer)
+
+
+async def test_too_many(manager, make_user):
+    alice = await make_user("alice")
+    await manager.store.write(people.change_keypair, alice.access_key, {"rate_limit": 1}, datetime.now(UTC))
+    manager.services.auth.forget()
+    assert (await alice.call("GET", "/auth")).status == 200
+    await all_refuse(
+        [call for call in calls_of(manager) if not issubclass(call.handler, AppProxyHandler)],  # pages have many parts
+        lambda call: send(alice, call, call.path("x"), **upgrade_of(call)),
+        lambda status, body: status == 429 and (not body or json.loads(body)["type"].endswith("/rate-limit-exceeded")),
+    )
+
+
+@pytest.mark.parametrize("role", ["user", "admin"])
+async def test_strangers_see_the_same_as_of_what_does_not_exist(manager, holder, admin, make_user, gql, role):
+    """Of another user, of their own domain and of another one; an admin reaches what is of their own."""
+    alice = await make_user("alice", role)
+    made = 'mutation {create_domain(name: "lab", props: {}) {ok}}'
+    assert (await gql(admin, made))["create_domain"]["ok"]
+    granted = 'mutation {associate_scaling_group_with_domain(domain: "lab", scaling_group: "default") {ok}}'
+    assert (await gql(admin, granted))["associate_scaling_group_with_domain"]["ok"]
+    owners = [await make_user("bob"), await make_user("carol", domain="lab")]
+    theirs = {(kind, owner): await make(owner) for kind, make in OBJECTS.items() for owner in owners}
+    calls = [call for call in calls_of(manager) if call.kind in OBJECTS]
+    assert any(issubclass(call.handler, WebSocketHandler) for call in calls)
+    for call in calls:
+        missing = str(uuid4())
+        unknown = await send(alice, call, call.path(missing), **upgrade_of(call))
+        for owner in owners:
+            ref = theirs[call.kind, owner]
+            seen = await send(alice, call, call.path(ref), **upgrade_of(call))
+            assert seen[0] == unknown[0] >= 400, str(call)
+            assert seen[1].replace(ref.encode(), b"X") == unknown[1].replace(missing.encode(), b"X"), str(call)
 
 
 async def test_a_method_in_a_header(agent, admin):

@@ -31,6 +31,23 @@ async def test_from_create_to_the_end(agent, admin):
 
 
 @pytest.mark.asyncio
+async def test_a_client_of_the_first_version_uses_its_own_words(agent, admin):
+    async def call(method, path, body=None):
+        return await admin.call(method, path, body, version="v4.20181215")
+
+    config = {"resources": {"cpu": "1", "mem": "256m"}}
+    body = {"lang": "bai/python:test", "clientSessionToken": "old-work", "config": config}
+    made = await call("POST", "/kernel", body)
+    assert (made.status, made.json["created"]) == (201, True)
+    await admin.until_status("old-work", "RUNNING")
+    again = await call("POST", "/kernel", body)
+    assert (again.status, again.json["created"], again.json["kernelId"]) == (201, False, made.json["kernelId"])
+    assert (await call("GET", "/kernel/old-work")).json["lang"] == "bai/python:test"
+    assert (await call("DELETE", "/kernel/old-work")).status == 200
+    await admin.until_status(made.json["kernelId"], "TERMINATED")
+
+
+@pytest.mark.asyncio
 async def test_hundred_at_once_where_there_is_room_for_eight(agent, admin, helpers):
     await asyncio.gather(*(admin.create(f"work-{number:03}") for number in range(100)))
 

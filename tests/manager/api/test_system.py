@@ -1,6 +1,7 @@
 """What superadmins do to the cluster as a whole: pause it, announce, let agents run empty; and what is on record."""
 
 import pytest
+from real_manager import show_page
 
 from bai_jupyter.common.slots import ResourceSlots
 
@@ -115,6 +116,15 @@ async def test_errors_can_be_read_afterwards(admin, make_user, monkeypatch):
     assert "what went wrong" in shown["logs"][0]["traceback"]
     assert (await admin.get("/logs/error?page_no=3"))["logs"] == []
     assert (await (await make_user("alice")).call("GET", "/logs/error")).status == 403
+
+
+async def test_a_terminal_that_is_opened_is_in_the_audit_trail(agent, admin):
+    agent.on_stream = show_page
+    await admin.create("my-work")
+    await admin.until_status("my-work", "RUNNING")
+    (await admin.connect("/stream/session/my-work/pty")).close()
+    (entry,) = (await admin.get("/audit?limit=1"))["entries"]
+    assert (entry["action"], entry["target"], entry["result"]) == ("GET session:terminal", "my-work", 101)
 
 
 async def test_audit_trail(agent, admin, make_user):

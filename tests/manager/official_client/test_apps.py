@@ -113,6 +113,28 @@ async def test_an_app_of_the_image_is_started_when_it_is_opened(
 
 @pytest.mark.docker
 @pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
+async def test_an_app_is_started_with_what_its_opener_gives(client_of_cluster, cluster, image_with_app, helpers):
+    await cluster.add_image(image_with_app)
+    await client_of_cluster.sdk(CREATE.format(image=image_with_app, ports=[]))
+    given = """envs={"GREETING": "hello you"}, arguments={"--directory": "/run/bai"}"""
+    await client_of_cluster.sdk(f'result = api.ComputeSession("app-here").start_service("web", {given})')
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    assert await signed.run("app-here", TOLD) == "--directory /run/bai | hello you\n"
+    signed.close()
+
+
+# Of the program that listens for the app: its last arguments, and a variable.
+TOLD = """
+import pathlib
+pid = pathlib.Path("/run/bai/app-web/pid").read_text().strip()
+words = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split(chr(0))[:-1]
+variables = dict(one.split("=", 1) for one in pathlib.Path(f"/proc/{pid}/environ").read_text().split(chr(0)) if one)
+print(*words[-2:], "|", variables.get("GREETING"))
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
 async def test_ssh_and_scp_with_the_owners_keypair(client_of_cluster, cluster, image_with_ssh, make_free_port, helpers):
     signed = helpers.client(**helpers.of_cluster(cluster))
     assert (await signed.call("PATCH", "/auth/ssh-keypair")).status == 200
@@ -263,7 +285,7 @@ def image_with_jupyter(docker_client):
 @pytest.fixture(scope="session")
 def image_with_app(docker_client, python_image, test_run):
     labels = {**test_run, "ai.backend.service-ports": "web:http:8000"}
-    command = "exec python3 -m http.server --bind 127.0.0.1 {port}"
+    command = "exec python3 -m http.server --bind 127.0.0.1 {port} {args}"
     lines = [f"FROM {python_image}", *(f"LABEL {name}={value}" for name, value in labels.items())]
     lines.append(f'LABEL bai.app.web="{command}"')
     tag = f"bai-test-app:{uuid.uuid4().hex[:8]}"

@@ -209,6 +209,12 @@ CANNOT = [
     ("service create x y 1", "404"),
     ("service info x", "404"),
     ("service rm x", "404"),
+    ("service sync x", "404"),
+    ("service scale x 2", "404"),
+    ("service generate-token x 1h", "404"),
+    ("service get-endpoint x", "404"),
+    ("service update-traffic-ratio x y 0.5", "404"),
+    ("service downscale-route x y 0.5", ""),
     ("vfolder cp a b", ""),
     ("vfolder request-download home x", "AttributeError"),
     ("login", ""),
@@ -222,6 +228,18 @@ async def test_what_the_document_says_cannot_be_cannot(client, agent):
     for (command, why), one in zip(CANNOT, finished, strict=True):
         assert one.code != 0, (command, one)
         assert why in one.out + one.err, (command, one)
+
+
+async def test_images_are_not_imported(client):
+    told = await client.sdk("""
+        result = []
+        for call in (api.Image.get_image_import_form, lambda: api.Image.build(src="x", target="y")):
+            try:
+                result.append(call())
+            except Exception as error:
+                result.append(str(error))
+    """)
+    assert ["404" in one for one in told] == [True, True], told
 
 
 async def test_the_proxy_signs_for_whoever_asks(client, agent, make_free_port, helpers):

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from tornado.simple_httpclient import HTTPTimeoutError
@@ -214,17 +215,24 @@ async def test_a_client_that_hangs_up_loses_nothing(client_of_cluster, cluster, 
     signed.close()
 
 
-async def test_hundreds_of_runs_leave_the_manager_as_large_as_it_was(client_of_cluster, cluster, helpers):
-    await created(client_of_cluster, cluster)
+@pytest.mark.parametrize("count", [400, pytest.param(5000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+async def test_thousands_of_calls_leave_the_manager_as_large_as_it_was(client_of_cluster, cluster, helpers, count):
+    session_id = await created(client_of_cluster, cluster)
     signed = helpers.client(**helpers.of_cluster(cluster))
+    query = {"query": "query($id: UUID!) {compute_session(id: $id) {status}}", "variables": {"id": session_id}}
 
     async def rounds(count: int) -> None:
         for n in range(count):
             assert await signed.run("code-here", f"print({n})") == f"{n}\n"
+            assert (await signed.get("/session/code-here"))["status"] == "RUNNING"
+            assert len((await signed.get("/sessions"))["sessions"]) == 1
+            assert (await signed.call("GET", f"/session/missing-{n}")).status == 404
+            await signed.get("/folders")
+            await signed.post("/admin/gql", query, 200)
 
     await rounds(200)
     before = resident_bytes(cluster.pid("manager"))
-    await rounds(400)
+    await rounds(count)
     assert resident_bytes(cluster.pid("manager")) - before < 8 * 1024**2
     signed.close()
 
@@ -265,6 +273,58 @@ async def test_refusals(client_of_cluster, cluster, helpers):
 
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# By each: what it is told, what that prints, and how it shows HTML.
+THREE_LANGUAGES = {
+    "python3": ("print(6 * 7)", "from IPython.display import HTML, display; display(HTML('<b>{}</b>'))"),
+    "bash": ("echo $((6 * 7))", "echo '<b>{}</b>' | displayHTML"),
+    "javascript": ("console.log(6 * 7)", "require('tslab').display.html('<b>{}</b>')"),
+}
+
+IN_THREE_LANGUAGES = """
+async def by_http(session, code):
+    got = await session.execute(None, code)
+    console = got["console"]
+    while got["status"] != "finished":
+        got = await session.execute(got["runId"], "", mode="continue")
+        console += got["console"]
+    return console
+async def by_stream(session, code):
+    console = []
+    async with session.stream_execute(code, mode="query") as socket:
+        async for message in socket:
+            console += json.loads(message.data)["console"]
+    return console
+result = {{}}
+for language, codes in {languages}.items():
+    session = await api.ComputeSession.get_or_create(
+        "{image}", name=f"code-{{language}}", resources={{"cpu": "1", "mem": "512m"}}, architecture="x86_64",
+        envs={{"BAI_KERNELSPEC": language}},
+    )
+    result[language] = [[await run(session, code) for code in codes] for run in (by_http, by_stream)]
+    await session.destroy()
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [BOTH_RUNTIMES[1]], indirect=True)
+async def test_three_languages_with_what_they_show(client_of_cluster, cluster, image_of_three_languages):
+    await cluster.add_image(image_of_three_languages)
+    code = IN_THREE_LANGUAGES.format(image=image_of_three_languages, languages=THREE_LANGUAGES)
+    got = await client_of_cluster.async_sdk(code)
+    assert set(got) == set(THREE_LANGUAGES)
+    for language, ways in got.items():
+        for printed, shown in ways:
+            assert printed == [["stdout", "42\n"]], language
+            assert [one for one in shown if one[0] == "html"] == [["html", ANY]], (language, shown)
+            assert "<b>" in shown[-1][1]
+
+
+@pytest.fixture(scope="session")
+def image_of_three_languages(docker_client):
+    """Built in a minute, unless it has not changed since it was."""
+    return images.build(["polyglot-minimal"])[0]
 
 
 LANGUAGES = [

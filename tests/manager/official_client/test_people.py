@@ -67,11 +67,12 @@ async def test_keypairs_and_policies(client, make_user):
     told = await client.sdk("""
         api.KeypairResourcePolicy.create(
             "small", default_for_unspecified="UNLIMITED", total_resource_slots='{"cpu": 4}', max_session_lifetime=0,
-            max_concurrent_sessions=2, max_concurrent_sftp_sessions=1, max_containers_per_session=1, idle_timeout=600,
+            max_concurrent_sessions=2, max_concurrent_sftp_sessions=30, max_containers_per_session=1, idle_timeout=600,
             vfolder_host_perms='{"local:home": ["create-vfolder"]}',
         )
         api.KeypairResourcePolicy.update("small", max_concurrent_sessions=3)
         policy = api.KeypairResourcePolicy("x").info("small")
+        sftp = api.KeypairResourcePolicy.update("small", max_concurrent_sftp_sessions=1)
         made = api.KeyPair.create("alice@localhost", resource_policy="small", rate_limit=5000)["keypair"]
         key = made["access_key"]
         api.KeyPair.deactivate(key)
@@ -86,6 +87,7 @@ async def test_keypairs_and_policies(client, make_user):
         result = {
             "policies": [one["name"] for one in api.KeypairResourcePolicy.list()],
             "policy": [policy["max_concurrent_sessions"], policy["total_resource_slots"], policy["idle_timeout"]],
+            "sftp": [sftp["ok"], "max_concurrent_sftp_sessions" in sftp["msg"]],
             "inactive": inactive == [key],
             "keypair": [(one["user_id"], one["is_active"]) for one in found],
             "own": api.KeyPair(None).info()["is_admin"],
@@ -96,6 +98,7 @@ async def test_keypairs_and_policies(client, make_user):
     assert told == {
         "policies": ["default", "small"],
         "policy": [3, '{"cpu": "4"}', 600],
+        "sftp": [False, True],
         "inactive": True,
         "keypair": [["alice@localhost", True]],
         "own": True,

@@ -46,6 +46,13 @@ def test_all_agents_have_failed_to_start_it(make):
     assert waiting.reason.text.startswith("No agent of group lab can take it: a, b failed to start it, lack ")
 
 
+def test_a_folder_on_a_volume_that_no_agent_has(make):
+    folder = {"excluded_agents": frozenset({"a"}), "out_of_reach": ("data", "nas:data")}
+    waiting = waits(make, agents=[make.agent("a", EIGHT_CPUS)], request={"cpu": 1}, **folder)
+    assert waiting.reason.code == "volume-missing"
+    assert waiting.reason.text.startswith("Folder data lies on volume nas:data, which no agent of group lab has.")
+
+
 def test_slot_that_no_agent_has(make):
     waiting = waits(make, agents=[make.agent("a", EIGHT_CPUS)], request={"cpu": 1, "tpu.device": 1})
     assert waiting.reason.text == "No agent offers tpu.device. Agents of group lab offer: cpu, mem."

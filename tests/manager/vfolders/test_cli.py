@@ -108,6 +108,31 @@ async def test_people_share(agent, admin, make_user, bai_of):
     assert (await guest("accept", "nothing"))[0] == Exit.NOT_FOUND
     assert (await guest("accept", "data"))[1] == "data: yours to write now\n"
     assert "data  Ready   admin@localhost  write" in (await guest("list"))[1]
+    assert (await owner("unshare", "data", "zoe@localhost"))[0] == Exit.NOT_FOUND
+    assert (await owner("unshare", "data", "alice@localhost"))[1] == "alice@localhost: has data no more\n"
+    assert "data" not in (await guest("list"))[1]
+    await owner("share", "data", "alice@localhost")
+    await guest("accept", "data")
+    assert (await guest("leave", "data"))[1] == "data: not yours any more\n"
+    assert "data" not in (await guest("list"))[1]
+
+
+async def test_a_folder_gets_another_name_and_a_copy_and_its_files_are_moved(agent, admin, bai_of, disk):
+    bai = bai_of(admin)
+    await bai("create", "data")
+    Path("x").write_text("x")
+    await bai("put", "x", "data")
+    assert (await bai("mkdir", "data:a/b", "data:c"))[1] == "data:a/b: is there\ndata:c: is there\n"
+    assert (await bai("mv", "data:x", "a/b"))[1] == "data:x: moved to a/b\n"
+    place = disk.folder(await admin.get("/folders/data"))
+    assert (place / "a" / "b" / "x").read_text() == "x"
+    assert (await bai("rm", "data", "--yes"))[0] == Exit.USAGE
+    assert (await bai("rm", "data:c"))[0] == Exit.USAGE  # nobody was asked
+    assert (await bai("rm", "data:c", "data:no", "--yes"))[:2] == (Exit.NOT_FOUND, "data:c: deleted\n")
+    assert sorted(os.listdir(place)) == ["a"]
+    assert (await bai("rename", "data", "raw"))[1] == "data: called raw now\n"
+    assert (await bai("clone", "raw", "copy"))[1] == "copy: a copy of raw, ready on local:data\n"
+    assert (disk.folder(await admin.get("/folders/copy")) / "a" / "b" / "x").read_text() == "x"
 
 
 async def test_a_transfer_goes_on_after_a_broken_connection(agent, admin, disk, monkeypatch):

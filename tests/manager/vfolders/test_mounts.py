@@ -98,3 +98,20 @@ async def test_a_folder_on_no_agents_volume_is_told(admin, agent, manager, make_
     agent.facts["volumes"] = ["local:home"]
     await agent.connect()
     assert await refused(admin, 400, mounts=["data"]) == "volume-missing"
+
+
+async def test_a_session_waits_for_a_volume_and_says_so(admin, agent, helpers):
+    await admin.post("/folders", {"name": "data"})
+    await admin.create("in-the-way", resources={"cpu": "8", "mem": "1g"})
+    await admin.until_status("in-the-way", "RUNNING")
+    await admin.create("my-work", mounts=["data"])
+    await agent.close()
+    agent.facts["volumes"] = ["local:home"]
+    await agent.connect()
+
+    async def is_told():
+        reason = (await admin.session("my-work"))["reason"]
+        return reason if reason["code"] == "volume-missing" else None
+
+    told = await helpers.wait_until(is_told, "the reason")
+    assert told["params"] == {"folder": "data", "volume": "local:data", "group": "default"}
