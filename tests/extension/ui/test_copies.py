@@ -113,8 +113,8 @@ def test_things_are_moved_both_ways_and_what_stays_says_why(page: Page, lab: Any
     choose(own, "part", more=True)
     from_menu(own, "part", "Move to Backend.AI Folder…")
     answer(page, "Move to Backend.AI Folder", "moved/goal", "Move")
-    said = page.locator(".Toastify__toast")
-    expect(said).to_contain_text("One moved to moved/goal. part was copied, but is not deleted where it was: links or")
+    said = "One moved to moved/goal. part was copied, but is not deleted where it was: links or hidden files"
+    expect(page.locator(".Toastify__toast", has_text=said)).to_be_visible()
     expect(items(own).filter(has_text="all.txt")).to_have_count(0)
     expect(items(own).filter(has_text="part")).to_have_count(1)
     assert ((lying / "all.txt").read_text(), (work / "part" / ".kept").read_text()) == ("all", "kept")
