@@ -284,6 +284,11 @@ def has_hard_quota(subpath: str) -> bool:
     return subpath.startswith(".vfolders/") and subpath.endswith("/files")
 
 
+def folder_at(subpath: str) -> str | None:
+    """The id of the folder that lies there; none for a home, which may lie anywhere."""
+    return subpath.split("/")[1] if subpath.startswith(".vfolders/") else None
+
+
 # Messages: agent to manager
 
 

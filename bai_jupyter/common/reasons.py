@@ -209,6 +209,7 @@ _FILES = {
     "file-changed": "{path} was changed meanwhile. Begin again.",
     "file-large": "{path} has {size}; files of at most {limit} are opened. Download it, or read it in a kernel.",
     "file-broken": "{path} is no {kind} that can be read: {cause}.",
+    "file-not-moved": "{path} was copied, but is not deleted where it was: {cause}.",
     "file-local": "{path} could not be read or written on this Jupyter server: {cause}.",
     "files-elsewhere": "This Jupyter server keeps its files elsewhere than on its own disk, so nothing is copied from "
     "or to them. Download and upload instead.",

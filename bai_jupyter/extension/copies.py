@@ -4,18 +4,22 @@ What is copied goes from the one to the other in pieces, at most one in memory, 
 written under another name beside the one that it gets when all of it has come, so there is a whole copy or none; a
 name that is taken is refused. The answer is one line of JSON after the other: how far it is, and at its end where the
 copy is or why there is none. A page that closes the connection ends the copy.
+
+A move is a copy, and then the source is deleted: if all of it was copied and it is as it was. Else it stays.
 """
 
 import asyncio
+import hashlib
 import json
 import posixpath
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized
+from jupyter_server.utils import ensure_async
 from tornado import web
 
 from bai_jupyter.client import Json, ManagerClient
@@ -23,7 +27,7 @@ from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension.drive import DriveHandler
 from bai_jupyter.extension.folder_contents import Place
-from bai_jupyter.extension.folder_trees import walk_folder
+from bai_jupyter.extension.folder_trees import FolderEntry, walk_folder
 from bai_jupyter.extension.handlers import bad_value
 from bai_jupyter.extension.local_files import (
     Entry,
@@ -47,23 +51,77 @@ class Progress:
     done: int = 0
     left_out: int = 0
     """Links and what is hidden."""
+    kept: str = ""
+    """Why the source of a move is not deleted."""
 
     def add(self, size: int) -> None:
         self.done += size
         self.tell(self)
 
 
+class Survey:
+    """What was found, to be told from what is found later."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.size, self._digest = 0, hashlib.sha256()
+        for entry in entries:
+            self.add(entry.path, entry)
+
+    @classmethod
+    async def of_folder(cls, client: ManagerClient, source: Place, facts: Json) -> "Survey":
+        made = cls()
+        async with aclosing(walk_folder(client, source.id, source.path, facts)) as entries:
+            async for entry in entries:
+                made.add(entry.below, entry)
+        return made
+
+    def add(self, path: str, entry: Entry | FolderEntry) -> None:
+        self.size += entry.size
+        self._digest.update(json.dumps([path, entry.kind, entry.size, entry.modified]).encode())
+
+    def agrees(self, other: "Survey") -> bool:
+        return self._digest.digest() == other._digest.digest()
+
+
+async def let_go(
+    path: str,
+    progress: Progress,
+    before: Survey,
+    look_again: Callable[[], Awaitable[Survey]],
+    delete: Callable[[], Awaitable[None]],
+) -> None:
+    """The end of a move; the whole copy is in its place by now. What is not deleted is told."""
+    try:
+        if progress.left_out:
+            cause = "links or hidden files in it were left out"
+        elif not before.agrees(await look_again()):
+            cause = "it was changed meanwhile"
+        else:
+            await delete()
+            return
+    except PublicError as error:
+        cause = error.message.rstrip(".")
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+    progress.kept = Reason.of("file-not-moved", path=path, cause=cause).text
+
+
 # From this server
 
 
-async def to_folder(client: ManagerClient, files: LocalFiles, source: str, target: Place, progress: Progress) -> None:
-    """Raises ``PublicError``; then there is no copy."""
+async def to_folder(
+    client: ManagerClient, files: LocalFiles, source: str, target: Place, progress: Progress, *, is_move: bool = False
+) -> None:
+    """Raises ``PublicError``; then there is no copy, and the source is as it was."""
+    if is_move and await in_thread(files.is_link, source):
+        raise BadRequest(Reason.of("file-kind", path=source, found="a link; copy it, or move what it leads to"))
     with ExitStack() as held:
         directory, name = await in_thread(held.enter_context, files.parent(source))
         if await in_thread(_is_other, files, directory, name):
             raise BadRequest(Reason.of("file-kind", path=source, found="neither a file nor a folder"))
         await _require_free(client, target)
-        progress.total = await in_thread(_size_of, files.walk(directory, name))
+        before = await in_thread(Survey, files.walk(directory, name))
+        progress.total = before.size
         part = posixpath.join(posixpath.dirname(target.path), _part_name())
         try:
             async with aclosing(_in_threads(files.walk(directory, name))) as entries:
@@ -74,6 +132,15 @@ async def to_folder(client: ManagerClient, files: LocalFiles, source: str, targe
             with suppress(PublicError):  # of what did not begin there is nothing
                 await client.delete_file(target.id, part)
             raise
+        if is_move:
+
+            async def look_again() -> Survey:
+                return await in_thread(Survey, files.walk(directory, name))
+
+            async def delete() -> None:
+                await in_thread(remove, directory, name)
+
+            await let_go(source, progress, before, look_again, delete)
 
 
 async def _require_free(client: ManagerClient, target: Place) -> None:
@@ -110,17 +177,22 @@ def _is_other(files: LocalFiles, directory: int, name: str) -> bool:
     return next(files.walk(directory, name)).kind == "other"
 
 
-def _size_of(entries: Iterator[Entry]) -> int:
-    return sum(entry.size for entry in entries)
-
-
 # To this server
 
 
 async def to_server(
-    client: ManagerClient, source: Place, files: LocalFiles, directory: str, name: str, progress: Progress
+    client: ManagerClient,
+    source: Place,
+    files: LocalFiles,
+    directory: str,
+    name: str,
+    progress: Progress,
+    *,
+    is_move: bool = False,
 ) -> None:
-    """Raises ``PublicError``; then there is no copy."""
+    """Raises ``PublicError``; then there is no copy, and the source is as it was."""
+    if is_move and not source.path:
+        raise BadRequest(Reason.of("file-kind", path=source.folder["name"], found="a whole folder; move what is in it"))
     if files.is_hidden(name):
         raise bad_value("name", name, "a name that this server shows: it hides those that begin with a dot")
     facts = await client.get_file(source.id, source.path)
@@ -128,9 +200,8 @@ async def to_server(
         there = await in_thread(held.enter_context, files.directory(directory))
         if await in_thread(is_taken, there, name):
             raise BadRequest(Reason.of("file-exists", path=name))
-        async with aclosing(walk_folder(client, source.id, source.path, facts)) as entries:
-            async for entry in entries:
-                progress.total += entry.size
+        before = await Survey.of_folder(client, source, facts)
+        progress.total = before.size
         part = _part_name()
         try:
             async with aclosing(walk_folder(client, source.id, source.path, facts)) as entries:
@@ -150,6 +221,12 @@ async def to_server(
         except BaseException:
             await in_thread(remove, there, part)
             raise
+    if is_move:
+
+        async def look_again() -> Survey:
+            return await Survey.of_folder(client, source, await client.get_file(source.id, source.path))
+
+        await let_go(source.path, progress, before, look_again, lambda: client.delete_file(source.id, source.path))
 
 
 async def _fetch(
@@ -181,7 +258,7 @@ def _part_name() -> str:
 
 
 class CopyHandler(DriveHandler):
-    """``{"path", "directory", "name"?}``: what, where to, and what it is called there."""
+    """``{"path", "directory", "name"?, "move"?}``: what, where to, and what it is called there."""
 
     _copying: asyncio.Future[None] | None = None
     _is_gone = False
@@ -198,6 +275,16 @@ class CopyHandler(DriveHandler):
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
             raise bad_value("name", name, "a name")
         return name
+
+    async def is_move(self) -> bool:
+        """Raises ``HTTPError`` if whoever asks may not delete here."""
+        given = self.fields().get("move", False)
+        if not isinstance(given, bool):
+            raise bad_value("move", given, "true or false")
+        who = self.current_user
+        if given and not await ensure_async(self.authorizer.is_authorized(self, who, "write", "contents")):
+            raise web.HTTPError(403, "User is not authorized to write on resource: contents.")
+        return given
 
     async def place(self, path: str) -> Place:
         found = await self.contents_manager.place_of(path)
@@ -216,6 +303,8 @@ class CopyHandler(DriveHandler):
             async with as_sentences(path):
                 await self._copying
             last: Json = {"path": path, "left_out": progress.left_out}
+            if progress.kept:
+                last["kept"] = progress.kept
         except asyncio.CancelledError:
             if self._is_gone:
                 return  # nobody reads an answer
@@ -262,8 +351,9 @@ class ToFolderHandler(CopyHandler):
         if not directory:
             raise BadRequest(Reason.of("folders-only"))
         target = f"{directory}/{self.name(source)}"
-        place, progress = await self.place(target), Progress(self.tell)
-        await self.answer(to_folder(self.client, self.local_files, source, place, progress), target, progress)
+        place, progress, is_move = await self.place(target), Progress(self.tell), await self.is_move()
+        copy = to_folder(self.client, self.local_files, source, place, progress, is_move=is_move)
+        await self.answer(copy, target, progress)
 
 
 class ToServerHandler(CopyHandler):
@@ -274,7 +364,8 @@ class ToServerHandler(CopyHandler):
         """``path`` in the drive of folders, ``directory`` of this server."""
         path, directory = self.text("path"), self.text("directory")
         place, name, progress = await self.place(path), self.name(path), Progress(self.tell)
-        copy = to_server(self.client, place, self.local_files, directory, name, progress)
+        is_move = await self.is_move()
+        copy = to_server(self.client, place, self.local_files, directory, name, progress, is_move=is_move)
         await self.answer(copy, posixpath.join(directory, name), progress)
 
 

@@ -34,6 +34,7 @@ class Entry:
     """Below what was asked for; empty for that itself."""
     kind: Kind
     size: int
+    modified: int
     open: Callable[[], BinaryIO]
     """Of a file, before the next entry is asked for. Raises ``OSError``."""
 
@@ -70,9 +71,9 @@ class LocalFiles:
         """``name`` and, if that is a directory, all below it. Links and what is hidden are ``other``."""
         facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if path and self.is_hidden(name):
-            yield Entry(path, "other", 0, _nothing)
+            yield Entry(path, "other", 0, facts.st_mtime_ns, _nothing)
         elif stat.S_ISDIR(facts.st_mode):
-            yield Entry(path, "directory", 0, _nothing)
+            yield Entry(path, "directory", 0, facts.st_mtime_ns, _nothing)
             inner = os.open(name, _DIRECTORY, dir_fd=directory)
             try:
                 for one in sorted(os.listdir(inner)):
@@ -80,9 +81,12 @@ class LocalFiles:
             finally:
                 os.close(inner)
         elif stat.S_ISREG(facts.st_mode):
-            yield Entry(path, "file", facts.st_size, lambda: _open_regular(name, directory))
+            yield Entry(path, "file", facts.st_size, facts.st_mtime_ns, lambda: _open_regular(name, directory))
         else:
-            yield Entry(path, "other", 0, _nothing)
+            yield Entry(path, "other", 0, facts.st_mtime_ns, _nothing)
+
+    def is_link(self, path: str) -> bool:
+        return (self._root / path.strip("/")).is_symlink()
 
     def is_hidden(self, name: str) -> bool:
         return name.startswith(".") and not self._shows_hidden

@@ -2,7 +2,8 @@
 
 In: ``["stdin", text]``, ``["set_size", rows, columns, …]``. Out: ``["setup", {}]`` at first, then ``["stdout", text]``.
 Closes with 1000 when the shell has ended. Whatever else ends it leaves the shell as it is, and who comes back sees the
-last of what was shown. A refusal is an answer before the upgrade.
+last of what was shown. A refusal is an answer before the upgrade, which a browser hides. So a page can ask
+without an upgrade, and hears whether it may (204).
 """
 
 import asyncio
@@ -37,6 +38,9 @@ class TerminalSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     @ws_authenticated
     @authorized("execute")
     async def get(self, session: str) -> None:
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            self.set_status(204)
+            raise Finish
         if not self.check_origin():  # before anything is started for it
             raise HTTPError(403, "A page of another site asked for a terminal.")
         self._far = await refusing(client_of(self).open_terminal(session))

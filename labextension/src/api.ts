@@ -16,6 +16,8 @@ export interface IQueue {
 
 /** A folder in a session: where, and whether nothing can be written there. */
 export interface IMount {
+  /** The folder's id; `null` for a home. */
+  folder: string | null;
   /** The folder's. */
   name: string;
   target: string;
@@ -490,16 +492,18 @@ export interface ICopied {
   path: string;
   /** Links and hidden files. */
   left_out: number;
+  /** Why the source of a move is not deleted. */
+  kept?: string;
 }
 
 /**
  * Have the server copy a file or directory, and hear how far it is; paths in folders begin with a folder's name in the
- * drive. Throws what is refused: `file-exists` if the name is taken. `signal` ends it, and then there is no copy.
+ * drive. After a move the source is deleted, or the answer says why not. Throws what is refused: `file-exists` if the name is taken. `signal` ends it, and then there is no copy.
  */
 export async function copyFile(
   settings: Settings,
   way: CopyWay,
-  what: { path: string; directory: string; name: string },
+  what: { path: string; directory: string; name: string; move: boolean },
   signal: AbortSignal,
   tell: (progress: ICopyProgress) => void
 ): Promise<ICopied> {
@@ -633,6 +637,12 @@ export function openOutputs(
 /** A session's terminal, in the words of Jupyter's own ones; closed with code 1000 when its shell has ended. */
 export function openTerminal(settings: Settings, sessionId: string): WebSocket {
   return openSocket(settings, `sessions/${encodeURIComponent(sessionId)}/terminal`);
+}
+
+/** Whether whoever has this page may open one: a socket that is refused does not say why. */
+export async function mayOpenTerminal(settings: Settings, sessionId: string): Promise<boolean> {
+  const { status } = await responseOf(settings, `sessions/${encodeURIComponent(sessionId)}/terminal`, {});
+  return status !== 403;
 }
 
 function openSocket(settings: Settings, path: string, query = new URLSearchParams()): WebSocket {

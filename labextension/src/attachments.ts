@@ -4,6 +4,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { attachFolder, detachFolder, IFolder, IMount, ISession } from './api';
+import { isMountOf } from './folders';
 import { KernelStatuses, Sessions } from './model';
 import { describeMount } from './words';
 
@@ -33,7 +34,7 @@ export class Attachments {
     return (this.sessions.value ?? [])
       .filter(session => session.status === 'RUNNING')
       .flatMap(session => session.mounts.map(mount => ({ session, mount })))
-      .filter(({ mount }) => mount.name === folder.name);
+      .filter(({ mount }) => isMountOf(mount, folder));
   }
 
   /** One more for the session of the kernel in front; everything in it goes on. Says where. */
@@ -41,7 +42,7 @@ export class Attachments {
     const { name, sessionId } = await this._front(folder);
     const mounts = await attachFolder(this.settings, sessionId, folder.id, isReadOnly, path);
     await this.sessions.refresh();
-    const mount = mounts.filter(one => one.name === folder.name).at(-1)!;
+    const mount = mounts.filter(one => isMountOf(one, folder)).at(-1)!;
     return this.trans.__('Attached to %1: %2', name, describeMount(mount, this.trans));
   }
 

@@ -1,8 +1,16 @@
-/** Files and directories copied between folders and the Jupyter server's own files. Knows no widgets. */
+/** Files and directories copied or moved between folders and the Jupyter server's own files. Knows no widgets. */
 
 import { ServerConnection } from '@jupyterlab/services';
 
 import { ApiError, copyFile, CopyWay, ICopyProgress } from './api';
+
+/** What is asked for. A move is a copy whose source is deleted once all of it is there. */
+export interface ITransfer {
+  way: CopyWay;
+  isMove: boolean;
+  paths: string[];
+  directory: string;
+}
 
 /** How far a copy of several things is. */
 export interface IStep extends ICopyProgress {
@@ -18,6 +26,8 @@ export interface IOutcome {
   skipped: number;
   /** Links and hidden files, which are not copied. */
   leftOut: number;
+  /** A sentence for each of a move that was copied and is still where it was. */
+  kept: string[];
   /** A sentence for each that could not be copied. */
   refused: string[];
 }
@@ -31,13 +41,11 @@ export interface ICopyAsker {
 /** One after the other, until all were tried or `signal` ends it. What is refused holds nobody up. */
 export async function copyAll(
   settings: ServerConnection.ISettings,
-  way: CopyWay,
-  paths: string[],
-  directory: string,
+  { way, isMove, paths, directory }: ITransfer,
   { otherName, tell }: ICopyAsker,
   signal: AbortSignal
 ): Promise<IOutcome> {
-  const outcome: IOutcome = { made: [], skipped: 0, leftOut: 0, refused: [] };
+  const outcome: IOutcome = { made: [], skipped: 0, leftOut: 0, kept: [], refused: [] };
   for (const [index, path] of paths.entries()) {
     let name: string | null = path.slice(path.lastIndexOf('/') + 1);
     while (name !== null && !signal.aborted) {
@@ -45,9 +53,10 @@ export async function copyAll(
       tell({ name: called, place: index + 1, done: 0, total: 0 });
       try {
         const hear = (progress: ICopyProgress) => tell({ ...progress, name: called, place: index + 1 });
-        const copied = await copyFile(settings, way, { path, directory, name }, signal, hear);
+        const copied = await copyFile(settings, way, { path, directory, name, move: isMove }, signal, hear);
         outcome.made.push(copied.path);
         outcome.leftOut += copied.left_out;
+        outcome.kept.push(...(copied.kept ? [copied.kept] : []));
         break;
       } catch (error) {
         if (signal.aborted) {

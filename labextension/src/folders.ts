@@ -16,6 +16,7 @@ import {
   IFilePage,
   IFolder,
   IInvitation,
+  IMount,
   IMember,
   inviteTo,
   listFiles,
@@ -48,6 +49,11 @@ export interface IMyFolder extends IFolder {
 /** Others are in each of their owner's sessions anyway. */
 export function isAttachable({ isMine, name }: IMyFolder): boolean {
   return !(isMine && (name === 'home' || name.startsWith('.')));
+}
+
+/** By id: of an own folder and a shared one that are called the same, each has its own mounts. */
+export function isMountOf(mount: IMount, { id, name }: IFolder): boolean {
+  return mount.folder === null ? mount.name === name : mount.folder === id;
 }
 
 /** The user's folders, in three lists. */

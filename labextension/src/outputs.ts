@@ -14,7 +14,7 @@ import { KernelShellFutureHandler } from '@jupyterlab/services/lib/kernel/future
 import { deserialize } from '@jupyterlab/services/lib/kernel/serialize';
 
 import { ApiError, IExecution, listExecutions, openOutputs, settleExecutions } from './api';
-import { joined } from './streams';
+import { joined, showEach } from './streams';
 
 const PROTOCOL = 'v1.kernel.websocket.jupyter.org';
 const RETRY_MS = 2000;
@@ -210,12 +210,11 @@ export class Outputs {
       await pause(GATHER_MS);
       const messages = joined(waiting);
       waiting = [];
-      for (const msg of messages) {
+      await showEach(messages, async msg => {
         if (!signal.aborted) {
-          const run = byId.get((msg.parent_header as KernelMessage.IHeader).msg_id);
-          await run?.take(msg).catch(console.warn); // the others are shown all the same
+          await byId.get((msg.parent_header as KernelMessage.IHeader).msg_id)?.take(msg);
         }
-      }
+      });
     };
     const closed = new Promise<boolean>(resolve => {
       socket.onmessage = event => {

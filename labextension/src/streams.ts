@@ -40,3 +40,14 @@ function whole(run: KernelMessage.IStreamMsg[]): KernelMessage.IStreamMsg {
   const last = run[run.length - 1];
   return { ...last, content: { ...last.content, text: run.map(msg => msg.content.text).join('') } };
 }
+
+/** One after the other. What cannot be shown is told, and holds nothing up. */
+export async function showEach<T>(
+  messages: T[],
+  show: (msg: T) => Promise<void>,
+  tell: (fault: unknown) => void = console.warn
+): Promise<void> {
+  for (const msg of messages) {
+    await show(msg).catch(tell);
+  }
+}

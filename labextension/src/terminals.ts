@@ -4,7 +4,7 @@ import type { ServerConnection, Terminal } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { ApiError, getSession, ISession, openTerminal } from './api';
+import { ApiError, getSession, ISession, mayOpenTerminal, openTerminal } from './api';
 
 const SHELL_ENDED = 1000;
 const OVER = ['TERMINATED', 'CANCELLED', 'ERROR'];
@@ -15,8 +15,8 @@ const RESET = '\x1bc';
 /** What to do about a terminal whose connection has ended, and what to say: of the session, or of its shell alone. */
 export type Next = { do: 'dial' } | { do: 'wait'; why: string } | { do: 'end'; why: string } | { do: 'leave' };
 
-/** `found` is the session, or why it cannot be asked for. */
-export function nextOf(found: ISession | ApiError, hasShellEnded: boolean): Next {
+/** `found` is the session, or why it cannot be asked for; `refusal` says that its terminal is not for this page. */
+export function nextOf(found: ISession | ApiError, hasShellEnded: boolean, refusal: string | null = null): Next {
   if (found instanceof ApiError) {
     return { do: found.code === 'not-found' ? 'end' : 'wait', why: found.message };
   }
@@ -26,6 +26,9 @@ export function nextOf(found: ISession | ApiError, hasShellEnded: boolean): Next
   }
   if (found.status !== 'RUNNING' || found.unreachable) {
     return { do: 'wait', why };
+  }
+  if (refusal !== null) {
+    return { do: 'end', why: refusal };
   }
   return { do: hasShellEnded ? 'leave' : 'dial' };
 }
@@ -155,10 +158,11 @@ export class SessionTerminal implements Terminal.ITerminalConnection {
     this._setStatus('connecting');
     const attempt = this._attempt;
     const found = await getSession(this.serverSettings, this.sessionId).catch(error => error as ApiError);
+    const refusal = this._failures > 0 ? await this._refusal() : null;
     if (attempt !== this._attempt) {
       return; // disposed, or dialled anew meanwhile
     }
-    const next = nextOf(found, hasShellEnded);
+    const next = nextOf(found, hasShellEnded, refusal);
     switch (next.do) {
       case 'leave':
         this._messageReceived.emit({ type: 'disconnect' });
@@ -180,6 +184,11 @@ export class SessionTerminal implements Terminal.ITerminalConnection {
     const pause = next.do === 'dial' ? pauseAfter(this._failures) : pauseAfter(this._failures + 1);
     this._failures += 1;
     this._timer = setTimeout(again, pause * 1000);
+  }
+
+  private async _refusal(): Promise<string | null> {
+    const may = await mayOpenTerminal(this.serverSettings, this.sessionId).catch(() => true); // away: found says so
+    return may ? null : this.trans.__('You may not open terminals on this Jupyter server. Its admin can allow it.');
   }
 
   /** A sentence of ours on a line of its own, once. */

@@ -12,6 +12,8 @@ export namespace CommandIDs {
   export const browseFolders = 'bai:browse-folders';
   export const copyToFolder = 'bai:copy-to-folder';
   export const copyToServer = 'bai:copy-to-server';
+  export const moveToFolder = 'bai:move-to-folder';
+  export const moveToServer = 'bai:move-to-server';
   export const downloadZip = 'bai:download-zip';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';

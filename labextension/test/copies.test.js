@@ -15,6 +15,7 @@ function settingsOf(answer) {
   return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
 }
 
+const transfer = (way, paths, directory, isMove = false) => ({ way, isMove, paths, directory });
 const lines = (...all) => all.map(one => JSON.stringify(one) + '\n').join('');
 const TAKEN = [400, '{"code": "file-exists", "message": "a exists already."}'];
 
@@ -37,8 +38,8 @@ test('each is copied and told of; a name that is taken is asked for, and what is
   });
   const { steps, ...ask } = asker(['still taken', 'free']);
   const paths = ['w/a', 'w/taken', 'w/broken'];
-  const outcome = await copyAll(settings, 'to-folder', paths, 'data', ask, new AbortController().signal);
-  assert.deepStrictEqual(outcome, { made: ['data/a', 'data/free'], skipped: 0, leftOut: 2, refused: ['Full.'] });
+  const outcome = await copyAll(settings, transfer('to-folder', paths, 'data'), ask, new AbortController().signal);
+  assert.deepStrictEqual(outcome, { made: ['data/a', 'data/free'], skipped: 0, leftOut: 2, kept: [], refused: ['Full.'] });
   assert.deepStrictEqual(asked.map(one => one.name), ['a', 'taken', 'still taken', 'free', 'broken']);
   assert.deepStrictEqual(steps.slice(0, 3), [
     { name: 'a', place: 1, done: 0, total: 0 },
@@ -47,9 +48,22 @@ test('each is copied and told of; a name that is taken is asked for, and what is
   ]);
 });
 
+test('a move asks for one, and hears of what is still where it was', async () => {
+  const asked = [];
+  const settings = settingsOf(async what => {
+    asked.push([what.name, what.move]);
+    return [200, lines({ path: `data/${what.name}`, left_out: 0, ...(what.name === 'b' && { kept: 'b is there.' }) })];
+  });
+  const move = transfer('to-folder', ['a', 'b'], 'data', true);
+  const outcome = await copyAll(settings, move, asker(), new AbortController().signal);
+  const made = ['data/a', 'data/b'];
+  assert.deepStrictEqual(outcome, { made, skipped: 0, leftOut: 0, kept: ['b is there.'], refused: [] });
+  assert.deepStrictEqual(asked, [['a', true], ['b', true]]);
+});
+
 test('who gives no other name leaves it out', async () => {
-  const outcome = await copyAll(settingsOf(async () => TAKEN), 'to-server', ['d/a'], '', asker(), new AbortController().signal);
-  assert.deepStrictEqual(outcome, { made: [], skipped: 1, leftOut: 0, refused: [] });
+  const outcome = await copyAll(settingsOf(async () => TAKEN), transfer('to-server', ['d/a'], ''), asker(), new AbortController().signal);
+  assert.deepStrictEqual(outcome, { made: [], skipped: 1, leftOut: 0, kept: [], refused: [] });
 });
 
 test('cancelled, the request ends and nothing follows', async () => {
@@ -62,16 +76,16 @@ test('cancelled, the request ends and nothing follows', async () => {
       aborter.abort();
     });
   });
-  const outcome = await copyAll(settings, 'to-folder', ['a', 'b'], 'data', asker(), aborter.signal);
-  assert.deepStrictEqual([asked, outcome], [1, { made: [], skipped: 0, leftOut: 0, refused: [] }]);
+  const outcome = await copyAll(settings, transfer('to-folder', ['a', 'b'], 'data'), asker(), aborter.signal);
+  assert.deepStrictEqual([asked, outcome], [1, { made: [], skipped: 0, leftOut: 0, kept: [], refused: [] }]);
 });
 
 test('an answer that breaks off is no copy', async () => {
   const settings = settingsOf(async () => [200, lines({ done: 1, total: 2 }) + '{"pa']);
-  const outcome = await copyAll(settings, 'to-folder', ['a'], 'data', asker(), new AbortController().signal);
+  const outcome = await copyAll(settings, transfer('to-folder', ['a'], 'data'), asker(), new AbortController().signal);
   assert.deepStrictEqual(outcome.refused, ['The copy was broken off.']);
   const page = settingsOf(async () => [502, '<html>\n502</html>']);
-  assert.deepStrictEqual((await copyAll(page, 'to-folder', ['a'], 'd', asker(), new AbortController().signal)).refused, [
+  assert.deepStrictEqual((await copyAll(page, transfer('to-folder', ['a'], 'd'), asker(), new AbortController().signal)).refused, [
     'The server answered 502.'
   ]);
 });

@@ -5,7 +5,7 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { filesIn } = require('../lib/test/drops.js');
-const { Files, Uploads } = require('../lib/test/folders.js');
+const { Files, isMountOf, Uploads } = require('../lib/test/folders.js');
 
 const MIB = 1024 ** 2;
 const folder = { id: 'f', name: 'data' };
@@ -38,6 +38,13 @@ function next(signal) {
     signal.connect(slot);
   });
 }
+
+test('of two folders that are called the same, each has its own mounts', () => {
+  const own = { folder: '1', name: 'data' };
+  assert.deepStrictEqual(['1', '2'].map(id => isMountOf(own, { id, name: 'data' })), [true, false]);
+  const home = { folder: null, name: 'home' };
+  assert.deepStrictEqual(['home', 'data'].map(name => isMountOf(home, { id: '3', name })), [true, false]);
+});
 
 test('an upload goes on from what has come', async t => {
   t.mock.timers.enable({ apis: ['setTimeout'] });

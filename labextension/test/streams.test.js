@@ -3,7 +3,7 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 
-const { joined } = require('../lib/test/streams.js');
+const { joined, showEach } = require('../lib/test/streams.js');
 
 let count = 0;
 
@@ -43,4 +43,17 @@ test('order stays: another stream, another cell, and what is not printed come be
 
 test('nothing is made of nothing', () => {
   assert.deepStrictEqual(joined([]), []);
+});
+
+test('one message that cannot be shown does not drop those behind it', async () => {
+  const shown = [];
+  const told = [];
+  const show = async text => {
+    if (text === 'bad') {
+      throw new Error('no such renderer');
+    }
+    shown.push(text);
+  };
+  await showEach(['a', 'bad', 'b'], show, fault => told.push(fault.message));
+  assert.deepStrictEqual([shown, told], [['a', 'b'], ['no such renderer']]);
 });

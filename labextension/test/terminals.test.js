@@ -21,6 +21,11 @@ test('a session that has ended says why, also if its shell was the first to', ()
   assert.deepStrictEqual(nextOf(new ApiError('not-found', 'There is no session.'), false), { do: 'end', why: 'There is no session.' });
 });
 
+test('who may not open terminals is told, and nothing is tried again', () => {
+  assert.deepStrictEqual(nextOf(session('RUNNING'), false, 'You may not.'), { do: 'end', why: 'You may not.' });
+  assert.deepStrictEqual(nextOf(session('TERMINATED'), false, 'You may not.'), { do: 'end', why: 'demo: TERMINATED' });
+});
+
 test('what may get well again is waited for', () => {
   assert.deepStrictEqual(nextOf(session('RESTARTING', 'Restarts.'), true), { do: 'wait', why: 'demo: Restarts.' });
   assert.deepStrictEqual(nextOf(session('TERMINATING'), true), { do: 'wait', why: 'demo: TERMINATING' });

@@ -26,7 +26,7 @@ MIB = 1024**2
 def copy(bai: Callable[..., Any], jp_fetch: Any) -> Callable[..., Any]:
     """``await copy("to-folder", path="a", directory="data")``: status and the lines of the answer."""
 
-    async def ask(where: str, **body: str) -> tuple[int, list[dict[str, Any]]]:
+    async def ask(where: str, **body: Any) -> tuple[int, list[dict[str, Any]]]:
         try:
             answer = await jp_fetch("bai", "api", "copies", where, method="POST", body=json.dumps(body))
         except HTTPClientError as error:
@@ -214,6 +214,121 @@ async def test_whoever_closes_the_connection_ends_the_copy_and_nothing_is_left(
     writer.close()
     await asyncio.wait_for(ended.wait(), 30)
     assert os.listdir(jp_root_dir) == []
+
+
+async def test_a_move_deletes_the_source_once_the_copy_is_there(
+    bai: Callable[..., Any], copy: Callable[..., Any], cluster: RealManager, jp_root_dir: Path
+) -> None:
+    there = await new_folder(bai, cluster, "moved")
+    raw = jp_root_dir / "work" / "raw"
+    (raw / "deep").mkdir(parents=True)
+    (raw / "deep" / "one").write_bytes(b"1")
+    status, lines = await copy("to-folder", path="work/raw", directory="moved", move=True)
+    assert (status, lines[-1]) == (200, {"path": "moved/raw", "left_out": 0})
+    assert (tree(there / "raw"), os.listdir(jp_root_dir / "work")) == ({"deep/one": b"1"}, [])
+    status, lines = await copy("to-server", path="moved/raw", directory="", name="back", move=True)
+    assert (status, lines[-1]) == (200, {"path": "back", "left_out": 0})
+    assert (tree(jp_root_dir / "back"), os.listdir(there)) == ({"deep/one": b"1"}, ["here-moved"])
+
+
+async def test_what_was_left_out_or_changed_of_a_move_stays_and_so_does_the_rest(
+    bai: Callable[..., Any],
+    copy: Callable[..., Any],
+    cluster: RealManager,
+    jp_root_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = await new_folder(bai, cluster, "partly")
+    for root, hidden in ((jp_root_dir / "a", ".kept"), (there / "b", "link")):
+        root.mkdir()
+        (root / "one").write_bytes(b"1")
+        (root / hidden).symlink_to("one") if hidden == "link" else (root / hidden).write_bytes(b"k")
+    cause = "was copied, but is not deleted where it was: links or hidden files in it were left out."
+    _, lines = await copy("to-folder", path="a", directory="partly", move=True)
+    assert lines[-1] == {"path": "partly/a", "left_out": 1, "kept": f"a {cause}"}
+    _, lines = await copy("to-server", path="partly/b", directory="", move=True)
+    assert lines[-1] == {"path": "b", "left_out": 1, "kept": f"b {cause}"}
+    assert (tree(jp_root_dir / "a"), (there / "b" / "link").is_symlink()) == ({"one": b"1", ".kept": b"k"}, True)
+
+    (jp_root_dir / "a" / ".kept").unlink()
+    (there / "b" / "link").unlink()
+    let_go = copies.let_go
+
+    async def write_first(*given: Any) -> None:
+        (jp_root_dir / "a" / "two").write_bytes(b"2")
+        (there / "b" / "one").write_bytes(b"11")
+        await let_go(*given)
+
+    monkeypatch.setattr(copies, "let_go", write_first)
+    for where, path, directory in (("to-folder", "a", "partly"), ("to-server", "partly/b", "")):
+        _, lines = await copy(where, path=path, directory=directory, name="again", move=True)
+        assert lines[-1]["kept"].endswith("it was changed meanwhile.")
+    assert (tree(jp_root_dir / "a"), tree(there / "b")) == ({"one": b"1", "two": b"2"}, {"one": b"11"})
+
+
+async def test_a_source_that_cannot_be_deleted_is_kept_and_said_so(
+    bai: Callable[..., Any],
+    copy: Callable[..., Any],
+    cluster: RealManager,
+    jp_root_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kai = cluster.add_user("kai")
+    cluster.ask("POST", "/folders", {"name": "kais"}, kai)
+    cluster.ask("POST", "/folders/kais/mkdir", {"path": "raw/deep", "parents": True}, kai)
+    cluster.ask("POST", "/folders/kais/invite", {"perm": "ro", "user_ids": ["admin@localhost"]}, kai)
+    _, answer = await bai("GET", "invitations")
+    await bai("POST", f"invitations/{answer['invitations'][0]['id']}")
+    status, lines = await copy("to-server", path="kais/raw", directory="", move=True)
+    assert (status, lines[-1]["path"]) == (200, "raw")
+    assert "not deleted where it was: Folder kais is read only for you." in lines[-1]["kept"]
+    assert [(jp_root_dir / "raw" / "deep").is_dir(), *map(Path.is_dir, cluster.folder.rglob("raw/deep"))] == [
+        True,
+        True,
+    ]
+
+    there = await new_folder(bai, cluster, "busy")
+    (jp_root_dir / "file").write_bytes(b"f")
+
+    def refuse(_directory: int, name: str) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(copies, "remove", refuse)
+    _, lines = await copy("to-folder", path="file", directory="busy", move=True)
+    assert lines[-1]["kept"] == "file was copied, but is not deleted where it was: Permission denied."
+    assert ((jp_root_dir / "file").read_bytes(), (there / "file").read_bytes()) == (b"f", b"f")
+
+
+async def test_what_is_refused_of_a_move_is_not_copied_either(
+    bai: Callable[..., Any],
+    copy: Callable[..., Any],
+    cluster: RealManager,
+    jp_root_dir: Path,
+    jp_serverapp: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = await new_folder(bai, cluster, "fixed")
+    (jp_root_dir / "file").write_bytes(b"f")
+    (jp_root_dir / "same").symlink_to("file")
+
+    async def refusal(where: str, path: str, directory: str, move: Any = True) -> tuple[int, str]:
+        status, (answer,) = await copy(where, path=path, directory=directory, name="new", move=move)
+        return status, answer["message"]
+
+    link = "same is a link; copy it, or move what it leads to."
+    assert await refusal("to-folder", "same", "fixed") == (400, link)
+    assert await refusal("to-server", "fixed", "") == (400, "fixed is a whole folder; move what is in it.")
+    status, message = await refusal("to-folder", "file", "fixed", "yes")
+    assert (status, "move" in message) == (400, True)
+
+    def is_authorized(_authorizer: Any, _handler: Any, _user: Any, action: str, resource: str) -> bool:
+        return (action, resource) != ("write", "contents")
+
+    monkeypatch.setattr(type(jp_serverapp.authorizer), "is_authorized", is_authorized)
+    status, message = await refusal("to-folder", "file", "fixed")
+    assert (status, "not authorized" in message) == (403, True)
+    assert (os.listdir(there), sorted(os.listdir(jp_root_dir))) == (["here-fixed"], ["file", "same"])
+    assert (await copy("to-folder", path="file", directory="fixed"))[0] == 200  # what only reads
 
 
 async def test_a_zip_file_of_what_was_chosen(bai: Callable[..., Any], cluster: RealManager, jp_fetch: Any) -> None:

@@ -176,8 +176,14 @@ async def test_strangers(
 
     monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", is_authorized)
     assert await refusal(look(cluster.session)) == 403
-    assert asked == [("execute", "terminals")]
+    assert await refusal(jp_fetch("bai", "api", "sessions", cluster.session, "terminal")) == 403
+    assert asked == [("execute", "terminals")] * 2
     assert shell.left == 0  # nothing was begun for any of them
+
+
+async def test_a_page_can_ask_whether_it_may(cluster: Any, look: Any, shell: Any, jp_fetch: Any) -> None:
+    answer = await jp_fetch("bai", "api", "sessions", cluster.session, "terminal")
+    assert (answer.code, answer.body, shell.left) == (204, b"", 0)
 
 
 async def test_anothers_session_is_as_if_there_were_none(cluster: Any, as_lee: None, look: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bai_jupyter.common.errors import BadRequest, Forbidden, Frozen, NotFound, QuotaExceeded
 from bai_jupyter.common.ids import AgentId, UserId
-from bai_jupyter.common.messages import MountWant, is_door_name
+from bai_jupyter.common.messages import MountWant, folder_at, is_door_name
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, format_size, parse_size, read_number, rounded_up
 from bai_jupyter.common.statuses import SessionType
@@ -342,7 +342,7 @@ def read_detach(body: Mapping[str, Any], session: SessionRecord) -> tuple[MountW
     if not isinstance(is_forced, bool):
         raise bad_value("force", is_forced, "true or false")
     for one in session.mounts:
-        vfolder_id = one.subpath.rpartition("/")[2]
+        vfolder_id = folder_at(one.subpath) or one.name
         if ref in (one.name, one.target, vfolder_id, vfolder_id.replace("-", "")):
             return one, is_forced
     names = ", ".join(one.name for one in session.mounts) or "none"

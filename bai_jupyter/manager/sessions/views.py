@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypedDict, cast
 
 from bai_jupyter.common.ids import SessionId
+from bai_jupyter.common.messages import MountWant, folder_at
 from bai_jupyter.common.reasons import Reason, ReasonView
 from bai_jupyter.common.statuses import JupyterKernelStatus, SessionResult, SessionStatus, SessionType
 from bai_jupyter.manager.agents.registry import Registry
@@ -82,6 +83,7 @@ class QueueView(TypedDict):
 
 
 class SessionMountView(TypedDict):
+    folder: str | None  # its id; None for a home
     name: str
     target: str
     read_only: bool
@@ -217,7 +219,7 @@ class Views:
             "clusterMode": SINGLE_NODE,
             "clusterSize": record.cluster_size,
             "kernels": [self._kernel(record, one) for one in record.kernels],
-            "mounts": [{"name": m.name, "target": m.target, "read_only": m.read_only} for m in record.mounts],
+            "mounts": [_mount(one) for one in record.mounts],
             "managerAccess": record.manager_access,
             "route": {"path": record.route_path, "port": record.route_port} if record.route_path else None,
             "doors": list(record.doors),
@@ -344,6 +346,11 @@ def jupyter_kernel_view(record: JupyterKernelRecord) -> JupyterKernelView:
         "interrupt_mode": record.interrupt_mode,
         "saved": cast("SavedView | None", record.saved),
     }
+
+
+def _mount(mount: MountWant) -> SessionMountView:
+    folder = folder_at(mount.subpath)
+    return {"folder": folder, "name": mount.name, "target": mount.target, "read_only": mount.read_only}
 
 
 def _notice(record: JupyterKernelRecord) -> str | None:

@@ -14,6 +14,7 @@ import { Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { createAdmin } from '../widgets/admin';
 import { FormDialog, showSecret } from '../widgets/formDialog';
+import { showTab } from '../widgets/mainTab';
 
 const TAB_ID = 'jp-bai-admin';
 
@@ -38,14 +39,7 @@ export const admin: JupyterFrontEndPlugin<void> = {
       describedBy: { args: { type: 'object', properties: {} } },
       isVisible: () => role === 'superadmin',
       isEnabled: () => role === 'superadmin',
-      execute: () => {
-        if (![...app.shell.widgets('main')].some(one => one.id === TAB_ID)) {
-          const tab = createAdmin(settings, actorOn, trans);
-          tab.id = TAB_ID;
-          app.shell.add(tab, 'main');
-        }
-        app.shell.activateById(TAB_ID);
-      }
+      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, actorOn, trans))
     });
     palette?.addItem({ command: CommandIDs.showAdmin, category: 'Backend.AI' });
     void registry?.load(admin.id).catch(console.warn); // its schema adds to the menu

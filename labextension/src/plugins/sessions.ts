@@ -8,6 +8,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { SessionLog, Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { createLog } from '../widgets/log';
+import { showTab } from '../widgets/mainTab';
 
 export const sessions: JupyterFrontEndPlugin<Sessions> = {
   id: `${NAME}:sessions`,
@@ -92,13 +93,8 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
     add(CommandIDs.showLog, {
       label: trans.__('Show Log of Session…'),
       run: async (id, name) => {
-        const tabId = `jp-bai-log-${id}`;
-        if (![...app.shell.widgets('main')].some(one => one.id === tabId)) {
-          const tab = createLog(new SessionLog(app.serviceManager.serverSettings, id), name, trans);
-          tab.id = tabId;
-          app.shell.add(tab, 'main');
-        }
-        app.shell.activateById(tabId);
+        const make = () => createLog(new SessionLog(app.serviceManager.serverSettings, id), name, trans);
+        await showTab(app.shell, `jp-bai-log-${id}`, make);
       },
       failed: name => trans.__('The log of %1 cannot be shown', name)
     });

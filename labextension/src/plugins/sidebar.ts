@@ -16,6 +16,7 @@ import { createApps } from '../widgets/apps';
 import { createAppTab } from '../widgets/appTab';
 import { createCapacity } from '../widgets/capacity';
 import { createFolders, Mount } from '../widgets/folders';
+import { showTab } from '../widgets/mainTab';
 import { createPanel } from '../widgets/panel';
 import { createSessions } from '../widgets/sessions';
 import { describeApp } from '../words';
@@ -44,16 +45,11 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const mount = notebooks && mountInto(notebooks, trans);
     const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);
-    const showApp = async (session: ISession, served: IApp) => {
-      const id = `jp-bai-app-${session.id}-${served.name}`;
-      if (![...app.shell.widgets('main')].some(one => one.id === id)) {
+    const showApp = (session: ISession, served: IApp) =>
+      showTab(app.shell, `jp-bai-app-${session.id}-${served.name}`, async () => {
         const link = await apps.start(session.id, served);
-        const tab = createAppTab(link, describeApp(served, trans).name, session.name, trans);
-        tab.id = id;
-        app.shell.add(tab, 'main');
-      }
-      app.shell.activateById(id);
-    };
+        return createAppTab(link, describeApp(served, trans).name, session.name, trans);
+      });
     const sections = [
       createSessions(app.commands, sessions, new ServerVersion(settings), trans),
       createFolders({ ...kept, attachments }, { mount, browse }, trans),

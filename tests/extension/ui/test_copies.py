@@ -34,10 +34,10 @@ def from_menu(browser: Locator, name: str, label: str) -> None:
     browser.page.get_by_role("menuitem", name=label, exact=True).click()
 
 
-def answer(page: Page, title: str, text: str) -> None:
+def answer(page: Page, title: str, text: str, verb: str = "Copy") -> None:
     dialog = page.get_by_role("dialog").filter(has_text=title)
     dialog.locator("input").fill(text)
-    dialog.get_by_role("button", name="Copy").click()
+    dialog.get_by_role("button", name=verb).click()
     expect(dialog).to_have_count(0)
 
 
@@ -94,6 +94,37 @@ def test_things_are_copied_both_ways_and_nothing_is_overwritten(
         from_menu(folders, "two.txt", "Download as Zip File")
     assert download.value.suggested_filename == "into.zip"
     assert ZipFile(download.value.path()).namelist() == ["raw/", "raw/deep/", "raw/deep/one.txt", "two.txt"]
+
+
+def test_things_are_moved_both_ways_and_what_stays_says_why(page: Page, lab: Any, cluster: RealManager) -> None:
+    cluster.ask("POST", "/folders", {"name": "moved"})
+    cluster.ask("POST", "/folders/moved/mkdir", {"path": "goal"})
+    (lying,) = cluster.folder.rglob("goal")
+    work: Path = lab.home / "work"
+    (work / "part").mkdir()
+    (work / "part" / ".kept").write_text("kept")
+    (work / "all.txt").write_text("all")
+    own, folders = page.locator("#filebrowser"), page.locator("#bai-file-browser")
+    page.evaluate("window.jupyterapp.commands.execute('bai:browse-folders', {path: 'moved/goal'})")
+    expect(folders).to_be_visible()
+    page.evaluate("window.jupyterapp.shell.activateById('filebrowser')")
+    page.evaluate("window.jupyterapp.commands.execute('filebrowser:refresh')")
+    choose(own, "all.txt")
+    choose(own, "part", more=True)
+    from_menu(own, "part", "Move to Backend.AI Folder…")
+    answer(page, "Move to Backend.AI Folder", "moved/goal", "Move")
+    said = "One moved to moved/goal. part was copied, but is not deleted where it was: links or hidden files"
+    expect(page.locator(".Toastify__toast", has_text=said)).to_be_visible()
+    expect(items(own).filter(has_text="all.txt")).to_have_count(0)
+    expect(items(own).filter(has_text="part")).to_have_count(1)
+    assert ((lying / "all.txt").read_text(), (work / "part" / ".kept").read_text()) == ("all", "kept")
+
+    page.evaluate("window.jupyterapp.shell.activateById('bai-file-browser')")
+    from_menu(folders, "all.txt", "Move to This Server…")
+    answer(page, "Move to This Server", "/", "Move")
+    expect(page.get_by_text("One moved to /.")).to_be_visible()
+    expect(items(folders).filter(has_text="all.txt")).to_have_count(0)
+    assert ((work / "all.txt").read_text(), (lying / "all.txt").exists()) == ("all", False)
 
 
 def test_a_copy_says_how_far_it_is_and_is_cancelled(page: Page, lab: Any, cluster: RealManager, look_at: Any) -> None:

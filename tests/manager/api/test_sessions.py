@@ -18,7 +18,7 @@ async def test_from_create_to_the_end(agent, admin):
     assert view["slots"] == {"cpu": "2", "mem": str(4 * 1024**3)}
     assert (view["agent"], view["runtime"], view["isolated"], view["unreachable"]) == ("lab-1", "docker", True, False)
     assert view["reason"]["text"] == "Running on lab-1."
-    assert view["mounts"] == [{"name": "home", "target": "/home/work/home", "read_only": False}]
+    assert view["mounts"] == [{"folder": None, "name": "home", "target": "/home/work/home", "read_only": False}]
     assert (await admin.get("/agents"))["agents"][0]["used"] == view["slots"]
 
     ended = await admin.call("DELETE", "/session/my-work")

@@ -60,6 +60,7 @@ async def test_attached_and_detached(agent, admin, make_user):
     }
     view = await attach(alice, made["id"], path="deep/er", permission="ro")
     assert mounts_of(view)["more"] == ("/home/work/deep/er", True)
+    assert {one["name"]: one["folder"] for one in view["mounts"]}["more"] == made["id"]
     assert wanted(agent) == {"home": False, "data": False, "more": True}
     assert mounts_of(await detach(alice, made["id"])).keys() == {"home", "data"}
     assert mounts_of(await detach(alice, "/home/work/data", force=True)).keys() == {"home"}
