@@ -26,7 +26,10 @@ def test_a_folder_may_be_asked_for_to_be_read_only():
         ({"image": 3}, "bai.image: 3 is not a text."),
         ({"mounts": "data"}, 'bai.mounts: "data" is not a list of folder names.'),
         ({"mounts": [1]}, "bai.mounts: [1] is not a list of folder names."),
-        ({"mounts": ["data:rx"]}, 'bai.mounts: ["data:rx"] is not a list of folder names, each alone or with :ro behind it.'),
+        (
+            {"mounts": ["data:rx"]},
+            'bai.mounts: ["data:rx"] is not a list of folder names, each alone or with :ro behind it.',
+        ),
         ({"mounts": [":ro"]}, 'bai.mounts: [":ro"] is not a list of folder names, '),
         ({"resources": "cpu=2"}, 'bai.resources: "cpu=2" is not an object of amounts, '),
         ({"resources": {"cpu": "two"}}, 'bai.resources: {"cpu": "two"} is not an object of amounts, '),

@@ -50,7 +50,7 @@ def test_a_card_that_cannot_start_now_asks_first(page: Page, cluster: RealManage
     look_at(page, "launch", ".jp-Dialog", whole=True)
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
-    expect(page.locator(".jp-NotebookPanel:visible .jp-KernelName")).to_have_text("No Kernel")
+    expect(page.locator(".jp-NotebookPanel:visible").get_by_role("button", name="No Kernel")).to_be_visible()
     assert sessions_of(lab, path_in_front(page)) == []
     cluster.ask("DELETE", f"/session/{filler}")
 
@@ -58,8 +58,48 @@ def test_a_card_that_cannot_start_now_asks_first(page: Page, cluster: RealManage
 def test_one_that_starts_now_does_so(page: Page, lab: Any, wait_until: Any) -> None:
     click_card(page)
     expect(page.locator(".jp-bai-StatusItem button")).to_contain_text("Running")
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.get_by_role("dialog").all_inner_texts() == []
     assert sessions_of(lab, path_in_front(page))
+
+
+def test_the_status_item_opens_what_is_known_of_the_kernel(page: Page, look_at: Any) -> None:
+    item = page.locator(".jp-bai-StatusItem button")
+    expect(item).to_contain_text("Running, idle")
+    item.focus()
+    page.keyboard.press("Enter")
+    popover = page.get_by_role("dialog", name="Kernel")
+    expect(popover).to_contain_text("Running on lab-3.")
+    expect(item).to_have_attribute("aria-expanded", "true")
+    look_at(page, "kernel-popover", ".jp-bai-Popover", whole=True)
+    page.keyboard.press("Escape")
+    expect(popover).to_have_count(0)
+    expect(item).to_be_focused()
+    item.click()
+    popover.get_by_role("button", name="Resources…").click()
+    expect(popover).to_have_count(0)
+    dialog_of(page)
+    page.keyboard.press("Escape")
+
+
+def test_a_kernel_whose_notebook_is_not_in_view_tells_that_it_stops_soon(page: Page, lab: Any) -> None:
+    gate, reason = lab.home / "gate", lab.home / "reason"
+    gate.touch()
+    reason.write_text("idle-soon Idle since 12:00; stops at 13:00.")
+    try:
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+        expect(page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")).to_contain_text("in the queue")
+        path = path_in_front(page)
+        page.evaluate("void window.jupyterapp.commands.execute('launcher:create')")
+        expect(page.locator(".jp-NotebookPanel:visible")).to_have_count(0)
+        gate.unlink()
+        told = page.locator(".Toastify__toast").filter(has_text=f"{path}: Idle since 12:00; stops at 13:00.")
+        expect(told.get_by_role("button", name="Keep")).to_be_visible()
+        told.get_by_role("button", name="Open").click()
+        expect(page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")).to_contain_text("Idle since 12:00")
+        expect(told).to_have_count(0)
+    finally:
+        gate.unlink(missing_ok=True)
+        reason.unlink()
 
 
 def test_a_folder_is_mounted_read_only_if_that_is_chosen(page: Page, lab: Any, look_at: Any, settle: Any) -> None:
