@@ -55,7 +55,6 @@ export class StatusItem extends ReactWidget {
   }
 
   protected onBeforeHide(msg: Message): void {
-    this._popup?.dispose();
     this._look(false);
     super.onBeforeHide(msg);
   }

@@ -1,6 +1,7 @@
 """New notebooks from the launcher's cards: when their resources are asked for first, in a real Lab, light and dark."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,18 +63,28 @@ def test_one_that_starts_now_does_so(page: Page, lab: Any, wait_until: Any) -> N
     assert sessions_of(lab, path_in_front(page))
 
 
-def test_the_status_item_opens_what_is_known_of_the_kernel(page: Page, look_at: Any) -> None:
+def test_the_status_item_opens_what_is_known_of_the_kernel(
+    page: Page, cluster: RealManager, lab: Any, shots: Path, set_theme: Any, faults_of: Any
+) -> None:
+    session = cluster.start_session("known", resources={"cpu": "1", "mem": "1g"})
+    (lab.home / "session").write_text(session)
+    click_card(page)
     item = page.locator(".jp-bai-StatusItem button")
-    expect(item).to_contain_text("Running, idle")
-    item.focus()
-    page.keyboard.press("Enter")
     popover = page.get_by_role("dialog", name="Kernel")
-    expect(popover).to_contain_text("Running on lab-3.")
-    expect(item).to_have_attribute("aria-expanded", "true")
-    look_at(page, "kernel-popover", ".jp-bai-Popover", whole=True)
-    page.keyboard.press("Escape")
-    expect(popover).to_have_count(0)
-    expect(item).to_be_focused()
+    for theme in ("light", "dark"):
+        set_theme(page, theme)
+        expect(item).to_contain_text("Running, idle")
+        item.focus()
+        page.keyboard.press("Enter")
+        expect(popover).to_contain_text("Running on lab-3.")
+        expect(popover).to_contain_text("known · 1\u00a0CPU · 1\u00a0GiB")
+        expect(item).to_have_attribute("aria-expanded", "true")
+        assert faults_of(page, ".jp-bai-Popover") == []
+        page.screenshot(path=shots / f"kernel-popover-{theme}.png")
+        page.keyboard.press("Escape")
+        expect(popover).to_have_count(0)
+        expect(item).to_be_focused()
+    (lab.home / "session").unlink()
     item.click()
     popover.get_by_role("button", name="Resources…").click()
     expect(popover).to_have_count(0)
@@ -104,7 +115,7 @@ def test_a_kernel_whose_notebook_is_not_in_view_tells_that_it_stops_soon(page: P
 
 def test_a_folder_is_mounted_read_only_if_that_is_chosen(page: Page, lab: Any, look_at: Any, settle: Any) -> None:
     lab.ask("PUT", "/lab/api/settings/@bai-jupyter/labextension:sessions", {"raw": '{"ask": "always"}'})
-    page.reload()
+    page.goto(f"{lab.url}/lab?token=test-token&reset")
     settle(page)
     click_card(page)
     dialog = dialog_of(page)
