@@ -2,11 +2,12 @@
 
 A *choice* is ``{"image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group", "project"}``,
 each of them optional. It has no environment variables: a notebook is passed on, and no secret should travel in it.
+Of ``mounts``, ``"data"`` is a folder that can be written where its owner allows that, ``"data:ro"`` one that cannot.
 Which of several choices counts is decided in ``provisioner.options``.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bai_jupyter.client import SessionRequest
@@ -15,6 +16,7 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 
 METADATA_KEY = "bai"  # in a notebook's metadata
+_READ_ONLY = ":ro"  # behind a folder's name, in which there is no colon
 CHOICE_KEYS = ("image", "kernelspec", "preset", "resources", "mounts", "session", "resource_group", "project")
 
 
@@ -35,23 +37,32 @@ def read_choice(raw: object, where: str = METADATA_KEY) -> dict[str, Any]:
 
 def request_of(choice: Mapping[str, Any], name: str) -> SessionRequest:
     """The session, called ``name``, that a choice with an image asks for; one that is to be joined is not in it."""
+    mounts = choice.get("mounts") or ()
     return SessionRequest(
         name=name,
         image=choice["image"],
         resources=choice.get("resources") or None,
         preset=choice.get("preset"),
-        mounts=tuple(choice.get("mounts") or ()),
+        mounts=folders_of(mounts),
+        read_only=folders_of(mount for mount in mounts if mount.endswith(_READ_ONLY)),
         resource_group=choice.get("resource_group"),
         project=choice.get("project"),
     )
+
+
+def folders_of(mounts: Iterable[str]) -> tuple[str, ...]:
+    """Their names, or ids, without what is said of them."""
+    return tuple(mount.removesuffix(_READ_ONLY) for mount in mounts)
 
 
 def _read(key: str, value: object, where: str) -> Any:
     if key == "resources":
         return _read_resources(value, where)
     if key == "mounts":
-        if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        if not isinstance(value, list) or not all(isinstance(mount, str) for mount in value):
             raise _bad(where, value, "a list of folder names")
+        if not all(name and ":" not in name for name in folders_of(value)):
+            raise _bad(where, value, "a list of folder names, each alone or with :ro behind it")
         return list(value)
     if not isinstance(value, str):
         raise _bad(where, value, "a text")

@@ -62,7 +62,23 @@ class ProjectsHandler(BaiHandler):
         self.finish({"projects": await self.client.list_projects()})
 
 
-class ChoiceHandler(BaiHandler):
+class KernelsHandler(BaiHandler):
+    @property
+    def kernels(self) -> BaiMappingKernelManager:
+        if not isinstance(self.kernel_manager, BaiMappingKernelManager):
+            raise NotConnected(NOT_CONNECTED)
+        return self.kernel_manager
+
+
+class LastChoicesHandler(KernelsHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """``{image: choice}``: what a kernel of each image runs on of which nobody says more."""
+        self.finish({"choices": self.kernels.last_choices.all()})
+
+
+class ChoiceHandler(KernelsHandler):
     """What a notebook's kernel runs on: in the notebook, and in a kernelspec that it names.
 
     The kernelspec is for clients that pass on no metadata: nbclient, papermill, a console.
@@ -143,12 +159,6 @@ class ChoiceHandler(BaiHandler):
             raise NotConnected(self.extension.config_error or NOT_CONNECTED)
         return self.kernel_spec_manager
 
-    @property
-    def kernels(self) -> BaiMappingKernelManager:
-        if not isinstance(self.kernel_manager, BaiMappingKernelManager):
-            raise NotConnected(NOT_CONNECTED)
-        return self.kernel_manager
-
     def _runs_now(self, model: dict[str, Any]) -> dict[str, str]:
         named = model["content"]["metadata"].get("kernelspec") or {}
         return self.kernelspecs.runs(str(named.get("name", "")))
@@ -162,5 +172,6 @@ def _named(name: str, spec: dict[str, Any]) -> dict[str, str]:
 HANDLERS = [
     (r"/bai/api/verdicts", VerdictsHandler),
     (r"/bai/api/projects", ProjectsHandler),
+    (r"/bai/api/last-choices", LastChoicesHandler),
     (r"/bai/api/notebooks/(.+)/choice", ChoiceHandler),
 ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bai_jupyter.choice import CHOICE_KEYS, read_choice, request_of
+from bai_jupyter.choice import CHOICE_KEYS, folders_of, read_choice, request_of
 from bai_jupyter.client import SessionRequest
 
 _KEYS = (*CHOICE_KEYS, "environ")
@@ -35,7 +35,7 @@ class KernelOptions:
 
     def mounting(self, folder: str) -> "KernelOptions":
         """The same, with that folder among the mounts."""
-        return self if folder in self.mounts else replace(self, mounts=(*self.mounts, folder))
+        return self if folder in folders_of(self.mounts) else replace(self, mounts=(*self.mounts, folder))
 
 
 def sources_of(

@@ -148,6 +148,7 @@ export interface IChoice {
   kernelspec?: string;
   preset?: string;
   resources?: Slots;
+  /** Folders by name or id: `data`, or `data:ro` where the kernel is not to write. */
   mounts?: string[];
   session?: string;
   resource_group?: string;
@@ -571,6 +572,11 @@ export async function listProjects(settings: Settings): Promise<string[]> {
 /** What would happen to each choice. Starts nothing. */
 export async function judge(settings: Settings, choices: IChoice[]): Promise<IVerdict[]> {
   return (await requestAPI<{ verdicts: IVerdict[] }>(settings, 'verdicts', withBody('POST', { choices }))).verdicts;
+}
+
+/** By image: what a kernel of it runs on of which nobody says more. */
+export async function lastChoices(settings: Settings): Promise<Record<string, unknown>> {
+  return (await requestAPI<{ choices: Record<string, unknown> }>(settings, 'last-choices')).choices;
 }
 
 /** What a notebook asks for as it was saved, and whether a start would follow that. */

@@ -85,6 +85,42 @@ export function readChoice(raw: unknown): IChoice {
   return choice;
 }
 
+/** What `asked` leaves open is as in `below`, whose amounts were not said of another preset. */
+export function over(asked: IChoice, below: IChoice): IChoice {
+  const { preset, resources, ...rest } = below;
+  const amounts = asked.preset || asked.resources ? {} : { preset, resources };
+  return readChoice({ ...rest, ...amounts, ...asked });
+}
+
+/** When a new notebook's resources are asked for before its kernel starts; what the settings hold. */
+export type Ask = 'always' | 'unless-now' | 'never';
+
+/** Whether to ask, by what the manager says of a start as it would be; a manager that says nothing is no reason to. */
+export function isToBeAsked(ask: Ask, verdict: IVerdict | undefined): boolean {
+  return ask === 'always' || (ask === 'unless-now' && verdict !== undefined && verdict.verdict !== 'now');
+}
+
+/** Whether the kernel may write in a folder that is mounted. */
+export type Access = 'rw' | 'ro';
+
+const READ_ONLY = ':ro';
+
+/** Of an entry of `IChoice.mounts`. */
+export function readMount(mount: string): { folder: string; access: Access } {
+  return mount.endsWith(READ_ONLY)
+    ? { folder: mount.slice(0, -READ_ONLY.length), access: 'ro' }
+    : { folder: mount, access: 'rw' };
+}
+
+/** The mounts of a choice with that folder so, in its place if it is among them; `null`: without it. */
+export function mountsWith(mounts: string[], folder: string, access: Access | null): string[] {
+  const mount = access === 'ro' ? `${folder}${READ_ONLY}` : folder;
+  const isThere = mounts.some(one => readMount(one).folder === folder);
+  return (isThere || access === null ? mounts : [...mounts, mount]).flatMap(one =>
+    readMount(one).folder !== folder ? [one] : access === null ? [] : [mount]
+  );
+}
+
 /** The choice of a session of one's own with so many bytes of memory, all else as in one that had `slots`. */
 export function withMemory(choice: IChoice, slots: Slots, bytes: number): IChoice {
   const amounts = choice.preset || choice.resources ? choice.resources : slots;
@@ -253,9 +289,13 @@ export class Draft {
     this.change({ resources });
   }
 
-  mount(name: string, isMounted: boolean): void {
-    const others = (this._choice.mounts ?? []).filter(one => one !== name);
-    this.change({ mounts: isMounted ? [...others, name] : others });
+  /** `null` if it is not mounted. */
+  accessTo(folder: string): Access | null {
+    return this._choice.mounts?.map(readMount).find(one => one.folder === folder)?.access ?? null;
+  }
+
+  mount(folder: string, access: Access | null): void {
+    this.change({ mounts: mountsWith(this._choice.mounts ?? [], folder, access) });
   }
 
   dispose(): void {

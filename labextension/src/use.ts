@@ -3,7 +3,7 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { describePart, UNITS } from './amounts';
+import { describePart, IUse, UNITS } from './amounts';
 import { ISession } from './api';
 import { Sessions } from './model';
 
@@ -79,18 +79,39 @@ export class Use {
 
 /** `0.8 of 2 CPU · 1.2 of 4 GiB · GPU 42 %, 1.5 of 8 GiB`, as far as it is measured; empty if nothing is. */
 export function describeUse(session: ISession, cpus: number | null, trans: TranslationBundle): string {
+  return [...ownUses(session, cpus, trans).map(use => use.text), ...deviceUses(session, trans)].join(' · ');
+}
+
+/** Of CPU and memory, what is measured. */
+export function ownUses(session: ISession, cpus: number | null, trans: TranslationBundle): IUse[] {
   const figures = session.liveStat ?? {};
   const limits = { cpu: Number(session.slots.cpu ?? 0), mem: figures.mem_limit_bytes || Number(session.slots.mem ?? 0) };
-  const used = { cpu: cpus, mem: figures.mem_used_bytes };
-  const own = (['cpu', 'mem'] as const).map(slot => {
-    const [part, limit] = [used[slot], limits[slot]];
-    return typeof part === 'number' && limit > 0 ? describePart(slot, Math.min(part, limit), limit, trans) : '';
+  const parts = { cpu: cpus, mem: figures.mem_used_bytes };
+  return (['cpu', 'mem'] as const).flatMap(slot => {
+    const [part, limit] = [parts[slot], limits[slot]];
+    if (typeof part !== 'number' || limit <= 0) {
+      return [];
+    }
+    const used = Math.min(part, limit);
+    return [{ slot, used, limit, text: describePart(slot, used, limit, trans) }];
   });
-  return [...own, ...describeDevices(figures, trans)].filter(Boolean).join(' · ');
+}
+
+/** `idle`, `busy for 3 min`: what a kernel that runs says of itself; empty if that is neither. */
+export function describeDoing(execution: string, milliseconds: number, trans: TranslationBundle): string {
+  const minutes = Math.floor(milliseconds / 60000);
+  if (execution !== 'busy') {
+    return execution === 'idle' ? trans.__('idle') : '';
+  }
+  if (minutes < 1) {
+    return trans.__('busy');
+  }
+  return minutes < 60 ? trans.__('busy for %1 min', minutes) : trans.__('busy for %1 h', Math.floor(minutes / 60));
 }
 
 /** `GPU 42 %, 1.5 of 8 GiB, 250 W` of each kind of accelerator. */
-function describeDevices(figures: Record<string, number | null>, trans: TranslationBundle): string[] {
+export function deviceUses(session: ISession, trans: TranslationBundle): string[] {
+  const figures = session.liveStat ?? {};
   const kinds = new Set(Object.keys(figures).flatMap(name => name.match(/^(.+)_(?:util_pct|mem_used_bytes)$/)?.[1] ?? []));
   kinds.delete('cpu');
   return [...kinds]

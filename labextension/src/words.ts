@@ -7,6 +7,7 @@ import { formatSize, keepUnits } from './amounts';
 import { IApp, IKernelStatus, IMount, IQueue, IReason, ISession, IVerdict } from './api';
 import { IMyFolder } from './folders';
 import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
+import { ENDS_SOON } from './news';
 
 /** How a state looks: its word, its icon, and the role of its colour (a CSS class). */
 export interface ILook {
@@ -24,8 +25,6 @@ interface IState {
   reason: IReason | null;
 }
 
-/** A policy stops it before long; of these reasons `lifetime-soon` is the one that using or keeping it does not put off. */
-const ENDS_SOON = ['idle-soon', 'low-use-soon', 'lifetime-soon'];
 const SUSPENDED = ['suspended', 'idle-suspended'];
 
 export function lookOf(state: IState, trans: TranslationBundle): ILook {
@@ -60,6 +59,12 @@ export function lookOf(state: IState, trans: TranslationBundle): ILook {
     return { word: trans.__('Running'), icon: dotIcon, role: 'running' };
   }
   return { word: progressWord(state, trans), icon: progressIcon, role: 'progress' };
+}
+
+/** The same, with what the kernel does meanwhile where all is well: `Running, busy`. */
+export function lookOfKernel(state: IState, doing: string, trans: TranslationBundle): ILook {
+  const look = lookOf(state, trans);
+  return look.icon === dotIcon && doing ? { ...look, word: trans.__('%1, %2', look.word, doing) } : look;
 }
 
 function queuedWord(queue: IQueue | null, trans: TranslationBundle): string {
@@ -147,7 +152,12 @@ export function describeFolder(folder: IMyFolder, trans: TranslationBundle): str
 
 /** `/home/work/data, read only` */
 export function describeMount(mount: IMount, trans: TranslationBundle): string {
-  return mount.read_only ? trans.__('%1, read only', mount.target) : mount.target;
+  return describeFolderIn(mount.target, mount.read_only, trans);
+}
+
+/** A folder in a session, by its name or where it is. */
+export function describeFolderIn(name: string, isReadOnly: boolean, trans: TranslationBundle): string {
+  return isReadOnly ? trans.__('%1, read only', name) : name;
 }
 
 export function describeAge(milliseconds: number, trans: TranslationBundle): string {

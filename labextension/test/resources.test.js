@@ -5,7 +5,21 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { importNotebook, runNotebook } = require('../lib/test/api.js');
-const { choiceToRun, CUSTOM, describeChoice, Draft, fit, readChoice, slidersOf, toAmount, withMemory } = require('../lib/test/resources.js');
+const {
+  choiceToRun,
+  CUSTOM,
+  describeChoice,
+  Draft,
+  fit,
+  isToBeAsked,
+  mountsWith,
+  over,
+  readChoice,
+  readMount,
+  slidersOf,
+  toAmount,
+  withMemory
+} = require('../lib/test/resources.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
 const GIB = 1024 ** 3;
@@ -166,6 +180,38 @@ test('an answer to an older question is not shown', async t => {
   answerFirst();
   await new Promise(resolve => setImmediate(resolve));
   assert.strictEqual(draft.verdict.verdict, 'now');
+  draft.dispose();
+});
+
+test('a new notebook is asked about as its user has set it', () => {
+  const verdicts = ['now', 'wait', 'refused'].map(verdict => ({ ...now, verdict }));
+  const asked = ask => [...verdicts, undefined].map(verdict => isToBeAsked(ask, verdict));
+  assert.deepStrictEqual(asked('always'), [true, true, true, true]);
+  assert.deepStrictEqual(asked('unless-now'), [false, true, true, false], 'a manager that is away is no reason');
+  assert.deepStrictEqual(asked('never'), [false, false, false, false]);
+});
+
+test('what is left open is as the last time, but for amounts that were said of another preset', () => {
+  const last = { preset: 'large', resources: { mem: '9g' }, mounts: ['data'] };
+  assert.deepStrictEqual(over({ image: 'python' }, last), { image: 'python', ...last });
+  assert.deepStrictEqual(over({ preset: 'small' }, last), { preset: 'small', mounts: ['data'] });
+  assert.deepStrictEqual(over({ resources: { cpu: '1' } }, last), { resources: { cpu: '1' }, mounts: ['data'] });
+});
+
+test('a folder is mounted to write or to read', () => {
+  assert.deepStrictEqual(readMount('data:ro'), { folder: 'data', access: 'ro' });
+  assert.deepStrictEqual(readMount('data'), { folder: 'data', access: 'rw' });
+  const mounts = ['a', 'b:ro'];
+  assert.deepStrictEqual(mountsWith(mounts, 'c', 'ro'), ['a', 'b:ro', 'c:ro']);
+  assert.deepStrictEqual(mountsWith(mounts, 'a', 'ro'), ['a:ro', 'b:ro']);
+  assert.deepStrictEqual(mountsWith(mounts, 'b', 'rw'), ['a', 'b']);
+  assert.deepStrictEqual(mountsWith(mounts, 'b', null), ['a']);
+  assert.deepStrictEqual(mountsWith(mounts, 'c', null), mounts);
+
+  const draft = new Draft(settingsOf(choices => choices.map(() => now)), offer, { mounts: ['data:ro'] });
+  assert.deepStrictEqual([draft.accessTo('data'), draft.accessTo('other')], ['ro', null]);
+  draft.mount('data', 'rw');
+  assert.deepStrictEqual(draft.choice.mounts, ['data']);
   draft.dispose();
 });
 

@@ -3,7 +3,7 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { Signal } = require('@lumino/signaling');
-const { addSample, describeUse, meanOf, Use } = require('../lib/test/use.js');
+const { addSample, describeDoing, describeUse, meanOf, Use } = require('../lib/test/use.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -60,4 +60,15 @@ test('the list of sessions is watched while one is followed, and what is not of 
   assert.deepStrictEqual([sessions.watchers, use.session, use.cpus], [1, null, null]);
   use.follow(null);
   assert.strictEqual(sessions.watchers, 0);
+});
+
+test('what a kernel does is said as long as it does it', () => {
+  const said = (execution, minutes) => describeDoing(execution, minutes * 60000, trans);
+  assert.deepStrictEqual([said('idle', 7), said('busy', 0.9), said('busy', 3.5), said('busy', 125)], [
+    'idle',
+    'busy',
+    'busy for 3 min',
+    'busy for 2 h'
+  ]);
+  assert.strictEqual(said('starting', 1), '', 'its state says that');
 });

@@ -13,7 +13,7 @@ def kernelspecs_of(images: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "argv": [],
             "display_name": f"{spec['display_name']} ({image['name']})",
             "language": spec["language"],
-            "metadata": {"kernel_provisioner": {"provisioner_name": "survivor", "config": {}}},
+            "metadata": _survives({"config": {"image": image["name"], "kernelspec": spec["name"]}}),
         }
         for image in images
         for spec in image["kernelspecs"]
@@ -23,8 +23,11 @@ def kernelspecs_of(images: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def kernelspec_for(images: list[dict[str, Any]], choice: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The provisioner's own, for survivors."""
     name, spec = kernelspecs.kernelspec_for(images, choice)
-    home = Path(os.environ["HOME"])
-    provisioner = spec["metadata"]["kernel_provisioner"]
-    provisioner["provisioner_name"] = "survivor"
-    provisioner["config"] |= {"gate": str(home / "gate"), "log_file": str(home / "survivors.log")}
+    spec["metadata"] |= _survives(spec["metadata"]["kernel_provisioner"])
     return name, spec
+
+
+def _survives(provisioner: dict[str, Any]) -> dict[str, Any]:
+    home = Path(os.environ["HOME"])
+    files = {"gate": str(home / "gate"), "log_file": str(home / "survivors.log")}
+    return {"kernel_provisioner": {"provisioner_name": "survivor", "config": {**provisioner["config"], **files}}}

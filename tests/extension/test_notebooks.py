@@ -168,6 +168,7 @@ def test_the_last_choice_is_used_for_other_notebooks_also_by_the_next_server(
     wait_until(lambda: is_launched(with_image, kernel), "the start of the kernel")
     given = json.loads((with_image.home / f"options-{kernel['id']}.json").read_text())
     assert given == {"bai_last_choices": {"bai/python:3.11": {"preset": "small"}}}
+    assert with_image.ask("GET", "/bai/api/last-choices") == {"choices": {"bai/python:3.11": {"preset": "small"}}}
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,10 @@ def test_what_nobody_knows_is_refused():
         options({"bai_metadata": {"preset": 3}})
     with pytest.raises(ValueError, match="'cpu' is not NAME=VALUE"):
         options({"bai_resources": "cpu"})
+
+
+def test_the_notebooks_own_folder_is_mounted_once_and_as_asked():
+    asked = options({}, {"BAI_MOUNTS": "data:ro,more"})
+    assert asked.mounting("data").request("demo").to_json()["config"]["mounts"] == ["data", "more"]
+    assert asked.mounting("own").mounts == ("data:ro", "more", "own")
+    assert asked.request("demo").read_only == ("data",)

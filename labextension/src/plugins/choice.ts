@@ -5,7 +5,7 @@ import { NotebookPanel } from '@jupyterlab/notebook';
 
 import { confirmChoice, IChoice, IKernelspecName } from '../api';
 import { DRIVE } from '../drive';
-import { readChoice } from '../resources';
+import { over, readChoice } from '../resources';
 
 export const METADATA_KEY = 'bai';
 
@@ -61,9 +61,5 @@ export function choiceOf(app: JupyterFrontEnd, panel: NotebookPanel): IChoice {
 
 /** What a notebook with this metadata `bai` asks for, over what its kernelspec says. */
 export function choiceIn(app: JupyterFrontEnd, metadata: unknown, kernelName: string): IChoice {
-  const provisioner = provisionerOf(app, kernelName);
-  const asked = readChoice(metadata);
-  const { preset, resources, ...rest } = readChoice(provisioner?.config);
-  const amounts = asked.preset || asked.resources ? {} : { preset, resources };
-  return readChoice({ ...rest, ...amounts, ...asked });
+  return over(readChoice(metadata), readChoice(provisionerOf(app, kernelName)?.config));
 }

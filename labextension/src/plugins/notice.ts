@@ -83,7 +83,7 @@ function growthOf({ session, capacity }: IFacts): number {
 }
 
 /** What a notebook's kernel, which ran out of memory, could be started with, and what the manager says of that. */
-async function moreFor(app: JupyterFrontEnd, panel: NotebookPanel, sessionId: string): Promise<IMore> {
+export async function moreFor(app: JupyterFrontEnd, panel: NotebookPanel, sessionId: string): Promise<IMore> {
   const facts = await factsOf(app, sessionId);
   const bytes = growthOf(facts);
   const choice = withMemory(choiceOf(app, panel), facts.session.slots, bytes);
@@ -92,7 +92,7 @@ async function moreFor(app: JupyterFrontEnd, panel: NotebookPanel, sessionId: st
 }
 
 /** A session that goes on grows, so that its files stay; in place of one that has ended there is another. */
-async function restartWith(app: JupyterFrontEnd, panel: NotebookPanel, more: IMore): Promise<void> {
+export async function restartWith(app: JupyterFrontEnd, panel: NotebookPanel, more: IMore): Promise<void> {
   if (more.session.status !== 'RUNNING') {
     await takeChoice(app, panel, more.choice);
     return;

@@ -12,14 +12,15 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
-import { askedBy, IChoice } from '../api';
+import { askedBy, IChoice, judge, lastChoices } from '../api';
 import { KernelStatuses } from '../model';
-import { Draft, loadOffer, readChoice } from '../resources';
+import { Ask, Draft, isToBeAsked, loadOffer, over, readChoice } from '../resources';
 import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
 import { ResourceDialog } from '../widgets/resources';
 import { lookOf } from '../words';
 import { choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, takeChoice } from './choice';
+import { sessions } from './sessions';
 
 export const resources: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:resources`,
@@ -69,11 +70,20 @@ export const resources: JupyterFrontEndPlugin<void> = {
         })
     );
     void registry?.load(resources.id).catch(console.warn); // its schema adds to toolbar and menu
-    notebooks.widgetAdded.connect((_, panel) => void chooser.holdIfForeign(panel).catch(console.warn));
+    void registry?.load(sessions.id).then(settings => {
+      const apply = () => {
+        chooser.ask = settings.get('ask').composite as Ask;
+      };
+      settings.changed.connect(apply);
+      apply();
+    }, console.warn);
+    notebooks.widgetAdded.connect((_, panel) => void chooser.hold(panel).catch(console.warn));
   }
 };
 
 class Chooser {
+  ask: Ask = 'unless-now';
+
   constructor(
     private readonly app: JupyterFrontEnd,
     private readonly dialogs: ISessionContextDialogs | null,
@@ -86,33 +96,55 @@ class Chooser {
   }
 
   /**
-   * A notebook that somebody else may have written starts nothing by itself if it asks for anything; its user is shown
-   * what. The kernel would start when the file has been read and its checkpoints listed; here it is held before.
+   * The kernel would start when the file has been read and its checkpoints listed; here it is held before, until it is
+   * known whether its user is to be shown first what it starts on.
    */
-  async holdIfForeign(panel: NotebookPanel): Promise<void> {
+  async hold(panel: NotebookPanel): Promise<void> {
     await panel.context.ready;
     const context = panel.sessionContext;
     const { shouldStart } = context.kernelPreference;
-    if (!this._asks(panel) || shouldStart === false) {
+    const isForeign = this._asks(panel);
+    if (shouldStart === false || !(isForeign || this._isNew(panel))) {
       return;
     }
     context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
-    const asked = await askedBy(this.app.serviceManager.serverSettings, pathOf(this.app, panel)).catch(() => null);
-    const isHeard = asked?.is_heard ?? true; // an answer that fails leaves it to the server, which asks itself
-    if (isHeard) {
+    const toShow = isForeign ? await this._unheard(panel) : await this._unsure(panel);
+    if (!toShow) {
       context.kernelPreference = { ...context.kernelPreference, shouldStart };
     }
     await context.ready;
     if (context.isDisposed || context.session?.kernel) {
       return;
     }
-    if (isHeard) {
-      if (await context.startKernel()) {
-        await this.dialogs?.selectKernel(context);
-      }
-    } else {
-      await this._show(panel, choiceOf(this.app, panel), true);
+    if (toShow) {
+      await this._show(panel, toShow, isForeign);
+    } else if (await context.startKernel()) {
+      await this.dialogs?.selectKernel(context);
     }
+  }
+
+  /** What a notebook asks for that somebody else may have written: it starts nothing by itself. */
+  private async _unheard(panel: NotebookPanel): Promise<IChoice | null> {
+    const asked = await askedBy(this.app.serviceManager.serverSettings, pathOf(this.app, panel)).catch(() => null);
+    const isHeard = asked?.is_heard ?? true; // an answer that fails leaves it to the server, which asks itself
+    return isHeard ? null : choiceOf(this.app, panel);
+  }
+
+  /** What the kernel of a new notebook would start on, if the settings say that it is to be asked about. */
+  private async _unsure(panel: NotebookPanel): Promise<IChoice | null> {
+    const settings = this.app.serviceManager.serverSettings;
+    const asked = choiceOf(this.app, panel);
+    const last = await lastChoices(settings).catch(() => ({}) as Record<string, unknown>);
+    const choice = over(asked, readChoice(last[asked.image!]));
+    const { ask } = this;
+    const verdicts = ask === 'always' ? [] : await judge(settings, [choice]).catch(() => []);
+    return isToBeAsked(ask, verdicts[0]) ? choice : null;
+  }
+
+  /** Whether it names no kernel itself, and was opened with an environment of ours, as by a card of the launcher. */
+  private _isNew(panel: NotebookPanel): boolean {
+    const isOpenedWith = !panel.model?.defaultKernelName && !panel.sessionContext.kernelPreference.id;
+    return this.ask !== 'never' && isOpenedWith && choiceOf(this.app, panel).image !== undefined;
   }
 
   /** Whether a notebook asks for anything. What one with a local kernel asks for, nobody hears. */

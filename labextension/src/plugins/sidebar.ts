@@ -10,6 +10,7 @@ import { IApp, IFolder, ISession } from '../api';
 import { Attachments, IFront } from '../attachments';
 import { Files, Folders, Uploads } from '../folders';
 import { Apps, Capacity, KernelStatuses, Sessions } from '../model';
+import { readChoice, readMount } from '../resources';
 import { Browse, CommandIDs, IBrowse, IKernelStatuses, ISessions, NAME } from '../tokens';
 import { ServerVersion } from '../versions';
 import { createApps } from '../widgets/apps';
@@ -84,8 +85,9 @@ function mountInto(notebooks: INotebookTracker, trans: TranslationBundle): Mount
       throw new Error(trans.__('No notebook is open. Open the one in whose kernel %1 is to be mounted.', folder.name));
     }
     const choice = model.getMetadata('bai') ?? {};
-    const mounts = new Set([...(choice.mounts ?? []), folder.name]);
-    model.setMetadata('bai', { ...choice, mounts: [...mounts] });
+    const mounts = readChoice(choice).mounts ?? [];
+    const isThere = mounts.some(mount => readMount(mount).folder === folder.name);
+    model.setMetadata('bai', { ...choice, mounts: isThere ? mounts : [...mounts, folder.name] });
     await panel.context.save();
     const notebook = panel.title.label;
     return trans.__('Mounted at /home/work/%1 when the kernel of %2 starts next.', folder.name, notebook);

@@ -1,10 +1,13 @@
 /** The item in the status bar: what the kernel of the notebook in front is doing, and uses. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ISessionContext } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { ISignal } from '@lumino/signaling';
 
+import { ISession } from '../api';
 import { KernelStatuses, Sessions } from '../model';
 import { CommandIDs, IKernelStatuses, ISessions, NAME } from '../tokens';
 import { Use } from '../use';
@@ -28,13 +31,24 @@ export const statusItem: JupyterFrontEndPlugin<void> = {
       return; // Notebook 7 has none
     }
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
-    const item = new StatusItem(statuses, new Use(sessions), trans, () => void app.commands.execute(CommandIDs.showPanel));
+    const run = (command: string, session?: ISession) =>
+      void app.commands.execute(command, session && { id: session.id, name: session.name });
+    const item = new StatusItem(statuses, new Use(sessions), trans, {
+      resources: () => run(CommandIDs.resources),
+      log: session => run(CommandIDs.showLog, session),
+      end: session => run(CommandIDs.endSession, session),
+      sessions: () => run(CommandIDs.showPanel)
+    });
     const follow = () => {
-      item.kernelId = notebooks.currentWidget?.sessionContext.session?.kernel?.id;
+      const kernel = notebooks.currentWidget?.sessionContext.session?.kernel;
+      item.follow(kernel?.id, kernel?.status ?? '');
     };
     notebooks.currentChanged.connect((_, panel) => {
-      panel?.sessionContext.kernelChanged.disconnect(follow);
-      panel?.sessionContext.kernelChanged.connect(follow);
+      const { kernelChanged, statusChanged } = panel?.sessionContext ?? {};
+      for (const changed of [kernelChanged, statusChanged] as (ISignal<ISessionContext, unknown> | undefined)[]) {
+        changed?.disconnect(follow);
+        changed?.connect(follow);
+      }
       follow();
     });
     statusBar.registerStatusItem(statusItem.id, {

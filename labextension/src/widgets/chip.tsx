@@ -8,8 +8,8 @@ import React from 'react';
 import { keepUnits } from '../amounts';
 import { IChoice } from '../api';
 import { KernelStatuses } from '../model';
-import { describeChoice } from '../resources';
-import { ILook } from '../words';
+import { describeChoice, readMount } from '../resources';
+import { describeFolderIn, ILook } from '../words';
 
 interface IOptions {
   choice: () => IChoice;
@@ -46,7 +46,8 @@ export class Chip extends ReactWidget {
     const choice = options.choice();
     const label = options.isLocal() ? trans.__('Local') : describeChoice(choice) || trans.__('Resources');
     const look = options.look();
-    const title = [trans.__('Choose what the kernel runs on'), choice.image, ...(choice.mounts ?? [])];
+    const folders = (choice.mounts ?? []).map(readMount).map(one => describeFolderIn(one.folder, one.access === 'ro', trans));
+    const title = [trans.__('Choose what the kernel runs on'), choice.image, ...folders];
     return (
       <ToolbarButtonComponent
         icon={look?.icon}

@@ -8,7 +8,7 @@ import React from 'react';
 
 import { describeSlots, keepUnits } from '../amounts';
 import { IChoice, IImage, IVerdict } from '../api';
-import { CUSTOM, Draft, fit, fromAmount, ISlider, slidersOf } from '../resources';
+import { Access, CUSTOM, Draft, fit, fromAmount, ISlider, readMount, slidersOf } from '../resources';
 import { describePermission, lookOfVerdict } from '../words';
 import { useChanges } from './section';
 import { StateIcon } from './state';
@@ -367,7 +367,8 @@ function Slider({ slider, draft, trans }: IPartProps & { slider: ISlider }): JSX
 
 function Folders({ draft, trans }: IPartProps): JSX.Element {
   const { offer, choice } = draft;
-  const missing = (choice.mounts ?? []).filter(name => !offer.folders.some(folder => folder.name === name));
+  const asked = (choice.mounts ?? []).map(mount => readMount(mount).folder);
+  const missing = asked.filter(name => !offer.folders.some(folder => folder.name === name));
   return (
     <fieldset className="jp-bai-Resources-part jp-bai-Resources-folders">
       <legend>{trans.__('Folders, beside your home')}</legend>
@@ -376,27 +377,64 @@ function Folders({ draft, trans }: IPartProps): JSX.Element {
           key={folder.id}
           name={folder.name}
           about={describePermission(folder.permission, trans)}
+          canWrite={folder.permission !== 'ro'}
           draft={draft}
           trans={trans}
         />
       ))}
       {missing.map(name => (
-        <Folder key={name} name={name} about={trans.__('not there, or not shared with you')} draft={draft} trans={trans} />
+        <Folder
+          key={name}
+          name={name}
+          about={trans.__('not there, or not shared with you')}
+          canWrite={false}
+          draft={draft}
+          trans={trans}
+        />
       ))}
     </fieldset>
   );
 }
 
-function Folder({ name, about, draft }: IPartProps & { name: string; about: string }): JSX.Element {
+interface IFolderProps extends IPartProps {
+  name: string;
+  about: string;
+  /** Whether there is anything to choose between. */
+  canWrite: boolean;
+}
+
+function Folder({ name, about, canWrite, draft, trans }: IFolderProps): JSX.Element {
+  const access = draft.accessTo(name);
+  const id = React.useId();
   return (
-    <label className="jp-bai-Resources-folder">
-      <input
-        type="checkbox"
-        checked={draft.choice.mounts?.includes(name) ?? false}
-        onChange={event => draft.mount(name, event.target.checked)}
-      />
-      <bdi title={name}>{name}</bdi> <span>{about}</span>
-    </label>
+    <div className="jp-bai-Resources-folder">
+      <label>
+        <input
+          type="checkbox"
+          checked={access !== null}
+          aria-describedby={id}
+          onChange={event => draft.mount(name, event.target.checked ? 'rw' : null)}
+        />
+        <bdi title={name}>{name}</bdi>
+      </label>
+      {access !== null && canWrite ? (
+        <select
+          id={id}
+          className="jp-bai-Field"
+          aria-label={trans.__('What the kernel may do in %1', name)}
+          value={access}
+          onChange={event => draft.mount(name, event.target.value as Access)}
+        >
+          {(['rw', 'ro'] as const).map(one => (
+            <option key={one} value={one}>
+              {describePermission(one, trans)}
+            </option>
+          ))}
+        </select>
+      ) : (
+        <span id={id}>{about}</span>
+      )}
+    </div>
   );
 }
 

@@ -1,5 +1,6 @@
 /** What the current notebook's kernel is doing: a dot and a word, what it uses; the sentence in the title. */
 
+import { Popup, showPopup } from '@jupyterlab/statusbar';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
@@ -7,8 +8,9 @@ import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
 
 import { KernelStatuses } from '../model';
-import { describeUse, Use } from '../use';
-import { lookOf } from '../words';
+import { describeDoing, describeUse, Use } from '../use';
+import { ILook, lookOfKernel } from '../words';
+import { IKernelActions, KernelPopover } from './popover';
 import { StateIcon } from './state';
 
 export class StatusItem extends ReactWidget {
@@ -16,7 +18,7 @@ export class StatusItem extends ReactWidget {
     private readonly statuses: KernelStatuses,
     private readonly use: Use,
     private readonly trans: TranslationBundle,
-    private readonly open: () => void
+    private readonly actions: IKernelActions
   ) {
     super();
     this.addClass('jp-bai-StatusItem');
@@ -24,8 +26,17 @@ export class StatusItem extends ReactWidget {
     use.changed.connect(() => this.update());
   }
 
-  set kernelId(id: string | undefined) {
-    this._kernelId = id;
+  /** `execution`: what the kernel says of itself. */
+  follow(kernelId: string | undefined, execution: string): void {
+    const isSame = kernelId === this._kernelId;
+    if (!isSame) {
+      this._popup?.dispose();
+    }
+    if (!isSame || execution !== this._execution) {
+      this._since = Date.now();
+    }
+    this._execution = execution;
+    this._kernelId = kernelId;
     this._show();
   }
 
@@ -50,19 +61,57 @@ export class StatusItem extends ReactWidget {
 
   protected render(): JSX.Element | null {
     const status = this.statuses.get(this._kernelId);
-    if (!status) {
+    const look = this._state();
+    if (!status || !look) {
       return null;
     }
-    const look = lookOf(status, this.trans);
     const sentence = status.reason?.text ?? '';
     const use = this.use.session ? describeUse(this.use.session, this.use.cpus, this.trans) : '';
     const word = [look.word, use].filter(Boolean).join(' · ');
     return (
-      <button title={sentence} aria-label={`${this.trans.__('Kernel')}: ${word}. ${sentence}`} onClick={this.open}>
+      <button
+        title={sentence}
+        aria-label={`${this.trans.__('Kernel')}: ${word}. ${sentence}`}
+        aria-haspopup="dialog"
+        aria-expanded={this._popup !== null}
+        onClick={() => this._toggle()}
+      >
         <StateIcon look={look} />
         <span>{word}</span>
       </button>
     );
+  }
+
+  private _state(): ILook | null {
+    const status = this.statuses.get(this._kernelId);
+    return status ? lookOfKernel(status, describeDoing(this._execution, Date.now() - this._since, this.trans), this.trans) : null;
+  }
+
+  private _toggle(): void {
+    if (this._popup) {
+      this._popup.dispose();
+      return;
+    }
+    const body = new KernelPopover({
+      look: () => this._state(),
+      reason: () => this.statuses.get(this._kernelId)?.reason?.text ?? '',
+      use: this.use,
+      changed: this._changed,
+      close: () => this._popup?.dispose(),
+      actions: this.actions,
+      trans: this.trans
+    });
+    const popup = showPopup({ body, anchor: this, align: 'left', hasDynamicSize: true });
+    this._popup = popup;
+    this.update();
+    popup.disposed.connect(() => {
+      const hadFocus = popup.node.contains(document.activeElement) || document.activeElement === document.body;
+      this._popup = null;
+      this.update();
+      if (hadFocus) {
+        this.node.querySelector('button')?.focus();
+      }
+    });
   }
 
   private _follow(_: unknown, kernelId: string): void {
@@ -73,6 +122,7 @@ export class StatusItem extends ReactWidget {
 
   private _show(): void {
     this._hasKernelChanged.emit();
+    this._changed.emit();
     this._look(this.isVisible);
     this.update();
   }
@@ -84,5 +134,9 @@ export class StatusItem extends ReactWidget {
   }
 
   private _kernelId: string | undefined;
+  private _execution = '';
+  private _since = 0;
+  private _popup: Popup | null = null;
   private readonly _hasKernelChanged = new Signal<this, void>(this);
+  private readonly _changed = new Signal<this, void>(this);
 }

@@ -210,7 +210,7 @@ def test_a_notebook_in_the_queue(
     gate.unlink()
     expect(notice).to_be_hidden(timeout=15_000)
     used = "0 of 2 CPU · 1.2 of 8 GiB · GPU 42 %, 1.5 of 8 GiB"
-    expect(item).to_have_text(f"Running · {used}", timeout=60_000)
+    expect(item).to_have_text(f"Running, idle · {used}", timeout=60_000)
     assert faults_of(page, ".jp-bai-StatusItem") == []
     page.screenshot(path=shots / f"running-{theme}.png")
 

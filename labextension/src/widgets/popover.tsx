@@ -1,0 +1,107 @@
+/** What the status bar's item opens: how the kernel is, what it uses of its limits, and what can be done with it. */
+
+import { TranslationBundle } from '@jupyterlab/translation';
+import { ReactWidget } from '@jupyterlab/ui-components';
+import { Message } from '@lumino/messaging';
+import { ISignal } from '@lumino/signaling';
+import React from 'react';
+
+import { describeHeld, keepUnits } from '../amounts';
+import { ISession } from '../api';
+import { deviceUses, ownUses, Use } from '../use';
+import { ILook } from '../words';
+import { Meter } from './meter';
+import { useChanges } from './section';
+import { StateIcon } from './state';
+
+export interface IKernelActions {
+  resources: () => void;
+  log: (session: ISession) => void;
+  end: (session: ISession) => void;
+  /** All sessions. */
+  sessions: () => void;
+}
+
+interface IOptions {
+  /** `null` if the kernel is none of ours any more. */
+  look: () => ILook | null;
+  reason: () => string;
+  /** Of its session, while it is measured. */
+  use: Use;
+  changed: ISignal<any, void>;
+  close: () => void;
+  actions: IKernelActions;
+  trans: TranslationBundle;
+}
+
+export class KernelPopover extends ReactWidget {
+  constructor(private readonly options: IOptions) {
+    super();
+    this.addClass('jp-bai-Popover');
+    this.node.setAttribute('role', 'dialog');
+    this.node.setAttribute('aria-label', options.trans.__('Kernel'));
+    this.node.tabIndex = -1;
+  }
+
+  /** Escape is heard where the focus is. */
+  protected onAfterAttach(msg: Message): void {
+    super.onAfterAttach(msg);
+    this.node.focus();
+  }
+
+  protected render(): JSX.Element {
+    return <View {...this.options} />;
+  }
+}
+
+function View({ look, reason, use, changed, close, actions, trans }: IOptions): JSX.Element {
+  useChanges(use, { changed });
+  const state = look();
+  const { session } = use;
+  const act = (run: () => void) => () => {
+    close();
+    run();
+  };
+  return (
+    <>
+      <p className="jp-bai-Popover-state">
+        {state && <StateIcon look={state} />}
+        {state?.word}
+      </p>
+      {reason() && <p>{keepUnits(reason())}</p>}
+      {session && (
+        <>
+          {ownUses(session, use.cpus, trans).map(one => (
+            <Meter key={one.slot} label={trans.__('Kernel')} use={one} />
+          ))}
+          {deviceUses(session, trans).map(one => (
+            <p key={one}>
+              <bdi dir="ltr">{keepUnits(one)}</bdi>
+            </p>
+          ))}
+          <p className="jp-bai-Popover-held">
+            <bdi>{session.name}</bdi> · <bdi dir="ltr">{keepUnits(describeHeld(session, trans))}</bdi>
+          </p>
+        </>
+      )}
+      <div className="jp-bai-Popover-actions">
+        <button className="jp-bai-Button" onClick={act(actions.resources)}>
+          {trans.__('Resources…')}
+        </button>
+        {session && (
+          <>
+            <button className="jp-bai-Button" onClick={act(() => actions.log(session))}>
+              {trans.__('Log')}
+            </button>
+            <button className="jp-bai-Button" onClick={act(() => actions.end(session))}>
+              {trans.__('End…')}
+            </button>
+          </>
+        )}
+        <button className="jp-bai-Button" onClick={act(actions.sessions)}>
+          {trans.__('Sessions')}
+        </button>
+      </div>
+    </>
+  );
+}
