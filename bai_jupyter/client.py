@@ -468,9 +468,22 @@ class ManagerClient:
         """Start its containers again, with their files, and every Jupyter kernel in them."""
         await self.request("PATCH", _session(session))
 
-    async def commit(self, session: str) -> str:
-        """Begin to make an image of its container, for oneself alone. The image's name."""
-        return str((await self.request("POST", f"{_session(session)}/commit"))["image"])
+    async def commit(self, session: str, name: str | None = None) -> Json:
+        """Begin to make an image of its container, for oneself alone: ``image``, its name, and ``bgtask_id``."""
+        return await self.request("POST", f"{_session(session)}/commit", {"name": name} if name else None)
+
+    async def task_end(self, task_id: str, wait_s: float) -> Json:
+        """How a background task of one's own ended, ``{"status", "message"}``; ``running`` if not within ``wait_s``."""
+        query = {"task_id": task_id}
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(wait_s),
+                aclosing(self._told("/events/background-task", query, wait_s + 60)) as events,
+            ):
+                async for name, data in events:
+                    if (status := name.removeprefix("bgtask_")) in ("done", "failed", "cancelled"):
+                        return {"status": status, "message": data["message"]}
+        return {"status": "running", "message": ""}
 
     async def logs(self, session: str, kernel_id: str | None = None) -> str:
         """Of its main container, or of that one."""
@@ -904,8 +917,13 @@ class ManagerClient:
         ``request`` does if it cannot begin. Close the generator (``contextlib.aclosing``) to hang up.
         """
         query = {"sessionId": session_id} if session_id else {"sessionName": "*"}
+        async with aclosing(self._told("/events/session-views", query, silence_s)) as events:
+            async for event in events:
+                yield event
+
+    async def _told(self, path: str, query: dict[str, str], silence_s: float) -> AsyncGenerator[tuple[str, Json], None]:
         try:
-            async with self._exchange("GET", "/events/session-views", None, query) as answer:
+            async with self._exchange("GET", path, None, query) as answer:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     start = await answer.started
                     if start.code != 200:

@@ -33,6 +33,7 @@ class StubManager:
     refusal: dict[str, Any] | None = None  # the reason for which any session would be refused
     trials: list[dict[str, Any]] = field(default_factory=list)  # what was only asked about
     calls: list[tuple[str, str]] = field(default_factory=list)
+    task_status: str = "done"  # of any background task
     is_away: bool = False
     endpoint: str = ""
 
@@ -112,6 +113,8 @@ class _Everything(RequestHandler):
             self.finish("[]")
         elif path in answers:
             self.finish(answers[path])
+        elif path == "events/background-task":
+            self.finish(f"event: bgtask_{stub.task_status}\ndata: {json.dumps({'message': 'What it says.'})}\n\n")
         elif found := [one for one in stub.sessions if path == f"session/{one['id']}/logs"]:
             self.finish({"result": {"logs": f"{found[0]['name']} printed this.\n"}})
         elif found := [one for one in stub.sessions if path in (f"session/{one['id']}", f"session/{one['name']}")]:
@@ -123,8 +126,9 @@ class _Everything(RequestHandler):
         if path.endswith("/extend"):
             self.finish({"idleChecks": {}})
         elif path.endswith("/commit") and path.split("/")[1] in [one["id"] for one in self.stub.sessions]:
+            name = json.loads(self.request.body or b"{}").get("name", "demo")
             self.set_status(201)
-            self.finish({"bgtask_id": "t-1", "image": "user/kim:demo"})
+            self.finish({"bgtask_id": "t-1", "image": f"user/kim:{name}"})
         elif path == "resource/dry-run":
             self.stub.trials.append(json.loads(self.request.body))
             verdict = "refused" if self.stub.refusal else "now"

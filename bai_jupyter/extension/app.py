@@ -124,6 +124,11 @@ class BaiExtension(ExtensionApp):
         if self.client is not None:
             self.client.close()
 
+    async def refresh_images(self) -> None:
+        """Ask at once, for what somebody waits for."""
+        if self.client is not None and isinstance(self._specs, BaiKernelSpecManager):
+            await self._refresh_images(self.client, self._specs)
+
     @property
     def _specs(self) -> Any:
         return self.serverapp.kernel_spec_manager

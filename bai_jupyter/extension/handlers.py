@@ -24,6 +24,9 @@ NOT_CONNECTED = (
 )
 
 
+COMMIT_WAIT_S = 20.0  # shorter than what proxies bear
+
+
 class NotConnected(Unavailable):
     slug = "not-connected"
 
@@ -148,9 +151,24 @@ class CommitHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, session: str) -> None:
-        """Begin to make an image of what its container has become, for its owner alone. ``{"image"}``."""
+        """``{"name"?}``: begin to make an image of what its container has become, for its owner alone.
+        ``{"image", "task"}``."""
+        given = self.fields() if self.request.body else {}
+        made = await self.client.commit(session, given.get("name"))
         self.set_status(202)
-        self.finish({"image": await self.client.commit(session)})
+        self.finish({"image": made["image"], "task": made["bgtask_id"]})
+
+
+class CommitEndHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, task: str) -> None:
+        """``{"status", "message"}`` of an image that is being made: waits a while for its end. When it is ``done``,
+        the image is among the kernelspecs."""
+        told = await self.client.task_end(task, COMMIT_WAIT_S)
+        if told["status"] == "done":
+            await self.extension.refresh_images()
+        self.finish(told)
 
 
 class ResizeHandler(BaiHandler):
@@ -234,6 +252,7 @@ HANDLERS = [
     (r"/bai/api/sessions/([\w.-]+)/logs", LogsHandler),
     (r"/bai/api/sessions/([\w.-]+)/restart", RestartHandler),
     (r"/bai/api/sessions/([\w.-]+)/commit", CommitHandler),
+    (r"/bai/api/commits/([\w-]+)", CommitEndHandler),
     (r"/bai/api/sessions/([\w.-]+)/resize", ResizeHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps", AppsHandler),
     (r"/bai/api/sessions/([\w.-]+)/apps/([\w.-]+)", AppHandler),

@@ -28,6 +28,7 @@ export interface IMount {
 export interface ISession {
   id: string;
   name: string;
+  image: string;
   status: string;
   reason: IReason | null;
   queue: IQueue | null;
@@ -140,6 +141,8 @@ export interface ICapacity {
 export interface IImage {
   name: string;
   kernelspecs: { name: string; display_name?: string }[];
+  /** As an agent has it. */
+  size_bytes: number;
 }
 
 /** What a kernel is to run on, as a notebook keeps it in its metadata `bai`; all else is left to policy and habit. */
@@ -265,10 +268,14 @@ export async function restartSession(settings: Settings, id: string): Promise<vo
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}/restart`, { method: 'POST' });
 }
 
-/** Begin to make an image of it, for oneself alone; the image's name. */
-export async function commitSession(settings: Settings, id: string): Promise<string> {
-  return (await requestAPI<{ image: string }>(settings, `sessions/${encodeURIComponent(id)}/commit`, { method: 'POST' }))
-    .image;
+/** Begin to make an image of it, for oneself alone; what the image is called, and the task that makes it. */
+export async function commitSession(settings: Settings, id: string, name: string): Promise<{ image: string; task: string }> {
+  return requestAPI(settings, `sessions/${encodeURIComponent(id)}/commit`, withBody('POST', { name }));
+}
+
+/** How that ended, if it did in a while. */
+export async function commitEnd(settings: Settings, task: string): Promise<{ status: string; message: string }> {
+  return requestAPI(settings, `commits/${encodeURIComponent(task)}`);
 }
 
 /** Other amounts of `cpu` and `mem` for a session that runs. Throws what the manager refuses, with its figures. */

@@ -5,12 +5,14 @@ import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { admin } from './plugins/admin';
 import { copies } from './plugins/copies';
 import { drive } from './plugins/drive';
+import { environments } from './plugins/environments';
 import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
 import { news } from './plugins/news';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
 import { resources } from './plugins/resources';
+import { running } from './plugins/running';
 import { runs } from './plugins/runs';
 import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
@@ -29,8 +31,10 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   outputs,
   resources,
   runs,
+  running,
   admin,
   imports,
+  environments,
   terminals
 ];
 

@@ -4,6 +4,7 @@ import { Event, ServerConnection } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import {
+  commitEnd,
   commitSession,
   endSession,
   extendSession,
@@ -40,9 +41,20 @@ export class Sessions extends Watched<ISession[]> {
     await this.refresh();
   }
 
-  /** Begin to make an image of it; the image's name. */
-  async commit(id: string): Promise<string> {
-    return commitSession(this.settings, id);
+  /** Begin to make an image of it; what the image is called, and the task that makes it. */
+  async commit(id: string, name: string): Promise<{ image: string; task: string }> {
+    return commitSession(this.settings, id, name);
+  }
+
+  /** When the image is there. Throws why it is not. The server answers when there is something to say. */
+  async committed(task: string): Promise<void> {
+    let told = await commitEnd(this.settings, task);
+    while (told.status === 'running') {
+      told = await commitEnd(this.settings, task);
+    }
+    if (told.status !== 'done') {
+      throw new Error(told.message);
+    }
   }
 
   async end(id: string): Promise<void> {
@@ -67,6 +79,11 @@ export class SessionLog extends Watched<string> {
   protected load(): Promise<string> {
     return sessionLog(this.settings, this.sessionId);
   }
+}
+
+/** Whether nothing of it runs any more, or soon will not. */
+export function isEnding({ status }: ISession): boolean {
+  return ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(status);
 }
 
 /** Whether a browser can show it. */

@@ -24,6 +24,7 @@ export namespace CommandIDs {
   export const endSession = 'bai:end-session';
   export const restartSession = 'bai:restart-session';
   export const commitSession = 'bai:commit-session';
+  export const commitKernel = 'bai:save-kernel-as-environment';
   export const showLog = 'bai:show-log';
   export const openTerminal = 'bai:open-terminal';
 }

@@ -7,7 +7,6 @@ from zipfile import ZipFile
 
 import pytest
 from real_manager import RealManager
-from tornado.httpclient import HTTPClientError
 
 
 async def make(bai: Callable[..., Any], name: str, **more: str) -> str:
@@ -181,59 +180,6 @@ async def test_capacity(bai: Callable[..., Any]) -> None:
     assert status == 200
     assert {"keypair_limits", "user_using", "group_remaining", "presets"} <= answer.keys()
     assert all("allocatable" in one for one in answer["presets"])
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "folders"),
-        ("POST", "folders"),
-        ("DELETE", "folders/home"),
-        ("GET", "folders/home/download"),
-        ("PATCH", "uploads"),
-        ("GET", "invitations"),
-        ("POST", "sessions/served/apps/8080"),
-        ("POST", "sessions/served/extend"),
-        ("POST", "sessions/served/folders"),
-        ("DELETE", "sessions/served/folders/home"),
-        ("POST", "sessions/served/resize"),
-        ("GET", "capacity"),
-        ("GET", "contents/home"),
-        ("PUT", "contents/home/a.txt"),
-        ("DELETE", "contents/home/a.txt"),
-        ("POST", "contents/home/a.txt/checkpoints"),
-        ("GET", "download/home/a.txt"),
-        ("GET", "projects"),
-        ("POST", "verdicts"),
-        ("GET", "folders/home/members"),
-        ("PATCH", "folders/home/members"),
-        ("POST", "folders/home/purge"),
-        ("GET", "notebooks/a.ipynb/choice"),
-        ("POST", "notebooks/a.ipynb/choice"),
-        ("PUT", "notebooks/a.ipynb/choice"),
-        ("POST", "notebooks/a.ipynb/runs"),
-        ("POST", "imports"),
-        ("GET", "admin/users"),
-        ("PATCH", "admin/agents/lab-1"),
-        ("PATCH", "admin/keypairs/AKIA"),
-    ],
-)
-async def test_nobody_is_let_in_without_leave(
-    bai: Callable[..., Any], jp_serverapp: Any, http_server_client: Any, jp_base_url: str, method: str, path: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    asked: list[tuple[str, str]] = []
-
-    def deny(handler: Any, user: Any, action: str, resource: str) -> bool:
-        asked.append((action, resource))
-        return False
-
-    with pytest.raises(HTTPClientError) as refused:
-        await http_server_client.fetch(f"{jp_base_url}bai/api/{path}", method=method, allow_nonstandard_methods=True)
-    assert refused.value.code == 403
-    monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", deny)
-    assert (await bai(method, path))[0] == 403
-    assert asked == [("read" if method == "GET" else "write", "bai")]
 
 
 async def test_who_has_a_folder_what_they_may_and_that_they_no_longer_do(

@@ -208,11 +208,12 @@ class ExtendHandler(ApiHandler):
 
 
 class CommitHandler(ApiHandler):
+    @takes(name=str)
     @gives({"bgtask_id": str, "image": str})
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Make an image of the container, in a background task."""
-        commit = await self.services.commits.start(self.caller, ref)
+        commit = await self.services.commits.start(self.caller, ref, self.optional_text("name"))
         return 201, {"bgtask_id": commit.task_id, "image": commit.image}
 
 

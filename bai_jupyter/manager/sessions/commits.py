@@ -51,8 +51,11 @@ class Commits:
         self._now, self._limit = now, limit
         self._begun: Counter[UserId] = Counter()
 
-    async def start(self, caller: Caller, ref: str) -> Commit:
-        """Begin to make an image of what a session's container has become; mounted folders are not part of it."""
+    async def start(self, caller: Caller, ref: str, name: str | None = None) -> Commit:
+        """Begin to make an image of what a session's container has become; mounted folders are not part of it.
+
+        ``name`` is what it is called within its owner's; by default as the session.
+        """
         session = await self._sessions.get(caller, ref)
         if session.status is not SessionStatus.RUNNING or session.kernel is None:
             raise BadRequest(Reason.of("not-running", name=session.name, status=session.status.value))
@@ -65,7 +68,7 @@ class Commits:
         used = len(await self._store.read(catalog.images_of, user_id)) + self._begun[user_id]
         if used >= self._limit:
             raise QuotaExceeded(Reason.of("too-many-images", used=used, limit=self._limit))
-        image = image_name(caller.user_name, session, self._now())
+        image = image_name(caller.user_name, session, self._now(), name)
         self._begun[user_id] += 1
 
         async def work(progress: Progress) -> str:
@@ -88,9 +91,9 @@ class Commits:
         return f"Image {image} is ready."
 
 
-def image_name(user: str, session: SessionRecord, now: datetime) -> str:
+def image_name(user: str, session: SessionRecord, now: datetime, name: str | None = None) -> str:
     """``bai-user/alice-1b2c3d4e/my-work:20260131-120000``: no two users ever have the same."""
-    return f"bai-user/{_part(user)}-{session.user_id[:8]}/{_part(session.name)}:{now:%Y%m%d-%H%M%S}"
+    return f"bai-user/{_part(user)}-{session.user_id[:8]}/{_part(name or session.name)}:{now:%Y%m%d-%H%M%S}"
 
 
 def _part(text: str) -> str:

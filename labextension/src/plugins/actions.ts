@@ -238,8 +238,8 @@ function actionsOf(
       run: onSession(trans.__('Restart session'), CommandIDs.restartSession, isRunning)
     },
     'choose-session-to-commit': {
-      label: trans.__('Save Session as Image…'),
-      run: onSession(trans.__('Save as image'), CommandIDs.commitSession, isRunning)
+      label: trans.__('Save Session as Environment…'),
+      run: onSession(trans.__('Save as environment'), CommandIDs.commitSession, isRunning)
     },
     'choose-log': {
       label: trans.__('Show Log of Session…'),

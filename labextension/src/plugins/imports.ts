@@ -1,13 +1,15 @@
 /** Imports a notebook from an address on the Internet; the Jupyter server fetches it, and nothing of it is run. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette, InputDialog, Notification, showErrorMessage } from '@jupyterlab/apputils';
+import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { importNotebook } from '../api';
+import { takeAsked } from '../links';
 import { CommandIDs, NAME } from '../tokens';
+import { FormDialog } from '../widgets/formDialog';
 import { serverPath } from './choice';
 
 export const imports: JupyterFrontEndPlugin<void> = {
@@ -25,31 +27,25 @@ export const imports: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const { serverSettings } = app.serviceManager;
 
-    /** What was refused is offered to be put right, until somebody cancels. */
-    const ask = async () => {
+    const ask = async (url = '') => {
       const folder = serverPath(app, browsers?.tracker.currentWidget?.model.path ?? '');
-      let text = '';
-      for (;;) {
-        const { button, value } = await InputDialog.getText({
-          title: trans.__('Import from URL'),
-          label: trans.__(
-            'Address of a notebook (https). Your Jupyter server fetches it into the folder %1; nothing of it is run.',
-            folder || '/'
-          ),
-          placeholder: 'https://github.com/…/notebook.ipynb',
-          text,
-          okLabel: trans.__('Import')
-        });
-        if (!button.accept) {
-          return;
-        }
-        text = value ?? '';
-        try {
-          return tell(await importNotebook(serverSettings, text, folder));
-        } catch (error) {
-          await showErrorMessage(trans.__('Nothing was imported'), error as Error);
-        }
-      }
+      const form = {
+        title: trans.__('Import from URL'),
+        notes: [
+          trans.__('Your Jupyter server fetches the notebook into the folder %1. Nothing of it is run.', folder || '/')
+        ],
+        fields: [
+          {
+            name: 'url',
+            label: trans.__('Address of a notebook (https)'),
+            placeholder: 'https://github.com/…/notebook.ipynb',
+            value: url
+          }
+        ],
+        verb: trans.__('Import')
+      };
+      const take = async (values: Record<string, string>) => tell(await importNotebook(serverSettings, values.url, folder));
+      await new FormDialog(form, take, trans).launch();
     };
     const tell = (path: string) => {
       const open = { label: trans.__('Open'), callback: () => void app.commands.execute('docmanager:open', { path }) };
@@ -59,10 +55,15 @@ export const imports: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.importFromUrl, {
       label: trans.__('Import from URL…'),
       caption: trans.__('Import a notebook from the Internet into the current folder'),
-      describedBy: { args: { type: 'object', properties: {} } },
-      execute: ask
+      describedBy: { args: { type: 'object', properties: { url: { type: 'string' } } } },
+      execute: args => ask(args['url'] as string | undefined)
     });
     palette?.addItem({ command: CommandIDs.importFromUrl, category: 'Backend.AI' });
     void registry?.load(imports.id).catch(console.warn); // its schema adds to the menu
+
+    const asked = takeAsked(window.location, window.history);
+    if (asked !== null) {
+      void app.restored.then(() => ask(asked));
+    }
   }
 };

@@ -1,7 +1,7 @@
 /** The model of sessions, and the commands on them. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Dialog, ICommandPalette, Notification, showDialog, showErrorMessage } from '@jupyterlab/apputils';
+import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
@@ -81,14 +81,6 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       },
       run: id => model.restart(id),
       failed: name => trans.__('%1 was not restarted', name)
-    });
-    add(CommandIDs.commitSession, {
-      label: trans.__('Save Session as Image…'),
-      run: async (id, name) => {
-        const image = await model.commit(id);
-        Notification.info(trans.__('The image %1 is being made of %2. Folders are not part of it.', image, name));
-      },
-      failed: name => trans.__('No image is made of %1', name)
     });
     add(CommandIDs.showLog, {
       label: trans.__('Show Log of Session…'),

@@ -6,16 +6,21 @@ import { Widget } from '@lumino/widgets';
 
 import { IEdit, IEditField, ISecret } from '../adminEdits';
 
+/** What is asked, and what is to be known before, a paragraph each. */
+export interface IForm extends Pick<IEdit, 'title' | 'fields' | 'verb'> {
+  notes?: string[];
+}
+
 type Control = HTMLInputElement | HTMLSelectElement;
 
 export class FormDialog extends Dialog<unknown> {
   /** What `take` throws is shown, and the dialog stays. */
   constructor(
-    { title, fields, verb }: IEdit,
+    { title, notes, fields, verb }: IForm,
     private readonly take: (values: Record<string, string>) => Promise<void>,
     private readonly trans: TranslationBundle
   ) {
-    const body = new Fields(fields);
+    const body = new Fields(fields, notes ?? []);
     super({
       title,
       body,
@@ -58,9 +63,19 @@ export class FormDialog extends Dialog<unknown> {
 }
 
 class Fields extends Widget {
-  constructor(private readonly fields: IEditField[]) {
+  constructor(
+    private readonly fields: IEditField[],
+    notes: string[]
+  ) {
     super();
     this.addClass('jp-bai-Form');
+    this._notes.id = 'jp-bai-form-notes';
+    for (const note of notes) {
+      const paragraph = document.createElement('p');
+      paragraph.textContent = note;
+      this._notes.append(paragraph);
+    }
+    this.node.append(this._notes);
     for (const field of fields) {
       const label = document.createElement('label');
       const control = controlOf(field);
@@ -68,6 +83,7 @@ class Fields extends Widget {
       control.className = 'jp-bai-Field';
       label.htmlFor = control.id;
       label.textContent = field.label;
+      control.setAttribute('aria-describedby', this._notes.id);
       this.node.append(label, control);
       this._controls.set(field, control);
     }
@@ -94,10 +110,11 @@ class Fields extends Widget {
     this._refusal.hidden = false;
     this._refusal.textContent = sentence;
     this._refusal.scrollIntoView({ block: 'nearest' });
-    this._controls.forEach(control => control.setAttribute('aria-describedby', this._refusal.id));
+    this._controls.forEach(control => control.setAttribute('aria-describedby', `${this._notes.id} ${this._refusal.id}`));
   }
 
   private readonly _controls = new Map<IEditField, Control>();
+  private readonly _notes = document.createElement('div');
   private readonly _refusal = document.createElement('p');
 }
 

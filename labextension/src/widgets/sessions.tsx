@@ -7,7 +7,7 @@ import React from 'react';
 
 import { describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
-import { Sessions } from '../model';
+import { isEnding, Sessions } from '../model';
 import { CommandIDs } from '../tokens';
 import { mismatchOf, ServerVersion } from '../versions';
 import { describeAge, lookOf, sentenceOf } from '../words';
@@ -124,7 +124,6 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
   const sentence = sentenceOf(session);
   const slots = describeHeld(session, trans);
   const cost = describeCost(heldBy(session), session.runningFor ?? 0, trans);
-  const isEnding = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(session.status);
   const label = [session.name, look.word, sentence ?? slots].filter(Boolean).join(', ');
   const actions = trans.__('Actions on %1', session.name);
   const end = trans.__('End %1', session.name);
@@ -147,7 +146,7 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
         >
           <ellipsesIcon.react tag="span" aria-hidden="true" />
         </button>
-        {!isEnding && (
+        {!isEnding(session) && (
           <button
             className="jp-bai-IconButton"
             title={end}
@@ -183,7 +182,7 @@ function Actions({ session, trans, run, has }: Pick<IRowProps, 'session' | 'tran
     [trans.__('Log'), CommandIDs.showLog, true],
     [trans.__('Terminal'), CommandIDs.openTerminal, isRunning && has(CommandIDs.openTerminal)],
     [trans.__('Restart'), CommandIDs.restartSession, isRunning],
-    [trans.__('Save as image'), CommandIDs.commitSession, isRunning]
+    [trans.__('Save as environment…'), CommandIDs.commitSession, isRunning]
   ];
   return (
     <div className="jp-bai-Actions">

@@ -137,11 +137,11 @@ def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet:
     assert "train-7" not in [view["name"] for view in sessions.sessions]
 
 
-def test_empty(page: Page, ui_manager: Any, shots: Path, quiet: None) -> None:
+def test_empty(page: Page, ui_manager: Any, quiet: None, look_at: Any) -> None:
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
     expect(panel).to_contain_text("No sessions. Choose an environment in the Launcher to start one.")
-    panel.screenshot(path=shots / "empty.png")
+    look_at(page, "empty", "#jp-bai-panel")
 
 
 def test_a_page_of_another_version_than_the_server_says_so(
@@ -159,7 +159,7 @@ def test_a_page_of_another_version_than_the_server_says_so(
     expect(said).to_have_count(0)
 
 
-def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Path, faults_of: Any) -> None:
+def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, look_at: Any) -> None:
     panel = show_panel(page)
     panel.get_by_role("button", name="Refresh").click()
     expect(panel.get_by_role("listitem")).to_have_count(8)
@@ -168,8 +168,7 @@ def test_manager_away_keeps_what_was_known(page: Page, sessions: Any, shots: Pat
         panel.get_by_role("button", name="Refresh").click()
         expect(panel).to_contain_text("does not answer. Running kernels go on.")
         expect(panel.get_by_role("listitem")).to_have_count(8)
-        assert faults_of(page, "#jp-bai-panel") == []
-        panel.screenshot(path=shots / "away.png")
+        look_at(page, "away", "#jp-bai-panel")
     finally:
         sessions.is_away = False
     again = panel.locator(".jp-bai-Section").first.get_by_role("button", name="Try again")
@@ -232,7 +231,7 @@ def test_what_was_not_done_as_asked_is_said_until_dismissed(
 
 
 def test_a_session_that_stops_soon_is_kept_with_one_click(
-    page: Page, stub_lab: Any, sessions: Any, shots: Path, faults_of: Any
+    page: Page, stub_lab: Any, sessions: Any, look_at: Any
 ) -> None:
     reason = stub_lab.home / "reason"
     reason.write_text("idle-soon Idle since 12:00; stops at 13:00.")
@@ -240,8 +239,7 @@ def test_a_session_that_stops_soon_is_kept_with_one_click(
         page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
         notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
         expect(notice.get_by_role("status")).to_have_text("Idle since 12:00; stops at 13:00.", timeout=15_000)
-        assert faults_of(page, ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice") == []
-        page.screenshot(path=shots / "idle.png")
+        look_at(page, "idle", ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice", whole=True)
         with page.expect_response(lambda answer: "/extend" in answer.url) as answered:
             notice.get_by_role("button", name="Keep").click()
         assert answered.value.status == 204

@@ -52,6 +52,15 @@ async def test_an_image_is_its_owners_alone(agent, admin, make_user, commit):
     assert image not in {one["name"] for one in (await admin.get("/images"))["images"]}
 
 
+async def test_it_is_called_as_its_owner_says(agent, admin):
+    await admin.create("my-work")
+    await admin.until_status("my-work", "RUNNING")
+    answer = await admin.post("/session/my-work/commit", {"name": "With torch 2.3"})
+    assert "/with-torch-2-3:" in answer["image"]
+    refused = await admin.post("/session/my-work/commit", {"name": 7}, status=400)
+    assert refused["data"]["reason"]["code"] == "bad-value"
+
+
 async def test_an_admin_can_offer_one_to_everybody(agent, admin, make_user, commit):
     await admin.create("my-work")
     await admin.until_status("my-work", "RUNNING")
