@@ -44,6 +44,14 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const mount = notebooks && mountInto(notebooks, trans);
     const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);
+    const follow = () => {
+      const sessionId = statuses.get(frontOf(app)?.kernelId)?.session_id;
+      if (sessionId) {
+        apps.inFront = sessionId;
+      }
+    };
+    app.shell.currentChanged?.connect(follow);
+    statuses.changed.connect(follow);
     const showApp = async (session: ISession, served: IApp) => {
       const id = `jp-bai-app-${session.id}-${served.name}`;
       if (![...app.shell.widgets('main')].some(one => one.id === id)) {
