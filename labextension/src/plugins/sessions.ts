@@ -85,7 +85,9 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       label: trans.__('Save Session as Image…'),
       run: async (id, name) => {
         const image = await model.commit(id);
-        Notification.info(trans.__('The image %1 is being made of %2. Folders are not part of it.', image, name));
+        Notification.info(trans.__('The image %1 is being made of %2. Folders are not part of it.', image, name), {
+          autoClose: 10000
+        });
       },
       failed: name => trans.__('No image is made of %1', name)
     });
