@@ -105,9 +105,16 @@ export class Apps extends Watched<IApp[]> {
     return (this.sessions.value ?? []).filter(session => session.status === 'RUNNING');
   }
 
-  /** The one that was chosen while it runs, else the newest. */
+  /** The one that was chosen while it runs, else that of the kernel that was in front last, else the newest. */
   get session(): ISession | null {
-    return this.running.find(session => session.id === this._chosen) ?? this.running[0] ?? null;
+    const running = (id: string | undefined) => this.running.find(session => session.id === id);
+    return running(this._chosen) ?? running(this._inFront) ?? this.running[0] ?? null;
+  }
+
+  /** The session of the kernel in front. */
+  set inFront(sessionId: string) {
+    this._inFront = sessionId;
+    this._follow();
   }
 
   choose(sessionId: string): void {
@@ -136,6 +143,7 @@ export class Apps extends Watched<IApp[]> {
   }
 
   private _chosen: string | undefined;
+  private _inFront: string | undefined;
   private _followed: string | undefined;
 }
 

@@ -51,7 +51,7 @@ export function addActions(
         try {
           const said = await run();
           if (said) {
-            Notification.success(said);
+            Notification.success(said, { autoClose: 5000 });
           }
         } catch (error) {
           if (!(error instanceof Nothing)) {

@@ -41,7 +41,8 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
     app.serviceManager.contents.addDrive(folders);
     folders.cut.connect((_, { path, shown, total }) => {
       Notification.info(
-        trans.__('%1 has %2 entries; the first %3 are shown. The Backend.AI panel shows all by page.', path, total, shown)
+        trans.__('%1 has %2 entries; the first %3 are shown. The Backend.AI panel shows all by page.', path, total, shown),
+        { autoClose: 10000 }
       );
     });
     if (!browsers) {

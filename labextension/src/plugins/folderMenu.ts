@@ -62,7 +62,7 @@ export function addFolderMenu(
         try {
           const said = await run(folderThere()!);
           if (said) {
-            Notification.success(said);
+            Notification.success(said, { autoClose: 5000 });
           }
         } catch (error) {
           await showErrorMessage(label, error as Error);

@@ -46,6 +46,14 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     const mount = notebooks && mountInto(notebooks, trans);
     const attachments = new Attachments(settings, sessions, statuses, () => frontOf(app), trans);
     const apps = new Apps(settings, sessions);
+    const follow = () => {
+      const sessionId = statuses.get(frontOf(app)?.kernelId)?.session_id;
+      if (sessionId) {
+        apps.inFront = sessionId;
+      }
+    };
+    app.shell.currentChanged?.connect(follow);
+    statuses.changed.connect(follow);
     const showApp = (session: ISession, served: IApp) =>
       showTab(app.shell, `jp-bai-app-${session.id}-${served.name}`, async () => {
         const link = await apps.start(session.id, served);

@@ -97,16 +97,23 @@ class Up:
         self._process.wait(DEADLINE_S)
 
 
-@pytest.fixture
-def up(tmp_path: Path, docker_client: Any, python_image: str) -> Iterator[Up]:
-    for folder in (tmp_path, *tmp_path.parents):  # under root, Lab is another user's process and must get through
-        if folder.owner() == "root" and os.geteuid() == 0 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    up = Up(tmp_path, "docker")
+@contextmanager
+def running_up(folder: Path) -> Iterator[Up]:
+    """With containers; it needs the fixtures ``docker_client`` and ``python_image``."""
+    for one in (folder, *folder.parents):  # under root, Lab is another user's process and must get through
+        if one.owner() == "root" and os.geteuid() == 0 and one != Path("/"):
+            one.chmod(one.stat().st_mode | 0o011)
+    up = Up(folder, "docker")
     try:
         yield up
     finally:
         up.down()
+
+
+@pytest.fixture
+def up(tmp_path: Path, docker_client: Any, python_image: str) -> Iterator[Up]:
+    with running_up(tmp_path) as up:
+        yield up
 
 
 class Lab:
@@ -124,28 +131,33 @@ class Lab:
         self.page.locator(".jp-Launcher-section", has_text="Notebook").locator(
             f'.jp-LauncherCard[title*="{card}"]'
         ).first.click()
-        self.page.locator(".jp-Notebook .cm-content").first.wait_for()
+        self._cells.first.locator(".cm-content").wait_for()
         self.until_idle()
 
     def until_idle(self) -> None:
         expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=DEADLINE_S * 1000)
 
+    @property
+    def _cells(self) -> Locator:
+        """Of the notebook in front."""
+        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell")
+
     def start(self, code: str) -> None:
         """Run a cell at the end and do not wait."""
-        self.page.locator(".jp-Notebook .jp-Cell").last.locator(".cm-content").click()
+        self._cells.last.locator(".cm-content").click()
         self.page.keyboard.insert_text(code)
         self.page.keyboard.press("Shift+Enter")
 
     def run(self, code: str) -> str:
         """Run a cell at the end; what it printed."""
-        count = self.page.locator(".jp-Notebook .jp-Cell").count()
+        count = self._cells.count()
         self.start(code)
-        cell = self.page.locator(".jp-Notebook .jp-Cell").nth(count - 1)
+        cell = self._cells.nth(count - 1)
         expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=DEADLINE_S * 1000)
         return self.outputs(count - 1)
 
     def cell(self, index: int) -> Locator:
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+        return self._cells.nth(index)
 
     def outputs(self, index: int) -> str:
         return "".join(self.cell(index).locator(".jp-OutputArea-output pre").all_inner_texts())
@@ -180,9 +192,18 @@ class Lab:
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=DEADLINE_S * 1000)
 
 
+EXPOSE = """document.addEventListener('readystatechange', () => {
+  const config = document.getElementById('jupyter-config-data');
+  if (config) config.textContent = config.textContent.replace(/("exposeAppInBrowser": *)false/, '$1true');
+});"""
+"""So that a test may ask ``window.jupyterapp``."""
+
+
 @contextmanager
-def lab_at(url: str, browser: Browser, up: Up) -> Iterator[Lab]:
+def lab_at(url: str, browser: Browser, up: Up, *, is_exposed: bool = False) -> Iterator[Lab]:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
+    if is_exposed:
+        page.add_init_script(EXPOSE)
     try:
         yield Lab(page, url)
         with suppress(PlaywrightError):  # of a page that is too busy
