@@ -7,6 +7,7 @@ import { copies } from './plugins/copies';
 import { drive } from './plugins/drive';
 import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
+import { liveSession } from './plugins/liveSession';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
 import { resources } from './plugins/resources';
@@ -24,6 +25,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   sidebar,
   statusItem,
   notice,
+  liveSession,
   outputs,
   resources,
   runs,

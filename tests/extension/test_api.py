@@ -119,7 +119,7 @@ async def test_manager_away(connected: Any, jp_fetch: Callable[..., Any]) -> Non
     assert (status["configured"], status["reachable"], status["error"]["code"]) == (True, False, "manager-away")
 
 
-@pytest.mark.parametrize("page", ["status", "sessions", "images", "presets", "resource-groups", "agents"])
+@pytest.mark.parametrize("page", ["status", "sessions", "images", "presets", "resource-groups", "agents", "saved"])
 async def test_a_stranger_gets_nothing(
     connected: Any, jp_fetch: Callable[..., Any], http_server_client: Any, jp_base_url: str, page: str
 ) -> None:
@@ -132,7 +132,14 @@ async def test_a_stranger_gets_nothing(
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ("status",)), ("GET", ("sessions",)), ("GET", ("sessions", "demo")), ("DELETE", ("sessions", "demo"))],
+    [
+        ("GET", ("status",)),
+        ("GET", ("saved",)),
+        ("GET", ("sessions",)),
+        ("GET", ("sessions", "demo")),
+        ("DELETE", ("sessions", "demo")),
+        *(("POST", ("sessions", "demo", action)) for action in ("suspend", "resume", "save", "wake")),
+    ],
 )
 async def test_what_the_authorizer_denies(
     connected: Any,
@@ -151,7 +158,7 @@ async def test_what_the_authorizer_denies(
     monkeypatch.setattr(jp_serverapp.authorizer, "is_authorized", deny)
     code, _ = await refusal(jp_fetch, *path, method=method)
     assert code == 403
-    assert asked == [("write" if method == "DELETE" else "read", "bai")]
+    assert asked == [("read" if method == "GET" else "write", "bai")]
 
 
 async def test_without_a_manager_everything_is_stock(
