@@ -10,7 +10,7 @@ from real_manager import RealManager, environ_of
 from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.reasons import Reason
 
-SAVED = {"refused": None, "variables": 3, "bytes": 10, "doubtful": []}
+SAVED: dict[str, Any] = {"refused": None, "variables": 3, "bytes": 10, "doubtful": []}
 LOCK = {"name": "lock", "type": "lock", "why": "a lock"}
 
 
@@ -75,7 +75,7 @@ async def test_why_nothing_is_saved_or_woken_or_suspended(
 ) -> None:
     session, kernel = start("busy")
     busy = Reason.of("save-busy")
-    nothing = {"variables": None, "bytes": None, "left_out": [], "doubtful": []}
+    nothing: dict[str, Any] = {"variables": None, "bytes": None, "left_out": [], "doubtful": []}
     refused = {"jupyter_kernel_id": kernel, "refused": busy.to_json(), **nothing}
     cluster.answer_calls(save={"kernels": [refused]})
     assert await bai("POST", f"sessions/{session}/save") == (400, {"code": "save-busy", "message": busy.text})
