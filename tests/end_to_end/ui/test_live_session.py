@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.timeout(400)]
 DEADLINE_MS = 120_000
 
 
-def test_variables_are_saved_and_woken_and_the_session_suspended(lab: Any, up: Any) -> None:
+def test_variables_are_saved_and_woken(lab: Any, up: Any) -> None:
     page: Page = lab.page
     page.set_default_timeout(DEADLINE_MS)
     lab.new_notebook("bai/python-minimal")
@@ -37,13 +37,6 @@ def test_variables_are_saved_and_woken_and_the_session_suspended(lab: Any, up: A
     assert lab.run("print(kept)") == "[1, 2, 3]\n"
     assert lab.run("import os; print(os.getpid())") != before
 
-    choose(page, "Suspend Session")
-    expect(notice).to_contain_text("uses no CPU", timeout=DEADLINE_MS)
-    expect(item(page, "Suspend Session")).to_have_class(re.compile("lm-mod-disabled"))
-    page.keyboard.press("Escape")
-    page.keyboard.press("Escape")
-    choose(page, "Resume Session")
-    expect(notice).not_to_contain_text("uses no CPU", timeout=DEADLINE_MS)
     choose(page, "Keep Longer")
     expect(said.filter(has_text="Nothing stops this session for being idle.").first).to_be_visible(timeout=DEADLINE_MS)
     choose(page, "Show Log")
