@@ -35,11 +35,7 @@ class RealManager:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {
-            "BACKEND_ENDPOINT": self.config.endpoint,
-            "BACKEND_ACCESS_KEY": self.config.access_key,
-            "BACKEND_SECRET_KEY": self.config.secret_key,
-        }
+        return environ_of(self.config)
 
     def __enter__(self) -> "RealManager":
         for root in self.disk.values():
@@ -88,9 +84,17 @@ class RealManager:
         """At these, it is said, something listens in every session."""
         self._agent.call_results["open_ports"] = {"ports": list(listed)}
 
+    def answer_calls(self, **results: dict[str, Any]) -> None:
+        """What the agent answers to these calls from now on."""
+        self._agent.call_results |= results
+
     def fail_calls(self, **reasons: Reason) -> None:
         """The agent refuses these calls from now on, and no others."""
         self._agent.call_errors = dict(reasons)
+
+    def refuse_resizes(self, reason: Reason | None) -> None:
+        """From now on the agent changes no session, and says why; or changes them again."""
+        self._agent.resize_refused = reason
 
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -114,6 +118,15 @@ class RealManager:
         await agent.close()
         await agent.held.close()
         await self._app.stop_services()
+
+
+def environ_of(config: ClientConfig) -> dict[str, str]:
+    """With which a Jupyter server calls as that user."""
+    return {
+        "BACKEND_ENDPOINT": config.endpoint,
+        "BACKEND_ACCESS_KEY": config.access_key,
+        "BACKEND_SECRET_KEY": config.secret_key,
+    }
 
 
 def start_threads(pool: Executor, number: int) -> None:

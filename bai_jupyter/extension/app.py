@@ -24,6 +24,7 @@ from bai_jupyter.extension import (
     drive,
     folders,
     imports,
+    live_sessions,
     outputs,
     runs,
     status,
@@ -106,7 +107,19 @@ class BaiExtension(ExtensionApp):
             self.log.warning("The Backend.AI panel is not built: install node 20.19 or newer and run pip install again")
 
     def initialize_handlers(self) -> None:
-        for module in (admin, app_proxy, choices, copies, drive, folders, imports, outputs, runs, terminals):
+        for module in (
+            admin,
+            app_proxy,
+            choices,
+            copies,
+            drive,
+            folders,
+            imports,
+            live_sessions,
+            outputs,
+            runs,
+            terminals,
+        ):
             self.handlers.extend(module.HANDLERS)
         self.handlers.extend(HANDLERS)
 

@@ -106,10 +106,12 @@ class ChoiceHandler(KernelsHandler):
     async def post(self, path: str) -> None:
         """Have a choice followed that the caller, a page in which the notebook is open, writes into it.
 
+        ``?session=``: one that runs and has been given what is chosen already, so that nothing is to start for it.
         → ``{"choice", "kernelspec": as notebooks name it, "verdict"}``.
         """
         contents, inside = self._contents_of(path)
-        self.finish(await self._choose(await notebooks.read(contents, inside), path))
+        model = await notebooks.read(contents, inside)
+        self.finish(await self._choose(model, path, self.get_query_argument("session", None)))
 
     @web.authenticated
     @authorized
@@ -140,12 +142,12 @@ class ChoiceHandler(KernelsHandler):
     def _contents_of(self, path: str) -> tuple[Any, str]:
         return notebooks.contents_of(path, self.contents_manager, self.extension.folder_contents)
 
-    async def _choose(self, model: dict[str, Any], path: str) -> dict[str, Any]:
+    async def _choose(self, model: dict[str, Any], path: str, has_it: str | None = None) -> dict[str, Any]:
         """Raises ``BadRequest`` with the manager's sentence if it would refuse; nothing is kept then."""
         choice = read_choice(self.get_json_body(), "choice")
         runs_now = {} if "image" in choice else self._runs_now(model)
         wanted = read_with_image({**runs_now, **choice}, "choice")
-        verdict = await verdict_on(self.client, wanted)
+        verdict = await verdict_on(self.client, {"session": has_it} if has_it else wanted)
         if verdict["verdict"] == "refused":
             raise BadRequest(Reason.from_json(verdict["reason"]))
         kernelspec = _named(*self.kernelspecs.install_for(wanted))

@@ -174,6 +174,36 @@ export interface IRun {
   result: string;
 }
 
+/** A variable that was not saved, or of which that is doubtful. */
+export interface INotSaved {
+  name: string;
+  why: string;
+}
+
+/** What was saved just now of a kernel's variables. */
+export interface ISave {
+  jupyter_kernel_id: string;
+  /** Why nothing was; the rest is `null` then. */
+  refused: IReason | null;
+  variables: number;
+  bytes: number;
+  left_out: INotSaved[];
+  doubtful: INotSaved[];
+}
+
+/** Variables that lie ready for a kernel to begin with. */
+export interface ISaved {
+  /** The id of the session whose they are, and what it is called. */
+  session: string;
+  name: string;
+  /** The kernel whose they are. */
+  kernel: string;
+  /** When, as ISO 8601 has it. */
+  at: string;
+  variables: number;
+  bytes: number;
+}
+
 /** A kernelspec as notebooks name it. */
 export interface IKernelspecName {
   name: string;
@@ -281,6 +311,34 @@ export async function commitEnd(settings: Settings, task: string): Promise<{ sta
 /** Other amounts of `cpu` and `mem` for a session that runs. Throws what the manager refuses, with its figures. */
 export async function resizeSession(settings: Settings, id: string, resources: Slots): Promise<void> {
   await requestAPI(settings, `sessions/${encodeURIComponent(id)}/resize`, withBody('POST', { resources }));
+}
+
+/** Freeze a session; what it is doing then. */
+export async function suspendSession(settings: Settings, id: string): Promise<IReason> {
+  return (await requestAPI<{ reason: IReason }>(settings, `sessions/${encodeURIComponent(id)}/suspend`, { method: 'POST' }))
+    .reason;
+}
+
+export async function resumeSession(settings: Settings, id: string): Promise<IReason> {
+  return (await requestAPI<{ reason: IReason }>(settings, `sessions/${encodeURIComponent(id)}/resume`, { method: 'POST' }))
+    .reason;
+}
+
+/** Save the variables of its kernels: what was saved of each. */
+export async function saveVariables(settings: Settings, id: string): Promise<ISave[]> {
+  const path = `sessions/${encodeURIComponent(id)}/save`;
+  return (await requestAPI<{ kernels: ISave[] }>(settings, path, { method: 'POST' })).kernels;
+}
+
+/** Of kernels of one's own sessions, also of ended ones; newest first. */
+export async function listSaved(settings: Settings): Promise<ISaved[]> {
+  return (await requestAPI<{ saved: ISaved[] }>(settings, 'saved')).saved;
+}
+
+/** Restart a kernel of a session with what was saved of it, or of another. */
+export async function wakeKernel(settings: Settings, id: string, into: string, saved: ISaved): Promise<void> {
+  const body = { source: saved.session, kernel: saved.kernel, into };
+  await requestAPI(settings, `sessions/${encodeURIComponent(id)}/wake`, withBody('POST', body));
 }
 
 /** One more folder for a session that runs, at `/home/work/NAME` or `path`; what it has then. */
@@ -591,10 +649,19 @@ export async function askedBy(settings: Settings, path: string): Promise<{ choic
   return requestAPI(settings, `${notebookPath(path)}/choice`);
 }
 
-/** Have a choice followed once the notebook holds it and names that kernelspec. Throws what the manager refuses. */
-export async function confirmChoice(settings: Settings, path: string, choice: IChoice): Promise<IKernelspecName> {
-  const init = withBody('POST', choice);
-  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, `${notebookPath(path)}/choice`, init)).kernelspec;
+/**
+ * Have a choice followed once the notebook holds it and names that kernelspec. Throws what the manager refuses.
+ * `sessionId`: one that runs and has what is chosen already.
+ */
+export async function confirmChoice(
+  settings: Settings,
+  path: string,
+  choice: IChoice,
+  sessionId?: string
+): Promise<IKernelspecName> {
+  const query = sessionId === undefined ? '' : `?session=${encodeURIComponent(sessionId)}`;
+  const address = `${notebookPath(path)}/choice${query}`;
+  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, address, withBody('POST', choice))).kernelspec;
 }
 
 /** Run a copy of a saved notebook from start to end in a session of its own. Throws what the manager refuses. */

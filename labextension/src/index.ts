@@ -8,6 +8,7 @@ import { drive } from './plugins/drive';
 import { environments } from './plugins/environments';
 import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
+import { liveSession } from './plugins/liveSession';
 import { news } from './plugins/news';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
@@ -28,6 +29,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   statusItem,
   notice,
   news,
+  liveSession,
   outputs,
   resources,
   runs,

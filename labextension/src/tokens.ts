@@ -27,6 +27,12 @@ export namespace CommandIDs {
   export const commitKernel = 'bai:save-kernel-as-environment';
   export const showLog = 'bai:show-log';
   export const openTerminal = 'bai:open-terminal';
+  export const suspendSession = 'bai:suspend-session';
+  export const resumeSession = 'bai:resume-session';
+  export const saveVariables = 'bai:save-variables';
+  export const wakeKernel = 'bai:wake-kernel';
+  export const keepLonger = 'bai:keep-longer';
+  export const showOwnLog = 'bai:show-own-log';
 }
 
 /** Shows a directory in Lab's file browser: a folder's name in the drive, and what is below; by default all folders. */

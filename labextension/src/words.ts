@@ -111,6 +111,16 @@ export function lookOfVerdict(verdict: IVerdict, trans: TranslationBundle): ILoo
   }
 }
 
+/** What runs is given other amounts as it is. */
+export function lookOfResize(trans: TranslationBundle): ILook {
+  return { word: trans.__('Without a restart'), icon: dotIcon, role: 'running' };
+}
+
+/** Whether a session is frozen. */
+export function isSuspended(status: IKernelStatus | null | undefined): boolean {
+  return status?.status === 'RUNNING' && SUSPENDED.includes(status.reason?.code ?? '');
+}
+
 /** Rounded up, coarser when later, as the manager says it in sentences. */
 function waitWord(seconds: number | null, trans: TranslationBundle): string {
   if (seconds === null) {

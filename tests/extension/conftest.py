@@ -288,9 +288,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealManager]:
 
 
 @pytest.fixture
-def bai(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., Any]:
+def account(cluster: RealManager) -> dict[str, str]:
+    """Whose credentials the server has: the first admin's."""
+    return cluster.environ
+
+
+@pytest.fixture
+def bai(account: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """``await bai("POST", "folders", {"name": "data"})``: status and JSON, refusals included."""
-    for name, value in cluster.environ.items():
+    for name, value in account.items():
         monkeypatch.setenv(name, value)
     jp_fetch = request.getfixturevalue("jp_fetch")  # makes the server, which reads the credentials then
 

@@ -3,7 +3,7 @@
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { NotebookPanel } from '@jupyterlab/notebook';
 
-import { confirmChoice, IChoice, IKernelspecName } from '../api';
+import { confirmChoice, IChoice, IKernelspecName, resizeSession, Slots } from '../api';
 import { DRIVE } from '../drive';
 import { over, readChoice } from '../resources';
 
@@ -17,13 +17,30 @@ export async function takeChoice(app: JupyterFrontEnd, panel: NotebookPanel, cho
   await panel.sessionContext.changeKernel({ name: kernelspec.name });
 }
 
-/** For its next start: the notebook is saved, for the server goes by the file. Throws what the manager refuses. */
+/** Give the session of the notebook's kernel what is chosen; nothing is restarted. Throws what the manager refuses. */
+export async function applyChoice(
+  app: JupyterFrontEnd,
+  panel: NotebookPanel,
+  choice: IChoice,
+  sessionId: string,
+  slots: Slots
+): Promise<void> {
+  await resizeSession(app.serviceManager.serverSettings, sessionId, slots);
+  await keepChoice(app, panel, choice, sessionId);
+  await app.serviceManager.kernelspecs.refreshSpecs();
+}
+
+/**
+ * For its next start: the notebook is saved, for the server goes by the file. Throws what the manager refuses.
+ * `sessionId`: the one of its kernel, if that has what is chosen already.
+ */
 export async function keepChoice(
   app: JupyterFrontEnd,
   panel: NotebookPanel,
-  choice: IChoice
+  choice: IChoice,
+  sessionId?: string
 ): Promise<IKernelspecName> {
-  const kernelspec = await confirmChoice(app.serviceManager.serverSettings, pathOf(app, panel), choice);
+  const kernelspec = await confirmChoice(app.serviceManager.serverSettings, pathOf(app, panel), choice, sessionId);
   panel.model!.setMetadata(METADATA_KEY, choice);
   panel.model!.setMetadata('kernelspec', kernelspec);
   await panel.context.save();

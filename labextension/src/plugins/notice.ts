@@ -99,7 +99,7 @@ export async function restartWith(app: JupyterFrontEnd, panel: NotebookPanel, mo
   }
   await resizeSession(app.serviceManager.serverSettings, more.session.id, { mem: `${more.bytes}` });
   if (!choiceOf(app, panel).session) {
-    await keepChoice(app, panel, more.choice); // one that is joined has its amounts from elsewhere
+    await keepChoice(app, panel, more.choice, more.session.id); // one that is joined has its amounts from elsewhere
   }
   await panel.sessionContext.restartKernel();
 }

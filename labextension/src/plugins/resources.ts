@@ -5,6 +5,7 @@ import {
   ICommandPalette,
   ISessionContextDialogs,
   IToolbarWidgetRegistry,
+  Notification,
   showErrorMessage
 } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
@@ -12,14 +13,16 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
-import { askedBy, IChoice, judge, lastChoices } from '../api';
+import { describeSlots, keepUnits } from '../amounts';
+import { askedBy, getSession, IChoice, ISession, judge, lastChoices, Slots } from '../api';
 import { KernelStatuses } from '../model';
+import { withAmountsOf } from '../resizing';
 import { Ask, Draft, isToBeAsked, loadOffer, over, readChoice } from '../resources';
 import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
-import { ResourceDialog } from '../widgets/resources';
+import { IRunning, ResourceDialog } from '../widgets/resources';
 import { lookOf } from '../words';
-import { choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, takeChoice } from './choice';
+import { applyChoice, choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, takeChoice } from './choice';
 import { sessions } from './sessions';
 
 export const resources: JupyterFrontEndPlugin<void> = {
@@ -40,7 +43,7 @@ export const resources: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
-    const chooser = new Chooser(app, dialogs, trans);
+    const chooser = new Chooser(app, statuses, dialogs, trans);
 
     app.commands.addCommand(CommandIDs.resources, {
       label: trans.__('Resources…'),
@@ -86,6 +89,7 @@ class Chooser {
 
   constructor(
     private readonly app: JupyterFrontEnd,
+    private readonly statuses: KernelStatuses,
     private readonly dialogs: ISessionContextDialogs | null,
     private readonly trans: TranslationBundle
   ) {}
@@ -157,8 +161,11 @@ class Chooser {
     const { trans } = this;
     const settings = this.app.serviceManager.serverSettings;
     let draft: Draft;
+    let running: IRunning | undefined;
     try {
-      draft = new Draft(settings, await loadOffer(settings), asked);
+      const [offer, session] = await Promise.all([loadOffer(settings), this._sessionOf(panel)]);
+      draft = new Draft(settings, offer, session ? withAmountsOf(session, asked, offer.presets) : asked);
+      running = session && { session, choice: draft.choice };
     } catch (error) {
       await showErrorMessage(trans.__('Resources cannot be chosen now'), error as Error);
       return;
@@ -168,9 +175,29 @@ class Chooser {
       notebook: panel.title.label,
       purpose: panel.sessionContext.session?.kernel ? 'change' : 'start',
       isForeign,
+      running,
       trans,
-      take: choice => takeChoice(this.app, panel, choice)
+      take: async (choice, slots) => {
+        if (running && slots) {
+          await this._resize(panel, choice, running.session, slots);
+        } else {
+          await takeChoice(this.app, panel, choice);
+        }
+      }
     });
     await dialog.launch();
+  }
+
+  /** The one that the notebook's kernel runs in, if that can be said. */
+  private async _sessionOf(panel: NotebookPanel): Promise<ISession | undefined> {
+    const kernel = panel.sessionContext.session?.kernel;
+    const id = kernel && (await this.statuses.ask(kernel.id))?.session_id;
+    return id ? getSession(this.app.serviceManager.serverSettings, id).catch(() => undefined) : undefined;
+  }
+
+  private async _resize(panel: NotebookPanel, choice: IChoice, session: ISession, slots: Slots): Promise<void> {
+    await applyChoice(this.app, panel, choice, session.id, slots);
+    const has = keepUnits(describeSlots({ ...session.slots, ...slots }));
+    Notification.success(this.trans.__('%1 has %2 now. Nothing was restarted.', panel.title.label, has));
   }
 }

@@ -7,9 +7,10 @@ import { Message } from '@lumino/messaging';
 import React from 'react';
 
 import { describeSlots, keepUnits } from '../amounts';
-import { IChoice, IImage, IVerdict } from '../api';
-import { Access, CUSTOM, Draft, fit, fromAmount, ISlider, readMount, slidersOf } from '../resources';
-import { describePermission, lookOfVerdict } from '../words';
+import { IChoice, IImage, ISession, Slots } from '../api';
+import { resizeTo } from '../resizing';
+import { Access, CUSTOM, Draft, fit, fromAmount, ISlider, readChoice, readMount, slidersOf } from '../resources';
+import { describePermission, ILook, lookOfResize, lookOfVerdict } from '../words';
 import { useChanges } from './section';
 import { StateIcon } from './state';
 
@@ -21,16 +22,23 @@ interface IOptions {
   purpose: 'start' | 'change' | 'run';
   /** Whether the notebook asks, and nobody who is trusted here has said so. */
   isForeign: boolean;
+  /** That of the kernel which is to be changed, and what it was started on. */
+  running?: IRunning;
   trans: TranslationBundle;
-  /** Takes the choice; what it throws is shown, and the dialog stays. */
-  take: (choice: IChoice) => Promise<void>;
+  /** Takes the choice; what it throws is shown, and the dialog stays. `slots`: what its session is given as it runs. */
+  take: (choice: IChoice, slots: Slots | null) => Promise<void>;
+}
+
+export interface IRunning {
+  session: ISession;
+  choice: IChoice;
 }
 
 /** Resolves with a button that accepts once the choice was taken. */
 export class ResourceDialog extends Dialog<unknown> {
   constructor(private readonly options: IOptions) {
     const { draft, trans, purpose } = options;
-    const body = new Body(options);
+    const body = new Body(options, () => this._follow());
     const titles = {
       start: trans.__('Start kernel'),
       change: trans.__('Change resources'),
@@ -84,7 +92,7 @@ export class ResourceDialog extends Dialog<unknown> {
     this._view.refusal = '';
     this._follow();
     try {
-      await this.options.take(this.options.draft.choice);
+      await this.options.take(this.options.draft.choice, this._slots);
       super.resolve(1);
     } catch (refused) {
       this._view.refusal = (refused as Error).message;
@@ -102,11 +110,17 @@ export class ResourceDialog extends Dialog<unknown> {
     const verdict = draft.verdict?.verdict;
     const start = purpose === 'run' ? trans.__('Run') : trans.__('Start');
     const begin = verdict === 'wait' ? trans.__('Queue') : start;
-    const label = purpose === 'change' ? trans.__('Restart and apply') : begin;
+    const change = this._slots ? trans.__('Apply now') : trans.__('Restart and apply');
+    const label = purpose === 'change' ? change : begin;
     this._accept.querySelector('.jp-Dialog-buttonLabel')!.textContent = label;
     this._accept.setAttribute('aria-label', label);
-    this._accept.setAttribute('aria-disabled', `${this._isBusy || verdict === 'refused'}`);
+    this._accept.setAttribute('aria-disabled', `${this._isBusy || (verdict === 'refused' && !this._slots)}`);
     this._accept.setAttribute('aria-describedby', VERDICT_ID);
+  }
+
+  /** What the session is given as it runs; `null` if its kernel is to be restarted. */
+  private get _slots(): Slots | null {
+    return this._view.restarts ? null : slotsFor(this.options, this.options.draft.choice);
   }
 
   private get _accept(): HTMLElement {
@@ -119,11 +133,21 @@ export class ResourceDialog extends Dialog<unknown> {
 
 const VERDICT_ID = 'jp-bai-verdict';
 
+function slotsFor({ draft, running }: Pick<IOptions, 'draft' | 'running'>, choice: IChoice): Slots | null {
+  return running ? resizeTo(running.session, running.choice, choice, draft.offer.presets) : null;
+}
+
 class Body extends ReactWidget {
-  constructor(private readonly options: IOptions) {
+  constructor(
+    private readonly options: IOptions,
+    private readonly changed: () => void
+  ) {
     super();
     this.addClass('jp-bai-Resources-body');
   }
+
+  /** Whether the kernel is to be restarted also where that is not necessary. */
+  restarts = false;
 
   /** Why the choice could not be taken. */
   set refusal(sentence: string) {
@@ -132,14 +156,31 @@ class Body extends ReactWidget {
   }
 
   protected render(): JSX.Element {
-    return <View {...this.options} refusal={this._refusal} />;
+    return (
+      <View
+        {...this.options}
+        refusal={this._refusal}
+        restarts={this.restarts}
+        setRestarts={restarts => {
+          this.restarts = restarts;
+          this.update();
+          this.changed();
+        }}
+      />
+    );
   }
 
   private _refusal = '';
 }
 
-function View(props: IOptions & { refusal: string }): JSX.Element {
-  const { draft, notebook, purpose, isForeign, trans, refusal } = props;
+interface IViewProps extends IOptions {
+  refusal: string;
+  restarts: boolean;
+  setRestarts: (restarts: boolean) => void;
+}
+
+function View(props: IViewProps): JSX.Element {
+  const { draft, notebook, purpose, isForeign, running, trans, refusal, restarts, setRestarts } = props;
   useChanges(draft);
   const { choice, offer } = draft;
   const isJoining = !!choice.session;
@@ -157,7 +198,7 @@ function View(props: IOptions & { refusal: string }): JSX.Element {
         </p>
       )}
       <Environments draft={draft} trans={trans} />
-      {!isJoining && <Presets draft={draft} trans={trans} />}
+      {!isJoining && <Presets draft={draft} running={restarts ? undefined : running} trans={trans} />}
       {!isJoining && offer.folders.length > 0 && <Folders draft={draft} trans={trans} />}
       <details
         className="jp-bai-Resources-more"
@@ -195,7 +236,7 @@ function View(props: IOptions & { refusal: string }): JSX.Element {
           />
         )}
       </details>
-      <Consequence draft={draft} purpose={purpose} trans={trans} />
+      <Consequence {...{ draft, purpose, running, restarts, setRestarts, trans }} />
       {refusal && (
         <p className="jp-bai-Refusal" role="alert">
           {refusal}
@@ -246,7 +287,9 @@ function nameOf(image: IImage, kernelspec: string): string {
   return `${found?.display_name ?? kernelspec} · ${image.name}`;
 }
 
-function Presets({ draft, trans }: IPartProps): JSX.Element {
+type PresetProps = IPartProps & Pick<IOptions, 'running'>;
+
+function Presets({ draft, running, trans }: PresetProps): JSX.Element {
   const { offer, row, choice } = draft;
   const sliders = slidersOf(offer.capacity, choice.resource_group, trans);
   const group = choice.resource_group ?? (offer.groups.length === 1 ? offer.groups[0] : undefined);
@@ -264,6 +307,7 @@ function Presets({ draft, trans }: IPartProps): JSX.Element {
         <PresetRow
           key={preset.name}
           draft={draft}
+          running={running}
           name={preset.name}
           label={preset.name}
           amounts={describeSlots(preset.resource_slots)}
@@ -272,6 +316,7 @@ function Presets({ draft, trans }: IPartProps): JSX.Element {
       ))}
       <PresetRow
         draft={draft}
+        running={running}
         name={CUSTOM}
         label={trans.__('Custom')}
         amounts={trans.__('up to %1', describeSlots(Object.fromEntries(most)))}
@@ -286,15 +331,17 @@ function fromSlider(slot: string, value: number): number {
   return slot === 'mem' ? value * 1024 ** 3 : value;
 }
 
-interface IPresetRowProps extends IPartProps {
+interface IPresetRowProps extends PresetProps {
   name: string;
   label: string;
   amounts: string;
 }
 
-function PresetRow({ draft, name, label, amounts, trans }: IPresetRowProps): JSX.Element {
-  const verdict = draft.verdicts.get(name);
+function PresetRow({ draft, running, name, label, amounts, trans }: IPresetRowProps): JSX.Element {
   const isChosen = draft.row === name;
+  const inItsPlace = isChosen ? draft.choice : readChoice({ ...draft.choice, preset: name, resources: {} });
+  const slots = slotsFor({ draft, running }, inItsPlace);
+  const verdict = slots ? undefined : draft.verdicts.get(name); // that is of another session
   const id = React.useId();
   return (
     <div className="jp-bai-Preset">
@@ -311,7 +358,8 @@ function PresetRow({ draft, name, label, amounts, trans }: IPresetRowProps): JSX
       </label>
       <bdi dir="ltr">{keepUnits(amounts)}</bdi>
       <span id={`${id}-verdict`} className="jp-bai-Preset-verdict">
-        {verdict && <Word verdict={verdict} trans={trans} />}
+        {slots && <Word look={lookOfResize(trans)} />}
+        {verdict && <Word look={lookOfVerdict(verdict, trans)} />}
       </span>
       {verdict?.verdict === 'refused' && !isChosen && (
         <span className="jp-bai-Preset-reason">{keepUnits(verdict.reason?.text ?? '')}</span>
@@ -320,8 +368,7 @@ function PresetRow({ draft, name, label, amounts, trans }: IPresetRowProps): JSX
   );
 }
 
-function Word({ verdict, trans }: { verdict: IVerdict; trans: TranslationBundle }): JSX.Element {
-  const look = lookOfVerdict(verdict, trans);
+function Word({ look }: { look: ILook }): JSX.Element {
   return (
     <>
       <StateIcon look={look} />
@@ -465,17 +512,31 @@ function Choice({ label, value, none, names, choose }: IChoiceProps): JSX.Elemen
   );
 }
 
+type ConsequenceProps = IPartProps & Pick<IViewProps, 'purpose' | 'running' | 'restarts' | 'setRestarts'>;
+
 /** What happens if the choice is taken, in a sentence that a screen reader hears when it changes. */
-function Consequence({ draft, purpose, trans }: IPartProps & Pick<IOptions, 'purpose'>): JSX.Element {
+function Consequence({ draft, purpose, running, restarts, setRestarts, trans }: ConsequenceProps): JSX.Element {
   const { verdict, error } = draft;
+  const slots = slotsFor({ draft, running }, draft.choice);
+  const isResized = slots !== null && !restarts;
+  const kept = trans.__('Nothing is restarted: what runs goes on, and variables stay.');
+  const restarted = trans.__('The kernel is restarted: files and folders stay, variables are gone.');
   return (
     <div className="jp-bai-Resources-verdict">
       <p id={VERDICT_ID} role="status">
-        {error && trans.__('It cannot be said when it would start. %1', error.message)}
-        {verdict && <Word verdict={verdict} trans={trans} />}
-        {verdict?.reason && <span>{keepUnits(verdict.reason.text)}</span>}
+        {isResized && <Word look={lookOfResize(trans)} />}
+        {isResized && <span>{keepUnits(describeResize(running!.session, slots, trans))}</span>}
+        {!isResized && error && trans.__('It cannot be said when it would start. %1', error.message)}
+        {!isResized && verdict && <Word look={lookOfVerdict(verdict, trans)} />}
+        {!isResized && verdict?.reason && <span>{keepUnits(verdict.reason.text)}</span>}
       </p>
-      {purpose === 'change' && <p>{trans.__('The kernel is restarted: files and folders stay, variables are gone.')}</p>}
+      {purpose === 'change' && <p>{isResized ? kept : restarted}</p>}
+      {slots && (
+        <label className="jp-bai-Resources-folder">
+          <input type="checkbox" checked={restarts} onChange={event => setRestarts(event.target.checked)} />
+          {trans.__('Restart the kernel all the same, in a new session')}
+        </label>
+      )}
       {purpose === 'run' && (
         <p>
           {trans.__(
@@ -485,4 +546,9 @@ function Consequence({ draft, purpose, trans }: IPartProps & Pick<IOptions, 'pur
       )}
     </div>
   );
+}
+
+/** `From 2 CPU · 4 GiB to 4 CPU · 8 GiB.` */
+function describeResize({ slots: has }: ISession, slots: Slots, trans: TranslationBundle): string {
+  return trans.__('From %1 to %2.', describeSlots(has), describeSlots({ ...has, ...slots }));
 }

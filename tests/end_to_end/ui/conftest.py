@@ -122,6 +122,9 @@ class Lab:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self._url = url
+        # Lab waits for a theme for a second and a half, which is short where much else runs.
+        slow = page.get_by_role("dialog", name="Error Loading Theme")
+        page.add_locator_handler(slow, lambda dialog: dialog.get_by_role("button", name="OK").click())
         page.goto(url.replace("/lab?", "/lab?reset&"))
         page.locator(".jp-Launcher").wait_for(timeout=DEADLINE_S * 1000)
         dialog = page.get_by_role("dialog").get_by_role("button", name="Close").first

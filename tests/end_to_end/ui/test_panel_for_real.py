@@ -180,14 +180,17 @@ def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: 
     session_of(page, "Untitled-").get_by_role("button", name="Log", exact=True).click()
     expect(page.get_by_role("log")).to_contain_text("printed by a cell")
 
-    session_of(page, "Untitled-").get_by_role("button", name="Save as image").click()
-    said = page.get_by_text("The image bai-user/")
-    expect(said).to_be_visible()
+    page.evaluate("void window.jupyterapp.commands.execute('bai:save-kernel-as-environment')")
+    dialog = page.get_by_role("dialog", name=re.compile("^Save Untitled-.* as environment"))
+    expect(dialog).to_contain_text("Not included: running programs, variables, and mounted folders: /home/work/home")
+    dialog.get_by_label("Name").fill("kept")
+    dialog.get_by_role("button", name="Save", exact=True).click()
+    said = page.get_by_text(re.compile("^The environment bai-user/.* is ready"))
+    expect(said).to_be_visible(timeout=LONG_MS)
     found = re.search(r"bai-user/\S+", said.inner_text())
     assert found is not None
-    image = found[0]
-    until(lambda: image in up.bai("image", "list"))
-    made.append(image)
+    made.append(found[0])
+    assert found[0] in up.bai("image", "list")
 
 
 def until(is_true: Callable[[], bool]) -> None:

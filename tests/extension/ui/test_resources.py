@@ -10,6 +10,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import RealManager
 
+from bai_jupyter.common.reasons import Reason
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 PYTHON = {"image": IMAGE.name, "kernelspec": "python3"}
@@ -20,6 +22,9 @@ def page(browser: Browser, cluster: RealManager, lab: Any, open_lab: Callable[[B
     cluster.ask("POST", "/folders", {"name": "data"})
     page = open_lab(browser, lab)
     page.set_default_timeout(60_000)
+    # What a kernel says of its language is written into a notebook when it says so, perhaps after it was saved.
+    changed = page.get_by_role("dialog").filter(has_text="Save your work")
+    page.add_locator_handler(changed, lambda dialog: dialog.get_by_role("button", name="Save", exact=True).click())
     yield page
     page.close()
 
@@ -96,6 +101,69 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, look_at: A
     assert metadata["bai"] == choice
     assert metadata["kernelspec"]["name"].startswith("bai-python-test-cpu-2-mem-3g")
     wait_until(lambda: is_started_with(lab, "Untitled.ipynb", choice), "the kernel with what was chosen", 60)
+
+
+def test_cpu_and_memory_change_while_the_kernel_runs_on(
+    page: Page, lab: Any, cluster: RealManager, look_at: Any, wait_until: Any
+) -> None:
+    session = cluster.start_session("grown", resources={"cpu": "2", "mem": "4g"})
+    (lab.home / "session").write_text(session)
+    try:
+        before = notebook_in_front(page)
+        run(page, "notebook:create-new", kernelName="survivor")
+        page.wait_for_function(
+            "before => ![undefined, before].includes(window.jupyterapp.shell.currentWidget?.context?.path)", arg=before
+        )
+        name = notebook_in_front(page) or ""
+        kernel = wait_until(lambda: kernel_of(lab, name), "its kernel", 60)
+        wait_until(lambda: lab.ask("GET", f"/api/kernels/{kernel}")["bai"]["session_id"] == session, "its session", 60)
+        run(page, "bai:resources")
+        dialog = dialog_of(page)
+        expect(preset(dialog, "gpu")).to_contain_text("Not possible")
+        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
+        choose_amounts(dialog, cpu="4", memory="6")
+        expect(dialog.get_by_role("status")).to_have_text(
+            "Without a restartFrom 2\u00a0CPU · 4\u00a0GiB to 4\u00a0CPU · 6\u00a0GiB."
+        )
+        expect(dialog).to_contain_text("Nothing is restarted")
+        look_at(page, "resources-apply-now", ".jp-Dialog", whole=True)
+        dialog.get_by_role("checkbox", name="Restart the kernel all the same").check()
+        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
+        dialog.get_by_role("checkbox", name="Restart the kernel all the same").uncheck()
+        dialog.get_by_role("button", name="Apply now").click()
+        expect(dialog).to_have_count(0)
+        chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip")
+        expect(chip).to_have_text("4\u00a0CPU · 6\u00a0GiB")
+        assert cluster.ask("GET", f"/session/{session}")["slots"] == {"cpu": "4", "mem": str(6 * 2**30)}
+        metadata = metadata_of(lab, name)
+        assert metadata["bai"] == {**PYTHON, "resources": {"cpu": "4", "mem": "6g"}}
+        assert metadata["kernelspec"]["name"].startswith("bai-python-test-cpu-4-mem-6g")
+
+        in_use = Reason.of("resize-in-use", used="3 GiB", asked="1 GiB")
+        cluster.refuse_resizes(in_use)
+        run(page, "bai:resources")
+        choose_amounts(dialog_of(page), cpu="4", memory="1")
+        dialog.get_by_role("button", name="Apply now").click()
+        expect(dialog.get_by_role("alert")).to_have_text(in_use.text)
+        look_at(page, "resources-refused-shrink", ".jp-Dialog", whole=True)
+        cluster.refuse_resizes(None)
+        dialog.get_by_role("button", name="Apply now").click()
+        expect(dialog).to_have_count(0)
+        assert cluster.ask("GET", f"/session/{session}")["slots"]["mem"] == str(2**30)
+        assert metadata_of(lab, name)["bai"]["resources"] == {"cpu": "4", "mem": "1g"}
+        assert kernel_of(lab, name) == kernel
+        assert [line[0] for line in lab.survivors if line[1] == kernel] == ["launched"]
+        save_and_close(page)  # the one that was there before is in front again
+    finally:
+        cluster.refuse_resizes(None)
+        (lab.home / "session").unlink()
+        cluster.ask("DELETE", f"/session/{session}")
+
+
+def choose_amounts(dialog: Locator, cpu: str, memory: str) -> None:
+    dialog.get_by_role("radio", name="Custom", exact=True).check()
+    dialog.get_by_role("slider", name="CPU").fill(cpu)
+    dialog.get_by_role("slider", name="Memory").fill(memory)
 
 
 def test_keys_reach_the_dialog_of_a_page_that_is_never_idle(page: Page) -> None:
@@ -199,11 +267,8 @@ def test_a_notebook_from_elsewhere_asks_before_anything_starts(
 
 
 def save_and_close(page: Page) -> None:
-    """Once the kernel has said what its language is, if there is one: the page writes that into the notebook."""
-    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.info")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
-    expect(page.locator("#jp-main-dock-panel .lm-mod-current.jp-mod-dirty")).to_have_count(0)
-    page.evaluate("window.jupyterapp.commands.execute('application:close')")
+    page.evaluate("void window.jupyterapp.commands.execute('application:close')")
 
 
 def session_of(lab: Any, name: str) -> str:
@@ -253,13 +318,13 @@ def test_a_kernel_with_a_preset_a_folder_and_an_app_by_keyboard_alone(
 ) -> None:
     session = cluster.start_session("served", preopen_ports=[8080])
     cluster.ask("POST", "/folders", {"name": "keyed"})
-    (lab.home / "session").write_text(session)
     type_into_palette(page, "New Launcher")
     tab_to(page, page.locator(".jp-LauncherCard[title*='Backend.AI']:visible").first)
     page.keyboard.press("Enter")
     name = wait_until(lambda: notebook_in_front(page), "the notebook", 60)
     expect(page.locator(".jp-bai-StatusItem button")).to_contain_text("Running")
 
+    (lab.home / "session").write_text(session)  # of the kernel that comes next
     type_into_palette(page, "Resources…")
     dialog = dialog_of(page)
     expect(preset(dialog, "medium")).to_contain_text("Starts now")
