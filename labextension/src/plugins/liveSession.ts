@@ -42,7 +42,7 @@ export const liveSession: JupyterFrontEndPlugin<void> = {
         execute: async () => {
           const found = front();
           if (found) {
-            await run(found).catch(error => void Notification.error((error as Error).message));
+            await run(found).catch(error => void Notification.error((error as Error).message, { autoClose: false }));
           }
         }
       });
@@ -84,7 +84,8 @@ interface ICommand {
 function commandsOf(app: JupyterFrontEnd, sessions: Sessions, trans: TranslationBundle): Record<string, ICommand> {
   const settings = app.serviceManager.serverSettings;
   const isRunning = (status: IKernelStatus) => status.status === 'RUNNING';
-  const say = (notebook: string, what: string) => void Notification.success(trans.__('%1: %2', notebook, what));
+  const say = (notebook: string, what: string) =>
+    void Notification.success(trans.__('%1: %2', notebook, what), { autoClose: 5000 });
   return {
     [CommandIDs.suspendSession]: {
       label: trans.__('Suspend Session'),

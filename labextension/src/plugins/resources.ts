@@ -198,6 +198,8 @@ class Chooser {
   private async _resize(panel: NotebookPanel, choice: IChoice, session: ISession, slots: Slots): Promise<void> {
     await applyChoice(this.app, panel, choice, session.id, slots);
     const has = keepUnits(describeSlots({ ...session.slots, ...slots }));
-    Notification.success(this.trans.__('%1 has %2 now. Nothing was restarted.', panel.title.label, has));
+    Notification.success(this.trans.__('%1 has %2 now. Nothing was restarted.', panel.title.label, has), {
+      autoClose: 5000
+    });
   }
 }
