@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
-from uuid import UUID
 from zipfile import ZipFile
 
 import pytest
@@ -159,7 +158,7 @@ async def test_a_folder_comes_to_a_running_session_and_goes(bai: Callable[..., A
     session = cluster.start_session("work")
     folder = await make(bai, "late")
     status, answer = await bai("POST", f"sessions/{session}/folders", {"folder": folder, "read_only": True})
-    late = {"folder": str(UUID(folder)), "name": "late", "target": "/home/work/late", "read_only": True}
+    late = {"folder": folder, "name": "late", "target": "/home/work/late", "read_only": True}
     assert (status, answer["mounts"][-1]) == (200, late)
     status, answer = await bai("DELETE", f"sessions/{session}/folders/{folder}?force=true")
     assert (status, [one["name"] for one in answer["mounts"]]) == (200, ["home"])

@@ -15,6 +15,7 @@ from bai_jupyter.manager.scheduler import Waiting
 from bai_jupyter.manager.sessions.clusters import SINGLE_NODE, host_of, index_of, role_of
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.query_counts import QueryCounts
+from bai_jupyter.manager.vfolders.views import hex_id
 
 
 class VariableView(TypedDict):
@@ -350,7 +351,12 @@ def jupyter_kernel_view(record: JupyterKernelRecord) -> JupyterKernelView:
 
 def _mount(mount: MountWant) -> SessionMountView:
     folder = folder_at(mount.subpath)
-    return {"folder": folder, "name": mount.name, "target": mount.target, "read_only": mount.read_only}
+    return {
+        "folder": folder and hex_id(folder),
+        "name": mount.name,
+        "target": mount.target,
+        "read_only": mount.read_only,
+    }
 
 
 def _notice(record: JupyterKernelRecord) -> str | None:
