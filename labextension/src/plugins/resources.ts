@@ -85,7 +85,7 @@ export const resources: JupyterFrontEndPlugin<void> = {
 };
 
 class Chooser {
-  ask: Ask = 'unless-now';
+  ask: Ask = 'never';
 
   constructor(
     private readonly app: JupyterFrontEnd,
