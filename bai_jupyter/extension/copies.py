@@ -286,12 +286,6 @@ class CopyHandler(DriveHandler):
             raise web.HTTPError(403, "User is not authorized to write on resource: contents.")
         return given
 
-    async def place(self, path: str) -> Place:
-        found = await self.contents_manager.place_of(path)
-        if found is None:
-            raise BadRequest(Reason.of("folders-only"))
-        return found
-
     @property
     def local_files(self) -> LocalFiles:
         return LocalFiles.of(self.settings["contents_manager"])

@@ -11,7 +11,7 @@ from tornado import web
 
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.extension.folder_contents import FolderContents
+from bai_jupyter.extension.folder_contents import FolderContents, Place
 from bai_jupyter.extension.folder_trees import zip_of
 from bai_jupyter.extension.folders import DownloadHandler
 from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected, bad_value
@@ -24,6 +24,13 @@ class DriveHandler(BaiHandler):
         if contents is None:
             raise NotConnected(self.extension.config_error or NOT_CONNECTED)
         return contents  # type: ignore[no-any-return]
+
+    async def place(self, path: str) -> Place:
+        """Where that is. Raises ``PublicError``: also of the drive's own root, which is no folder."""
+        found = await self.contents_manager.place_of(path)
+        if found is None:
+            raise BadRequest(Reason.of("folders-only"))
+        return found
 
 
 class ContentsHandler(DriveHandler, stock.ContentsHandler):
@@ -43,9 +50,7 @@ class DriveDownloadHandler(DriveHandler, DownloadHandler):
     @web.authenticated
     @authorized
     async def get(self, path: str) -> None:
-        place = await self.contents_manager.place_of(path)
-        if place is None:
-            raise BadRequest(Reason.of("folders-only"))
+        place = await self.place(path)
         await self.send_file(place.id, place.path)
 
 
@@ -54,9 +59,7 @@ class DriveArchiveHandler(DriveHandler, DownloadHandler):
     @authorized
     async def get(self, path: str) -> None:
         """``?name=…&name=…``: these entries of the directory, as one zip file."""
-        place = await self.contents_manager.place_of(path)
-        if place is None:
-            raise BadRequest(Reason.of("folders-only"))
+        place = await self.place(path)
         names = dict.fromkeys(self.get_query_arguments("name", strip=False))
         if not names or any("/" in name for name in names):
             raise bad_value("name", list(names), "names of what lies there")

@@ -341,17 +341,24 @@ async def test_who_hangs_up_on_a_silent_app_is_gone_there_too(
         await Silent.gone.wait()
 
 
-@pytest.mark.parametrize("way", ["by Jupyter", "by the manager"])
-async def test_a_refused_websocket_is_the_end_of_its_connection(
-    app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, way: str
-) -> None:
-    """Whatever came behind it would go to the app as it is: another request, perhaps, and by somebody else."""
-    target, headers = f"{await enter(*app.path)}none", HTTPHeaders({"Host": "x"})
-    if way == "by Jupyter":
-        stream = await TCPClient().connect("127.0.0.1", jp_http_port)
-    else:
+@pytest.fixture(params=["by Jupyter", "by the manager"])
+def way(app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, request: pytest.FixtureRequest) -> Any:
+    """``await way("GET", "none")``: a connection of that proxy's, and what to ask for on it: target and headers."""
+
+    async def connect(method: str, rest: str) -> tuple[Any, str, HTTPHeaders]:
+        if request.param == "by Jupyter":
+            stream = await TCPClient().connect("127.0.0.1", jp_http_port)
+            return stream, f"{await enter(*app.path)}{rest}", HTTPHeaders({"Host": "x"})
         client = jp_serverapp.web_app.settings["bai_extension"].client
-        stream, target, headers = await client.connect_to_app("GET", *app.path[2:], "/none", "")
+        found: tuple[Any, str, HTTPHeaders] = await client.connect_to_app(method, *app.path[2:], f"/{rest}", "")
+        return found
+
+    return connect
+
+
+async def test_a_refused_websocket_is_the_end_of_its_connection(way: Any) -> None:
+    """Whatever came behind it would go to the app as it is: another request, perhaps, and by somebody else."""
+    stream, target, headers = await way("GET", "none")
     await stream.write(handshake("GET", target, headers) + b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(30):
         answer = (await stream.read_until_close()).decode()
@@ -395,17 +402,9 @@ async def test_a_body_is_not_lost_with_a_connection_that_its_app_has_closed(app:
         assert (got.code, got.body) == (200, b"asked")
 
 
-@pytest.mark.parametrize("way", ["by Jupyter", "by the manager"])
-async def test_a_body_whose_end_cannot_be_told_is_refused(
-    app: Any, enter: Any, jp_http_port: int, jp_serverapp: Any, way: str
-) -> None:
+async def test_a_body_whose_end_cannot_be_told_is_refused(way: Any) -> None:
     """Passed on without its chunks it would look like the next request."""
-    target, headers = f"{await enter(*app.path)}", HTTPHeaders({"Host": "x"})
-    if way == "by Jupyter":
-        stream = await TCPClient().connect("127.0.0.1", jp_http_port)
-    else:
-        client = jp_serverapp.web_app.settings["bai_extension"].client
-        stream, target, headers = await client.connect_to_app("DELETE", *app.path[2:], "/", "")
+    stream, target, headers = await way("DELETE", "")
     lines = [f"DELETE {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.get_all())]
     body = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
     lines += ["Transfer-Encoding: chunked", "Connection: close", "", f"{len(body):x}", ""]
