@@ -103,69 +103,6 @@ def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, look_at: A
     wait_until(lambda: is_started_with(lab, "Untitled.ipynb", choice), "the kernel with what was chosen", 60)
 
 
-@pytest.mark.soak
-def test_cpu_and_memory_change_while_the_kernel_runs_on(
-    page: Page, lab: Any, cluster: RealManager, look_at: Any, wait_until: Any
-) -> None:
-    session = cluster.start_session("grown", resources={"cpu": "2", "mem": "4g"})
-    (lab.home / "session").write_text(session)
-    try:
-        before = notebook_in_front(page)
-        run(page, "notebook:create-new", kernelName="survivor")
-        page.wait_for_function(
-            "before => ![undefined, before].includes(window.jupyterapp.shell.currentWidget?.context?.path)", arg=before
-        )
-        name = notebook_in_front(page) or ""
-        kernel = wait_until(lambda: kernel_of(lab, name), "its kernel", 60)
-        wait_until(lambda: lab.ask("GET", f"/api/kernels/{kernel}")["bai"]["session_id"] == session, "its session", 60)
-        run(page, "bai:resources")
-        dialog = dialog_of(page)
-        expect(preset(dialog, "gpu")).to_contain_text("Not possible")
-        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
-        choose_amounts(dialog, cpu="4", memory="6")
-        expect(dialog.get_by_role("status")).to_have_text(
-            "Without a restartFrom 2\u00a0CPU · 4\u00a0GiB to 4\u00a0CPU · 6\u00a0GiB."
-        )
-        expect(dialog).to_contain_text("Nothing is restarted")
-        look_at(page, "resources-apply-now", ".jp-Dialog", whole=True)
-        dialog.get_by_role("checkbox", name="Restart the kernel all the same").check()
-        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
-        dialog.get_by_role("checkbox", name="Restart the kernel all the same").uncheck()
-        dialog.get_by_role("button", name="Apply now").click()
-        expect(dialog).to_have_count(0)
-        chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip")
-        expect(chip).to_have_text("4\u00a0CPU · 6\u00a0GiB")
-        assert cluster.ask("GET", f"/session/{session}")["slots"] == {"cpu": "4", "mem": str(6 * 2**30)}
-        metadata = metadata_of(lab, name)
-        assert metadata["bai"] == {**PYTHON, "resources": {"cpu": "4", "mem": "6g"}}
-        assert metadata["kernelspec"]["name"].startswith("bai-python-test-cpu-4-mem-6g")
-
-        in_use = Reason.of("resize-in-use", used="3 GiB", asked="1 GiB")
-        cluster.refuse_resizes(in_use)
-        run(page, "bai:resources")
-        choose_amounts(dialog_of(page), cpu="4", memory="1")
-        dialog.get_by_role("button", name="Apply now").click()
-        expect(dialog.get_by_role("alert")).to_have_text(in_use.text)
-        look_at(page, "resources-refused-shrink", ".jp-Dialog", whole=True)
-        cluster.refuse_resizes(None)
-        dialog.get_by_role("button", name="Apply now").click()
-        expect(dialog).to_have_count(0)
-        assert cluster.ask("GET", f"/session/{session}")["slots"]["mem"] == str(2**30)
-        assert metadata_of(lab, name)["bai"]["resources"] == {"cpu": "4", "mem": "1g"}
-        assert kernel_of(lab, name) == kernel
-        assert [line[0] for line in lab.survivors if line[1] == kernel] == ["launched"]
-    finally:
-        cluster.refuse_resizes(None)
-        (lab.home / "session").unlink()
-        cluster.ask("DELETE", f"/session/{session}")
-
-
-def choose_amounts(dialog: Locator, cpu: str, memory: str) -> None:
-    dialog.get_by_role("radio", name="Custom", exact=True).check()
-    dialog.get_by_role("slider", name="CPU").fill(cpu)
-    dialog.get_by_role("slider", name="Memory").fill(memory)
-
-
 def test_keys_reach_the_dialog_of_a_page_that_is_never_idle(page: Page) -> None:
     """A slow machine's page is not idle for seconds, and Lab's own dialog takes the focus only then."""
     page.evaluate("() => { window.whenIdle = window.requestIdleCallback; window.requestIdleCallback = () => 0; }")
@@ -352,6 +289,68 @@ def test_a_kernel_with_a_preset_a_folder_and_an_app_by_keyboard_alone(
     expect(page.frame_locator("iframe[title='Port 8080 of served']").locator("body")).to_have_text("It answers.")
     (lab.home / "session").unlink()
     cluster.ask("DELETE", f"/session/{session}")
+
+
+def test_cpu_and_memory_change_while_the_kernel_runs_on(
+    page: Page, lab: Any, cluster: RealManager, look_at: Any, wait_until: Any
+) -> None:
+    session = cluster.start_session("grown", resources={"cpu": "2", "mem": "4g"})
+    (lab.home / "session").write_text(session)
+    try:
+        before = notebook_in_front(page)
+        run(page, "notebook:create-new", kernelName="survivor")
+        page.wait_for_function(
+            "before => ![undefined, before].includes(window.jupyterapp.shell.currentWidget?.context?.path)", arg=before
+        )
+        name = notebook_in_front(page) or ""
+        kernel = wait_until(lambda: kernel_of(lab, name), "its kernel", 60)
+        wait_until(lambda: lab.ask("GET", f"/api/kernels/{kernel}")["bai"]["session_id"] == session, "its session", 60)
+        run(page, "bai:resources")
+        dialog = dialog_of(page)
+        expect(preset(dialog, "gpu")).to_contain_text("Not possible")
+        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
+        choose_amounts(dialog, cpu="4", memory="6")
+        expect(dialog.get_by_role("status")).to_have_text(
+            "Without a restartFrom 2\u00a0CPU · 4\u00a0GiB to 4\u00a0CPU · 6\u00a0GiB."
+        )
+        expect(dialog).to_contain_text("Nothing is restarted")
+        look_at(page, "resources-apply-now", ".jp-Dialog", whole=True)
+        dialog.get_by_role("checkbox", name="Restart the kernel all the same").check()
+        expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
+        dialog.get_by_role("checkbox", name="Restart the kernel all the same").uncheck()
+        dialog.get_by_role("button", name="Apply now").click()
+        expect(dialog).to_have_count(0)
+        chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip")
+        expect(chip).to_have_text("4\u00a0CPU · 6\u00a0GiB")
+        assert cluster.ask("GET", f"/session/{session}")["slots"] == {"cpu": "4", "mem": str(6 * 2**30)}
+        metadata = metadata_of(lab, name)
+        assert metadata["bai"] == {**PYTHON, "resources": {"cpu": "4", "mem": "6g"}}
+        assert metadata["kernelspec"]["name"].startswith("bai-python-test-cpu-4-mem-6g")
+
+        in_use = Reason.of("resize-in-use", used="3 GiB", asked="1 GiB")
+        cluster.refuse_resizes(in_use)
+        run(page, "bai:resources")
+        choose_amounts(dialog_of(page), cpu="4", memory="1")
+        dialog.get_by_role("button", name="Apply now").click()
+        expect(dialog.get_by_role("alert")).to_have_text(in_use.text)
+        look_at(page, "resources-refused-shrink", ".jp-Dialog", whole=True)
+        cluster.refuse_resizes(None)
+        dialog.get_by_role("button", name="Apply now").click()
+        expect(dialog).to_have_count(0)
+        assert cluster.ask("GET", f"/session/{session}")["slots"]["mem"] == str(2**30)
+        assert metadata_of(lab, name)["bai"]["resources"] == {"cpu": "4", "mem": "1g"}
+        assert kernel_of(lab, name) == kernel
+        assert [line[0] for line in lab.survivors if line[1] == kernel] == ["launched"]
+    finally:
+        cluster.refuse_resizes(None)
+        (lab.home / "session").unlink()
+        cluster.ask("DELETE", f"/session/{session}")
+
+
+def choose_amounts(dialog: Locator, cpu: str, memory: str) -> None:
+    dialog.get_by_role("radio", name="Custom", exact=True).check()
+    dialog.get_by_role("slider", name="CPU").fill(cpu)
+    dialog.get_by_role("slider", name="Memory").fill(memory)
 
 
 def notebook_in_front(page: Page) -> str | None:
