@@ -17,6 +17,14 @@ export async function takeChoice(app: JupyterFrontEnd, panel: NotebookPanel, cho
   await panel.sessionContext.changeKernel({ name: kernelspec.name });
 }
 
+/** The kernel that a notebook is about to start, on a choice. Throws what the manager refuses. */
+export async function startWith(app: JupyterFrontEnd, panel: NotebookPanel, choice: IChoice): Promise<void> {
+  const { name } = await keepChoice(app, panel, choice);
+  await app.serviceManager.kernelspecs.refreshSpecs();
+  const { sessionContext } = panel;
+  sessionContext.kernelPreference = { ...sessionContext.kernelPreference, name, shouldStart: true };
+}
+
 /** Give the session of the notebook's kernel what is chosen; nothing is restarted. Throws what the manager refuses. */
 export async function applyChoice(
   app: JupyterFrontEnd,

@@ -1,13 +1,7 @@
 /** What a notebook's kernel runs on: shown in its toolbar, chosen in a dialog, kept in its metadata. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import {
-  ICommandPalette,
-  ISessionContextDialogs,
-  IToolbarWidgetRegistry,
-  Notification,
-  showErrorMessage
-} from '@jupyterlab/apputils';
+import { ICommandPalette, IToolbarWidgetRegistry, Notification, showErrorMessage } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
@@ -22,7 +16,7 @@ import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
 import { IRunning, ResourceDialog } from '../widgets/resources';
 import { lookOf } from '../words';
-import { applyChoice, choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, takeChoice } from './choice';
+import { applyChoice, choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, startWith, takeChoice } from './choice';
 import { sessions } from './sessions';
 
 export const resources: JupyterFrontEndPlugin<void> = {
@@ -30,7 +24,7 @@ export const resources: JupyterFrontEndPlugin<void> = {
   description: 'Lets users choose what the kernel of a notebook runs on.',
   autoStart: true,
   requires: [INotebookTracker, IKernelStatuses],
-  optional: [IToolbarWidgetRegistry, ISettingRegistry, ICommandPalette, ISessionContextDialogs, IStatusBar, ITranslator],
+  optional: [IToolbarWidgetRegistry, ISettingRegistry, ICommandPalette, IStatusBar, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     notebooks: INotebookTracker,
@@ -38,12 +32,11 @@ export const resources: JupyterFrontEndPlugin<void> = {
     toolbars: IToolbarWidgetRegistry | null,
     registry: ISettingRegistry | null,
     palette: ICommandPalette | null,
-    dialogs: ISessionContextDialogs | null,
     statusBar: IStatusBar | null,
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
-    const chooser = new Chooser(app, statuses, dialogs, trans);
+    const chooser = new Chooser(app, statuses, trans);
 
     app.commands.addCommand(CommandIDs.resources, {
       label: trans.__('Resources…'),
@@ -85,12 +78,11 @@ export const resources: JupyterFrontEndPlugin<void> = {
 };
 
 class Chooser {
-  ask: Ask = 'never';
+  ask: Ask = 'unless-now';
 
   constructor(
     private readonly app: JupyterFrontEnd,
     private readonly statuses: KernelStatuses,
-    private readonly dialogs: ISessionContextDialogs | null,
     private readonly trans: TranslationBundle
   ) {}
 
@@ -100,31 +92,28 @@ class Chooser {
   }
 
   /**
-   * The kernel would start when the file has been read and its checkpoints listed; here it is held before, until it is
-   * known whether its user is to be shown first what it starts on.
+   * The kernel would start when the file has been read and its checkpoints listed; here that waits until it is known
+   * whether its user is to be shown first what it starts on. Not by a context that is ready without a kernel: what
+   * listens for one, as the manager of ipywidgets does, takes the kernel of a context that has become ready.
    */
   async hold(panel: NotebookPanel): Promise<void> {
     await panel.context.ready;
     const context = panel.sessionContext;
-    const { shouldStart } = context.kernelPreference;
     const isForeign = this._asks(panel);
-    if (shouldStart === false || !(isForeign || this._isNew(panel))) {
+    if (context.kernelPreference.shouldStart === false || !(isForeign || this._isNew(panel))) {
       return;
     }
-    context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
-    const toShow = isForeign ? await this._unheard(panel) : await this._unsure(panel);
-    if (!toShow) {
-      context.kernelPreference = { ...context.kernelPreference, shouldStart };
-    }
-    await context.ready;
-    if (context.isDisposed || context.session?.kernel) {
-      return;
-    }
-    if (toShow) {
-      await this._show(panel, toShow, isForeign);
-    } else if (await context.startKernel()) {
-      await this.dialogs?.selectKernel(context);
-    }
+    const initialize = context.initialize.bind(context);
+    context.initialize = async () => {
+      context.initialize = initialize;
+      const isRunning = Boolean(await this.app.serviceManager.sessions.findByPath(context.path));
+      const toShow = isRunning ? null : isForeign ? await this._unheard(panel) : await this._unsure(panel);
+      if (toShow && !context.isDisposed) {
+        context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
+        await this._show(panel, toShow, isForeign, startWith);
+      }
+      return !context.isDisposed && initialize();
+    };
   }
 
   /** What a notebook asks for that somebody else may have written: it starts nothing by itself. */
@@ -157,7 +146,7 @@ class Chooser {
     return isHeard && Object.keys(readChoice(panel.model?.getMetadata(METADATA_KEY))).length > 0;
   }
 
-  private async _show(panel: NotebookPanel, asked: IChoice, isForeign: boolean): Promise<void> {
+  private async _show(panel: NotebookPanel, asked: IChoice, isForeign: boolean, take = takeChoice): Promise<void> {
     const { trans } = this;
     const settings = this.app.serviceManager.serverSettings;
     let draft: Draft;
@@ -181,7 +170,7 @@ class Chooser {
         if (running && slots) {
           await this._resize(panel, choice, running.session, slots);
         } else {
-          await takeChoice(this.app, panel, choice);
+          await take(this.app, panel, choice);
         }
       }
     });

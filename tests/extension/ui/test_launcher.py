@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def page(browser: Browser, cluster: RealManager, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
     cluster.ask("POST", "/folders", {"name": "data"})
-    lab.ask("PUT", "/lab/api/settings/@bai-jupyter/labextension:sessions", {"raw": '{"ask": "unless-now"}'})
     page = open_lab(browser, lab)
     page.set_default_timeout(60_000)
     yield page
