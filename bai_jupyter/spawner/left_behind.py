@@ -121,7 +121,8 @@ async def _ask(hub: HubAuth, left: Left) -> float | None:
 
 
 def _seconds(retry_after: str) -> float:
-    return float(retry_after) if retry_after.isdecimal() else _AGAIN_S
+    """Never at once again, whatever the Hub says."""
+    return max(float(retry_after), _TRY_EVERY_S) if retry_after.isdecimal() else _AGAIN_S
 
 
 async def _call(hub: HubAuth, method: str, path: str, headers: dict[str, str] | None = None) -> Any:

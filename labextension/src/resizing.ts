@@ -1,7 +1,7 @@
 /** What of a choice a session that runs can be given as it is: other amounts of CPU and memory. Pure. */
 
 import { IChoice, IPreset, ISession, Slots } from './api';
-import { fromAmount, readChoice, toAmount, toNumber } from './resources';
+import { fromAmount, readChoice, readMount, toAmount, toNumber } from './resources';
 
 const RESIZABLE = ['cpu', 'mem'];
 
@@ -47,10 +47,15 @@ function amountsOf({ preset, resources }: IChoice, presets: IPreset[]): Record<s
   return slots && Object.fromEntries(Object.entries(slots).map(([slot, amount]) => [slot, toNumber(slot, amount)]));
 }
 
-/** Whether all that is chosen is there already, and nothing that was is to go. */
+/** Whether all that is chosen is there already, and as it is chosen, and nothing that was is to go. */
 function hasMounts(session: ISession, before: IChoice, after: IChoice): boolean {
-  const there = new Set(session.mounts.map(mount => mount.name));
-  const chosen = new Set(after.mounts ?? []);
-  const isKept = (name: string) => chosen.has(name) || !there.has(name);
-  return [...chosen].every(name => there.has(name)) && (before.mounts ?? []).every(isKept);
+  const there = new Map(session.mounts.map(mount => [mount.name, mount.read_only]));
+  const [had, chosen] = [before.mounts ?? [], after.mounts ?? []];
+  const folders = new Set(chosen.map(one => readMount(one).folder));
+  const isThere = (one: string) => {
+    const { folder, access } = readMount(one);
+    return there.has(folder) && (had.includes(one) || there.get(folder) === (access === 'ro'));
+  };
+  const isKept = (one: string) => folders.has(readMount(one).folder) || !there.has(readMount(one).folder);
+  return chosen.every(isThere) && had.every(isKept);
 }

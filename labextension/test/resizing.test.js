@@ -66,6 +66,17 @@ test('a folder that was asked for and never came is no reason to restart if it i
   assert.strictEqual(resized({ preset: 'cores' }, session, asked), null);
 });
 
+test('a folder that is mounted read only stays so, and the other access needs a restart', () => {
+  const amounts = { resources: { cpu: '4', mem: '4g' } };
+  const mounted = isReadOnly => ({ ...session, mounts: [{ name: 'data', read_only: isReadOnly }] });
+  const reading = { ...before, mounts: ['data:ro'] };
+  assert.deepStrictEqual(resized(amounts, mounted(true), reading), { cpu: '4' });
+  assert.strictEqual(resized({ ...amounts, mounts: ['data'] }, mounted(true), reading), null);
+  assert.strictEqual(resized({ ...amounts, mounts: ['data:ro'] }, mounted(false)), null);
+  assert.strictEqual(resized({ ...amounts, mounts: [] }, mounted(true), reading), null);
+  assert.deepStrictEqual(resized(amounts, mounted(true)), { cpu: '4' }); // its owner lets it be read only
+});
+
 test('a choice that leaves amounts open begins with what is there', () => {
   const open = { image: 'python' };
   assert.deepStrictEqual(withAmountsOf(session, open, presets), { ...open, resources: { cpu: '2', mem: '4g' } });
