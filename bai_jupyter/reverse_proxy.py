@@ -41,16 +41,16 @@ HOP_BY_HOP = frozenset(
 class AnswerCopy(HTTPMessageDelegate):
     """An answer from the far side becomes the handler's, no faster than its caller takes it.
 
-    ``change`` says what the caller gets of its headers; ``begin`` makes the first piece of its body what it shall be.
+    ``change`` says what the caller gets of its headers; ``piece`` of each piece of its body.
     """
 
     def __init__(
         self,
         handler: RequestHandler,
         change: Callable[[HTTPHeaders], HTTPHeaders],
-        begin: Callable[[bytes], bytes] = bytes,
+        piece: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        self._handler, self._change, self._begin = handler, change, begin
+        self._handler, self._change, self._piece = handler, change, piece
         self.has_begun = self.is_whole = self.keeps_alive = False
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
@@ -69,8 +69,7 @@ class AnswerCopy(HTTPMessageDelegate):
             self._handler.add_header(name, value)
 
     async def data_received(self, chunk: bytes) -> None:
-        self._handler.write(self._begin(chunk))
-        self._begin = bytes
+        self._handler.write(self._piece(chunk))
         await self._handler.flush()
 
     def finish(self) -> None:

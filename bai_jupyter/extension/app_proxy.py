@@ -5,7 +5,7 @@ give them an origin of their own (``sandbox``). A page without an origin has no 
 parts by the login's: who has logged in is sent on to an address that holds a *ticket*, ``…/{app}/~TICKET/…``, which
 lets in to this one app and nothing else. Relative addresses keep it. The app may know it: it is the way to itself.
 
-Nor has it any storage, without which many apps do not start: each page is given one in memory (``app_storage.js``).
+What is changed in its pages for that is in ``app_pages.py``.
 
 Cookies, tokens and everything else that speaks for the user stay here; what the app sets as cookie does, too.
 """
@@ -18,7 +18,6 @@ import time
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -33,6 +32,7 @@ from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream
 from bai_jupyter.client import ManagerClient, app_path, link_of
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.common.statuses import SessionStatus
+from bai_jupyter.extension.app_pages import STORAGE, STORAGE_FILE, Page, asks_for_page, is_plain_html, places_of
 from bai_jupyter.extension.status import kernel_status
 from bai_jupyter.reverse_proxy import (
     HOP_BY_HOP,
@@ -52,11 +52,6 @@ TICKET_S = 12 * 3600
 
 SANDBOX = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-downloads allow-pointer-lock"
 """Not ``allow-same-origin``: that would be the user's."""
-
-STORAGE = "/~storage.js"
-_STORAGE_FILE = Path(__file__).with_name("app_storage.js")
-_BEFORE_ALL = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?>\s|<!--.*?-->)*+<!doctype[^>]*>)?", re.IGNORECASE | re.DOTALL)
-"""A page's byte order mark and its document type: behind anything else both would say nothing."""
 
 _NOT_FOR_APPS = HOP_BY_HOP | {"authorization", "cookie", "host", "origin", "referer", "x-xsrftoken"}
 _NOT_IN_QUERIES = frozenset({"_xsrf", "bai-token", "on_behalf_of", "token"})
@@ -127,7 +122,7 @@ class AppHandler(RequestHandler):
     SUPPORTED_METHODS = _METHODS
     _far_side: HTTP1Connection | None = None
     _work: asyncio.Task[None] | None = None
-    _is_page = False
+    _page: Page | None = None
 
     def check_xsrf_cookie(self) -> None:
         """A ticket is not sent by a browser on its own, as a cookie is."""
@@ -164,7 +159,7 @@ class AppHandler(RequestHandler):
             self._let_own_pages_ask()
         elif rest == STORAGE:
             self.set_header("Content-Type", "text/javascript; charset=utf-8")
-            self.finish(_STORAGE_FILE.read_bytes())
+            self.finish(STORAGE_FILE.read_bytes())
         else:
             await self._begin(session, app, rest)
 
@@ -185,7 +180,7 @@ class AppHandler(RequestHandler):
 
     async def _answer(self) -> None:
         assert self._far_side is not None
-        copy = AnswerCopy(self, self._answer_headers, self._beginning)
+        copy = AnswerCopy(self, self._answer_headers, self._piece)
         with suppress(StreamClosedError):
             self._far_side.finish()
             await self._far_side.read_response(copy)
@@ -194,7 +189,7 @@ class AppHandler(RequestHandler):
         if not copy.is_whole:  # it must not look whole
             self.request.connection.stream.close()  # type: ignore[union-attr]
             return
-        await self.finish()
+        await self.finish(self._page.end() or None if self._page is not None else None)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -258,21 +253,21 @@ class AppHandler(RequestHandler):
         return headers
 
     def _answer_headers(self, headers: HTTPHeaders) -> HTTPHeaders:
-        there = app_path(*self.path_args[:2])
-        is_plain = headers.get("Content-Encoding", "identity") == "identity"
-        is_html = headers.get("Content-Type", "").startswith("text/html")
-        self._is_page = is_plain and is_html and asks_for_page(self.request.headers)
+        session, app, _ = self.path_args
+        places = places_of(self.settings["base_url"], app)
+        if is_plain_html(headers) and asks_for_page(self.request.headers):
+            self._page = Page(self._address, places)
         kept = HTTPHeaders()
         for name, value in headers.get_all():
-            if name.lower() == "location" and value.startswith(f"{there}/"):
-                value = self._address + value.removeprefix(there)
-            is_wrong = self._is_page and name.lower() == "content-length"
+            if name.lower() == "location":
+                value = moved(value, [app_path(session, app), *places], self._address)
+            is_wrong = self._page is not None and name.lower() == "content-length"
             if name.lower() not in _NOT_FOR_BROWSERS and not self._is_ours(name) and not is_wrong:
                 kept.add(name, value)
         return kept
 
-    def _beginning(self, piece: bytes) -> bytes:
-        return with_storage(piece, f"{self._address}{STORAGE}") if self._is_page else piece
+    def _piece(self, piece: bytes) -> bytes:
+        return self._page.piece(piece) if self._page is not None else piece
 
     def _is_ours(self, name: str) -> bool:
         """Of the answers about origins, ours counts where we gave one; a second policy only forbids more."""
@@ -382,21 +377,10 @@ def is_valid(secret: bytes, session: str, app: str, given: str, now: float) -> b
     return is_good and hmac.compare_digest(ticket(secret, session, app, int(expires)), given)
 
 
-def asks_for_page(headers: HTTPHeaders) -> bool:
-    """Whether a browser wants to show the answer as a page, rather than have a script take it. Older browsers, and all
-    without TLS, do not say."""
-    said = headers.get("Sec-Fetch-Dest")
-    if said is not None:
-        return said in ("document", "embed", "frame", "iframe", "object")
-    return headers.get("Accept", "").startswith("text/html") and "X-Requested-With" not in headers
-
-
-def with_storage(page: bytes, script: str) -> bytes:
-    """The beginning of a page, with a script before all others."""
-    found = _BEFORE_ALL.match(page)
-    assert found is not None  # all of it may be missing
-    end = found.end()
-    return page[:end] + f'<script src="{script}"></script>'.encode() + page[end:]
+def moved(address: str, places: Iterable[str], there: str) -> str:
+    """An address below one of the places, as it is below another one."""
+    found = (place for place in places if address.startswith(f"{place}/"))
+    return next((there + address.removeprefix(place) for place in found), address)
 
 
 def without(query: str, names: Iterable[str]) -> str:

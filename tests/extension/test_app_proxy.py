@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from real_manager import RealManager
@@ -19,7 +20,7 @@ from tornado.web import Application, HTTPError, RequestHandler, stream_request_b
 from tornado.websocket import WebSocketError, WebSocketHandler, websocket_connect
 
 from bai_jupyter.common.errors import NotFound
-from bai_jupyter.extension import app_proxy
+from bai_jupyter.extension import app_pages, app_proxy
 from bai_jupyter.reverse_proxy import handshake
 
 MIB = 1024 * 1024
@@ -51,6 +52,16 @@ class Tell(RequestHandler):
 class Page(RequestHandler):
     def get(self) -> None:
         self.write("<!DOCTYPE html>\n<title>A page</title>")
+
+
+class Dash(RequestHandler):
+    """As Dash with a ``requests_pathname_prefix``: all its addresses are below that. In no whole pieces."""
+
+    async def get(self) -> None:
+        place = self.get_argument("place")
+        self.write(f'<script src="{place}/a.js"></script>{{"prefix":"{place[:7]}')
+        await self.flush()
+        self.write(f'{place[7:]}/"}} "{place}0/" "{place[:-1]}')
 
 
 class Quiet(RequestHandler):
@@ -126,6 +137,7 @@ def app(jp_asyncio_loop: Any, connected: Any) -> Iterator[Any]:
     """The address of an app in a session, below the Jupyter server's; ``port`` is where it listens."""
     routes = [
         ("/page", Page),
+        ("/dash", Dash),
         ("/elsewhere", Elsewhere),
         ("/count", Count),
         ("/talk", Talk),
@@ -281,6 +293,36 @@ async def test_a_page_has_storage_before_its_own_scripts_run(app: Any, ask: Any,
     assert (await ask(f"{there}page", "HEAD")).body == b""
 
 
+@pytest.mark.parametrize("place", ["", "/bai", "BASE", "BASE/bai"])
+async def test_a_page_that_believes_to_be_where_jupyter_server_proxy_has_its_port(
+    app: Any, ask: Any, enter: Any, jp_base_url: str, place: str
+) -> None:
+    there = await enter(*app.path)
+    place = place.replace("BASE", jp_base_url.rstrip("/"))
+    place += f"/proxy/{app.port}"
+    there_too = f"{there}dash?place={quote(place)}"
+    page = (await ask(there_too, headers={"Accept": "text/html"})).body.decode()
+    assert f'<script src="{there}a.js"></script>{{"prefix":"{there}"}}' in page
+    assert page.endswith(f' "{place}0/" "{place[:-1]}')
+    fetched = await ask(there_too, headers={"Accept": "application/json"})
+    assert f'"{place}/' in fetched.body.decode()
+
+
+async def test_where_a_server_has_an_app_that_is_a_port() -> None:
+    assert app_pages.places_of("/", "80") == ["/proxy/80", "/bai/proxy/80"]
+    hub = [f"{base}{place}" for base in ("/user/a/", "/") for place in ("proxy/80", "bai/proxy/80")]
+    assert app_pages.places_of("/user/a/", "80") == hub
+    assert app_pages.places_of("/", "jupyter") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "becomes"),
+    [("/proxy/80/a?b", "/there/a?b"), ("/apps/s/80/", "/there/"), ("/proxy/800/", "/proxy/800/"), ("a", "a")],
+)
+async def test_where_an_answer_sends_its_visitor(address: str, becomes: str) -> None:
+    assert app_proxy.moved(address, ["/apps/s/80", "/proxy/80"], "/there") == becomes
+
+
 @pytest.mark.parametrize(
     ("headers", "is_page"),
     [
@@ -293,7 +335,7 @@ async def test_a_page_has_storage_before_its_own_scripts_run(app: Any, ask: Any,
     ],
 )
 async def test_what_a_script_fetches_is_no_page(headers: dict[str, str], is_page: bool) -> None:
-    assert app_proxy.asks_for_page(HTTPHeaders(headers)) is is_page
+    assert app_pages.asks_for_page(HTTPHeaders(headers)) is is_page
 
 
 @pytest.mark.parametrize(
@@ -309,7 +351,7 @@ async def test_what_a_script_fetches_is_no_page(headers: dict[str, str], is_page
     ],
 )
 async def test_where_a_script_goes(page: bytes, begins: bytes) -> None:
-    assert app_proxy.with_storage(page, "s").startswith(begins)
+    assert app_pages.with_storage(page, "s").startswith(begins)
 
 
 async def test_websockets(app: Any, enter: Any, jp_http_port: int) -> None:
