@@ -13,6 +13,9 @@ from tornado.httputil import HTTPHeaders
 STORAGE = "/~storage.js"
 STORAGE_FILE = Path(__file__).with_name("app_storage.js")
 
+SLASHES = ("/", r"\/", r"\u002f", r"\u002F")
+"""As they are written in a page, and in JSON within one."""
+
 _BEFORE_ALL = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?>\s|<!--.*?-->)*+<!doctype[^>]*>)?", re.IGNORECASE | re.DOTALL)
 """A page's byte order mark and its document type: behind anything else both would say nothing."""
 
@@ -21,8 +24,13 @@ class Page:
     """A page at ``address`` (without a slash at its end), which believes itself to be at one of ``places``."""
 
     def __init__(self, address: str, places: list[str]) -> None:
-        self._address = address.encode()
-        self._quoted = [f"{quote}{place}/".encode() for place in places for quote in "\"'"]
+        self._storage = f"{address}{STORAGE}"
+        self._changes = [
+            ((quote + f"{place}/".replace("/", slash)).encode(), (quote + f"{address}/".replace("/", slash)).encode())
+            for place in places
+            for slash in SLASHES
+            for quote in "\"'"
+        ]
         self._has_begun = False
         self._held = b""
 
@@ -30,11 +38,11 @@ class Page:
         """What the browser gets of the next piece. What may be the first half of a place waits for the second."""
         if not self._has_begun:
             self._has_begun = True
-            piece = with_storage(piece, f"{self._address.decode()}{STORAGE}")
+            piece = with_storage(piece, self._storage)
         text = self._held + piece
-        for quoted in self._quoted:
-            text = text.replace(quoted, quoted[:1] + self._address + b"/")
-        end = len(text) - max((begun(text, quoted) for quoted in self._quoted), default=0)
+        for old, new in self._changes:
+            text = text.replace(old, new)
+        end = len(text) - max((begun(text, old) for old, _ in self._changes), default=0)
         self._held = text[end:]
         return text[:end]
 

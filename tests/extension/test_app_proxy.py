@@ -308,6 +308,14 @@ async def test_a_page_that_believes_to_be_where_jupyter_server_proxy_has_its_por
     assert f'"{place}/' in fetched.body.decode()
 
 
+@pytest.mark.parametrize("slash", app_pages.SLASHES)
+async def test_addresses_in_the_json_of_a_page(slash: str) -> None:
+    page = app_pages.Page("/there", ["/proxy/80"])
+    pieces = ["<p>", '{"prefix":"/proxy/80/"} "/proxy/8'.replace("/", slash), "1"]
+    text = b"".join(page.piece(piece.encode()) for piece in pieces) + page.end()
+    assert text.decode().endswith('<p>{"prefix":"/there/"} "/proxy/81'.replace("/", slash))
+
+
 async def test_where_a_server_has_an_app_that_is_a_port() -> None:
     assert app_pages.places_of("/", "80") == ["/proxy/80", "/bai/proxy/80"]
     hub = [f"{base}{place}" for base in ("/user/a/", "/") for place in ("proxy/80", "bai/proxy/80")]
