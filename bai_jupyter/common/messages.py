@@ -268,6 +268,7 @@ class Call:
     ``command``   argv, env, cwd; rows, columns if it     frames of ``common.stdio``; it ends with its stream
                   shall have a terminal
     ``terminal``  rows, columns                           the same; the container's one terminal goes on without it
+    ``page``                                              bytes of an HTTP connection to a web page of that terminal
     ``upload``    folder, name (of the folder),           data to the agent until an empty frame; then one frame back,
                   upload_id, path, size, offset,          ``{"offset": int}`` or ``{"error": reason}``
                   quota_bytes, scope
