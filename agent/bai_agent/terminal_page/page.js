@@ -37,7 +37,11 @@ terminal.onBinary(bytes => send(INPUT, Uint8Array.from(bytes, one => one.charCod
 terminal.onResize(({ rows, cols }) => send(RESIZE, new Uint8Array(new Uint16Array([rows, cols]).buffer)));
 new ResizeObserver(() => fit.fit()).observe(document.getElementById('terminal'));
 
-socket.onopen = () => terminal.focus();
+let wasOpen = false;
+socket.onopen = () => {
+  wasOpen = true;
+  terminal.focus();
+};
 socket.onmessage = ({ data }) => {
   const frame = new Uint8Array(data);
   if (frame[0] === OUTPUT) {
@@ -46,7 +50,7 @@ socket.onmessage = ({ data }) => {
 };
 socket.onclose = ({ code, reason }) => {
   const ended = document.getElementById('ended');
-  const lost = 'The connection was lost; the shell goes on.';
+  const lost = wasOpen ? 'The connection was lost; the shell goes on.' : 'The terminal could not be opened from this page.';
   ended.querySelector('span').textContent = code === SHELL_ENDED ? 'The shell has ended.' : reason || lost;
   ended.querySelector('button').onclick = () => location.reload();
   ended.hidden = false;
