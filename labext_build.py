@@ -51,7 +51,7 @@ def source_digest(source: Path) -> str:
 def _sources(source: Path) -> Iterator[Path]:
     for folder in ("src", "style", "schema"):
         yield from (path for path in (source / folder).rglob("*") if path.is_file())
-    for name in ("package.json", "package-lock.json", "tsconfig.json"):
+    for name in ("package.json", "package-lock.json", "tsconfig.json", "copy-terminal.mjs"):
         if (source / name).exists():
             yield source / name
 

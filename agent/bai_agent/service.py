@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
+from bai_agent import terminal_app
 from bai_agent.attachments import Attachments
 from bai_agent.commands import CommandEnd
 from bai_agent.reconciler import JupyterKernelsLike, Reconciler
-from bai_agent.runtimes.base import Runtime, RuntimeFault
+from bai_agent.runtimes.base import Runtime, RuntimeFault, TerminalSize
 from bai_agent.streams import PIECE_BYTES, End, SocketEnd, Streams, to_unix
-from bai_agent.terminals import Terminals
+from bai_agent.terminals import TerminalEnd, Terminals
 from bai_agent.volumes import Volumes
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
@@ -161,7 +163,7 @@ class AgentService:
         if kind in self._volumes.streams:
             return self._volumes.end(endpoint)
         ends = {"jupyter": self._jupyter_end, "port": self._port_end}
-        ends |= {"command": self._command_end, "terminal": self._terminal_end}
+        ends |= {"command": self._command_end, "terminal": self._terminal_end, "page": self._page_end}
         if kind not in ends:
             raise CallRefused(f"This agent has no endpoint of kind {kind}.")
         return await ends[kind](KernelId(params["kernel_id"]), endpoint)
@@ -191,8 +193,14 @@ class AgentService:
         return CommandEnd(self._attachments, attached)
 
     async def _terminal_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:
+        return await self._look(kernel_id, (int(endpoint["rows"]), int(endpoint["columns"])))
+
+    async def _page_end(self, kernel_id: KernelId, endpoint: dict[str, Any]) -> End:  # noqa: ARG002
+        self._ref_of(kernel_id)
+        return await terminal_app.serve_connection(partial(self._look, kernel_id))
+
+    async def _look(self, kernel_id: KernelId, size: TerminalSize) -> TerminalEnd:
         await self._wake(kernel_id)
-        size = int(endpoint["rows"]), int(endpoint["columns"])
         return await self._terminals.look(kernel_id, self._ref_of(kernel_id), size, lambda: self._wake(kernel_id))
 
     def _ref_of(self, kernel_id: KernelId) -> str:

@@ -8,8 +8,9 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from typing import Protocol
 
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
+from tornado.websocket import WebSocketClosedError
 
 from bai_agent.attachments import Attachments
 from bai_agent.runtimes import pids
@@ -28,6 +29,14 @@ _SHELL = ["/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; el
 _QUEUED_PIECES = 16
 _PATIENCE_S = 5.0
 """Who does not take what is shown holds everybody up; after this long they are dropped. So long has a shell to end."""
+
+
+class Socket(Protocol):
+    """Whoever looks: a stream to the manager, or a page of ``terminal_app``."""
+
+    def read_message(self) -> Awaitable[str | bytes | None]: ...
+
+    def write_message(self, message: bytes, binary: bool = ...) -> Awaitable[None]: ...
 
 
 class Terminal:
@@ -156,7 +165,7 @@ class TerminalEnd:
         self._terminal, self._before_use = terminal, before_use
         self._queue = terminal.look()
 
-    async def carry(self, socket: WebSocketClientConnection) -> None:
+    async def carry(self, socket: Socket) -> None:
         ways = {asyncio.create_task(self._up(socket)), asyncio.create_task(self._down(socket))}
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +177,7 @@ class TerminalEnd:
     def close(self) -> None:
         self._terminal.look_away(self._queue)
 
-    async def _up(self, socket: WebSocketClientConnection) -> None:
+    async def _up(self, socket: Socket) -> None:
         with suppress(WebSocketClosedError):
             while True:
                 frame = await self._queue.get()
@@ -176,7 +185,7 @@ class TerminalEnd:
                 if stdio.unpack(frame)[0] is Kind.ENDED:
                     return
 
-    async def _down(self, socket: WebSocketClientConnection) -> None:
+    async def _down(self, socket: Socket) -> None:
         while (frame := await socket.read_message()) is not None:
             kind, payload = stdio.unpack(frame if isinstance(frame, bytes) else frame.encode())
             if kind is not Kind.RESIZE:

@@ -7,7 +7,8 @@ that act as the folder's owner (``acting``), through descriptors (``files``). Wh
     .uploads/<folder>/<id>    what has come of uploads: no mount leads there, and the rename into place is one step
 
 Where the file system keeps limits (``btrfs``), a new folder's place is ``.vfolders/<id>/files`` in a subvolume
-``.vfolders/<id>``, which has its uploads, too, in ``uploads/<id>``: they count as well, and can be renamed.
+``.vfolders/<id>``, which has its uploads, too, in ``uploads/<id>``: they count as well, and can be renamed. What such
+folders of one owner hold together has a hard limit too.
 """
 
 import asyncio
@@ -78,6 +79,7 @@ class Volumes:
             "volume_usage": self._volume_usage,
             "make_folder": self._make_folder,
             "limit_folder": self._limit_folder,
+            "limit_scopes": self._limit_scopes,
             "give_folder": self._give_folder,
             "delete_folder": self._delete_folder,
             "clone_folder": self._clone_folder,
@@ -115,7 +117,8 @@ class Volumes:
     async def _make_folder(self, params: Params) -> dict[str, Any]:
         """May be repeated. ``beside``: the owner's home, if there is one; who owns that owns the new folder.
 
-        With ``quota_bytes`` it may come to lie in a place of its own below ``subpath``, where its limit is hard.
+        With ``quota_bytes`` it may come to lie in a place of its own below ``subpath``, where its limit is hard; so is
+        that of its ``scope`` then.
         """
         return {"subpath": await self._run(self._quick, partial(self._make, params))}
 
@@ -128,14 +131,14 @@ class Volumes:
             with suppress(FileExistsError):
                 os.mkdir(root / parent, 0o711)
         with opened(folders.open_below(root, parent)) as above:
-            if "quota_bytes" in params and self._make_limited(above, name, owner, params["quota_bytes"]):
+            if "quota_bytes" in params and self._make_limited(above, name, owner, params):
                 return f"{subpath}/{_LIMITED_FILES}"
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=above)
                 os.close(folders.open_owned(above, name, owner))
         return subpath
 
-    def _make_limited(self, parent: int, name: str, owner: Identity, quota_bytes: int | None) -> bool:
+    def _make_limited(self, parent: int, name: str, owner: Identity, params: Params) -> bool:
         """False, and nothing made, where limits are not hard."""
         with opened(files.open_folder(parent, ())) as above:
             if not btrfs.keeps_limits(above):
@@ -148,7 +151,8 @@ class Volumes:
                     with suppress(FileExistsError):
                         os.mkdir(inside, 0o700, dir_fd=subvolume)
                     os.close(folders.open_owned(subvolume, inside, owner))
-                btrfs.limit(subvolume, quota_bytes)
+                _enter_scope(above, subvolume, params.get("scope"))
+                btrfs.limit(subvolume, params["quota_bytes"])
         return True
 
     async def _limit_folder(self, params: Params) -> dict[str, Any]:
@@ -160,6 +164,29 @@ class Volumes:
         with opened(self._open(params)) as root, opened(files.open_folder(root, ())) as readable:
             btrfs.limit(readable, params["quota_bytes"])
 
+    async def _limit_scopes(self, params: Params) -> dict[str, Any]:
+        """Whose folders count together and to which limit: of those with hard limits; what is missing is left out."""
+        await self._run(self._slow, partial(self._gather, params))
+        return {}
+
+    def _gather(self, params: Params) -> None:
+        for scope in params["scopes"]:
+            for subpath in scope["folders"]:
+                with suppress(FileNotFoundError):
+                    self._settle({"volume": params["volume"], "subpath": subpath}, scope)
+
+    def _settle(self, params: Params, scope: Params | None) -> None:
+        """Have a folder with a hard limit count for that scope alone; None: for none."""
+        above, _ = _split(_split(params["subpath"])[0])
+        with (
+            opened(folders.open_below(self._root_of(params["volume"]), above)) as parent,
+            opened(files.open_folder(parent, ())) as beside,
+            opened(self._open(params)) as root,
+            opened(files.open_folder(root, ())) as readable,
+        ):
+            if btrfs.keeps_limits(beside):
+                _enter_scope(beside, readable, scope)
+
     def _owner_beside(self, home: Params | None) -> Identity:
         if os.geteuid() != 0:
             return Identity(os.geteuid(), os.getegid())
@@ -169,18 +196,25 @@ class Volumes:
         return self._usual
 
     async def _give_folder(self, params: Params) -> dict[str, Any]:
-        """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated."""
+        """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated.
+
+        From then on it counts for that one's ``scope``, if it lies where limits are hard.
+        """
         await self._run(self._slow, partial(self._give, params))
         return {}
 
     def _give(self, params: Params) -> None:
         new = self._owner_beside(params["beside"])
+        is_limited = has_hard_quota(params["subpath"])
+        if is_limited:
+            self._settle(params, None)  # giving takes room for a moment, which the new owner may not have
         with opened(self._open(params)) as root:
             old = self._user_of(root)
-            if old.uid == new.uid:
-                return
-            with opened(files.open_folder(root, ())) as folder:
-                files.give_tree(folder, old.uid, new)
+            if old.uid != new.uid:
+                with opened(files.open_folder(root, ())) as folder:
+                    files.give_tree(folder, old.uid, new)
+        if is_limited:
+            self._settle(params, params.get("scope"))
 
     async def _delete_folder(self, params: Params) -> dict[str, Any]:
         """All of it, whoever owns what is inside. May be repeated."""
@@ -191,7 +225,8 @@ class Volumes:
         parent, name = _split(params["subpath"])
         if has_hard_quota(params["subpath"]):
             with suppress(FileNotFoundError):
-                self._limit({**params, "quota_bytes": None})  # deleting takes room for a moment
+                self._settle(params, None)  # deleting takes room for a moment
+                self._limit({**params, "quota_bytes": None})
             parent, name = _split(parent)
         root = self._root_of(params["volume"])
         with opened(folders.open_below(root, parent)) as above:
@@ -351,8 +386,8 @@ class Volumes:
                     files.write_all(file, data, offset)
             except OSError as error:  # no room: what has come is of no use
                 self._drop_draft(params, root, drafts)
-                if error.errno == errno.EDQUOT and params["quota_bytes"] is not None:
-                    raise _full(params) from error
+                if error.errno == errno.EDQUOT and (limits := self._limits_of(params, root)):
+                    raise _full(params, limits) from error
                 raise
 
         await _to_its_end(self._with_drafts(params, work))
@@ -386,11 +421,14 @@ class Volumes:
                 used += self._in_folder(other, partial(self._measure, other)).used_bytes
         return used
 
+    def _limits_of(self, params: Params, root: int) -> list[tuple[str, int, int]]:
+        return list(_limits(params, self._measure(params, root).used_bytes, params["used_elsewhere"]))
+
     def _check_quota(self, params: Params, root: int, drafts: int) -> None:
         """Refuse an upload that would not fit, and drop what has come of it."""
         if params["quota_bytes"] is None and params.get("scope") is None:
             return
-        limits = _limits(params, self._measure(params, root).used_bytes, params["used_elsewhere"])
+        limits = self._limits_of(params, root)
         try:
             _refuse_excess(limits, params["path"], params["size"], _size_of(root, params["path"]) or 0)
         except FileFault:
@@ -606,10 +644,19 @@ def _refuse_excess(limits: Iterable[tuple[str, int, int]], file: str, size: int,
             raise FileFault(Reason.of("quota-reached", folder=holder, file=file, **shown))
 
 
-def _full(params: Params) -> FileFault:
+def _full(params: Params, limits: Iterable[tuple[str, int, int]]) -> FileFault:
     """The file system says so: it also counts what sessions write this moment, and its own book-keeping."""
-    limit = format_size(params["quota_bytes"])
-    return FileFault(Reason.of("quota-full", folder=params["name"], file=params["path"], limit=limit))
+    holder, limit, _ = min(limits, key=lambda one: one[1] - one[2])
+    return FileFault(Reason.of("quota-full", folder=holder, file=params["path"], limit=format_size(limit)))
+
+
+def _enter_scope(root: int, folder: int, scope: Params | None) -> None:
+    """As ``messages.Call`` tells of a scope; one without a limit is as none."""
+    if scope is None or scope["limit_bytes"] is None:
+        btrfs.enter_scope(root, folder, None)
+    else:
+        btrfs.enter_scope(root, folder, scope["key"])
+        btrfs.limit_scope(root, scope["key"], scope["limit_bytes"])
 
 
 def _size_of(root: int, path: str) -> int | None:

@@ -34,7 +34,8 @@ def list_(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _row(app: Json) -> list[str]:
-    return [app["name"], app["protocol"], ", ".join(map(str, app["ports"]))]
+    name = "ttyd (terminal)" if app["name"] == "ttyd" else app["name"]  # it is found by either
+    return [name, app["protocol"], ", ".join(map(str, app["ports"]))]
 
 
 def open_(options: argparse.Namespace, terminal: Terminal) -> int:

@@ -37,7 +37,15 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         terminal.table(["NAME", "STATUS", "OWNER", "YOU MAY", "USED", "HOST"], [_row(folder) for folder in found])
         terminal.line(f"{plural(len(found), 'folder')}." if found else "No folders. Make one: bai vfolder create NAME")
+        for line in sorted({_together(folder) for folder in found if folder["quota_scope_max_size"] is not None}):
+            terminal.line(line)
     return Exit.DONE
+
+
+def _together(folder: Json) -> str:
+    """What all folders of its owner may hold."""
+    limit = f"{format_size(folder['quota_scope_max_size'])} ({folder['quota_scope_kind']})"
+    return f"All folders of {folder['group_name'] or folder['user_email']} on {folder['host']} together: up to {limit}."
 
 
 def _row(folder: Json) -> list[str]:

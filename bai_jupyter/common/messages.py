@@ -227,9 +227,12 @@ class Call:
     ``volume_usage``          volume                                                       free_bytes, total_bytes,
                                                                                            hard_quota
     ``make_folder``           folder, beside (the owner's home folder, or None),           subpath (see below)
-                              quota_bytes (may be left out)
+                              quota_bytes (may be left out), scope
     ``limit_folder``          folder, quota_bytes                                          ``{}``
-    ``give_folder``           folder, beside (as for ``make_folder``, of the new owner)    ``{}``
+    ``limit_scopes``          volume, scopes (key, limit_bytes, folders: subpaths          ``{}``
+                              of all with hard limits)
+    ``give_folder``           folder, beside (as for ``make_folder``, of the new owner),   ``{}``
+                              scope (the same)
     ``delete_folder``         folder                                                       ``{}``
     ``clone_folder``          source and target (folders; target as for ``make_folder``,   subpath (see below)
                               with name, scope)
@@ -251,8 +254,8 @@ class Call:
     ``SYMLINK``, ``OTHER``), size, mode (``-rw-r--r--``), mtime_ns, ctime_ns.
 
     A new folder may come to lie at another ``subpath`` than was asked for: there its file system keeps the limit
-    (``has_hard_quota``). A scope is None, or all folders of one owner on the volume: name (for people), limit_bytes,
-    others (subpaths of the other folders).
+    (``has_hard_quota``). A scope is None, or all folders of one owner on the volume: key (tells it from others), name
+    (for people), limit_bytes, others (subpaths of the other folders).
 
     For a stream the agent dials ``/agent/streams/{stream_id}`` with the one-use ticket and carries bytes between that
     and the ``endpoint``; those of a container come with kernel_id:
@@ -265,6 +268,7 @@ class Call:
     ``command``   argv, env, cwd; rows, columns if it     frames of ``common.stdio``; it ends with its stream
                   shall have a terminal
     ``terminal``  rows, columns                           the same; the container's one terminal goes on without it
+    ``page``                                              bytes of an HTTP connection to a web page of that terminal
     ``upload``    folder, name (of the folder),           data to the agent until an empty frame; then one frame back,
                   upload_id, path, size, offset,          ``{"offset": int}`` or ``{"error": reason}``
                   quota_bytes, scope
@@ -277,6 +281,10 @@ class Call:
     call_id: str
     method: str
     params: dict[str, Any]
+
+
+HARD_QUOTA_PLACES = ".vfolders/%/files"
+"""SQL's pattern for ``has_hard_quota``."""
 
 
 def has_hard_quota(subpath: str) -> bool:

@@ -93,6 +93,7 @@ from bai_jupyter.manager.sessions.variables import Variables
 from bai_jupyter.manager.sessions.views import Views
 from bai_jupyter.manager.vfolders.files import FolderFiles
 from bai_jupyter.manager.vfolders.homes import Homes
+from bai_jupyter.manager.vfolders.scopes import ScopeLimits
 from bai_jupyter.manager.vfolders.service import VFolderService
 from bai_jupyter.manager.vfolders.sharing import Sharing
 from bai_jupyter.manager.vfolders.transfers import Transfers
@@ -300,6 +301,8 @@ class ManagerApp(Application):
         stack.push_async_callback(self.queries.stop)
         await self.services.folders.start()
         stack.push_async_callback(self.services.folders.stop)
+        await self.scope_limits.start()
+        stack.push_async_callback(self.scope_limits.stop)
         await self.tasks.open()
         stack.push_async_callback(self.tasks.close)
         await self.callbacks.start()
@@ -369,9 +372,16 @@ class ManagerApp(Application):
             now,
             read_ports(self.route_ports),
         )
-        nudge = self.reconciler.nudge_group
+        self.scope_limits = ScopeLimits(self.store, volumes)
+
+        def nudge(group: str | None) -> None:
+            """Sessions may have waited for what changed, and all groups are told when an agent or a policy did."""
+            self.reconciler.nudge_group(group)
+            if group is None:
+                self.scope_limits.nudge()
+
         auth, rates = KeypairAuth(self.store, self.vault, now), Rates()
-        folders = VFolderService(self.store, volumes, now, session_service.announce)
+        folders = VFolderService(self.store, volumes, now, session_service.announce, self.scope_limits.nudge)
         people = PeopleService(
             self.store, self.vault, auth, partial(nudge, None), now, self.home_volume, folders.recheck
         )

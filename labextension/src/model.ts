@@ -123,7 +123,8 @@ export class Apps extends Watched<IApp[]> {
   }
 
   async of(sessionId: string): Promise<IApp[]> {
-    return listApps(this.settings, sessionId);
+    // Its terminal has an entry of its own, with Lab's look.
+    return (await listApps(this.settings, sessionId)).filter(app => app.name !== 'ttyd');
   }
 
   /** A link that lets a browser in. */

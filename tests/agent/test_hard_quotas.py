@@ -43,8 +43,25 @@ async def volumes(volume: Path) -> AsyncIterator[Volumes]:
 
 async def make(volumes: Volumes, quota_bytes: int | None) -> dict[str, Any]:
     """The folder as the manager knows it afterwards."""
-    made = await volumes.calls["make_folder"]({**FOLDER, "beside": None, "quota_bytes": quota_bytes})
-    return {**FOLDER, **made}
+    return await make_in(volumes, "f1", None, quota_bytes)
+
+
+async def make_in(
+    volumes: Volumes, name: str, scope: dict[str, Any] | None, quota_bytes: int | None = None
+) -> dict[str, Any]:
+    place = {**FOLDER, "subpath": f".vfolders/{name}"}
+    made = await volumes.calls["make_folder"]({**place, "beside": None, "quota_bytes": quota_bytes, "scope": scope})
+    return {**place, **made}
+
+
+def scope_of(key: str, limit_bytes: int | None, *folders: dict[str, Any]) -> dict[str, Any]:
+    """All folders of one owner; ``folders`` are those that the manager would name."""
+    subpaths = [one["subpath"] for one in folders]
+    return {"key": key, "name": "All of kim", "limit_bytes": limit_bytes, "others": subpaths, "folders": subpaths}
+
+
+async def gather(volumes: Volumes, *scopes: dict[str, Any]) -> None:
+    await volumes.calls["limit_scopes"]({"volume": "nas:data", "scopes": list(scopes)})
 
 
 def write(file: Path, size: int) -> None:
@@ -181,6 +198,102 @@ async def test_a_clone_has_a_limit_of_its_own(volumes: Volumes, volume: Path) ->
     assert (copy / "x").stat().st_size == 4 * MIB
     with no_room():
         write(copy / "y", 4 * MIB)
+
+
+async def test_folders_of_one_owner_have_a_limit_together(volumes: Volumes, volume: Path) -> None:
+    scope = scope_of("user:kim", 10 * MIB)
+    one, two = [await make_in(volumes, name, scope) for name in ("f1", "f2")]
+    other = await make_in(volumes, "f3", scope_of("user:lee", 10 * MIB))
+    with acting_as(KIM):
+        folder = os.open(volume / two["subpath"], os.O_RDONLY)
+        fcntl.ioctl(folder, btrfs._SUBVOL_CREATE, bytearray(struct.pack("q4088s", 0, b"mine")))
+        os.close(folder)
+    write(volume / one["subpath"] / "x", 6 * MIB)
+    with no_room():
+        write(volume / two["subpath"] / "y", 6 * MIB)
+    write(volume / other["subpath"] / "y", 6 * MIB)
+    with no_room():
+        write(volume / two["subpath"] / "mine" / "y", 6 * MIB)
+
+
+async def test_a_full_scope_lets_folders_go_and_has_room_again(volumes: Volumes, volume: Path) -> None:
+    scope = scope_of("user:kim", 8 * MIB)
+    gone, given, left = [await make_in(volumes, name, scope) for name in ("f1", "f2", "f3")]
+    for place in (gone, given):
+        write(volume / place["subpath"] / "x", 3 * MIB)
+    with no_room():
+        write(volume / left["subpath"] / "x", 4 * MIB)
+    await volumes.calls["delete_folder"](gone)
+    await volumes.calls["give_folder"]({**given, "beside": None, "scope": scope_of("user:lee", 5 * MIB)})
+    commit(volume)
+    write(volume / left["subpath"] / "x", 6 * MIB)
+    with no_room():
+        write(volume / given["subpath"] / "y", 4 * MIB)
+
+
+async def test_folders_that_were_there_count_whatever_was_done_of_it_before(volumes: Volumes, volume: Path) -> None:
+    """As when the agent was killed after each step of it, or the group was taken away."""
+    one, two = [await make_in(volumes, name, None) for name in ("f1", "f2")]
+    for place in (one, two):
+        write(volume / place["subpath"] / "x", 4 * MIB)
+    missing = {**FOLDER, "subpath": ".vfolders/gone/files"}
+    scope = scope_of("user:kim", 10 * MIB, one, missing, two)
+    root = os.open(volume, os.O_RDONLY)
+    try:
+        group = btrfs._scope_group("user:kim")
+        fcntl.ioctl(root, btrfs._QGROUP_CREATE, struct.pack("QQ", 1, group))
+        await gather(volumes, scope)
+        with no_room():
+            write(volume / one["subpath"] / "y", 4 * MIB)
+        for place in (one, two):
+            folder = os.open(volume / place["subpath"], os.O_RDONLY)
+            btrfs.enter_scope(root, folder, None if place is one else "user:lee")
+            os.close(folder)
+        assert not (btrfs._groups(root) / f"{btrfs._SCOPE_LEVEL}_{group & 2**48 - 1}").exists()
+    finally:
+        os.close(root)
+    for _ in range(2):
+        await gather(volumes, scope)
+        with no_room():
+            write(volume / one["subpath"] / "y", 4 * MIB)
+    await gather(volumes, scope_of("user:kim", 20 * MIB, one, two))
+    write(volume / one["subpath"] / "y", 4 * MIB)
+    await gather(volumes, scope_of("user:kim", None, one, two))
+    write(volume / one["subpath"] / "z", 20 * MIB)
+
+
+async def test_an_upload_over_what_all_may_hold_is_refused_with_figures_and_not_torn(
+    volumes: Volumes, volume: Path
+) -> None:
+    one = await make_in(volumes, "f1", None)
+    scope = scope_of("user:kim", 10 * MIB, one)
+    two = await make_in(volumes, "f2", scope)
+    write(volume / one["subpath"] / "x", 3 * MIB)
+    asked = {**two, "kind": "upload", "name": "data", "upload_id": "u1", "path": "x", "offset": 0, "quota_bytes": None}
+    pipe = Pipe(b"")
+    await volumes.streams["upload"](pipe, {**asked, "size": 8 * MIB, "scope": scope})
+    figures = {"limit": "10 MiB", "used": "3 MiB", "need": "8 MiB", "excess": "1 MiB"}
+    told = {"folder": "All of kim", "file": "x", **figures}
+    assert (pipe.told["error"]["code"], pipe.told["error"]["params"]) == ("quota-reached", told)
+    await gather(volumes, scope)
+    write(volume / one["subpath"] / "z", 4 * MIB)  # it is not told of: a session writes it meanwhile
+    pipe = Pipe(bytes(6 * MIB), b"")
+    await volumes.streams["upload"](pipe, {**asked, "size": 6 * MIB, "scope": {**scope, "others": []}})
+    told = {"folder": "All of kim", "file": "x", "limit": "10 MiB"}
+    assert (pipe.told["error"]["code"], pipe.told["error"]["params"]) == ("quota-full", told)
+    assert list((volume / two["subpath"]).iterdir()) == []
+    assert list((volume / ".vfolders" / "f2" / "uploads").iterdir()) == []
+
+
+async def test_a_copy_counts_for_its_owner(volumes: Volumes, volume: Path) -> None:
+    place = await make(volumes, None)
+    write(volume / place["subpath"] / "x", 4 * MIB)
+    target = {**FOLDER, "subpath": ".vfolders/f2", "beside": None, "name": "copy", "quota_bytes": None}
+    made = await volumes.calls["clone_folder"](
+        {"source": place, "target": {**target, "scope": scope_of("user:kim", 6 * MIB)}}
+    )
+    with no_room():
+        write(volume / made["subpath"] / "y", 4 * MIB)
 
 
 async def test_a_home_stays_where_the_manager_knows_it(volumes: Volumes, volume: Path) -> None:

@@ -87,6 +87,8 @@ def test_apps_of_a_session(bai, apps) -> None:
         "db    tcp       8080",
         "2 apps.",
     ]
+    apps.answers["GET /stream/session/demo/apps"] = [{"name": "ttyd", "protocol": "http", "ports": [7681]}]
+    assert bai("app", "list", "demo").lines[1] == "ttyd (terminal)  http      7681"
     apps.answers["GET /stream/session/demo/apps"] = []
     assert "names none" in bai("app", "list", "demo").lines[0]
 

@@ -148,7 +148,8 @@ async def test_an_app_is_behind_jupyter_s_login(
 ) -> None:
     session = cluster.start_session("served", preopen_ports=[8080])
     _, answer = await bai("GET", f"sessions/{session}/apps")
-    assert answer == {"apps": [{"name": "8080", "protocol": "preopen", "ports": [8080]}]}
+    terminal = {"name": "ttyd", "protocol": "http", "ports": [7681]}
+    assert answer == {"apps": [terminal, {"name": "8080", "protocol": "preopen", "ports": [8080]}]}
     _, answer = await bai("POST", f"sessions/{session}/apps/8080")
     assert answer["link"] == f"{jp_base_url}bai/apps/{session}/8080/"  # followed in test_app_proxy
     cluster.ask("DELETE", f"/session/{session}")

@@ -62,6 +62,8 @@ class StreamUse:
             self._traffic.stir(self._kernel_id, APP)
         elif self._kind == "terminal" and frame and stdio.unpack(frame)[0] is stdio.Kind.INPUT:
             self._traffic.stir(self._kernel_id, TERMINAL)
+        elif self._kind == "page" and frame:
+            self._traffic.stir(self._kernel_id, TERMINAL)  # its browser sends nothing by itself
 
     def came(self) -> None:
         """From the container."""

@@ -1,7 +1,7 @@
 """``/apps/{session}/{app}/…``: the way in to web apps inside sessions.
 
-An app that is told its base URL is asked at the address where it listens, as by a program beside it: so it may refuse
-other hosts' names, which is how servers without a login (Jupyter's) keep out pages from elsewhere.
+An app that is told its base URL, and our terminal, is asked at the address where it listens, as by a program beside it:
+so it may refuse other hosts' names, which is how servers without a login (Jupyter's) keep out pages from elsewhere.
 
 Who asks is known by a signature or bearer token, as everywhere, or in a browser by a cookie, which a link's
 ``?bai-token=`` is exchanged for. Neither reaches the app. What an app sets as cookie stays with that app's paths.
@@ -44,7 +44,7 @@ class AppProxyHandler(ReverseProxyHandler):
 
     @property
     def _key(self) -> Hashable:
-        return self._session.id, self._port
+        return self._session.id, self._port, self._app.is_terminal  # a program may listen at the same port
 
     async def _open(self) -> ByteStream:
         return ByteStream(await self.services.apps.open(self._session, self._app, self._port))
@@ -60,7 +60,7 @@ class AppProxyHandler(ReverseProxyHandler):
         headers["X-Forwarded-For"] = str(request.remote_ip)
         headers["X-Forwarded-Proto"] = request.protocol
         headers["X-Forwarded-Host"] = request.host
-        if self._app.knows_base_url:
+        if self._app.checks_host:
             at_home(headers, {request.host, urlsplit(self.services.public_url).netloc}, f"localhost:{self._port}")
         # A proxy before this one knows better where the browser has the app.
         headers["X-Forwarded-Prefix"] = request.headers.get("X-Forwarded-Prefix") or _prefix(self.path_args).rstrip("/")

@@ -17,6 +17,7 @@ from bai_jupyter.manager.vfolders.views import (
     hex_id,
     invitation_view,
     quota_kind,
+    quota_scope_kind,
     share_view,
 )
 
@@ -31,6 +32,8 @@ class QuotaView(TypedDict):
     id: str
     size_bytes: int | None
     quota_kind: str | None
+    quota_scope_max_size: int | None
+    quota_scope_kind: str | None
     used_bytes: int | None
 
 
@@ -378,6 +381,8 @@ def _quota_view(folder: VFolderRecord) -> QuotaView:
         "id": hex_id(folder.id),
         "size_bytes": folder.quota_bytes,
         "quota_kind": quota_kind(folder),
+        "quota_scope_max_size": folder.scope_bytes,
+        "quota_scope_kind": quota_scope_kind(folder),
         "used_bytes": folder.used_bytes,
     }
 

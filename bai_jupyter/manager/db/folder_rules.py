@@ -1,5 +1,6 @@
 """What resource policies, domains and projects say of folders: on which volumes, and how many."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +10,9 @@ from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import QuotaExceeded
 from bai_jupyter.common.ids import UserId, VFolderId
+from bai_jupyter.common.messages import HARD_QUOTA_PLACES
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Owner
 
@@ -89,8 +92,63 @@ def scope(conn: Connection, folder: Owned) -> dict[str, Any] | None:
     here = (owned == key) & (t.vfolders.c.volume == folder.volume) & (t.vfolders.c.id != folder.id)
     others = conn.execute(sa.select(t.vfolders.c.subpath).where(here)).scalars()
     name = f"All folders of {owner.name} on {folder.volume} together"
-    return {"name": name, "limit_bytes": owner.max_quota_scope_bytes, "others": list(others)}
+    scope_id = quota_scope_id(folder.user_id, folder.project_id)
+    return {"key": scope_id, "name": name, "limit_bytes": owner.max_quota_scope_bytes, "others": list(others)}
 
+
+def quota_scope_id(user_id: str | None, project_id: str | None) -> str:
+    """What tells the folders of one owner from others', in Backend.AI's words."""
+    return (f"user:{user_id}" if project_id is None else f"project:{project_id}").replace("-", "")
+
+
+def hard_scopes(conn: Connection) -> dict[str, dict[str, dict[str, Any]]]:
+    """On each volume each owner's folders with hard limits, and the limit for all of them: as agents are told.
+
+    Those that are being deleted are left out: they need not have room.
+    """
+    kept = t.vfolders.c.subpath.like(HARD_QUOTA_PLACES) & (t.vfolders.c.status != FolderStatus.PURGING)
+    query = (
+        sa.select(*(t.vfolders.c[one] for one in ("volume", "user_id", "project_id", "subpath")), SCOPE_LIMIT)
+        .select_from(with_scope_limits(with_owners(t.vfolders)))
+        .where(kept)
+        .order_by(t.vfolders.c.id)
+    )
+    found: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in conn.execute(query):
+        key = quota_scope_id(row.user_id, row.project_id)
+        new = {"key": key, "limit_bytes": row.scope_bytes, "folders": []}
+        found[row.volume].setdefault(key, new)["folders"].append(row.subpath)
+    return found
+
+
+def with_owners(source: sa.FromClause) -> sa.Join:
+    """``source``, which has the folders, with whom each belongs to: a user or a project."""
+    users = source.outerjoin(t.users, t.users.c.id == t.vfolders.c.user_id)
+    return users.outerjoin(t.projects, t.projects.c.id == t.vfolders.c.project_id)
+
+
+def with_scope_limits(source: sa.FromClause) -> sa.Join:
+    """``source``, which has the owners of folders, with what ``SCOPE_LIMIT`` needs."""
+    name = sa.func.coalesce(t.users.c.resource_policy, t.projects.c.resource_policy)
+    return source.outerjoin(_policies, _policies.c.name == name)
+
+
+_policies = t.resource_policies.alias("owner_policies")
+SCOPE_LIMIT = _policies.c.max_quota_scope_bytes.label("scope_bytes")
+"""What all folders of a folder's owner on one volume may hold together."""
+
+_beside = t.vfolders.alias("beside")
+HAS_SOFT_BESIDE = (
+    sa.exists()
+    .where(
+        _beside.c.volume == t.vfolders.c.volume,
+        (_beside.c.user_id == t.vfolders.c.user_id) | (_beside.c.project_id == t.vfolders.c.project_id),
+        _beside.c.subpath.not_like(HARD_QUOTA_PLACES),
+        _beside.c.status.in_([FolderStatus.READY, FolderStatus.TRASHED]),
+    )
+    .label("has_soft_beside")
+)
+"""Whether a folder's owner has one on its volume, perhaps this, in which the file system keeps no limit."""
 
 _KEYS = {
     "domain": t.domains.c.name,

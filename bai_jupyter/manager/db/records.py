@@ -151,6 +151,8 @@ class VFolderRecord:
     usage_mode: str
     cloneable: bool
     quota_bytes: int | None
+    scope_bytes: int | None  # for all folders of its owner on its volume together
+    has_soft_beside: bool  # whether the file system keeps no limit in one of these
     used_bytes: int | None  # as last measured
     num_files: int | None
     created_at: datetime

@@ -445,12 +445,10 @@ def _seen_by(viewer: Viewer) -> sa.Select:  # type: ignore[type-arg]
             shares.c.permission.label("given"),
             _ADDRESS.label("user_name"),
             t.projects.c.name.label("project_name"),
+            folder_rules.SCOPE_LIMIT,
+            folder_rules.HAS_SOFT_BESIDE,
         )
-        .select_from(
-            t.vfolders.outerjoin(shares, mine)
-            .outerjoin(t.users, t.users.c.id == t.vfolders.c.user_id)
-            .outerjoin(t.projects, t.projects.c.id == t.vfolders.c.project_id)
-        )
+        .select_from(folder_rules.with_scope_limits(folder_rules.with_owners(t.vfolders.outerjoin(shares, mine))))
         .order_by(rank, t.vfolders.c.name, t.vfolders.c.created_at.desc())
     )
 
@@ -481,6 +479,8 @@ _PLAIN = (
     "usage_mode",
     "cloneable",
     "quota_bytes",
+    "scope_bytes",
+    "has_soft_beside",
     "used_bytes",
     "num_files",
     "created_at",

@@ -19,7 +19,7 @@ from bai_jupyter.manager.agents.streams import AgentSocket, ByteStream
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.sessions.commands import output_of
-from bai_jupyter.manager.sessions.ports import DISCOVERED, App, app_at, apps_of, command_line, with_ports
+from bai_jupyter.manager.sessions.ports import DISCOVERED, TERMINAL, App, app_at, apps_of, command_line, with_ports
 from bai_jupyter.manager.sessions.requests import bad_value
 from bai_jupyter.manager.sessions.service import SessionService
 
@@ -56,7 +56,9 @@ class Apps:
     async def find(self, session: SessionRecord, name: object, port: object = None) -> tuple[App, int]:
         """The app, of which any port is one, and which of its ports. Raises ``NotFound`` listing what there is."""
         apps = await self.list(session)
-        app = next((one for one in apps if one.name == str(name)), None) or app_at(str(name))
+        named = {one.name: one for one in apps}
+        named.setdefault("terminal", named[TERMINAL.name])
+        app = named.get(str(name)) or app_at(str(name))
         if app is None:
             names = ", ".join(one.name for one in apps) or "none"
             raise NotFound(Reason.of("app-unknown", app=name, names=names), title="No such app service.")
@@ -92,6 +94,8 @@ class Apps:
 
         ``body`` may hold ``envs`` and ``arguments`` for the start. Raises ``PublicError``.
         """
+        if app.is_terminal:
+            return await self._sessions.open_inside(session, {"kind": "page"})
         if app.command is None:
             return await self.open_port(session, port)
         given = body or {}

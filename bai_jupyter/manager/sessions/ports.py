@@ -4,6 +4,8 @@ An image says so with labels: ``ai.backend.service-ports`` lists them as Backend
 (``jupyter:http:8888,tensorboard:http:6006,pair:tcp:[5000,5001]``), and ``bai.app.<name>`` holds the shell command that
 starts one. Its words ``{port}``, ``{args}`` and ``{base_url}`` are replaced; an app that is told its base URL gets
 whole paths from the reverse proxy, another one what follows that base.
+
+``ttyd`` is an app of every session that its image has none of that name for: the agent serves its terminal as a page.
 """
 
 import re
@@ -39,10 +41,16 @@ class App:
     protocol: str
     ports: tuple[int, ...]
     command: str | None = None
+    is_terminal: bool = False
 
     @property
     def knows_base_url(self) -> bool:
         return self.command is not None and "{base_url}" in self.command
+
+    @property
+    def checks_host(self) -> bool:
+        """It is asked as by a program beside it: it may refuse other hosts' names, and pages of other origins."""
+        return self.knows_base_url or self.is_terminal
 
     def base_url(self, session_id: str) -> str:
         """Where the reverse proxy has it."""
@@ -52,6 +60,10 @@ class App:
         return {"name": self.name, "protocol": self.protocol, "ports": list(self.ports)}
 
 
+TERMINAL = App("ttyd", "http", (7681,), is_terminal=True)
+"""By Backend.AI's name and port; nothing listens there. In our own words it is ``terminal``."""
+
+
 def apps_of(labels: Mapping[str, str], preopen: Sequence[int]) -> list[App]:
     """Those of the image first; a port that was asked for is an app named by its number."""
     found: dict[str, App] = {}
@@ -59,12 +71,13 @@ def apps_of(labels: Mapping[str, str], preopen: Sequence[int]) -> list[App]:
         numbers = tuple(read_number(port) or 0 for port in re.findall(r"\d+", ports))
         if protocol in _PROTOCOLS and all(LOWEST_PORT <= port <= HIGHEST_PORT for port in numbers):
             found[name] = App(name, protocol, numbers, labels.get(COMMAND_LABEL + name))
+    found.setdefault(TERMINAL.name, TERMINAL)
     return with_ports(list(found.values()), preopen, PREOPEN)
 
 
 def with_ports(apps: Sequence[App], ports: Iterable[int], protocol: str) -> list[App]:
     """Apps, and those of these ports that are none of theirs."""
-    taken = {port for app in apps for port in app.ports}
+    taken = {port for app in apps if not app.is_terminal for port in app.ports}
     return [*apps, *(App(str(port), protocol, (port,)) for port in ports if port not in taken)]
 
 

@@ -45,7 +45,8 @@ _DELETE_TIMEOUT_S = 3600.0
 class VFolderService:
     """Long work (a copy, a purge) goes on when its caller hangs up; what a manager did not finish shows as it is.
 
-    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner.
+    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner. ``on_owners`` is
+    told when somebody has a folder more.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class VFolderService:
         volumes: Volumes,
         now: Callable[[], datetime],
         on_mounts: Callable[[SessionId, UserId], None],
+        on_owners: Callable[[], None],
     ) -> None:
-        self._store, self._volumes, self._now, self._on_mounts = store, volumes, now, on_mounts
+        self._store, self._volumes, self._now = store, volumes, now
+        self._on_mounts, self._on_owners = on_mounts, on_owners
         self._working: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -112,7 +115,8 @@ class VFolderService:
         await self._refuse_taken(caller, new)
         await self._store.read(folder_rules.check_count, owner, is_projects=project_id is not None)
         place = {"volume": new.volume, "subpath": new.subpath}
-        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": new.quota_bytes}
+        scope = await self._store.read(folder_rules.scope, new)
+        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": new.quota_bytes, "scope": scope}
         made = await self._volumes.call(place, "make_folder", wanted)
         new = replace(new, subpath=made.get("subpath", new.subpath))
         try:
@@ -121,6 +125,7 @@ class VFolderService:
         except PublicError:
             await self._volumes.call(place, "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
             raise
+        self._on_owners()
         return await self.get(caller, new.id)
 
     async def clone(self, caller: Caller, ref: str, params: Params) -> VFolderRecord:
@@ -206,8 +211,10 @@ class VFolderService:
         await self._volumes.holder(folder.volume)
         if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
-        home = {"beside": await self._home(UserId(owner.user_id))}
-        await self._finish(self._volumes.call(place_of(folder), "give_folder", home, _COPY_TIMEOUT_S))
+        self._on_owners()
+        scope = await self._store.read(folder_rules.scope, replace(folder, user_id=UserId(owner.user_id)))
+        new = {"beside": await self._home(UserId(owner.user_id)), "scope": scope}
+        await self._finish(self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S))
 
     # Rights, and sessions that run
 
@@ -286,6 +293,7 @@ class VFolderService:
             await self._store.write(vfolders.forget, new.id)
             raise
         await self._store.write(vfolders.complete, new.id, made.get("subpath", new.subpath))
+        self._on_owners()
 
     async def _delete(self, folder: VFolderRecord) -> None:
         try:

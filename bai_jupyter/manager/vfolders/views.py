@@ -5,6 +5,7 @@ from typing import TypedDict
 from bai_jupyter.common.messages import has_hard_quota
 from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.auth.keypairs import Caller
+from bai_jupyter.manager.db.folder_rules import quota_scope_id
 from bai_jupyter.manager.db.records import InvitationRecord, ShareRecord, VFolderRecord
 from bai_jupyter.manager.vfolders.access import is_owner
 
@@ -30,6 +31,8 @@ class FolderView(TypedDict):
     max_files: int
     max_size: int | None
     quota_kind: str | None
+    quota_scope_max_size: int | None
+    quota_scope_kind: str | None
     cur_size: int
     unmanaged_path: None
 
@@ -72,11 +75,10 @@ class ShareView(TypedDict):
 
 def folder_view(folder: VFolderRecord, caller: Caller) -> FolderView:
     kind = "user" if folder.project_id is None else "group"
-    owner_id = folder.user_id or folder.project_id or ""
     return {
         "id": hex_id(folder.id),
         "name": folder.name,
-        "quota_scope_id": f"{'user' if kind == 'user' else 'project'}:{hex_id(owner_id)}",
+        "quota_scope_id": quota_scope_id(folder.user_id, folder.project_id),
         "host": folder.volume,
         "status": folder.status,
         "usage_mode": folder.usage_mode,
@@ -94,6 +96,8 @@ def folder_view(folder: VFolderRecord, caller: Caller) -> FolderView:
         "max_files": 0,
         "max_size": folder.quota_bytes,
         "quota_kind": quota_kind(folder),
+        "quota_scope_max_size": folder.scope_bytes,
+        "quota_scope_kind": quota_scope_kind(folder),
         "cur_size": folder.used_bytes or 0,
         "unmanaged_path": None,
     }
@@ -104,6 +108,13 @@ def quota_kind(folder: VFolderRecord) -> str | None:
     if folder.quota_bytes is None:
         return None
     return "hard" if has_hard_quota(folder.subpath) else "soft"
+
+
+def quota_scope_kind(folder: VFolderRecord) -> str | None:
+    """The same of what its owner's folders on its volume may hold together: hard if all of them are such folders."""
+    if folder.scope_bytes is None:
+        return None
+    return "soft" if folder.has_soft_beside else "hard"
 
 
 def folder_details(folder: VFolderRecord, caller: Caller) -> FolderDetails:

@@ -79,7 +79,8 @@ async def test_an_agents_refusal_reaches_the_caller(agent: FakeAgent, admin):
 
 async def test_a_session_shows_its_apps(agent, admin):
     created = await admin.create("my-work", preopen_ports=[8000, "9000"])
-    apps = [{"name": name, "protocol": "preopen", "ports": [int(name)]} for name in ("8000", "9000")]
+    terminal = {"name": "ttyd", "protocol": "http", "ports": [7681]}
+    apps = [terminal] + [{"name": name, "protocol": "preopen", "ports": [int(name)]} for name in ("8000", "9000")]
     assert created["servicePorts"] == apps
     assert await admin.get("/stream/session/my-work/apps") == apps
     assert await admin.get("/stream/kernel/my-work/apps") == apps

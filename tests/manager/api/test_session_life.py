@@ -68,9 +68,10 @@ async def test_where_programs_listen_is_an_app_as_well(agent, admin, create):
     asked_for = {"name": "8080", "protocol": "preopen", "ports": [8080]}
     found = {"name": "8050", "protocol": "discovered", "ports": [8050]}
     agent.call_results["open_ports"] = {"ports": [8050, 8080]}
-    assert await admin.get("/stream/session/my-work/apps") == [asked_for, found]
+    terminal = {"name": "ttyd", "protocol": "http", "ports": [7681]}
+    assert await admin.get("/stream/session/my-work/apps") == [terminal, asked_for, found]
     agent.call_errors["open_ports"] = Reason.of("engine-down", agent="lab-1", cause="gone")
-    assert await admin.get("/stream/session/my-work/apps") == [asked_for]
+    assert await admin.get("/stream/session/my-work/apps") == [terminal, asked_for]
 
 
 @no_sweep

@@ -13,9 +13,13 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from bai_jupyter.cli import images
+from bai_jupyter.common import stdio
+from bai_jupyter.common.stdio import Kind
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
+
+OWN_TERMINAL = {"name": "ttyd", "protocol": "http", "ports": [7681]}
 
 CREATE = """
 made = api.ComputeSession.get_or_create(
@@ -62,7 +66,7 @@ async def test_a_port_that_was_asked_for_through_the_clients_proxy(client_of_clu
     inside, here = make_free_port(), make_free_port()
     created = CREATE.format(image=cluster.image, ports=[inside])
     _, _, ports = await client_of_cluster.sdk(created)
-    assert ports == [{"name": str(inside), "protocol": "preopen", "ports": [inside]}]
+    assert ports == [OWN_TERMINAL, {"name": str(inside), "protocol": "preopen", "ports": [inside]}]
     signed = helpers.client(**helpers.of_cluster(cluster))
     assert await signed.run("app-here", SERVER + f"serve({inside})") == ""
     signed.close()
@@ -71,6 +75,63 @@ async def test_a_port_that_was_asked_for_through_the_clients_proxy(client_of_clu
         async with asyncio.timeout(60):
             replies = await asyncio.gather(*[exchange(here, sent[n:]) for n in range(4)])
         assert [reply == sent[n:] for n, reply in enumerate(replies)] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param({"runtime": "process"}, id="process"),
+        pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
+    ],
+    indirect=True,
+)
+async def test_the_terminal_is_an_app_that_needs_nothing_in_the_image(
+    client_of_cluster, cluster, make_free_port, helpers
+):
+    """Through the client's proxy, and through the manager's reverse proxy; a page from elsewhere reaches neither."""
+    await client_of_cluster.sdk(CREATE.format(image=cluster.image, ports=[]))
+    here = make_free_port()
+    async with client_of_cluster.running("app", "app-here", "ttyd", "-b", f"127.0.0.1:{here}"):
+        assert b"xterm.js" in await http_get(here, "/")
+        place = f"127.0.0.1:{here}"
+        assert await typed_in(HTTPRequest(f"ws://{place}/socket?rows=31&columns=101", headers=own_page(place)))
+        for headers in (own_page("elsewhere.example"), {"Host": f"elsewhere.example:{here}"}):
+            with pytest.raises(HTTPClientError, match="403"):
+                await websocket_connect(HTTPRequest(f"ws://{place}/socket", headers=headers))
+    signed = helpers.client(**helpers.of_cluster(cluster))
+    page = await signed.call("GET", "/apps/app-here/terminal/")
+    assert (page.status, b"xterm.js" in page.body) == (200, True)
+    request = signed.request("GET", "/apps/app-here/ttyd/socket?rows=31&columns=101")
+    host = signed.endpoint.removeprefix("http://")
+    request.url, request.headers["Origin"] = request.url.replace("http", "ws", 1), f"http://{host}"
+    assert await typed_in(request)
+    request.headers["Origin"] = "http://elsewhere.example"
+    with pytest.raises(HTTPClientError, match="403"):
+        await websocket_connect(request)
+    signed.close()
+
+
+def own_page(host):
+    return {"Origin": f"http://{host}"}
+
+
+async def typed_in(request):
+    """Whether a shell says how large its window was made, first and later."""
+    socket, seen = await websocket_connect(request), ""
+    try:
+        for rows, columns in ((31, 101), (32, 102)):
+            await socket.write_message(stdio.pack_size(rows, columns), binary=True)
+            await socket.write_message(stdio.pack(Kind.INPUT, b"stty size\n"), binary=True)
+            async with asyncio.timeout(60):
+                while f"{rows} {columns}\r\n" not in seen:
+                    kind, payload = stdio.unpack(await socket.read_message())
+                    assert kind is Kind.OUTPUT
+                    seen += payload.decode(errors="replace")
+        return True
+    finally:
+        socket.close()
+        while await socket.read_message() is not None:
+            pass
 
 
 SERVER = """
@@ -96,7 +157,7 @@ async def test_an_app_of_the_image_is_started_when_it_is_opened(
     await cluster.add_image(image_with_app)
     await client_of_cluster.sdk(CREATE.format(image=image_with_app, ports=[]))
     apps = await client_of_cluster.async_sdk('result = await api.ComputeSession("app-here").stream_app_info()')
-    assert apps == [{"name": "web", "protocol": "http", "ports": [8000]}]
+    assert apps == [{"name": "web", "protocol": "http", "ports": [8000]}, OWN_TERMINAL]
     here = make_free_port()
     async with client_of_cluster.running("app", "app-here", "web", "-b", f"127.0.0.1:{here}"):
         async with asyncio.timeout(60):

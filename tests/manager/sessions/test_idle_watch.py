@@ -292,12 +292,19 @@ async def test_app_traffic_keeps_a_session_and_an_open_terminal_does_not(
         await clock.watch.look()
     check = (await alice.session("work"))["idleChecks"]["network_timeout"]
     assert check["extra"]["last"] == "app traffic"
+    await clock.pass_(minutes=1)
+    traffic.stream(kernel_id, "page").went(b"typed")
+    await clock.watch.look()
+    check = (await alice.session("work"))["idleChecks"]["network_timeout"]
+    assert check["extra"]["last"] == "input in the terminal"
     command = traffic.stream(kernel_id, "command")
     await clock.pass_(hours=2)
     assert (await alice.session("work"))["idleChecks"]["network_timeout"]["extra"]["running"] is True
     command.ended()
-    terminal.went(b"")
-    terminal.came()
+    page = traffic.stream(kernel_id, "page")  # of the terminal: what is shown there is no use of it
+    for one in (terminal, page):
+        one.went(b"")
+        one.came()
     await clock.pass_(minutes=62)
     assert (await alice.until_status("work", "TERMINATED"))["reason"]["params"]["what"] == "a command"
 

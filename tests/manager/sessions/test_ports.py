@@ -2,7 +2,7 @@
 
 import pytest
 
-from bai_jupyter.manager.sessions.ports import App, app_at, apps_of, command_line
+from bai_jupyter.manager.sessions.ports import TERMINAL, App, app_at, apps_of, command_line
 
 PORTS = "ai.backend.service-ports"
 
@@ -26,12 +26,23 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_table(name):
     labels, preopen, expected = TABLE[name]
-    assert [(app.name, app.protocol, app.ports) for app in apps_of(labels, preopen)] == expected
+    apps = apps_of(labels, preopen)
+    assert [(app.name, app.protocol, app.ports) for app in apps if not app.is_terminal] == expected
+    assert [app for app in apps if app.is_terminal] == [TERMINAL]
+
+
+def test_an_images_own_ttyd_is_served_instead_of_ours():
+    (app,) = apps_of({PORTS: "ttyd:http:7682"}, [])
+    assert (app.is_terminal, app.ports) == (False, (7682,))
+
+
+def test_a_program_may_listen_at_the_port_that_the_terminal_is_listed_with():
+    assert [app.name for app in apps_of({}, [7681])] == ["ttyd", "7681"]
 
 
 def test_the_command_that_starts_one():
     labels = {PORTS: "web:http:8000,other:http:8001", "bai.app.web": "serve --port={port} --base={base_url} {args}"}
-    web, other = apps_of(labels, [])
+    web, other, _ = apps_of(labels, [])
     assert command_line(web, "id", 8000, {}) == "serve --port=8000 --base=/apps/id/web/ "
     assert (web.knows_base_url, other.knows_base_url) == (True, False)
     arguments = {"--name": "a {port}; rm", "--flag": None, "--many": ["x", "y"]}

@@ -10,6 +10,7 @@ import pytest
 
 from bai_jupyter import cli, client
 from bai_jupyter.cli.terminal import Exit
+from bai_jupyter.manager.db import tables as t
 
 pytestmark = pytest.mark.asyncio
 
@@ -56,6 +57,18 @@ async def test_a_folder_is_made_listed_deleted_and_restored(agent, admin, bai_of
     code, out, err = await bai("delete", "data", "nothing", "--for-good", "--yes")
     assert (code, out) == (Exit.NOT_FOUND, "data: gone for good\n")
     assert json.loads((await bai("list", "--json"))[1])["folders"][0]["name"] == "home"
+
+
+async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_of, manager):
+    await manager.services.people.create_policy("small", {"max_quota_scope_size": 1024**3})
+    await manager.store.write(lambda conn: conn.execute(t.users.update().values(resource_policy="small")))
+    bai = bai_of(admin)
+    for name in ("one", "two"):
+        await bai("create", name)
+    told = [line for line in (await bai("list"))[1].splitlines() if "together" in line]
+    mail = (await admin.get("/folders/one"))["user_email"]
+    limits = [f"All folders of {mail} on {host} together: up to 1 GiB (soft)." for host in ("local:data", "local:home")]
+    assert told == limits
 
 
 async def test_files_go_there_and_come_back(agent, admin, bai_of, disk, monkeypatch):

@@ -1,9 +1,13 @@
 """Limits of one folder that the file system keeps, and limits of all folders of one owner."""
 
+import errno
 import os
+import subprocess
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from bai_agent import btrfs
 from manager.vfolders.test_files import patch, upload_url
 from tornado.httpclient import AsyncHTTPClient
 
@@ -74,6 +78,76 @@ async def test_listings_say_that_a_limit_is_hard(hard_agent, admin, http, disk):
     assert os.listdir(disk.volumes["local:data"] / ".vfolders") == []
 
 
+async def test_the_limit_of_all_folders_together_is_hard_too(hard_agent, admin, http, disk, manager, helpers):
+    volume = disk.volumes["local:data"]
+    one = await admin.post("/folders", {"name": "one", "host": "local:data", "cloneable": True})
+    assert (one["quota_scope_max_size"], one["quota_scope_kind"]) == (None, None)
+    await manager.services.people.create_policy("small", {"max_quota_scope_size": 4 * KIB**2})
+    await manager.store.write(_bind_all, "small")
+    two = await admin.post("/folders", {"name": "two", "host": "local:data"})
+    for found in (two, await admin.get("/folders/one"), await admin.get(f"/folders/_/quota?id={one['id']}")):
+        assert (found["quota_scope_max_size"], found["quota_scope_kind"]) == (4 * KIB**2, "hard")
+    assert (await admin.get("/folders/home"))["quota_scope_kind"] == "soft"
+    files = volume / ".vfolders" / str(UUID(one["id"])) / "files"
+    await helpers.wait_until(lambda: _is_full(files, 5), "the limit of folders that were there")
+    assert not _is_full(files, 2)
+
+    await manager.services.people.modify_policy("small", {"max_quota_scope_size": 8 * KIB**2})
+    await helpers.wait_until(lambda: not _is_full(files, 5), "the new limit")
+    assert (await put(admin, http, "two", "x", 6 * KIB**2)).code == 204
+    await helpers.wait_until(lambda: _is_full(files, 5), "the other folder to count")
+
+    _forget_scopes(volume, files)  # as on a disk that was attached anew
+    assert not _is_full(files, 5)
+    await hard_agent.close()
+    await hard_agent.connect()
+    await helpers.wait_until(lambda: _is_full(files, 5), "the limit after the agent came back")
+
+    await admin.call("DELETE", "/folders/two")
+    await admin.post("/folders/two/purge", status=204)
+    assert not _is_full(files, 5)
+
+
+async def test_a_folder_that_is_handed_over_counts_for_its_new_owner(hard_agent, admin, make_user, manager, disk):
+    await manager.services.people.create_policy("small", {"max_quota_scope_size": 4 * KIB**2})
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    files = disk.volumes["local:data"] / ".vfolders" / str(UUID(made["id"])) / "files"
+    kim = await make_user("kim")
+    await manager.store.write(
+        lambda conn: conn.execute(t.users.update().where(t.users.c.name == "kim").values(resource_policy="small"))
+    )
+    assert not _is_full(files, 5)
+    given = {"vfolder": made["id"], "user_email": "kim@localhost"}
+    await admin.post("/folders/_/change-ownership", given, status=200)
+    assert _is_full(files, 5)
+    assert (await kim.get("/folders/data"))["quota_scope_kind"] == "hard"
+
+
+def _is_full(files, mib):
+    """Whether a session could not write that much there now; what it wrote is gone again."""
+    file = files / "probe"
+    try:
+        with file.open("wb") as opened:
+            opened.write(bytes(mib * KIB**2))
+            opened.flush()
+            os.fsync(opened.fileno())
+        return False
+    except OSError as error:
+        if error.errno != errno.EDQUOT:
+            raise
+        return True
+    finally:
+        file.unlink()
+        subprocess.run(["sync", "-f", files], check=True)
+
+
+def _forget_scopes(volume, files):
+    root, folder = os.open(volume, os.O_RDONLY), os.open(files, os.O_RDONLY)
+    btrfs.enter_scope(root, folder, None)
+    for one in (root, folder):
+        os.close(one)
+
+
 async def test_a_hard_limit_cannot_be_changed_while_its_volume_is_away(hard_agent, admin):
     made = await admin.post("/folders", {"name": "data", "quota": "8m"})
     await hard_agent.close()
@@ -86,6 +160,7 @@ async def test_all_folders_of_a_user_count_together(together_1m, admin, http):
     for name in ("one", "two"):
         await admin.post("/folders", {"name": name, "host": "local:data"})
     assert (await put(admin, http, "one", "x", 600 * KIB)).code == 204
+    assert {one["quota_scope_kind"] for one in await admin.get("/folders")} == {"soft"}
     refused = await put(admin, http, "two", "y", 500 * KIB)
     sentence = b"on local:data together may hold 1 MiB; 600 KiB used, y needs 500 KiB: 76 KiB too much."
     assert (refused.code, sentence in refused.body) == (412, True), refused.body
