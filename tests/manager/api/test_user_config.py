@@ -149,9 +149,7 @@ async def test_a_session_gets_them_until_it_runs(admin, agent, helpers):
     assert await admin.get(SCRIPT) == ""
 
 
-async def test_a_session_has_a_keypair_of_its_own_if_its_owner_has_none_and_ssh_leads_there(
-    admin, manager, make_agent
-):
+async def test_a_session_has_a_keypair_of_its_own_if_its_owner_has_none_and_ssh_leads_there(admin, manager, make_agent):
     """The official client fetches ``id_container`` before it opens the app ``sshd``."""
     with_sshd = replace(IMAGE, labels={PORTS_LABEL: "sshd:tcp:2200"})
     agent = make_agent(manager.endpoint, images=[with_sshd])
