@@ -108,6 +108,7 @@ async def test_a_change_that_would_be_half_done_is_refused(admin, make_user, age
 
 
 async def test_presets(admin, make_user, gql, change):
+    """Defect of Backend.AI 23.09.10: the shared memory of presets was lost."""
     name, slots = ("String!", "tiny"), json.dumps({"cpu": "1", "mem": "1g"})
     props = {"resource_slots": slots, "shared_memory": "64m"}
     await change(admin, "create_resource_preset", name=name, props=("CreateResourcePresetInput!", props))
