@@ -21,6 +21,8 @@ _EXAMPLES = {
     "up": "bai up\nbai up --root ~/notebooks --port 8899",
     "down": "bai down\nbai down --data /srv/lab/.bai",
     "doctor": "bai doctor\nbai doctor --json",
+    "login": "bai login --manager https://lab.example.org:8090 --email kim@example.org\nbai login < password",
+    "logout": "bai logout",
     "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
     "session exec": "bai session exec demo -- nvidia-smi\nbai session exec -t demo -- python",
     "session attach": "bai session attach demo\nbai session attach demo data --read-only",
@@ -80,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         return added.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
 
     _add_up(command, nouns)
+    _add_account(command, nouns)
     _add_session(command, noun("session", "Start, list and end sessions"))
     _add_apps(command, noun("app", "What a session serves"))
     command(nouns, "queue", "queue:show", "Your sessions that wait: place, reason, estimate")
@@ -149,6 +152,16 @@ def _add_up(command: Any, nouns: Any) -> None:
     doctor = command(nouns, "doctor", "doctor:run", "What works on this machine, and what to do about the rest")
     for parser in (up, down, doctor):
         parser.add_argument("--data", metavar="DIR", default=".bai", help="where everything is kept (%(default)s)")
+
+
+def _add_account(command: Any, nouns: Any) -> None:
+    login = command(nouns, "login", "account:log_in", "Let commands from now on act as you, by e-mail and password")
+    login.add_argument("--manager", metavar="URL", help="the manager's address (that of the credentials found here)")
+    login.add_argument("--email", help="yours (asked for)")
+    login.add_argument("--domain", default="default", help="the domain that you are in (%(default)s)")
+    login.add_argument("--fingerprint", metavar="SHA256", help="trust the manager's certificate by this")
+    login.add_argument("--ca", metavar="FILE", help="trust the CAs in this file (those of the system)")
+    command(nouns, "logout", "account:log_out", "Forget the keys that `bai login` has kept")
 
 
 def _add_session(command: Any, session: Any) -> None:
