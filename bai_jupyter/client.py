@@ -88,6 +88,11 @@ class ClientConfig:
             raise ConfigError(f"The access key or the secret key for {self.endpoint} is empty.")
         object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
 
+    @classmethod
+    def of_nobody(cls, endpoint: str, trust: Trust = BY_SYSTEM) -> "ClientConfig":
+        """For calls that need no keypair, as ``log_in``: the manager does not look at the signature of these."""
+        return cls(endpoint, "nobody", "nobody", trust=trust)
+
 
 def load_config(environ: Mapping[str, str], start_dir: str | Path) -> ClientConfig | None:
     """Find credentials, or ``None`` if there are none. The first of these that exists decides:
@@ -113,9 +118,13 @@ def load_config(environ: Mapping[str, str], start_dir: str | Path) -> ClientConf
         if path.exists():
             _check_owner(path)
             return read_credentials(path)
-    home = Path(environ.get("HOME") or Path.home())
-    path = home / ".config" / "bai" / "credentials.json"
+    path = credentials_path(environ)
     return read_credentials(path) if path.exists() else None
+
+
+def credentials_path(environ: Mapping[str, str]) -> Path:
+    """One's own file, which ``bai login`` writes."""
+    return Path(environ.get("HOME") or Path.home()) / ".config" / "bai" / "credentials.json"
 
 
 def read_credentials(path: Path) -> ClientConfig:

@@ -21,7 +21,10 @@ _EXAMPLES = {
     "up": "bai up\nbai up --root ~/notebooks --port 8899",
     "down": "bai down\nbai down --data /srv/lab/.bai",
     "doctor": "bai doctor\nbai doctor --json",
+    "login": "bai login --manager https://lab.example.org:8090 --email kim@example.org\nbai login < password",
+    "logout": "bai logout",
     "session": "bai session list\nbai session start python:3.11 --name demo --cpu 2 --mem 4g --gpu 0.5",
+    "run": "bai run train.py --gpu 1 -- --epochs 3\nbai run --image bai/python:3.11 -- nvidia-smi",
     "session exec": "bai session exec demo -- nvidia-smi\nbai session exec -t demo -- python",
     "session attach": "bai session attach demo\nbai session attach demo data --read-only",
     "session detach": "bai session detach demo data\nbai session detach demo data --force",
@@ -80,7 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
         return added.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
 
     _add_up(command, nouns)
+    _add_account(command, nouns)
     _add_session(command, noun("session", "Start, list and end sessions"))
+    _add_run(command, nouns)
     _add_apps(command, noun("app", "What a session serves"))
     command(nouns, "queue", "queue:show", "Your sessions that wait: place, reason, estimate")
     command(nouns, "usage", "usage:show", "What you use, your limits, and what is free")
@@ -151,33 +156,31 @@ def _add_up(command: Any, nouns: Any) -> None:
         parser.add_argument("--data", metavar="DIR", default=".bai", help="where everything is kept (%(default)s)")
 
 
+def _add_account(command: Any, nouns: Any) -> None:
+    login = command(nouns, "login", "account:log_in", "Let commands from now on act as you, by e-mail and password")
+    login.add_argument("--manager", metavar="URL", help="the manager's address (that of the credentials found here)")
+    login.add_argument("--email", help="yours (asked for)")
+    login.add_argument("--domain", default="default", help="the domain that you are in (%(default)s)")
+    login.add_argument("--fingerprint", metavar="SHA256", help="trust the manager's certificate by this")
+    login.add_argument("--ca", metavar="FILE", help="trust the CAs in this file (those of the system)")
+    command(nouns, "logout", "account:log_out", "Forget the keys that `bai login` has kept")
+
+
 def _add_session(command: Any, session: Any) -> None:
     start = command(session, "start", "session:start", "Ask for a session and wait until it runs")
     start.add_argument("image", help="an image of `bai image list`")
-    start.add_argument("--name", help="its name (made up if not given)")
-    _add_resources(start)
-    start.add_argument("--shm", help="shared memory, such as 64m")
-    start.add_argument("--mount", action="append", default=[], metavar="FOLDER[:PATH]", help="a vfolder to mount")
-    start.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
-    start.add_argument("--group", help="resource group")
+    _add_wanted(start)
     start.add_argument(
         "--cluster-size", type=int, default=1, metavar="N", help="containers, each with these resources (%(default)s)"
     )
     start.add_argument(
         "--manager-access", choices=("self", "user"), help="what it may do at the manager: see itself, or all you may"
     )
-    start.add_argument("--project", help="the project whose limits count (your domain's default one)")
     start.add_argument(
         "--batch", metavar="COMMAND", help="a batch session: it runs COMMAND in a shell, and ends with it"
     )
-    start.add_argument(
-        "--depends", action="append", default=[], metavar="SESSION", help="starts once this one has succeeded"
-    )
-    start.add_argument("--starts-at", metavar="TIME", help="not before: 2026-12-24T18:00+09:00, or 30m from now")
-    start.add_argument("--tag", help="a word of yours, to tell sessions apart")
     start.add_argument("--new", action="store_true", help="refuse if a session of that name exists")
     start.add_argument("--no-wait", action="store_true", help="return as soon as it is in the queue")
-    start.add_argument("--timeout", type=parse_span, default=600.0, metavar="TIME", help="wait at most this long (10m)")
     listing = command(session, "list", "session:list_", "Your sessions, newest first")
     listing.add_argument("--all", action="store_true", help="also those that have ended")
     listing.add_argument("--everyone", action="store_true", help="of all users (superadmins)")
@@ -214,6 +217,40 @@ def _add_session(command: Any, session: Any) -> None:
     remove.add_argument("--force", action="store_true", help="kill at once")
     remove.add_argument("--no-wait", action="store_true", help="return before they have ended")
     _add_inside(command, session)
+
+
+def _add_run(command: Any, nouns: Any) -> None:
+    job = command(nouns, "run", "run:run", "A job: run a script or a command in a session of its own, and see its log")
+    job.add_argument("file", nargs="?", help="a script here, at most 64 KiB; its arguments come after --")
+    job.add_argument("--image", help="an image of `bai image list` (the only one there is)")
+    _add_wanted(job)
+    job.add_argument(
+        "--follow",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show its log until it has ended, and end with its exit code; Ctrl-C leaves it running",
+    )
+    job.set_defaults(command=[], new=True, manager_access=None, cluster_size=1)
+    job.set_defaults(hint=" Put what is to run after --, such as: bai run -- ls -l")
+
+
+def _add_wanted(parser: argparse.ArgumentParser) -> None:
+    """What any session may be asked for with."""
+    parser.add_argument("--name", help="its name (made up if not given)")
+    _add_resources(parser)
+    parser.add_argument("--shm", help="shared memory, such as 64m")
+    parser.add_argument("--mount", action="append", default=[], metavar="FOLDER[:PATH]", help="a vfolder to mount")
+    parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="environment variable")
+    parser.add_argument("--group", help="resource group")
+    parser.add_argument("--project", help="the project whose limits count (your domain's default one)")
+    parser.add_argument(
+        "--depends", action="append", default=[], metavar="SESSION", help="starts once this one has succeeded"
+    )
+    parser.add_argument("--starts-at", metavar="TIME", help="not before: 2026-12-24T18:00+09:00, or 30m from now")
+    parser.add_argument("--tag", help="a word of yours, to tell sessions apart")
+    parser.add_argument(
+        "--timeout", type=parse_span, default=600.0, metavar="TIME", help="wait at most this long (10m)"
+    )
 
 
 def _add_inside(command: Any, session: Any) -> None:

@@ -5,20 +5,18 @@ domain; scopes are ``domain:NAME``, ``project:NAME``, ``user:EMAIL`` and ``keypa
 """
 
 import argparse
-import getpass
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bai_jupyter.cli.login import with_manager
+from bai_jupyter.cli.login import credentials_of, read_password, with_manager
 from bai_jupyter.cli.servers import write_private
 from bai_jupyter.cli.session import slots_of
 from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal
-from bai_jupyter.client import ClientConfig, Json, ManagerClient
+from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 
 _LOW_USE_FOR_S = 3600
@@ -166,12 +164,12 @@ def user_add(options: argparse.Namespace, terminal: Terminal) -> int:
         raise CommandFailed(f"{path} exists already, and somebody may need it: name a new file.", Exit.USAGE)
 
     async def add(client: ManagerClient) -> Json:
-        props = {**await _user_props(client, options), "password": _password(options) or ""}
+        props = {**await _user_props(client, options), "password": _password(options, terminal) or ""}
         await _change(client, "create_user", email=("String!", options.email), props=("UserInput!", props))
         query = "query($email: String) {keypairs(email: $email) {access_key secret_key}}"
         keypair: Json = (await client.graphql(query, email=options.email))["keypairs"][0]
         if path is not None:
-            write_private(path, json.dumps(_credentials(client.config, keypair), indent=2) + "\n")
+            write_private(path, json.dumps(credentials_of(client.config, keypair), indent=2) + "\n")
         return keypair
 
     keypair = with_manager(add)
@@ -183,16 +181,9 @@ def user_add(options: argparse.Namespace, terminal: Terminal) -> int:
     return _tell(terminal, options.email, "made", **keypair)
 
 
-def _credentials(config: ClientConfig, keypair: Json) -> Json:
-    """What ``BAI_CREDENTIALS`` names, for somebody who finds and trusts the manager as we do."""
-    ca_file = str(Path(config.trust.ca_file).absolute()) if config.trust.ca_file else ""
-    trust = {"fingerprint": config.trust.fingerprint, "ca_file": ca_file}
-    return {"endpoint": config.endpoint, **keypair, **{name: value for name, value in trust.items() if value}}
-
-
 def user_set(options: argparse.Namespace, terminal: Terminal) -> int:
     async def change(client: ManagerClient) -> None:
-        more = _given(status=options.status, resource_policy=options.policy, password=_password(options))
+        more = _given(status=options.status, resource_policy=options.policy, password=_password(options, terminal))
         props = {**await _user_props(client, options), **more}
         await _change(client, "modify_user", email=("String!", options.email), props=("ModifyUserInput!", props))
 
@@ -232,11 +223,8 @@ async def _user_props(client: ManagerClient, options: argparse.Namespace) -> Jso
     )
 
 
-def _password(options: argparse.Namespace) -> str | None:
-    """Asked for on a terminal, else the first line of stdin: what is on a command line, others can read."""
-    if not options.password:
-        return None
-    return getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+def _password(options: argparse.Namespace, terminal: Terminal) -> str | None:
+    return read_password("Password: ", terminal) if options.password else None
 
 
 # Projects

@@ -42,7 +42,7 @@ def start(options: argparse.Namespace, terminal: Terminal) -> int:
 
 
 async def _start(client: ManagerClient, options: argparse.Namespace, terminal: Terminal) -> int:
-    request = await _request_of(client, options)
+    request = await request_of(client, options)
     created = await client.create_session(request)
     name = created.get("sessionName") or request.name
     if not created.get("created", True):
@@ -50,12 +50,12 @@ async def _start(client: ManagerClient, options: argparse.Namespace, terminal: T
     if options.no_wait:
         view = await client.get_session(created["sessionId"])
     else:
-        view = await _wait(client, created["sessionId"], name, options, terminal)
+        view = await until_started(client, created["sessionId"], name, options, terminal)
     _show_started(view, terminal)
     return Exit.FAILED if view.get("result") == SessionResult.FAILURE else Exit.DONE
 
 
-async def _wait(
+async def until_started(
     client: ManagerClient, session: str, name: str, options: argparse.Namespace, terminal: Terminal
 ) -> Json:
     """Until it runs; a batch session may have ended by then."""
@@ -87,7 +87,7 @@ def _show_started(view: Json, terminal: Terminal) -> None:
         terminal.line(f"{view['name']}: {state_of(view)}, {_resources(view)}. {sentence_of(view)}".strip())
 
 
-async def _request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
+async def request_of(client: ManagerClient, options: argparse.Namespace) -> SessionRequest:
     mount_map = dict(pair.split(":", 1) for pair in options.mount if ":" in pair)
     slots = await slots_of(client, options)
     return SessionRequest(

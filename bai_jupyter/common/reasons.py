@@ -85,6 +85,8 @@ _REFUSED = {
     "folder-owner": "Only the owner of folder {folder} may do this.",
     "folder-used": "You already have a folder {name}.",
     "too-many-folders": "{whose} {used} folders, those in the trash included; {limit} are allowed. Purge one first.",
+    "folder-too-large": "A folder of {owner} may hold {limit} by policy; {folder} holds {used}, "
+    "and this asks for {asked}.",
     "folder-name": "{name}: letters, digits, . _ - and at most 64; a leading dot means: attached to every session.",
     "folder-status": "Folder {folder} is {status}; this needs one that is ready.",
     "folder-mounted": "Folder {folder} is mounted in {sessions}. End them first.",

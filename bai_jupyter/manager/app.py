@@ -386,7 +386,9 @@ class ManagerApp(Application):
             self.store, self.vault, auth, partial(nudge, None), now, self.home_volume, folders.recheck
         )
         transfers = Transfers(self.store, volumes, self.vault, now)
-        views = Views(self.registry, self.reconciler.waiting, self.idle_watch, self.queries, now)
+        views = Views(
+            self.registry, self.reconciler.waiting, self.reconciler.looked_at, self.idle_watch, self.queries, now
+        )
         self.services = Services(
             auth=auth,
             tokens=tokens,

@@ -23,6 +23,7 @@ class Registry:
 
     def __init__(self, heartbeat_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.heartbeat_s = heartbeat_s
+        self.patience_s = MISSED_HEARTBEATS * heartbeat_s
         self._clock = clock
         self._born = clock()
         self._links: dict[AgentId, AgentLink] = {}
@@ -65,7 +66,7 @@ class Registry:
         return list(self._links.values())
 
     def is_reachable(self, agent_id: AgentId) -> bool:
-        return self._clock() - self._heard.get(agent_id, self._born) < MISSED_HEARTBEATS * self.heartbeat_s
+        return self._clock() - self._heard.get(agent_id, self._born) < self.patience_s
 
     def heard_at(self, agent_id: AgentId) -> datetime | None:
         """When it was last heard, if that was since this manager started."""

@@ -41,6 +41,11 @@ class AgentService:
         self._store, self._registry, self._nudge_group, self._now = store, registry, nudge_group, now
         self._place_of = place_of
 
+    @property
+    def patience_s(self) -> float:
+        """How long an agent may be silent until it is unreachable."""
+        return self._registry.patience_s
+
     async def list_agents(self) -> list[AgentRecord]:
         return await self._store.read(agents.list_agents)
 

@@ -16,6 +16,14 @@ class LengthRequired(BadRequest):
 class UrlNotFound(NotFound):
     slug, title = "url-not-found", "Unknown URL path."
 
+    def __init__(self, path: str) -> None:
+        super().__init__(f"There is nothing at {path}.")
+        self.path = path
+
+    def to_problem(self) -> dict[str, object]:
+        """Alone of all problems its ``data`` is a text, as Backend.AI has it."""
+        return {**super().to_problem(), "data": self.path}
+
 
 class MethodNotAllowed(PublicError):
     status, slug, title = 405, "method-not-allowed", "HTTP method not allowed."
@@ -26,7 +34,7 @@ def problem_of(status: int, error: BaseException | None, path: str) -> PublicErr
     if isinstance(error, PublicError):
         return error
     if status == 404:
-        return UrlNotFound(f"There is nothing at {path}.")
+        return UrlNotFound(path)
     if status == 405:
         return MethodNotAllowed(f"{path} does not take this method.")
     if 400 <= status < 500:

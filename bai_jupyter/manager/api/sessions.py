@@ -1,6 +1,6 @@
 """``/session``, ``/kernel`` (as old clients say), ``/sessions`` and ``/resource/dry-run``."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import ReasonView
@@ -35,12 +35,21 @@ CREATE: dict[str, type] = {
 """What a request for a session may hold; ``sessions.requests`` knows what of it is right."""
 
 
+class ReusedPortView(TypedDict):
+    name: str
+    protocol: str
+    container_ports: list[int]
+    host_ports: list[int]  # none: nothing of a session is open on its host
+    is_inference: bool
+
+
 class CreatedView(TypedDict):
     sessionId: str
     kernelId: str
     sessionName: str
     status: str  # the session's, or TIMEOUT if it did not run in time
     servicePorts: list[AppView]
+    service_ports: NotRequired[list[ReusedPortView]]  # of one that was there already, as Backend.AI spells them then
     created: bool
 
 
@@ -290,7 +299,7 @@ def _tree(root: SessionId, graph: DependencyGraph, shown: set[SessionId]) -> Dep
 
 
 def created_view(created: Created, apps: list[App]) -> CreatedView:
-    return {
+    view: CreatedView = {
         "sessionId": created.session.id,
         "kernelId": created.session.id,  # what v4 clients read
         "sessionName": created.session.name,
@@ -298,6 +307,18 @@ def created_view(created: Created, apps: list[App]) -> CreatedView:
         "servicePorts": [app.to_json() for app in apps],
         "created": created.is_new,
     }
+    if not created.is_new:
+        view["service_ports"] = [
+            {
+                "name": app.name,
+                "protocol": app.protocol,
+                "container_ports": list(app.ports),
+                "host_ports": [],
+                "is_inference": False,
+            }
+            for app in apps
+        ]
+    return view
 
 
 def _statuses(text: str) -> list[SessionStatus]:

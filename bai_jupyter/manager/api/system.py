@@ -10,7 +10,12 @@ from bai_jupyter.manager.db import sessions, settings
 from bai_jupyter.manager.db.listings import AUDIT, MAX_PAGE, Reach, Window, fetch
 from bai_jupyter.manager.sessions.requests import bad_value
 
-NODE = {"id": str, "status": str, "version": str, "api_version": str, "active_sessions": int}
+NODE = {
+    **dict.fromkeys(("id", "status", "version", "api_version", "service_addr"), str),
+    **dict.fromkeys(("num_proc", "active_sessions"), int),
+    "heartbeat_timeout": float,
+    "ssl_enabled": bool,
+}
 AUDIT_ENTRY = {
     **dict.fromkeys(("at", "action", "target", "request_id"), str),
     "id": int,
@@ -48,6 +53,10 @@ class ManagerStatusHandler(ApiHandler):
             "status": status,
             "version": __version__,
             "api_version": API_VERSION,
+            "num_proc": 1,
+            "service_addr": self.request.host,
+            "ssl_enabled": self.request.protocol == "https",
+            "heartbeat_timeout": self.services.agents.patience_s,
             "active_sessions": active,
         }
         return 200, {"status": status, "active_sessions": active, "nodes": [node]}

@@ -379,7 +379,7 @@ def _named(params: requests.Params) -> str:
 def _quota_view(folder: VFolderRecord) -> QuotaView:
     return {
         "id": hex_id(folder.id),
-        "size_bytes": folder.quota_bytes,
+        "size_bytes": folder.limit_bytes,
         "quota_kind": quota_kind(folder),
         "quota_scope_max_size": folder.scope_bytes,
         "quota_scope_kind": quota_scope_kind(folder),

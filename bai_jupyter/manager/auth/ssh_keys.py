@@ -13,12 +13,19 @@ _OPENSSH = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
 def generate() -> tuple[str, str]:
     """A new public and private key, as OpenSSH writes them."""
     key = Ed25519PrivateKey.generate()
-    return key.public_key().public_bytes(*_OPENSSH).decode() + "\n", _written(key)
+    private = _written(key)
+    return public_of(private), private
 
 
 def private_of(seed: bytes) -> str:
     """The private key that follows from 32 secret bytes."""
     return _written(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def public_of(private: str) -> str:
+    """The public key of one that was made here, a line."""
+    key = serialization.load_ssh_private_key(private.encode(), None)
+    return key.public_key().public_bytes(*_OPENSSH).decode() + "\n"
 
 
 def _written(key: Ed25519PrivateKey) -> str:

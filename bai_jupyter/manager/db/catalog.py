@@ -45,12 +45,12 @@ def real_name(conn: Connection, name: str) -> str:
     return found or name
 
 
-def add_alias(conn: Connection, alias: str, image: str) -> None:
-    """Give an image a second name. Raises ``NotFound`` or ``BadRequest``."""
-    names = {one.name for one in list_images(conn)}
-    if image not in names:
+def add_alias(conn: Connection, alias: str, image: str, architecture: str | None = None) -> None:
+    """Give an image a second name. Raises ``NotFound``, also if it is for another architecture, or ``BadRequest``."""
+    found = {one.name: one.architecture for one in list_images(conn)}
+    if image not in found or architecture not in (None, found[image]):
         raise NotFound(Reason.of("not-found", kind="image", name=image), title="No such environment image.")
-    if alias in names or real_name(conn, alias) != alias:
+    if alias in found or real_name(conn, alias) != alias:
         raise BadRequest(f"{alias} is the name of an image already.")
     conn.execute(t.image_aliases.insert().values(alias=alias, image=image))
 

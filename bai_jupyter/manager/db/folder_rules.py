@@ -1,4 +1,4 @@
-"""What resource policies, domains and projects say of folders: on which volumes, and how many."""
+"""What resource policies, domains and projects say of folders: on which volumes, how many and how large."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -12,6 +12,7 @@ from bai_jupyter.common.errors import QuotaExceeded
 from bai_jupyter.common.ids import UserId, VFolderId
 from bai_jupyter.common.messages import HARD_QUOTA_PLACES
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import format_size
 from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Owner
@@ -19,6 +20,7 @@ from bai_jupyter.manager.db.admission import Owner
 HOME = "home"
 """The folder that every user has, and that is in all their sessions."""
 
+Id = sa.ColumnElement[str] | sa.Column[str] | str | None
 _CREATE = "create-vfolder"
 _OF_USERS, _OF_PROJECTS = frozenset({"user", "keypair"}), frozenset({"project"})
 
@@ -56,6 +58,31 @@ def check_count(conn: Connection, owner: Owner, *, is_projects: bool, called: st
     if most is not None and (used := conn.execute(count).scalar_one()) >= most:
         whose = "The project has" if is_projects else called
         raise QuotaExceeded(Reason.of("too-many-folders", whose=whose, used=used, limit=most))
+
+
+def largest(user_id: Id, project_id: Id) -> sa.Select:  # type: ignore[type-arg]
+    """What one folder of that owner may hold; of a person by the policies of theirs and of their main keypair."""
+    users, keypairs, projects = t.users.c, t.keypairs.c, t.projects.c
+    main = t.keypairs.join(t.users, keypairs.access_key == users.main_access_key)
+    binding = sa.union_all(
+        sa.select(users.resource_policy).where(users.id == user_id).correlate(t.vfolders),
+        sa.select(keypairs.resource_policy).select_from(main).where(users.id == user_id).correlate(t.vfolders),
+        sa.select(projects.resource_policy).where(projects.id == project_id).correlate(t.vfolders),
+    )
+    policies = t.resource_policies.c
+    return sa.select(sa.func.min(policies.max_vfolder_bytes)).where(policies.name.in_(binding))
+
+
+def largest_of(conn: Connection, user_id: UserId | None, project_id: str | None) -> int | None:
+    found: int | None = conn.execute(largest(user_id, project_id)).scalar_one()
+    return found
+
+
+def check_size(folder: str, owner: str, asked: int | None, used: int, most: int | None) -> None:
+    """Raises ``QuotaExceeded`` if a folder may not be that large."""
+    if most is not None and (asked or 0) > most:
+        figures = {"limit": format_size(most), "used": format_size(used), "asked": format_size(asked or 0)}
+        raise QuotaExceeded(Reason.of("folder-too-large", owner=owner, folder=folder, **figures))
 
 
 class Owned(Protocol):

@@ -58,6 +58,7 @@ class NewKeypair:
     is_active: bool = True
     is_admin: bool = False
     rate_limit: int | None = None
+    concurrency_limit: int | None = None
     resource_policy: str = DEFAULT
 
 

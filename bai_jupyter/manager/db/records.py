@@ -112,6 +112,7 @@ class PolicyRecord:
     utilization: Mapping[str, Any] | None = None
     allowed_vfolder_hosts: Mapping[str, Any] | None = None
     max_vfolder_count: int | None = None
+    max_vfolder_bytes: int | None = None
     max_quota_scope_bytes: int | None = None
     created_at: datetime = field(kw_only=True)
 
@@ -156,6 +157,12 @@ class VFolderRecord:
     used_bytes: int | None  # as last measured
     num_files: int | None
     created_at: datetime
+    most_bytes: int | None  # that the policies of its owner let it hold
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """Its own quota, as far as its owner's policies allow that now."""
+        return min((limit for limit in (self.quota_bytes, self.most_bytes) if limit is not None), default=None)
 
 
 @dataclass(frozen=True)

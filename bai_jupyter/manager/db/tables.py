@@ -107,6 +107,7 @@ keypairs = sa.Table(
     sa.Column("is_active", sa.Boolean, nullable=False),
     sa.Column("is_admin", sa.Boolean, nullable=False),  # without it the owner's role counts as a user's
     sa.Column("rate_limit", sa.Integer),  # requests in auth.rates.WINDOW_S; None: no limit
+    sa.Column("concurrency_limit", sa.Integer),  # kept for who gave it; what counts is the policy's max_sessions
     sa.Column("resource_policy", sa.ForeignKey("resource_policies.name")),
     sa.Column("used_at", UtcDateTime),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -155,6 +156,7 @@ resource_policies = sa.Table(
     sa.Column("utilization", JSON),  # as ``people.inputs.utilization`` gives it
     sa.Column("allowed_vfolder_hosts", JSON),
     sa.Column("max_vfolder_count", sa.Integer),
+    sa.Column("max_vfolder_bytes", sa.BigInteger),  # of each
     sa.Column("max_quota_scope_bytes", sa.BigInteger),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )

@@ -5,7 +5,7 @@ Contents are sealed by whoever calls; sizes are those of what is sealed. A scope
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,12 +44,13 @@ class Dotfile:
 
 @dataclass(frozen=True)
 class OwnerConfig:
-    """What a session gets of its owner, and of their project and domain."""
+    """What a session gets of its owner, and of their project and domain; and its image's labels, which say what for."""
 
     dotfiles: Sequence[Dotfile] = ()
     bootstrap_encrypted: str | None = field(default=None, repr=False)
     ssh_public_key: str | None = None
     ssh_private_encrypted: str | None = field(default=None, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_CONFIG = OwnerConfig()
@@ -138,5 +139,5 @@ def _of(conn: Connection, session: SessionRecord) -> OwnerConfig:
     """Of files with the same path the project's goes before the domain's, and the owner's before both."""
     scopes = (f"domain:{session.domain}", f"project:{session.project_id}", f"user:{session.user_id}")
     files = {one.path: one for scope in scopes for one in list_dotfiles(conn, scope)}
-    own = load(conn, session.user_id)
-    return OwnerConfig(tuple(files.values()), own.bootstrap_encrypted, own.ssh_public_key, own.ssh_private_encrypted)
+    labels = conn.execute(sa.select(t.images.c.labels).where(t.images.c.name == session.image)).scalar()
+    return replace(load(conn, session.user_id), dotfiles=tuple(files.values()), labels=labels or {})

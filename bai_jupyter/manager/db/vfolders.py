@@ -230,12 +230,14 @@ def hand_over(conn: Connection, folder: VFolderRecord, owner: Owner, address: st
     """Make somebody else the owner. What others were given stays; what nobody has answered yet is taken back.
 
     False, and nothing done, if that person has another folder of the name. Raises ``QuotaExceeded`` if their policies
-    allow no further one.
+    allow no further one, or none that large.
     """
     user_id = UserId(owner.user_id)
     if folder.user_id == user_id:
         return True
     folder_rules.check_count(conn, owner, is_projects=False, called=f"{address} has")
+    used, most = folder.used_bytes or 0, folder_rules.largest_of(conn, user_id, None)
+    folder_rules.check_size(folder.name, address, used, used, most)
     if _is_taken(conn, folder.name, user_id, None, apart_from=folder.id):
         return False
     take_away(conn, folder.id, [user_id])
@@ -447,6 +449,7 @@ def _seen_by(viewer: Viewer) -> sa.Select:  # type: ignore[type-arg]
             t.projects.c.name.label("project_name"),
             folder_rules.SCOPE_LIMIT,
             folder_rules.HAS_SOFT_BESIDE,
+            folder_rules.largest(t.vfolders.c.user_id, t.vfolders.c.project_id).scalar_subquery().label("most_bytes"),
         )
         .select_from(folder_rules.with_scope_limits(folder_rules.with_owners(t.vfolders.outerjoin(shares, mine))))
         .order_by(rank, t.vfolders.c.name, t.vfolders.c.created_at.desc())
@@ -484,6 +487,7 @@ _PLAIN = (
     "used_bytes",
     "num_files",
     "created_at",
+    "most_bytes",
 )
 
 

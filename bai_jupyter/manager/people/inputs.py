@@ -216,10 +216,6 @@ def only(*harmless: object) -> Reader:
     return read_only
 
 
-def anything(field: str, value: object) -> None:
-    """For what has no effect here and that clients always send."""
-
-
 def _object(field: str, value: object) -> dict[str, Any]:
     try:
         found = json.loads(value) if isinstance(value, str) else value
@@ -248,6 +244,7 @@ DOMAIN: Mapping[str, Field] = {
     "resource_policy": Field("resource_policy", text),
 }
 PROJECT: Mapping[str, Field] = {
+    "type": Field(None, one_of("general")),
     "name": Field("name", name),
     "description": Field("description", text),
     "is_active": Field("is_active", boolean),
@@ -277,7 +274,7 @@ KEYPAIR: Mapping[str, Field] = {
     "is_admin": Field("is_admin", boolean),
     "resource_policy": Field("resource_policy", text),
     "rate_limit": Field("rate_limit", count_or_none),
-    "concurrency_limit": Field(None, anything),
+    "concurrency_limit": Field("concurrency_limit", count),  # Backend.AI keeps it, too, and limits by policy
 }
 POLICY: Mapping[str, Field] = {
     "total_resource_slots": Field("total_slots", limits),
@@ -291,7 +288,7 @@ POLICY: Mapping[str, Field] = {
     "allowed_vfolder_hosts": Field("allowed_vfolder_hosts", hosts),
     "max_vfolder_count": Field("max_vfolder_count", count_or_none),
     "max_quota_scope_size": Field("max_quota_scope_bytes", size_or_none),
-    "max_vfolder_size": Field(None, anything),
+    "max_vfolder_size": Field("max_vfolder_bytes", size_or_none),
     "max_concurrent_sftp_sessions": Field(None, only(30)),  # SFTP is an app of any session; clients send 30 unasked
 }
 PRESET: Mapping[str, Field] = {
@@ -319,7 +316,7 @@ def scheduler_opts(sent: object) -> dict[str, Any]:
         "allowed_session_types": Field("allowed_session_types", _session_types),
         "pending_timeout": Field("pending_timeout_s", count_or_none),
         "agent_selection_strategy": Field("selection", one_of(*_SELECTIONS)),
-        "config": Field(None, anything),
+        "config": Field(None, _object),
     }
     skips = {"num_retries_to_skip": Field("head_of_line_skips", count_or_none)}
     return read(fields, options) | read(skips, config)

@@ -115,8 +115,8 @@ class PeopleService:
         if not await self._change(catalog.delete_preset, name):
             raise _no_preset(name)
 
-    async def alias_image(self, alias: str, image: str) -> None:
-        await self._change(catalog.add_alias, inputs.text("alias", alias), image)
+    async def alias_image(self, alias: str, image: str, architecture: str | None = None) -> None:
+        await self._change(catalog.add_alias, inputs.text("alias", alias), image, architecture)
 
     async def dealias_image(self, alias: str) -> None:
         await self._change(catalog.delete_alias, alias)
@@ -126,17 +126,19 @@ class PeopleService:
     async def create_project(self, caller: Caller, name: str, props: Props) -> str:
         domain = str(props.get("domain_name") or caller.domain)
         check_domain(caller, domain)
-        given = {key: value for key, value in props.items() if key not in ("domain_name", "type")}
+        given = {key: value for key, value in props.items() if key != "domain_name"}
         values = self._project_values(caller, given)
         return str(await self._change(people.add_project, inputs.name("name", name), domain, values, self._now()))
 
     async def modify_project(self, caller: Caller, project_id: str, props: Props) -> None:
         """``user_update_mode`` ``add`` or ``remove`` with ``user_uuids`` changes who is a member."""
-        await self._check_project(caller, project_id)
+        project = await self._check_project(caller, project_id)
+        if props.get("domain_name") not in (None, project.domain):
+            raise BadRequest("A project keeps its domain. Make a new one there.")
         special = ("user_update_mode", "user_uuids", "domain_name")
         values = self._project_values(caller, {key: one for key, one in props.items() if key not in special})
         mode, user_ids = props.get("user_update_mode"), props.get("user_uuids") or []
-        if mode not in (None, "add", "remove"):
+        if mode not in ("add", "remove") and (mode is not None or user_ids):
             inputs.refuse("user_update_mode", mode, "add or remove")
         await self._change(_change_project, project_id, values, user_ids, mode)
         await self._recheck(user_ids)
@@ -312,11 +314,12 @@ class PeopleService:
             raise NotFound(Reason.of("not-found", kind="keypair", name=access_key), title="No such keypair.")
         return owner
 
-    async def _check_project(self, caller: Caller, project_id: str) -> None:
+    async def _check_project(self, caller: Caller, project_id: str) -> Any:
         project = await self._store.read(people.require_project, project_id)
         if not policy.may(caller.role, "domain:any") and project.domain != caller.domain:
             found = Reason.of("not-found", kind="project", name=project_id)
             raise NotFound(found, title="No such user group (or project).")
+        return project
 
     def _project_values(self, caller: Caller, props: Props) -> dict[str, Any]:
         values = inputs.read(inputs.PROJECT, props)

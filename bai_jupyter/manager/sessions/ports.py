@@ -19,6 +19,7 @@ from bai_jupyter.common.slots import read_number
 PORTS_LABEL = "ai.backend.service-ports"
 COMMAND_LABEL = "bai.app."
 PREOPEN = "preopen"
+SSHD = "sshd"  # the app by which SSH gets in, as Backend.AI calls it
 DISCOVERED = "discovered"  # nobody spoke of it, and something listens there
 LOWEST_PORT, HIGHEST_PORT = 1024, 65535  # of those that are declared
 

@@ -54,6 +54,7 @@ class Reconciler:
         self._unreachable: set[AgentId] = set()
         self._groups: list[str] = []
         self.waiting: dict[SessionId, Waiting] = {}
+        self.looked_at: dict[str, datetime] = {}  # when the queue of a resource group was gone through last
 
     # Nudges
 
@@ -165,6 +166,7 @@ class Reconciler:
             snapshot = take_snapshot(state, self._conditions, now)
             plan = await asyncio.to_thread(schedule, snapshot, group_policy(state.group))
             await self._commit(plan)
+            self.looked_at[group] = now
             self._tell_waiting(state, plan)
 
     async def _commit(self, plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """What a caller sees of a session and of its Jupyter kernels, as JSON values."""
 
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
@@ -159,11 +160,13 @@ class Views:
         self,
         registry: Registry,
         waiting: Mapping[SessionId, Waiting],
+        looked_at: Mapping[str, datetime],
         idle: IdleWatch,
         queries: QueryCounts,
         now: Callable[[], datetime],
     ) -> None:
         self._registry, self._waiting, self._idle, self._queries, self._now = registry, waiting, idle, queries, now
+        self._looked_at = looked_at
 
     def session(self, record: SessionRecord) -> SessionView:
         kernel = record.kernel
@@ -189,7 +192,7 @@ class Views:
             "status": record.status,
             "result": record.result,
             "statusInfo": reason.slug,
-            "statusData": _status_data(record, reason),
+            "statusData": _status_data(record, reason, self._looked_at.get(record.resource_group)),
             "age": int((ended_at - record.created_at).total_seconds() * 1000),
             "runningFor": _running_ms(record, ended_at),
             "creationTime": record.created_at.isoformat(),
@@ -284,16 +287,35 @@ def _running_ms(record: SessionRecord, until: datetime) -> int | None:
 _PREDICATES = {"starts-at": "reserved_time", "dependency": "dependencies", "sessions-wait": "concurrency"}
 
 
-def _status_data(record: SessionRecord, reason: Reason) -> dict[str, Any]:
+_ALWAYS_FIRST = ("reserved_time", "dependencies")
+_ALL = (
+    *_ALWAYS_FIRST,
+    "concurrency",
+    *(f"{one}_resource_limit" for one in ("keypair", "user", "user_group", "domain")),
+)
+
+
+def _status_data(record: SessionRecord, reason: Reason, looked_at: datetime | None) -> dict[str, Any]:
     """Our reason, and what Backend.AI's clients look for: what the scheduler found, and how it ended."""
     data: dict[str, Any] = {"reason": reason.to_json()}
     if record.status is SessionStatus.PENDING:
         name = _PREDICATES.get(reason.code, f"{reason.params.get('level', 'keypair')}_resource_limit")
         failed = [{"name": name, "msg": reason.text}] if reason.slug == "predicate-checks-failed" else []
-        data["scheduler"] = {"retries": record.attempts, "msg": reason.text, "failed_predicates": failed}
+        data["scheduler"] = {
+            "retries": record.attempts,
+            "last_try": looked_at.isoformat() if looked_at else None,
+            "msg": reason.text,
+            "failed_predicates": failed,
+            "passed_predicates": [{"name": one} for one in _passed(name if failed else None)],
+        }
     if record.is_final and record.kernel is not None:
         data["kernel"] = data["session"] = {"exit_code": record.kernel.exit_code}
     return data
+
+
+def _passed(failed: str | None) -> Iterable[str]:
+    """What was looked at before that; of limits it is not told which came first."""
+    return _ALL if failed is None else itertools.takewhile(lambda one: one != failed, _ALWAYS_FIRST)
 
 
 def _final_stats(figures: Mapping[str, float], record: SessionRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db.records import JupyterKernelRecord, KernelRecord, SessionRecord
 from bai_jupyter.manager.db.user_config import OwnerConfig
 from bai_jupyter.manager.sessions.clusters import environ_of, host_of
+from bai_jupyter.manager.sessions.ports import SSHD, apps_of
 from bai_jupyter.manager.sessions.variables import folder_for
 
 _SSH_FILES = {"ssh-rsa": "id_rsa", "ssh-ed25519": "id_ed25519"}
@@ -51,7 +52,7 @@ def _kernel_want(
         jupyter_kernels=[_jupyter_kernel_want(session, one, vault) for one in processes if _is_wanted(one)],
         bootstrap=_open(session.bootstrap_encrypted, vault),
         owner_bootstrap=_open(config.bootstrap_encrypted, vault),
-        files=[*_files(config, vault), *_cluster_files(session, vault)],
+        files=[*_files(session, config, vault), *_cluster_files(session, vault)],
         command=session.command if is_main else None,
         restarts=session.restarts,
         resizes=session.resizes,
@@ -66,29 +67,33 @@ def _open(sealed: str | None, vault: Vault) -> str | None:
     return vault.open(sealed) if sealed else None
 
 
-def _files(config: OwnerConfig, vault: Vault) -> list[FileWant]:
-    """Dotfiles; and the SSH keypair, where sshd, ssh and Backend.AI's own client look for it."""
+def _files(session: SessionRecord, config: OwnerConfig, vault: Vault) -> list[FileWant]:
+    """Dotfiles; and SSH keys, where sshd, ssh and Backend.AI's own client look for them.
+
+    That client fetches its key before it opens the app. For an owner who has no keypair it is the session's own.
+    """
     found = [FileWant(one.path, one.permission, vault.open(one.data_encrypted)) for one in config.dotfiles]
-    if config.ssh_public_key is None or config.ssh_private_encrypted is None:
+    if config.ssh_public_key is not None and config.ssh_private_encrypted is not None:
+        public, private = config.ssh_public_key, vault.open(config.ssh_private_encrypted)
+        found.append(FileWant(f".ssh/{_SSH_FILES.get(public.split()[0], 'id_ecdsa')}", "600", private))
+    elif any(app.name == SSHD for app in apps_of(config.labels, ())):
+        private = _derived(session, "ssh", vault)
+        public = ssh_keys.public_of(private)
+    else:
         return found
-    private = vault.open(config.ssh_private_encrypted)
-    own = _SSH_FILES.get(config.ssh_public_key.split()[0], "id_ecdsa")
-    return [
-        *found,
-        FileWant(".ssh/authorized_keys", "600", config.ssh_public_key),
-        FileWant(f".ssh/{own}", "600", private),
-        FileWant("id_container", "600", private),
-    ]
+    return [*found, FileWant(".ssh/authorized_keys", "600", public), FileWant("id_container", "600", private)]
 
 
 def _cluster_files(session: SessionRecord, vault: Vault) -> list[FileWant]:
-    """With which the containers of a session log in to one another, until they run.
-
-    It is written down nowhere: it follows from our master key and the session's id.
-    """
+    """With which the containers of a session log in to one another, until they run."""
     if session.cluster_size == 1 or session.started_at is not None:
         return []
-    return [FileWant(".ssh/id_cluster", "600", ssh_keys.private_of(vault.derive(f"cluster-ssh:{session.id}")))]
+    return [FileWant(".ssh/id_cluster", "600", _derived(session, "cluster-ssh", vault))]
+
+
+def _derived(session: SessionRecord, purpose: str, vault: Vault) -> str:
+    """A private key that is written down nowhere: it follows from our master key and the session's id."""
+    return ssh_keys.private_of(vault.derive(f"{purpose}:{session.id}"))
 
 
 def _is_wanted(process: JupyterKernelRecord) -> bool:

@@ -114,6 +114,7 @@ class VFolderService:
         new = self._new(caller, name, project_id, volume, params, FolderStatus.READY)
         await self._refuse_taken(caller, new)
         await self._store.read(folder_rules.check_count, owner, is_projects=project_id is not None)
+        new = await self._bounded(new)
         place = {"volume": new.volume, "subpath": new.subpath}
         scope = await self._store.read(folder_rules.scope, new)
         wanted = {"beside": await self._home(caller.user_id), "quota_bytes": new.quota_bytes, "scope": scope}
@@ -135,7 +136,7 @@ class VFolderService:
         name = requests.folder_name(params, "target_name")
         volume = await self._volumes.choose(owner_of(caller), requests.optional_word(params, "target_host"))
         await self._volumes.holder(source.volume, volume)
-        new = self._new(caller, name, None, volume, params, FolderStatus.CLONING)
+        new = await self._bounded(self._new(caller, name, None, volume, params, FolderStatus.CLONING))
         if not await self._store.write(vfolders.create, new, self._now(), owner_of(caller)):
             raise FolderExists(Reason.of("folder-used", name=name))
         await self._finish(self._copy(source, new))
@@ -158,8 +159,11 @@ class VFolderService:
         await self.change_rights(folder, change, folder.id, permission)
 
     async def set_quota(self, caller: Caller, ref: str, quota_bytes: int | None) -> VFolderRecord:
-        """A limit for what the folder may hold; ``None`` takes it away."""
+        """A limit for what the folder may hold; ``None``: as much as the policies of its owner allow."""
         folder = await self._owned(caller, ref)
+        whose = folder.user_name or folder.project_name or ""
+        folder_rules.check_size(folder.name, whose, quota_bytes, folder.used_bytes or 0, folder.most_bytes)
+        quota_bytes = folder.most_bytes if quota_bytes is None else quota_bytes
         if has_hard_quota(folder.subpath):
             await self._volumes.call(place_of(folder), "limit_folder", {"quota_bytes": quota_bytes})
         await self._store.write(vfolders.set_quota, folder.id, quota_bytes)
@@ -258,6 +262,13 @@ class VFolderService:
             cloneable=requests.flag(params, "cloneable"),
             quota_bytes=requests.quota(params, "quota"),
         )
+
+    async def _bounded(self, new: NewFolder) -> NewFolder:
+        """As large as the policies of its owner allow, if no quota was asked for. Raises ``QuotaExceeded``."""
+        most = await self._store.read(folder_rules.largest_of, new.user_id, new.project_id)
+        owner = "yours" if new.project_id is None else "the project"
+        folder_rules.check_size(new.name, owner, new.quota_bytes, 0, most)
+        return replace(new, quota_bytes=most if new.quota_bytes is None else new.quota_bytes)
 
     async def _project(self, caller: Caller, group: str | None) -> str | None:
         """The project that is to own a folder; only its admins may have it own one."""

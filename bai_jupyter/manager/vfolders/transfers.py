@@ -110,7 +110,7 @@ class Transfers:
             "path": f"{subfolder}/{claims.path}" if subfolder else claims.path,
             "size": claims.size,
             "offset": offset,
-            "quota_bytes": folder.quota_bytes,
+            "quota_bytes": folder.limit_bytes,
             "scope": await self._store.read(folder_rules.scope, folder),
         }
         return Upload(await self._volumes.open_stream(place_of(folder), "upload", params))

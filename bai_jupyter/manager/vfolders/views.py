@@ -94,7 +94,7 @@ def folder_view(folder: VFolderRecord, caller: Caller) -> FolderView:
         "type": kind,
         "cloneable": folder.cloneable,
         "max_files": 0,
-        "max_size": folder.quota_bytes,
+        "max_size": folder.limit_bytes,
         "quota_kind": quota_kind(folder),
         "quota_scope_max_size": folder.scope_bytes,
         "quota_scope_kind": quota_scope_kind(folder),
@@ -105,9 +105,10 @@ def folder_view(folder: VFolderRecord, caller: Caller) -> FolderView:
 
 def quota_kind(folder: VFolderRecord) -> str | None:
     """``hard``: the file system keeps the limit, whoever writes. ``soft``: uploads that would pass it are refused."""
-    if folder.quota_bytes is None:
+    if folder.limit_bytes is None:
         return None
-    return "hard" if has_hard_quota(folder.subpath) else "soft"
+    is_told = folder.limit_bytes == folder.quota_bytes  # to the file system
+    return "hard" if is_told and has_hard_quota(folder.subpath) else "soft"
 
 
 def quota_scope_kind(folder: VFolderRecord) -> str | None:

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from bai_jupyter.common.errors import BadRequest
+from bai_jupyter.manager.people import inputs
+
 pytestmark = pytest.mark.asyncio
 
 
@@ -58,7 +61,54 @@ async def test_policies(admin, make_user, gql, change, kind, create, modify):
     await change(admin, f"delete_{one}", refused=True, name=name)
 
 
+async def test_a_limit_of_each_folder_is_kept_and_shown(admin, gql, change):
+    name, create = ("String!", "small"), "CreateKeyPairResourcePolicyInput!"
+    shown = '{keypair_resource_policy(name: "small") {max_vfolder_size}}'
+    await change(admin, "create_keypair_resource_policy", name=name, props=(create, {"max_vfolder_size": 2**30}))
+    assert (await gql(admin, shown))["keypair_resource_policy"] == {"max_vfolder_size": 2**30}
+    await change(admin, "create_keypair_resource_policy", refused=True, name=name, props=(create, {}))
+
+
+async def test_the_limit_that_keypairs_once_had_is_kept_and_shown(admin, make_user, gql, change):
+    """Backend.AI's manager stores ``concurrency_limit`` and does not look at it: what counts is the policy's."""
+    alice = await make_user("alice")
+    key, kind = ("String!", alice.access_key), "ModifyKeyPairInput!"
+    shown = "query($key: String) {keypair(access_key: $key) {concurrency_limit rate_limit}}"
+    assert (await gql(admin, shown, key=alice.access_key))["keypair"]["concurrency_limit"] is None
+    await change(admin, "modify_keypair", access_key=key, props=(kind, {"concurrency_limit": 5}))
+    await change(admin, "modify_keypair", access_key=key, props=(kind, {"rate_limit": 100}))
+    assert (await gql(admin, shown, key=alice.access_key))["keypair"] == {"concurrency_limit": 5, "rate_limit": 100}
+    document = 'mutation {create_keypair(user_id: "alice@localhost", props: {concurrency_limit: 7}) {%s}}'
+    made = await gql(admin, document % "ok keypair {concurrency_limit}")
+    assert made["create_keypair"]["keypair"] == {"concurrency_limit": 7}
+
+
+@pytest.mark.parametrize("kind", ["DOMAIN", "PROJECT", "USER", "KEYPAIR", "POLICY", "PRESET", "RESOURCE_GROUP"])
+async def test_what_there_is_no_place_for_is_refused(kind):
+    """Nothing that is sent is forgotten without a word."""
+    for name, field in getattr(inputs, kind).items():
+        if field.column is None:
+            with pytest.raises(BadRequest, match=name):
+                field.read(name, "something else")
+
+
+async def test_a_change_that_would_be_half_done_is_refused(admin, make_user, agent, gql, change):
+    alice = await make_user("alice")
+    [project] = (await gql(admin, '{groups_by_name(name: "default") {id}}'))["groups_by_name"]
+    user = (await gql(alice, "{user {uuid}}"))["user"]
+    gid, kind = ("UUID!", project["id"]), "ModifyGroupInput!"
+    for props in ({"user_uuids": [user["uuid"]]}, {"domain_name": "elsewhere"}, {"user_update_mode": "swap"}):
+        await change(admin, "modify_group", refused=True, gid=gid, props=(kind, props))
+    await change(admin, "modify_group", gid=gid, props=(kind, {"domain_name": "default", "description": "all"}))
+    made = {"name": ("String!", "store"), "props": ("GroupInput!", {"domain_name": "default", "type": "model-store"})}
+    await change(admin, "create_group", refused=True, **made)
+    alias = {"alias": ("String!", "py"), "target": ("String!", "bai/python:test")}
+    await change(admin, "alias_image", refused=True, **alias, architecture=("String", "aarch64"))
+    await change(admin, "alias_image", **alias, architecture=("String", "x86_64"))
+
+
 async def test_presets(admin, make_user, gql, change):
+    """Defect of Backend.AI 23.09.10: the shared memory of presets was lost."""
     name, slots = ("String!", "tiny"), json.dumps({"cpu": "1", "mem": "1g"})
     props = {"resource_slots": slots, "shared_memory": "64m"}
     await change(admin, "create_resource_preset", name=name, props=("CreateResourcePresetInput!", props))

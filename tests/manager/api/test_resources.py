@@ -23,6 +23,7 @@ def fitting(answer):
 
 @pytest.mark.asyncio
 async def test_presets_fit_what_is_free_and_allowed(manager, agent, make_user):
+    """Defect of Backend.AI 23.09.10: presets with a GPU were allocatable where there is none."""
     alice = await make_user("alice")
     answer = await alice.post("/resource/check-presets", status=200)
     # The agent has no GPU: a slot that nobody has is not there, rather than ignored.

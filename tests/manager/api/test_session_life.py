@@ -273,6 +273,7 @@ async def test_the_last_figures_are_kept(agent, admin, helpers):
 
 
 async def test_a_session_that_is_ending_is_not_used_again(agent, admin, helpers):
+    """The name is free as soon as it is over; of room see ``official_client/test_recorded_shapes.py``."""
     created = await admin.create("my-work")
     kernel_id = (await admin.until_status("my-work", "RUNNING"))["containerId"]
     agent.keep_ending = True
@@ -358,6 +359,7 @@ async def test_status_history(agent, admin):
 
 
 async def test_an_older_session_of_the_same_name_is_not_in_the_way(agent, admin):
+    """Defect of Backend.AI 23.09.10: logs were a 404 then, "too many sessions matched"."""
     created = await admin.create("my-work")
     await admin.until_status("my-work", "RUNNING")
     await admin.call("DELETE", "/session/my-work")

@@ -1,11 +1,15 @@
 """Dotfiles, bootstrap script and SSH keypair: who may, how much, and which sessions get them."""
 
+from dataclasses import replace
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from fakes_agent import IMAGE
 
 from bai_jupyter.common.statuses import KernelStatus
 from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.sessions.ports import PORTS_LABEL
 
 pytestmark = pytest.mark.asyncio
 
@@ -143,6 +147,24 @@ async def test_a_session_gets_them_until_it_runs(admin, agent, helpers):
     await helpers.wait_until(has_none)
     await admin.post(SCRIPT, {"script": ""}, 200)
     assert await admin.get(SCRIPT) == ""
+
+
+async def test_a_session_has_a_keypair_of_its_own_if_its_owner_has_none_and_ssh_leads_there(admin, manager, make_agent):
+    """The official client fetches ``id_container`` before it opens the app ``sshd``."""
+    with_sshd = replace(IMAGE, labels={PORTS_LABEL: "sshd:tcp:2200"})
+    agent = make_agent(manager.endpoint, images=[with_sshd])
+    await agent.connect()
+    await admin.post("/images", {"name": IMAGE.name})
+    agent.hold_at = KernelStatus.CREATING
+    for name in ("mine", "next"):
+        await admin.create(name)
+        await admin.until_status(name, "CREATING")
+    keys = {want.session_name: {one.path: one.content for one in want.files} for want in agent.wants.values()}
+    for files in keys.values():
+        private = serialization.load_ssh_private_key(files["id_container"].encode(), None)
+        public = private.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        assert files == {"id_container": files["id_container"], ".ssh/authorized_keys": public.decode() + "\n"}
+    assert keys["mine"] != keys["next"]
 
 
 async def test_whoever_is_purged_leaves_nothing(admin, make_user, gql, manager):

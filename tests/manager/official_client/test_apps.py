@@ -196,10 +196,13 @@ print(*words[-2:], "|", variables.get("GREETING"))
 
 @pytest.mark.docker
 @pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
-async def test_ssh_and_scp_with_the_owners_keypair(client_of_cluster, cluster, image_with_ssh, make_free_port, helpers):
-    signed = helpers.client(**helpers.of_cluster(cluster))
-    assert (await signed.call("PATCH", "/auth/ssh-keypair")).status == 200
-    signed.close()
+@pytest.mark.parametrize("whose", ["session's", "owner's"])
+async def test_ssh_and_scp(client_of_cluster, cluster, image_with_ssh, make_free_port, helpers, whose):
+    """The owner needs no keypair; with one it is that which lets them in."""
+    if whose == "owner's":
+        signed = helpers.client(**helpers.of_cluster(cluster))
+        assert (await signed.call("PATCH", "/auth/ssh-keypair")).status == 200
+        signed.close()
     await client_of_cluster.sdk(CREATE.format(image=image_with_ssh, ports=[]))
     (client_of_cluster.home / ".ssh").mkdir()
     (client_of_cluster.home / "sent").write_bytes(bytes(range(256)) * 4096)

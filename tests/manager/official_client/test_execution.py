@@ -68,6 +68,7 @@ async def created(client, cluster) -> str:
 
 @pytest.mark.parametrize("cluster", BOTH_RUNTIMES, indirect=True)
 async def test_sdk_runs_code_in_query_mode(client_of_cluster, cluster):
+    """Defects of Backend.AI 23.09.10: HTML in query mode was a 500 that spoilt the session, completion timed out."""
     client = client_of_cluster
     await created(client, cluster)
     got = await client.sdk(RUN + QUERIES)
@@ -184,7 +185,7 @@ result = {
 
 
 async def test_what_broke_a_real_managers_sessions_breaks_none_here(client_of_cluster, cluster):
-    """A poll too many, and the end of the kernel in the middle of a run."""
+    """Defect of Backend.AI 23.09.10: a poll too many spoilt the session. Nor may a kernel that ends in a run."""
     client = client_of_cluster
     await created(client, cluster)
     got = await client.sdk(RUN + DEFECTS)
@@ -217,6 +218,7 @@ async def test_a_client_that_hangs_up_loses_nothing(client_of_cluster, cluster, 
 
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 async def test_thousands_of_calls_leave_the_manager_as_large_as_it_was(client_of_cluster, cluster, helpers, count):
+    """Defect of Backend.AI 23.09.10: each look-up of a session made the manager larger and slower."""
     session_id = await created(client_of_cluster, cluster)
     signed = helpers.client(**helpers.of_cluster(cluster))
     query = {"query": "query($id: UUID!) {compute_session(id: $id) {status}}", "variables": {"id": session_id}}

@@ -40,10 +40,7 @@ async def hard_agent(limited_disk, disk, agent):
 async def together_1m(manager, agent):
     """What users and projects may put into all their folders on one volume."""
     await manager.services.people.create_policy("small", {"max_quota_scope_size": 1024 * KIB})
-    for table in (t.users, t.projects):
-        await manager.store.write(
-            lambda conn, table=table: conn.execute(table.update().values(resource_policy="small"))
-        )
+    await manager.store.write(_bind_all, "small")
 
 
 def _bind_all(conn, policy):
@@ -185,3 +182,75 @@ async def test_a_copy_counts_too(together_1m, admin, http, disk):
     refused = await admin.call("POST", "/folders/one/clone", {"target_name": "two", "target_host": "local:data"})
     assert (refused.status, "the copy needs 600 KiB: 176 KiB too much" in refused.json["msg"]) == (412, True)
     assert len(os.listdir(disk.volumes["local:data"] / ".vfolders")) == 1
+
+
+@pytest_asyncio.fixture
+async def each_1m(manager, agent):
+    """What one folder may hold, by policies of users and projects."""
+    await manager.services.people.create_policy("small", {"max_vfolder_size": 1024 * KIB})
+    await manager.store.write(_bind_all, "small")
+
+
+async def set_quota(client, folder, quota, status):
+    return await client.post("/folders/_/quota", {"id": folder["id"], "quota": quota}, status=status)
+
+
+async def test_no_folder_is_larger_than_a_policy_allows(each_1m, manager, admin, http):
+    shown = [(one["max_size"], one["quota_kind"]) for one in await admin.get("/folders")]
+    assert shown == [(1024 * KIB, "soft")]  # the home, which is older than the policy
+    refused = await admin.call("POST", "/folders", {"name": "data", "host": "local:data", "quota": "2m"})
+    said = "A folder of yours may hold 1 MiB by policy; data holds 0 B, and this asks for 2 MiB."
+    assert (refused.status, refused.json["msg"]) == (412, said)
+    made = await admin.post("/folders", {"name": "data", "host": "local:data", "cloneable": True})
+    assert made["max_size"] == 1024 * KIB
+    assert (await put(admin, http, "data", "x", 600 * KIB)).code == 204
+    assert b"data may hold 1 MiB; 600 KiB used" in (await put(admin, http, "data", "y", 500 * KIB)).body
+    await admin.get("/folders/data")  # which measures it
+    assert "holds 600 KiB, and this asks for 2 MiB" in (await set_quota(admin, made, "2m", 412))["msg"]
+    assert (await set_quota(admin, made, "800k", 200))["size_bytes"] == 800 * KIB
+    assert (await set_quota(admin, made, "0", 200))["size_bytes"] == 1024 * KIB
+    for body in ({"target_name": "copy", "quota": "2m"}, {"target_name": "copy"}):
+        cloned = await admin.call("POST", "/folders/data/clone", {**body, "target_host": "local:data"})
+        assert cloned.status == (412 if "quota" in body else 201)
+    project = {"name": "ours", "host": "local:data", "group": "default"}
+    assert "of the project may hold" in (await admin.post("/folders", {**project, "quota": "2m"}, 412))["msg"]
+    assert (await admin.post("/folders", project))["max_size"] == 1024 * KIB
+    # A policy counts for what is there already, too.
+    await manager.services.people.modify_policy("small", {"max_vfolder_size": 512 * KIB})
+    assert (await admin.get("/folders/data"))["max_size"] == 512 * KIB
+    assert b"data may hold 512 KiB; 600 KiB used" in (await put(admin, http, "data", "z", 1)).body
+    await manager.services.people.modify_policy("small", {"max_vfolder_size": 0})
+    assert (await admin.get("/folders/home"))["max_size"] is None
+
+
+async def test_a_policy_of_the_main_keypair_counts_and_nobody_is_given_a_folder_beyond_theirs(
+    manager, agent, admin, make_user, http
+):
+    await manager.services.people.create_policy("small", {"max_vfolder_size": 512 * KIB})
+    alice = await make_user("alice")
+    keypairs = t.keypairs.c
+    await manager.store.write(
+        lambda conn: conn.execute(
+            t.keypairs.update().where(keypairs.access_key == alice.access_key).values(resource_policy="small")
+        )
+    )
+    await alice.post("/folders", {"name": "hers", "quota": "1m"}, 412)
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    assert (await put(admin, http, "data", "x", 600 * KIB)).code == 204
+    await admin.get("/folders/data")
+    given = {"vfolder": made["id"], "user_email": "alice@localhost"}
+    refused = await admin.call("POST", "/folders/_/change-ownership", given)
+    said = "A folder of alice@localhost may hold 512 KiB by policy; data holds 600 KiB, and this asks for 600 KiB."
+    assert (refused.status, refused.json["msg"]) == (412, said)
+
+
+async def test_a_policy_is_told_to_the_file_system(hard_agent, manager, admin):
+    await manager.services.people.create_policy("small", {"max_vfolder_size": 4 * KIB**2})
+    await manager.store.write(_bind_all, "small")
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    assert (made["max_size"], made["quota_kind"]) == (4 * KIB**2, "hard")
+    await manager.services.people.modify_policy("small", {"max_vfolder_size": 2 * KIB**2})
+    shown = await admin.get("/folders/data")
+    assert (shown["max_size"], shown["quota_kind"]) == (2 * KIB**2, "soft")  # until somebody tells the file system
+    await set_quota(admin, made, "2m", 200)
+    assert (await admin.get("/folders/data"))["quota_kind"] == "hard"

@@ -183,8 +183,8 @@ async def delete_resource_preset(ctx: Context, name: str) -> None:
 
 
 @mutation("image:manage")
-async def alias_image(ctx: Context, alias: str, target: str, **_: Any) -> None:
-    await ctx.parts.people.alias_image(alias, target)
+async def alias_image(ctx: Context, alias: str, target: str, architecture: str | None = None) -> None:
+    await ctx.parts.people.alias_image(alias, target, architecture)
 
 
 @mutation("image:manage")

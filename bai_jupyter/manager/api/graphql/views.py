@@ -65,6 +65,7 @@ def keypair(row: Row, projects: Sequence[tuple[str, str]], sessions_used: int, s
         "modified_at": _moment(row.modified_at),
         "last_used": _moment(row.used_at),
         "rate_limit": row.rate_limit,
+        "concurrency_limit": row.concurrency_limit,
         "concurrency_used": sessions_used,
     }
 
@@ -114,7 +115,7 @@ def resource_policy(policy: PolicyRecord) -> View:
         "utilization": _text(policy.utilization or {}),
         "allowed_vfolder_hosts": _text(policy.allowed_vfolder_hosts or {}),
         "max_vfolder_count": policy.max_vfolder_count or 0,
-        "max_vfolder_size": 0,  # the client shows it always, and cannot show null
+        "max_vfolder_size": policy.max_vfolder_bytes or 0,  # the client cannot show null
         "max_quota_scope_size": policy.max_quota_scope_bytes or 0,
     }
 
