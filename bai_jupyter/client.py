@@ -909,13 +909,21 @@ class ManagerClient:
         body = {"domain": domain, "username": email, "current_password": old, "new_password": new}
         await self.request("POST", "/auth/update-password-no-auth", body)
 
-    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] | None = None) -> Json:
+    async def make_ward(
+        self,
+        name: str,
+        email: str | None = None,
+        projects: Collection[str] | None = None,
+        policy: str | None = None,
+    ) -> Json:
         """For a service: the user of that name for whom it may act, made if there is none.
 
         Of the service's projects the user is then in those of ``projects``; without, in all at first, then as it is.
+        The user's keypair then has that ``policy``, unless an admin gave it one that the service may not give.
         """
         wanted = None if projects is None else list(projects)
-        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": wanted})
+        body = {"name": name, "email": email, "projects": wanted, "policy": policy}
+        return await self.request("POST", "/wards", body)
 
     async def give_ward(self, service_key: str, name: str) -> None:
         """Let a service act for a user: oneself, or for superadmins anybody."""

@@ -458,6 +458,12 @@ def _add_policies(command: Any, policy: Any) -> None:
     bind = command(policy, "bind", "people:policy_bind", "Put a policy on users, keypairs, projects or domains")
     bind.add_argument("name")
     bind.add_argument("scopes", nargs="+", metavar="scope", help="user:EMAIL, keypair:KEY, project:NAME, domain:NAME")
+    allow = command(
+        policy, "allow", "people:policy_allow", "Let a service, such as a JupyterHub, give its users a policy"
+    )
+    allow.add_argument("name")
+    allow.add_argument("--service", required=True, metavar="ACCESS_KEY", help="the service's access key")
+    allow.add_argument("--take", action="store_true", help="no longer; who has it keeps it")
 
 
 def _add_presets(command: Any, preset: Any) -> None:

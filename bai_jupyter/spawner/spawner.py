@@ -77,6 +77,15 @@ class BackendAISpawner(Spawner):
         value_trait=Unicode(),
         help='Projects of those who are in a group of the Hub, {"vision-lab": "vision"}; they go before `projects`.',
     ).tag(config=True)
+    policy_of_group = Dict(
+        value_trait=Unicode(),
+        help='The resource policy of the keypair of those who are in a group of the Hub, {"students": "student"}: the '
+        "first that fits. The manager's admin lets the Hub give each: `bai policy allow`. Empty: policies are as they "
+        "are at the manager.",
+    ).tag(config=True)
+    policy = Unicode("default", help="With `policy_of_group`: the policy of who is in none of its groups.").tag(
+        config=True
+    )
     project = Unicode(help="The project that a server counts for. Default: the first of the user's.").tag(config=True)
     manager_access = Enum(
         ("", "self", "user"),
@@ -323,13 +332,22 @@ class BackendAISpawner(Spawner):
     async def _become_ward(self) -> None:
         async with ManagerClient(service_config()) as service:
             has_say = self.projects or self.project_of_group
-            await service.make_ward(self.user.name, projects=self._projects if has_say else None)
+            projects = self._projects if has_say else None
+            await service.make_ward(self.user.name, projects=projects, policy=self._policy)
+
+    def _of_groups(self, chosen: Mapping[str, str]) -> list[str]:
+        """Those of ``{group: chosen}`` whose groups the user is in."""
+        groups = {group.name for group in self.user.groups}
+        return [one for group, one in chosen.items() if group in groups]
 
     @property
     def _projects(self) -> list[str]:
-        groups = {group.name for group in self.user.groups}
-        of_groups = [project for group, project in self.project_of_group.items() if group in groups]
-        return list(dict.fromkeys([*of_groups, *self.projects]))
+        return list(dict.fromkeys([*self._of_groups(self.project_of_group), *self.projects]))
+
+    @property
+    def _policy(self) -> str | None:
+        """None: the manager's matter."""
+        return next(iter([*self._of_groups(self.policy_of_group), self.policy])) if self.policy_of_group else None
 
     def _request(self) -> SessionRequest:
         if not self.image:
