@@ -135,7 +135,10 @@ def _add_up(command: Any, nouns: Any) -> None:
         default="auto",
         help="what isolates sessions; auto: docker if an engine answers, else process, which does not isolate",
     )
-    up.add_argument("--port", type=int, default=8888, help="JupyterLab's port; taken: the next free one (%(default)s)")
+    up.add_argument("--port", type=int, help="JupyterLab's port, or the Hub's; taken: the next free one (8888; 8000)")
+    up.add_argument(
+        "--hub", metavar="CONFIG", help="JupyterHub with this configuration in JupyterLab's place, and who can log in"
+    )
     up.add_argument("--root", metavar="DIR", help="folder that JupyterLab shows, mounted in sessions (.bai/home)")
     up.add_argument(
         "--ahead",
