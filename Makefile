@@ -1,4 +1,4 @@
-# One machine, two commands: `make run` starts everything, `make test` tests it.
+# One machine, few commands: `make run` starts everything, `make hub` with a JupyterHub, `make test` tests it.
 #
 # Both make .venv when it is missing or older than pyproject.toml or the front end's sources. Nothing is installed
 # outside the checkout. Node (20.19+ or 22.12+) is used for the JupyterLab panel if it is there.
