@@ -1,4 +1,4 @@
-# One machine, two commands: `make run` starts everything, `make test` tests it.
+# One machine, few commands: `make run` starts everything, `make hub` with a JupyterHub, `make test` tests it.
 #
 # Both make .venv when it is missing or older than pyproject.toml or the front end's sources. Nothing is installed
 # outside the checkout. Node (20.19+ or 22.12+) is used for the JupyterLab panel if it is there.
@@ -10,10 +10,15 @@ ARGS ?=
 FRONT_END := $(shell find labextension/src labextension/style labextension/schema -type f 2>/dev/null) \
 	$(wildcard labextension/package.json labextension/package-lock.json labextension/tsconfig.json labext_build.py)
 
-.PHONY: run test soak lint clean
+.PHONY: run hub test soak lint clean
 
 run: $(VENV)/.installed-all
 	@$(BIN)/bai up $(ARGS)
+
+# JupyterHub in JupyterLab's place: docs/jupyterhub.md.
+hub: $(VENV)/.installed-all $(VENV)/.installed-proxy
+	@PATH="$(CURDIR)/$(VENV)/proxy/node_modules/.bin:$$PATH" \
+		$(BIN)/bai up --hub examples/jupyterhub/jupyterhub_config.py $(ARGS)
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
@@ -32,6 +37,12 @@ $(VENV)/.installed-all: pyproject.toml $(FRONT_END)
 
 $(VENV)/.installed-test: pyproject.toml $(FRONT_END)
 	@$(MAKE) --no-print-directory install EXTRA=test
+
+$(VENV)/.installed-proxy: $(VENV)/.installed-all
+	@command -v npm >/dev/null || { echo "JupyterHub's proxy needs node and npm. On Debian: apt-get install npm"; exit 1; }
+	@echo "Installing configurable-http-proxy into $(VENV)/proxy …"
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/proxy configurable-http-proxy@5.3.0
+	@touch $@
 
 .PHONY: install
 install:

@@ -14,7 +14,7 @@ import socket
 import ssl
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +43,10 @@ TRANSFER_BYTES = 16 * 1024**2
 
 _TRANSFER_TIMEOUT_S = 300.0
 _DELETE_TIMEOUT_S = 600.0
+_FORWARD_TIMEOUT_S = 600.0  # some calls hold their answer until something has happened
 _COMMAND_START_S = 60.0
 _READ_BYTES = 512 * 1024
+_PIECES_AHEAD = 8
 _TRANSFER_TRIES = 6
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNBOUNDED = 1 << 62
@@ -327,6 +329,15 @@ class Download:
     version: str
 
 
+@dataclass(frozen=True)
+class Forwarded:
+    """An answer as the manager gave it."""
+
+    status: int
+    headers: HTTPHeaders
+    pieces: AsyncGenerator[bytes, None]
+
+
 # The client
 
 
@@ -390,6 +401,26 @@ class ManagerClient:
             return json.loads(content)
         except ValueError as error:
             raise _unexpected(start.code, self.config.endpoint) from error
+
+    @asynccontextmanager
+    async def forward(
+        self, method: str, path: str, content: bytes, query: Mapping[str, object], headers: Mapping[str, str]
+    ) -> AsyncIterator["Forwarded"]:
+        """A call of somebody else's, made as ours: gives whatever is answered, refusals too, as it arrives.
+
+        ``headers`` go along; their ``Content-Type`` is that of ``content``. Raises ``ManagerAway``, also among pieces.
+        """
+        target = self._target(path, query)
+        signed = self._headers(method, target, content or None, headers.get("Content-Type"))
+        async with AsyncExitStack() as stack:
+            try:
+                sending = self._send(method, target, HTTPHeaders({**headers, **signed}), content)
+                answer = await stack.enter_async_context(sending)
+                async with asyncio.timeout(_FORWARD_TIMEOUT_S):
+                    start = await answer.started
+            except (OSError, TimeoutError) as error:
+                raise self._away(error) from error
+            yield Forwarded(start.code, answer.headers, self._whole(answer))
 
     # Sessions
 
@@ -887,13 +918,21 @@ class ManagerClient:
         body = {"domain": domain, "username": email, "current_password": old, "new_password": new}
         await self.request("POST", "/auth/update-password-no-auth", body)
 
-    async def make_ward(self, name: str, email: str | None = None, projects: Collection[str] | None = None) -> Json:
+    async def make_ward(
+        self,
+        name: str,
+        email: str | None = None,
+        projects: Collection[str] | None = None,
+        policy: str | None = None,
+    ) -> Json:
         """For a service: the user of that name for whom it may act, made if there is none.
 
         Of the service's projects the user is then in those of ``projects``; without, in all at first, then as it is.
+        The user's keypair then has that ``policy``, unless an admin gave it one that the service may not give.
         """
         wanted = None if projects is None else list(projects)
-        return await self.request("POST", "/wards", {"name": name, "email": email, "projects": wanted})
+        body = {"name": name, "email": email, "projects": wanted, "policy": policy}
+        return await self.request("POST", "/wards", body)
 
     async def give_ward(self, service_key: str, name: str) -> None:
         """Let a service act for a user: oneself, or for superadmins anybody."""
@@ -1110,7 +1149,8 @@ class ManagerClient:
         finally:
             stream.close()
             if reading is not None:
-                await reading
+                reading.cancel()  # it may hold a piece that nobody takes
+                await asyncio.wait([reading])
 
 
 class _ByThisSocket(Resolver):
@@ -1124,21 +1164,21 @@ class _ByThisSocket(Resolver):
 
 
 class _Answer(HTTPMessageDelegate):
-    """One answer as it arrives."""
+    """One answer as it arrives, no faster than it is taken."""
 
     def __init__(self) -> None:
         self.started: asyncio.Future[ResponseStartLine] = asyncio.get_running_loop().create_future()
         self.headers = HTTPHeaders()
         self.is_complete = False
-        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES_AHEAD)
 
     async def read(self, connection: HTTP1Connection) -> None:
         with suppress(StreamClosedError):
             await connection.read_response(self)
-        self._pieces.put_nowait(None)
         if not self.started.done():
             self.started.set_exception(ConnectionResetError("the connection ended before an answer"))
             self.started.exception()  # seen, also if nobody waits any more
+        await self._pieces.put(None)
 
     async def next_piece(self, silence_s: float | None = None) -> bytes | None:
         """The next bytes of the body; ``None`` at its end, or when nothing came for ``silence_s``."""
@@ -1160,8 +1200,8 @@ class _Answer(HTTPMessageDelegate):
             self.headers = headers
             self.started.set_result(start_line)
 
-    def data_received(self, chunk: bytes) -> None:
-        self._pieces.put_nowait(chunk)
+    async def data_received(self, chunk: bytes) -> None:
+        await self._pieces.put(chunk)
 
     def finish(self) -> None:
         self.is_complete = True

@@ -359,7 +359,7 @@ async def test_a_cancellation_is_not_lost_when_a_piece_comes_at_the_same_time() 
     reading = asyncio.create_task(read_for_ever())
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # now it waits for a piece
-    answer.data_received(b"one")
+    await answer.data_received(b"one")
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(10):

@@ -140,7 +140,10 @@ def _add_up(command: Any, nouns: Any) -> None:
         default="auto",
         help="what isolates sessions; auto: docker if an engine answers, else process, which does not isolate",
     )
-    up.add_argument("--port", type=int, default=8888, help="JupyterLab's port; taken: the next free one (%(default)s)")
+    up.add_argument("--port", type=int, help="JupyterLab's port, or the Hub's; taken: the next free one (8888; 8000)")
+    up.add_argument(
+        "--hub", metavar="CONFIG", help="JupyterHub with this configuration in JupyterLab's place, and who can log in"
+    )
     up.add_argument("--root", metavar="DIR", help="folder that JupyterLab shows, mounted in sessions (.bai/home)")
     up.add_argument(
         "--ahead",
@@ -495,6 +498,12 @@ def _add_policies(command: Any, policy: Any) -> None:
     bind = command(policy, "bind", "people:policy_bind", "Put a policy on users, keypairs, projects or domains")
     bind.add_argument("name")
     bind.add_argument("scopes", nargs="+", metavar="scope", help="user:EMAIL, keypair:KEY, project:NAME, domain:NAME")
+    allow = command(
+        policy, "allow", "people:policy_allow", "Let a service, such as a JupyterHub, give its users a policy"
+    )
+    allow.add_argument("name")
+    allow.add_argument("--service", required=True, metavar="ACCESS_KEY", help="the service's access key")
+    allow.add_argument("--take", action="store_true", help="no longer; who has it keeps it")
 
 
 def _add_presets(command: Any, preset: Any) -> None:

@@ -58,7 +58,7 @@ async def _end_all_of_stopped(folder: DataFolder, terminal: Terminal) -> list[st
     try:
         await cluster.start_manager()
         async with cluster.client() as client:
-            if not await client.list_sessions():
+            if not await client.list_sessions(everyone=True):
                 return []
             await cluster.start_agent()
             return await _end_all(client)
@@ -67,7 +67,7 @@ async def _end_all_of_stopped(folder: DataFolder, terminal: Terminal) -> list[st
 
 
 async def _end_all(client: ManagerClient) -> list[str]:
-    views = await client.list_sessions()
+    views = await client.list_sessions(everyone=True)
     ended = await asyncio.gather(*(end(client, view["id"], False, END_TIMEOUT_S) for view in views))
     return [view["name"] for view in ended]
 

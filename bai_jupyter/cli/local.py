@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +71,7 @@ class LocalCluster:
     manager_port: int
     lab_port: int = 0
     ahead: str | None = None
+    doors: Mapping[str, str] = field(default_factory=dict)  # the agent's, {name: "host:port"}
     join_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     lab_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     running: list[Server] = field(default_factory=list)
@@ -102,6 +103,10 @@ class LocalCluster:
         await server.start()
         self.running.append(server)
         return server
+
+    async def start_other(self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Server:
+        """A server that is none of these three, started as whoever calls."""
+        return await self._start(Server(name, argv, self._environ(**env), self.folder, cwd))
 
     # Manager
 
@@ -145,6 +150,7 @@ class LocalCluster:
             "runtime": self.runtime,
             "volumes": json.dumps({HOME_VOLUME: str(self.home), FOLDERS_VOLUME: str(folders)}),
             "warm_pool_mem": memory_ahead(memory_bytes()) if self.ahead is None else self.ahead,
+            **({"doors": json.dumps(dict(self.doors))} if self.doors else {}),
         }
         argv = [*PYTHON, "-m", "bai_agent", *_flags("AgentApp", options)]
         env = self._environ(BAI_JOIN_TOKEN=self.join_token)

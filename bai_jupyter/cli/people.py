@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bai_jupyter.cli.login import credentials_of, read_password, with_manager
 from bai_jupyter.cli.servers import write_private
@@ -360,6 +361,14 @@ async def _bind(client: ManagerClient, scope: str, props: Json) -> None:
             await _change(client, "modify_group", gid=("UUID!", gid), props=("ModifyGroupInput!", props))
         case _:
             raise _no_scope(scope, "user:, keypair:, project: or domain:")
+
+
+def policy_allow(options: argparse.Namespace, terminal: Terminal) -> int:
+    """Let a service give a policy to the users for whom it acts, or no longer."""
+    method = "DELETE" if options.take else "PUT"
+    path = f"/wards/{quote(options.service, safe='')}/policies/{quote(options.name, safe='')}"
+    done = "no longer given by the service" if options.take else "may be given by the service"
+    return _run(lambda client: client.request(method, path), terminal, options.name, done)
 
 
 # Presets

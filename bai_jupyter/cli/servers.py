@@ -116,6 +116,7 @@ class Server:
     argv: Sequence[str]
     env: Mapping[str, str]
     folder: DataFolder
+    cwd: Path | None = None
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def start(self) -> None:
@@ -123,6 +124,7 @@ class Server:
             self.process = await asyncio.create_subprocess_exec(
                 *self.argv,
                 env=dict(self.env),
+                cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

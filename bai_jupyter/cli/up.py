@@ -1,5 +1,7 @@
 """``bai up``: manager, agent and JupyterLab on this machine, in numbered steps that each say when they are ready.
 
+With ``--hub`` a JupyterHub takes JupyterLab's place.
+
 Owns the order, the messages and what happens when a server dies. With which options each is started is ``local``'s.
 """
 
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from bai_jupyter._version import __version__
 from bai_jupyter.cli import check
+from bai_jupyter.cli import hub as hubs
+from bai_jupyter.cli.hub import LocalHub, Login
 from bai_jupyter.cli.local import LocalCluster, lab_user
 from bai_jupyter.cli.machine import Engine, Gpus, ask_engine, ask_gpus, cpu_count, memory
 from bai_jupyter.cli.servers import DataFolder, Server, free_port, left_behind, stop_process
@@ -22,7 +26,9 @@ from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.errors import BaiError
 
 MANAGER_PORT = 8090
-SERVERS = ("lab", "agent", "manager")
+LAB_PORT = 8888
+HUB_PORT, HUB_OWN_PORT, HUB_PROXY_PORT = 8000, 8081, 8001
+SERVERS = ("hub", "lab", "agent", "manager")
 MAX_RESTARTS = 5  # of one server within RESTART_WINDOW_S; then something is wrong that a restart does not mend
 RESTART_WINDOW_S = 60.0
 
@@ -77,9 +83,15 @@ class Up:
         self.folder = folder
         self.is_up = False
         self.cluster: LocalCluster | None = None
+        self.hub: LocalHub | None = None
+        self.login: Login | None = None
 
     async def work(self) -> int:
         self._head()
+        if self.options.hub:
+            if self.options.check:
+                raise CommandFailed("--check tries JupyterLab. Leave --hub out.", Exit.USAGE)
+            hubs.check(Path(self.options.hub))
         runtime = await self._checked()
         cluster = self.cluster = self._make_cluster(runtime)
         await self._start(cluster)
@@ -118,8 +130,15 @@ class Up:
         home = Path(self.options.root).expanduser().absolute() if self.options.root else self.folder.path / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = lab_user(home)
-        ports = self._port("manager", MANAGER_PORT), self._port("lab", self.options.port)
-        cluster = LocalCluster(self.folder, home, runtime, user, *ports, ahead=self.options.ahead)
+        manager_port = self._port("manager", MANAGER_PORT)
+        cluster = LocalCluster(self.folder, home, runtime, user, manager_port, ahead=self.options.ahead)
+        if self.options.hub:
+            wanted = (self.options.port or HUB_PORT, HUB_OWN_PORT, HUB_PROXY_PORT)
+            ports = [self._port("hub", port) for port in wanted]
+            self.hub = LocalHub(cluster, Path(self.options.hub), *ports)
+            cluster.doors = {hubs.DOOR: f"127.0.0.1:{self.hub.own_port}"}
+        else:
+            cluster.lab_port = self._port("lab", self.options.port or LAB_PORT)
         self.folder.write_state({"pid": os.getpid(), "runtime": runtime, "home": str(home)})
         return cluster
 
@@ -138,6 +157,9 @@ class Up:
             isolation = "" if agent.get("isolated", True) else " (not isolated)"
             step.detail = f"{agent['name']}: {agent['runtime']}{isolation}, {resources(agent['slots'])}"
             step.sign = "done" if not isolation else "note"
+        if self.hub is not None:
+            await self._start_hub(self.hub)
+            return
         async with self._step("Images", live=False) as step, cluster.client() as client:
             images = await self._images(client, cluster.runtime)
             step.detail = _image_words(images)
@@ -147,6 +169,35 @@ class Up:
         async with self._step("Lab") as step:
             await cluster.start_lab()
             step.detail = "ready" if cluster.user is None else f"ready, as user {cluster.user.uid}"
+
+    async def _start_hub(self, hub: LocalHub) -> None:
+        async with self._step("Image", live=False) as step, hub.cluster.client() as client:
+            step.detail = image = await self._hub_image(client, hub.cluster.runtime)
+            if hub.cluster.runtime == "process":
+                step.sign, step.detail = "note", "local: this machine's own programs, for one person only"
+        async with self._step("Accounts") as step:
+            self.login = await hub.accounts()
+            step.detail = f"the Hub's own, and {self.login.email}"
+        async with self._step("Hub") as step:
+            await hub.start(image)
+            step.detail = hub.url
+
+    async def _hub_image(self, client: ManagerClient, runtime: str) -> str:
+        """What people's servers run on; built where there is none."""
+        if runtime == "process":
+            return "local"
+        from bai_jupyter.cli import images
+
+        names = await asyncio.to_thread(images.local, "bai/hub:")
+        if not names:
+            if self.options.no_build:
+                raise CommandFailed("There is no image for the Hub's servers. Run: bai image build hub")
+            self.terminal.say("  No image for servers yet; building hub. This is done once and takes some minutes.")
+            with self.terminal.progress("  Building hub") as show:
+                names = await asyncio.to_thread(images.build, ["hub"], lambda what, _: show(f"  {what}"))
+        if names[-1] not in [one["name"] for one in await client.list_images()]:
+            await client.add_image(names[-1])
+        return names[-1]
 
     async def _images(self, client: ManagerClient, runtime: str) -> list[Json]:
         """What sessions can start from; local images are added, and one is built where there is none at all."""
@@ -179,12 +230,25 @@ class Up:
 
     def _invite(self, cluster: LocalCluster) -> None:
         state = self.folder.read_state()
+        if self.hub is not None and self.login is not None:
+            self._invite_to_hub(self.hub, self.login, state)
+            return
         self.folder.write_state({**state, "url": cluster.lab_url, "manager": cluster.manager_url})
         if self.terminal.as_json:
             self.terminal.event({"url": cluster.lab_url, "manager": cluster.manager_url, "already_running": False})
             return
         self.terminal.line(f"Open   {cluster.lab_url}    (keys: {_short(self.folder.credentials)}, only yours)")
         self.terminal.say("Ctrl-C stops the servers; sessions stay. `bai down` ends them too.")
+
+    def _invite_to_hub(self, hub: LocalHub, login: Login, state: Json) -> None:
+        manager = hub.cluster.manager_url
+        self.folder.write_state({**state, "url": hub.url, "manager": manager})
+        if self.terminal.as_json:
+            self.terminal.event({"url": hub.url, "manager": manager, "login": vars(login), "already_running": False})
+            return
+        self.terminal.line(f"Open   {hub.url}    log in as {login.email}, password {login.password}")
+        self.terminal.say("For others: bai user add kim@example.org --name kim --password")
+        self.terminal.say("Ctrl-C stops Hub, agent and manager; people's servers go on. `bai down` ends them too.")
 
     @asynccontextmanager
     async def _step(self, name: str, live: bool = True) -> AsyncIterator["_Step"]:

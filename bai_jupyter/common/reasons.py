@@ -175,6 +175,8 @@ _REFUSED = {
     "not-a-ward": "There is a user {name} already, for whom this service may not act. They can let it, or a "
     "superadmin: bai user give {name} --service {service}. For admins no service may act: they need another account "
     "here.",
+    "policy-not-allowed": "This service may not give its users the policy {policy}. It may give: {policies}. A "
+    "superadmin can let it: bai policy allow {policy} --service {service}.",
     "grant-without-route": "A service gives a session its own way to the manager only with a route. Ask for one too.",
     "route-taken": "Another session serves {path}. End that one first.",
     "route-ports-missing": "The manager has no ports that lead into sessions unread. Tell your admin, who can name "

@@ -55,14 +55,22 @@ def room_of(capacity: Mapping[str, Any]) -> str:
 def form_of(offer: Offer, chosen: Options) -> str:
     """``chosen`` is what was chosen last, or what the Hub's admin has."""
     parts = [_again(offer.last)] if offer.last else []
-    parts += [_images(offer.images, chosen.image), _presets(offer, chosen.preset)]
-    if len(offer.groups) > 1:
-        parts.append(_groups(offer.groups, chosen.group))
-    if len(offer.projects) > 1:
-        parts.append(_projects(offer.projects, chosen.project))
+    parts.append(_presets(offer, chosen.preset))
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))
+    more = {"environment": _images(offer.images, chosen.image)}
+    if len(offer.groups) > 1:
+        more["group"] = _groups(offer.groups, chosen.group)
+    if len(offer.projects) > 1:
+        more["project"] = _projects(offer.projects, chosen.project)
+    parts.append(_more(more, is_open=chosen.image not in offer.images))
     return "\n".join(parts)
+
+
+def _more(parts: Mapping[str, str], *, is_open: bool) -> str:
+    """What is seldom chosen, by its name; folded, and sent all the same. Open where it has to be looked at."""
+    summary = f"<summary>More: {', '.join(parts)}</summary>"
+    return "\n".join([f'<details class="mb-4"{" open" if is_open else ""}>{summary}', *parts.values(), "</details>"])
 
 
 def _again(last: Last) -> str:

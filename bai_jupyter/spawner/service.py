@@ -8,7 +8,6 @@ may change anything, are scopes of the Hub: its roles and groups give them. A to
 """
 
 import asyncio
-import json
 import os
 import signal
 import ssl
@@ -21,10 +20,10 @@ from urllib.parse import urlsplit
 from jupyterhub.services.auth import HubAuth, HubOAuth, HubOAuthCallbackHandler, HubOAuthenticated
 from jupyterhub.utils import make_ssl_context, url_path_join
 from tornado.httpserver import HTTPServer
-from tornado.web import Application, HTTPError, RequestHandler, authenticated
+from tornado.web import Application, Finish, HTTPError, RequestHandler, authenticated
 
-from bai_jupyter.client import ConfigError, ManagerClient
-from bai_jupyter.common.errors import BadRequest, PublicError
+from bai_jupyter.client import ConfigError, ManagerAway, ManagerClient
+from bai_jupyter.common.errors import PublicError
 from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.left_behind import go_on
 from bai_jupyter.spawner.service_page import STYLE_SOURCE, page_of
@@ -33,6 +32,13 @@ READ, USE = "custom:bai:read", "custom:bai:use"
 _READING = frozenset({"GET", "HEAD"})
 _MAX_BODY_BYTES = 1024 * 1024
 _LOOK_EVERY_S = 1.0
+_ASKED_WITH = ("Accept", "Content-Type", "If-Range", "Range", "Tus-Resumable", "Upload-Length", "Upload-Offset")
+"""What of a request's headers the manager is told; who asks, it is told by us."""
+_ANSWERED_WITH = frozenset(
+    {"accept-ranges", "allow", "content-disposition", "content-length", "content-range", "content-type", "etag"}
+    | {"last-modified", "retry-after", "tus-resumable", "upload-length", "upload-offset"}
+)
+"""What of an answer's is passed on, beside ``Location``; never a cookie, which would be one of the Hub's origin."""
 _POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'"
 
 
@@ -92,31 +98,69 @@ class _EndHandler(_Handler):
 
 
 class _ApiHandler(_Handler):
-    """The manager's calls whose bodies and answers are JSON, for scripts on the page's own origin and for tokens."""
+    """The manager's calls, for scripts on the page's own origin and for tokens, answered as the manager does.
+
+    Whatever a session shows of itself comes by it too, so no answer is a page with rights on the Hub's origin.
+    """
+
+    _passing: asyncio.Task[None] | None = None
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", f"{_POLICY}; sandbox")
+        self.set_header("X-Content-Type-Options", "nosniff")
 
     def get_login_url(self) -> str:
         raise HTTPError(403)  # a program follows no login
 
+    def compute_etag(self) -> None:
+        return None  # the manager's, if it has one
+
     @authenticated
     async def get(self) -> None:
-        path = str(self.request.path).removeprefix(url_path_join(self.hub_auth.base_url, "api"))
-        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-        async with await self.manager() as client:
-            answer = await client.request(str(self.request.method), path, self._body(), query)
-        self.set_status(204 if answer is None else 200)
-        if answer is not None:
-            self.set_header("Content-Type", "application/json")
-            self.write(json.dumps(answer))
-
-    post = put = patch = delete = get
-
-    def _body(self) -> Any:
-        if not self.request.body:
-            return None
+        self._passing = asyncio.create_task(self._pass_on())
         try:
-            return json.loads(self.request.body)
-        except ValueError as error:
-            raise BadRequest("The body is not JSON.") from error
+            await self._passing
+        except asyncio.CancelledError:
+            raise Finish from None
+
+    head = post = put = patch = delete = get
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if self._passing is not None:
+            self._passing.cancel()
+
+    async def _pass_on(self) -> None:
+        request, base = self.request, url_path_join(self.hub_auth.base_url, "api")
+        query = {name: self.get_query_argument(name, strip=False) for name in request.query_arguments}
+        headers = {name: request.headers[name] for name in _ASKED_WITH if name in request.headers}
+        path = str(request.path).removeprefix(base)
+        async with (
+            await self.manager() as client,
+            client.forward(str(request.method), path, request.body, query, headers) as answer,
+        ):
+            self.set_status(answer.status)
+            for name in _ANSWERED_WITH & {name.lower() for name in answer.headers}:
+                self.set_header(name, answer.headers[name])
+            if place := answer.headers.get("Location"):
+                self.set_header("Location", _below(place, client.config.endpoint, base))
+            if "Content-Type" not in answer.headers:
+                self.clear_header("Content-Type")
+            try:
+                async for piece in answer.pieces:
+                    self.write(piece)
+                    await self.flush()
+            except ManagerAway:
+                if not self._headers_written:
+                    raise
+                request.connection.stream.close()  # it would look whole otherwise
+
+
+def _below(place: str, endpoint: str, base: str) -> str:
+    """An address of the manager's, as it is to be had here; any other as it is."""
+    is_ours = place == endpoint or place.startswith((f"{endpoint}/", f"{endpoint}?"))
+    return base + place.removeprefix(endpoint) if is_ours else place
 
 
 def make_app(auth: HubOAuth) -> Application:

@@ -34,6 +34,7 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.spawner import internal_tls
+from bai_jupyter.spawner.amounts import amounts_of
 from bai_jupyter.spawner.credentials import service_config
 from bai_jupyter.spawner.form import Last, Offer, form_of, room_of
 from bai_jupyter.spawner.naming import session_name_of
@@ -77,6 +78,15 @@ class BackendAISpawner(Spawner):
         value_trait=Unicode(),
         help='Projects of those who are in a group of the Hub, {"vision-lab": "vision"}; they go before `projects`.',
     ).tag(config=True)
+    policy_of_group = Dict(
+        value_trait=Unicode(),
+        help='The resource policy of the keypair of those who are in a group of the Hub, {"students": "student"}: the '
+        "first that fits. The manager's admin lets the Hub give each: `bai policy allow`. Empty: policies are as they "
+        "are at the manager.",
+    ).tag(config=True)
+    policy = Unicode("default", help="With `policy_of_group`: the policy of who is in none of its groups.").tag(
+        config=True
+    )
     project = Unicode(help="The project that a server counts for. Default: the first of the user's.").tag(config=True)
     manager_access = Enum(
         ("", "self", "user"),
@@ -138,6 +148,7 @@ class BackendAISpawner(Spawner):
         self._left: Queued | None = None  # what an earlier Hub waited for
         self._certs: dict[str, str] = {}  # with internal_ssl, as PEM: keyfile, certfile, cafile
         self._hub_port = random_port() if self.internal_ssl else 0  # where the door is in the container
+        self._presets: dict[str, dict[str, str]] = {}  # what is in them, as the manager said last
         self._view: Json | None = None
         self._changed = asyncio.Event()
 
@@ -169,6 +180,7 @@ class BackendAISpawner(Spawner):
         try:
             await self._become_ward()
             async with self._manager() as client:
+                self._presets = {one["name"]: one["resource_slots"] for one in await client.list_presets()}
                 if not await self._take_up(client):
                     await self._ask(client)
                 await client.wait_for(self._session, timeout_s=self.start_timeout, on_change=self._show)
@@ -260,9 +272,11 @@ class BackendAISpawner(Spawner):
                     raise NotFound(Reason.of("no-images"))
                 slots = {one["name"]: one["resource_slots"] for one in await client.list_presets()}
                 presets = ["", *slots]
-                trial = replace(self._trial(chosen), image=chosen.image if chosen.image in images else images[0])
+                self._presets = slots
+                shown_image = chosen.image if chosen.image in images else images[0]
+                trials = [self._trial(replace(chosen, image=shown_image, preset=name)) for name in presets]
                 projects = await client.list_projects()
-                answers = await asyncio.gather(*(client.dry_run(replace(trial, preset=name)) for name in presets))
+                answers = await asyncio.gather(*(client.dry_run(trial) for trial in trials))
                 room = room_of(await client.check_presets())
                 last = await self._last(client)
                 folders = {
@@ -276,7 +290,7 @@ class BackendAISpawner(Spawner):
         verdicts = dict(zip(presets, answers, strict=True))
         if verdicts[""]["verdict"] == "refused" and len(verdicts) > 1:  # a policy need not name anything
             del verdicts[""]
-        amounts = {name: ResourceSlots.parse({**of_preset, **self._resources()}) for name, of_preset in slots.items()}
+        amounts = {name: ResourceSlots.parse({**one, **self._resources(name)}) for name, one in slots.items()}
         shown = {name: amount.describe() for name, amount in amounts.items()}
         return form_of(Offer(images, verdicts, folders, shown, projects, self.resource_groups, room, last), chosen)
 
@@ -323,13 +337,22 @@ class BackendAISpawner(Spawner):
     async def _become_ward(self) -> None:
         async with ManagerClient(service_config()) as service:
             has_say = self.projects or self.project_of_group
-            await service.make_ward(self.user.name, projects=self._projects if has_say else None)
+            projects = self._projects if has_say else None
+            await service.make_ward(self.user.name, projects=projects, policy=self._policy)
+
+    def _of_groups(self, chosen: Mapping[str, str]) -> list[str]:
+        """Those of ``{group: chosen}`` whose groups the user is in."""
+        groups = {group.name for group in self.user.groups}
+        return [one for group, one in chosen.items() if group in groups]
 
     @property
     def _projects(self) -> list[str]:
-        groups = {group.name for group in self.user.groups}
-        of_groups = [project for group, project in self.project_of_group.items() if group in groups]
-        return list(dict.fromkeys([*of_groups, *self.projects]))
+        return list(dict.fromkeys([*self._of_groups(self.project_of_group), *self.projects]))
+
+    @property
+    def _policy(self) -> str | None:
+        """None: the manager's matter."""
+        return next(iter([*self._of_groups(self.policy_of_group), self.policy])) if self.policy_of_group else None
 
     def _request(self) -> SessionRequest:
         if not self.image:
@@ -365,7 +388,7 @@ class BackendAISpawner(Spawner):
         return SessionRequest(
             name=self.session_name,
             image=chosen.image,
-            resources=self._resources(),
+            resources=self._resources(chosen.preset),
             preset=chosen.preset or None,
             mounts=list(chosen.folders),
             read_only=[name for name, permission in chosen.folders.items() if permission == "ro"],
@@ -373,11 +396,11 @@ class BackendAISpawner(Spawner):
             project=chosen.project or next(iter(self._projects), None),
         )
 
-    def _resources(self) -> dict[str, str]:
-        """The Hub's limits; the manager gives what it promises, so a guarantee is one too."""
-        cpu, mem = self.cpu_limit or self.cpu_guarantee, self.mem_limit or self.mem_guarantee
-        amounts = {"cpu": f"{cpu:g}" if cpu else "", "mem": str(mem or "")}
-        return {name: amount for name, amount in amounts.items() if amount}
+    def _resources(self, preset: str) -> dict[str, str]:
+        limits, guarantees = (
+            {slot: getattr(self, f"{slot}_{kind}") for slot in ("cpu", "mem")} for kind in ("limit", "guarantee")
+        )
+        return amounts_of(limits, guarantees, self._presets.get(preset, {}))
 
     def _keep_state(self) -> None:
         """Now, because the Hub does so only when the server runs, and may end before."""

@@ -1,5 +1,6 @@
-"""JupyterHub whose users run in Backend.AI sessions, all on one machine. docs/jupyterhub.md says what it needs.
+"""JupyterHub whose users run in Backend.AI sessions, all on one machine: ``make hub``, or ``bai up --hub`` with this.
 
+By hand it needs what docs/jupyterhub.md says, and two variables:
 ``BAI_CREDENTIALS`` names a file with the keypair of a user of role ``service``; ``BAI_HUB_IMAGE`` the environment of
 the servers, which has jupyterhub-singleuser.
 """

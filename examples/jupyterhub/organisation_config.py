@@ -32,6 +32,7 @@ c.JupyterHub.spawner_class = "backendai"
 c.BackendAISpawner.image = os.environ.get("BAI_HUB_IMAGE", "")
 
 # Whose groups come from another authenticator: which projects of the manager their members are in, and pay for.
+# What each may have can follow from groups too: policy_of_group (docs/jupyterhub.md#policies-from-groups).
 c.BackendAISpawner.project_of_group = {"vision-lab": "vision", "nlp-lab": "nlp"}
 
 # Servers are small and run where no GPUs are; notebooks start their kernels where these are. Those of nlp-lab are

@@ -29,11 +29,18 @@ def agent_options() -> dict[str, Any]:
     return {}
 
 
+@pytest.fixture
+def manager_options() -> dict[str, Any]:
+    """Override to start the manager with other options."""
+    return {}
+
+
 @pytest_asyncio.fixture
 async def cluster(
     folder: Path,
     free_port: int,
     agent_options: dict[str, Any],
+    manager_options: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Any]:
@@ -43,6 +50,7 @@ async def cluster(
         request.getfixturevalue("docker_client")
         options = {**options, "container_labels": request.getfixturevalue("test_run")}
     cluster = cluster_module.Cluster(folder, free_port, **options)
+    cluster.manager |= manager_options
     for name, value in cluster.environ.items():
         monkeypatch.setenv(name, value)  # so that what a test sets itself is undone before
     try:

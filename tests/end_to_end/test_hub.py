@@ -179,6 +179,7 @@ GROUPS = """
 c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 0}
 c.JupyterHub.load_groups = {"vision-lab": {"users": ["kim"]}}
 c.BackendAISpawner.project_of_group = {"vision-lab": "vision", "nlp-lab": "nlp"}
+c.BackendAISpawner.policy_of_group = {"nlp-lab": "nlp", "vision-lab": "student"}
 c.BackendAISpawner.group_overrides = {"small": {"groups": ["vision-lab"], "spawner_override": {"mem_limit": "768M"}}}
 # Two of her servers may be started by the service.
 c.JupyterHub.load_roles[1]["scopes"][-1:] = [f"start:servers!server=kim/{name}" for name in ("lab", "other")]
@@ -197,6 +198,7 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
         return bool((await kim.call("GET", "/users/kim"))[1]["servers"].get(server, {}).get("pending") == "spawn")
 
     projects = await add_projects(cluster, "vision", "nlp")
+    await let_hub_give(cluster, hub, "student")
     hub.configure(GROUPS, service=True)
     await hub.start()
     kim = await visit("kim")
@@ -207,6 +209,7 @@ async def test_two_servers_that_wait_keep_their_places_when_the_hub_ends_and_a_t
         await tells_why(kim, server)
     waiting = {one["name"]: one for one in await sessions(cluster)}
     assert waiting.keys() == {"jupyterhub-lab", "jupyterhub-other", "jupyterhub-renamed"}
+    assert await policy_of(cluster, "kim") == "student"
     for one in waiting.values():
         assert one["groupId"] == projects["vision"]
         assert (one["status"], one["slots"]["mem"]) == ("PENDING", str(768 * 1024**2))
@@ -300,6 +303,26 @@ async def add_projects(cluster: Any, *names: str) -> dict[str, str]:
             ids[name] = (await admin.graphql(MAKE_PROJECT, name=name))["create_group"]["group"]["id"]
             assert (await admin.graphql(ADD_MEMBER, id=ids[name], users=[service]))["modify_group"]["ok"]
     return ids
+
+
+MAKE_POLICY = """mutation($name: String!) {create_keypair_resource_policy(name: $name, props: {
+    default_for_unspecified: "UNLIMITED", total_resource_slots: "{}", max_session_lifetime: 0,
+    max_concurrent_sessions: 9, max_containers_per_session: 1, idle_timeout: 0, allowed_vfolder_hosts: "{}",
+    max_vfolder_count: 0, max_vfolder_size: 0}) {ok msg}}"""
+
+
+async def let_hub_give(cluster: Any, hub: JupyterHub, policy: str) -> None:
+    service = json.loads((hub.folder / "service.json").read_text())["access_key"]
+    async with ManagerClient(cluster.config) as admin:
+        assert (await admin.graphql(MAKE_POLICY, name=policy))["create_keypair_resource_policy"]["ok"]
+        await admin.request("PUT", f"/wards/{service}/policies/{policy}")
+
+
+async def policy_of(cluster: Any, name: str) -> str:
+    query = "query($email: String) {keypairs(email: $email) {resource_policy}}"
+    async with ManagerClient(cluster.config) as admin:
+        (keypair,) = (await admin.graphql(query, email=f"{name}@wards.localhost"))["keypairs"]
+    return str(keypair["resource_policy"])
 
 
 async def none_left(cluster: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 from end_to_end.hubs import JupyterHub, Visitor
 
@@ -32,8 +33,16 @@ def agent_options(ports: dict[str, int]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def database(postgresql_url: str) -> str:
-    return postgresql_url.replace("postgresql://", "postgresql+psycopg://")
+def databases(postgresql: Any) -> dict[str, str]:
+    return {name: postgresql.new_database() for name in ("hub", "manager")}
+
+
+@pytest.fixture
+def manager_options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A test that has ``databases`` has a manager with one of them."""
+    if "databases" not in request.fixturenames:
+        return {}
+    return {"db_url": request.getfixturevalue("databases")["manager"]}
 
 
 async def ask(cluster: Any, document: str, **variables: Any) -> Any:
@@ -121,11 +130,17 @@ c.BackendAISpawner.group_overrides["nlp"]["spawner_override"]["mem_limit"] = "76
 KIM_S, LEE_S = ("local", str(1024**3)), ("other", str(768 * 1024**2))
 
 
-async def test_the_example_for_an_organisation(hub: JupyterHub, cluster: Any, visit: Any, database: str) -> None:
-    """Two agents, each of another resource group; whose server lands where, the Hub's groups say."""
+async def test_the_example_for_an_organisation(
+    hub: JupyterHub, cluster: Any, visit: Any, databases: dict[str, str]
+) -> None:
+    """Two agents, each of another resource group; whose server lands where, the Hub's groups say.
+
+    All that Hub and manager remember is in PostgreSQL: both are killed, and know it again.
+    """
     vision, nlp = [await add_project(cluster, name, "hub@localhost") for name in ("vision", "nlp")]
     await start_agent_of(cluster, nlp)
-    hub.configure(MORE, "organisation_config.py", HUB_DATABASE=database)
+    of_hub = databases["hub"].replace("postgresql://", "postgresql+psycopg://")
+    hub.configure(MORE, "organisation_config.py", HUB_DATABASE=of_hub)
     await hub.start()
     await cluster.until(lambda: has_joined(cluster, "other"))
     kim, lee = await visit("kim"), await visit("lee")
@@ -136,9 +151,18 @@ async def test_the_example_for_an_organisation(hub: JupyterHub, cluster: Any, vi
     assert (await lee.get("/user/lee/lab"))[0] == 200
     assert await places(cluster) == {(vision, *KIM_S), (nlp, *LEE_S)}
     hub.kill()
+    cluster.kill("manager")
+    cluster.start("manager")
+    await cluster.ready()
     await hub.start()
     assert await kim.is_ready("kim")
     assert await lee.is_ready("lee")
+    assert await places(cluster) == {(vision, *KIM_S), (nlp, *LEE_S)}
+    with psycopg.connect(databases["manager"]) as manager, psycopg.connect(databases["hub"]) as of_users:
+        assert manager.execute("SELECT count(*) FROM sessions").fetchone() == (2,)
+        named = of_users.execute("SELECT name FROM users ORDER BY name").fetchall()
+        assert named == [("hub-admin",), ("kim",), ("lee",)]
+    assert not (cluster.folder / "manager" / "manager.db").exists()
 
     assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
 

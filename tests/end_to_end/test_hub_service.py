@@ -57,7 +57,8 @@ async def test_page_and_calls_follow_the_hub(hub: JupyterHub, cluster: Any, visi
         (session,) = (await call(tokens["kim"], "GET", "/sessions"))[1]["sessions"]
         assert (session["name"], session["status"]) == ("jupyterhub", "RUNNING")
         mine = {"name": "from-token", "image": "local", "enqueueOnly": True}
-        assert (await call(tokens["kim"], "POST", "/session", mine))[0] == 200
+        assert (await call(tokens["kim"], "POST", "/session", mine))[0] == 201
+        await passes_answers_on(http, f"{hub.url}{SERVICE}api", tokens["kim"])
         for path in (f"/session/{session['id']}", "/session/jupyterhub", "/session/none-such"):
             status, missing = await call(tokens["lee"], "GET", path)
             assert (status, missing["title"]) == (404, "No such session."), path
@@ -88,6 +89,39 @@ async def test_page_and_calls_follow_the_hub(hub: JupyterHub, cluster: Any, visi
         await cluster.until(is_ended)
     async with ManagerClient(cluster.config) as admin:
         assert [one["name"] for one in await admin.list_sessions(everyone=True)] == ["from-token"]
+
+
+async def passes_answers_on(http: Any, api: str, token: str) -> None:
+    """A file's way into a folder and out again, with the headers by which programs carry on."""
+    headers = {"Authorization": f"token {token}"}
+    answer = await http.post(f"{api}/folders", json={"name": "data"}, headers=headers)
+    assert answer.status == 201, await answer.text()
+    body = {"path": "file", "size": 4}
+    ticket = await (await http.post(f"{api}/folders/data/request-upload", json=body, headers=headers)).json()
+    address = f"{api}/storage/upload?token={ticket['token']}"
+    tus = {**headers, "Tus-Resumable": "1.0.0"}
+    answer = await http.post(address, headers={**tus, "Upload-Length": "4"})
+    assert (answer.status, answer.headers["Location"].partition("?")[0]) == (201, "/services/bai/api/storage/upload")
+    piece = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    answer = await http.patch(address, data=b"\0\1\2\3", headers=piece)
+    assert (answer.status, answer.headers["Upload-Offset"]) == (204, "4")
+
+    asked = await http.post(f"{api}/folders/data/request-download", json={"path": "file"}, headers=headers)
+    address = f"{api}/storage/download?token={(await asked.json())['token']}"
+    answer = await http.get(address, headers={**headers, "Range": "bytes=1-2"})
+    assert (answer.status, await answer.read()) == (206, b"\1\2")
+    assert answer.headers["Content-Range"] == "bytes 1-2/4"
+    tag = answer.headers["ETag"]
+    answer = await http.get(address, headers={**headers, "Range": "bytes=1-2", "If-Range": '"another"'})
+    assert (answer.status, await answer.read(), answer.headers["ETag"]) == (200, b"\0\1\2\3", tag)
+    answer = await http.head(address, headers=headers)
+    assert (answer.status, answer.headers["Content-Length"], answer.headers["ETag"]) == (200, "4", tag)
+    answer = await http.get(address, headers={**headers, "Range": "bytes=9-"})
+    assert (answer.status, answer.headers["Content-Range"]) == (416, "bytes */4")
+    assert answer.content_type == "application/problem+json"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    async with http.get(f"{api}/events/session-views?sessionName=*", headers=headers) as answer:  # as they come
+        assert (await answer.content.readline()).startswith(b"event:")
 
 
 async def token_of(visitor: Any, name: str, scopes: list[str] | None = None) -> str:

@@ -55,6 +55,14 @@ def test_what_was_chosen_and_is_not_there_any_more_gives_way_to_the_first():
     assert Form(form_of(Offer(["a"], {"": NOW, "small": NOW}, {}), Options("gone", "gone"))).chosen == {"preset": ""}
 
 
+def test_what_is_seldom_chosen_is_folded_unless_it_has_to_be():
+    text = form_of(Offer(["a"], {"": NOW}, {"data": "ro"}, {}, ["nlp", "vision"], ["x", "y"]), Options("a"))
+    assert text.index("Resources") < text.index("Folders") < text.index("More: environment, group, project</summary>")
+    assert "<details" in text
+    assert " open>" not in text
+    assert " open>" in form_of(Offer(["a"], {"": NOW}, {}), Options("gone"))
+
+
 def test_of_several_projects_one_can_be_chosen():
     assert "project" not in Form(form_of(Offer(["a"], {"": NOW}, {}, {}, ["vision"]), Options())).values
     form = Form(form_of(Offer(["a"], {"": NOW}, {}, {}, ["nlp", "vision"]), Options(project="vision")))

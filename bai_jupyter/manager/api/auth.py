@@ -118,12 +118,14 @@ def _ssh_keypair(public: str, private: str) -> SshKeypairView:
 
 
 class WardsHandler(ApiHandler):
-    @takes(name=str, email=str, full_name=str, projects=list)
+    @takes(name=str, email=str, full_name=str, projects=list, policy=str)
     @gives(WardView)
     @needs("user:make-ward")
     async def post(self) -> Answer:
-        """``{"name", "email"?, "full_name"?, "projects"?: [name]}``: the ward of that name, made if need be."""
-        ward = await self.services.people.make_ward(self.caller, self.params)
+        """``{"name", "email"?, "full_name"?, "projects"?, "policy"?}``: the ward of that name, made if need be."""
+        ward, is_new_policy = await self.services.people.make_ward(self.caller, self.params)
+        if is_new_policy:
+            await self.audit("policy:give", f"{ward['name']}/{ward['policy']}", 200)
         return 201 if ward["created"] else 200, ward
 
 
@@ -141,6 +143,20 @@ class WardHandler(ApiHandler):
         return 204, None
 
 
+class WardPolicyHandler(ApiHandler):
+    @gives(None)
+    @needs("policy:manage")
+    async def put(self, access_key: str, name: str) -> Answer:
+        await self.services.people.allow_policy(self.caller, access_key, name, is_allowed=True)
+        return 204, None
+
+    @gives(None)
+    @needs("policy:manage")
+    async def delete(self, access_key: str, name: str) -> Answer:
+        await self.services.people.allow_policy(self.caller, access_key, name, is_allowed=False)
+        return 204, None
+
+
 ROUTES: list[tuple[str, Any]] = [
     (r"/auth(?:/test)?", AuthHandler),
     (r"/auth/role", RoleHandler),
@@ -150,4 +166,5 @@ ROUTES: list[tuple[str, Any]] = [
     (r"/auth/ssh-keypair", SshKeypairHandler),
     (r"/wards", WardsHandler),
     (r"/wards/([^/]+)/([^/]+)", WardHandler),
+    (r"/wards/([^/]+)/policies/([^/]+)", WardPolicyHandler),
 ]

@@ -38,6 +38,10 @@ class WrongType(BadRequest):
 class NoSuchRange(BadRequest):
     status = 416
 
+    def __init__(self, asked: str, size: int) -> None:
+        self.size = size
+        super().__init__(_bad("Range", asked, f"inside the {size} bytes of the file"))
+
 
 class StorageHandler(ApiHandler):
     is_public = True  # the token is the credential
@@ -153,6 +157,12 @@ class DownloadHandler(StorageHandler):
     async def head(self) -> None:
         await self._answer(with_body=False)
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        if isinstance(error, NoSuchRange):
+            self.set_header("Content-Range", f"bytes */{error.size}")  # what was set before is gone by now
+        super().write_error(status_code, **kwargs)
+
     async def _answer(self, *, with_body: bool) -> None:
         download = await self.check()
         transfers = self.services.transfers
@@ -196,8 +206,7 @@ class DownloadHandler(StorageHandler):
         start, end = (int(first), int(last) + 1 if last else size) if first else (max(0, size - int(last)), size)
         end = min(end, size)
         if start >= end:
-            self.set_header("Content-Range", f"bytes */{size}")
-            raise NoSuchRange(_bad("Range", asked, f"inside the {size} bytes of the file"))
+            raise NoSuchRange(asked, size)
         self.set_status(206)
         self.set_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
         return start, end

@@ -36,6 +36,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "auth:password": Permission(_PEOPLE, is_audited=True),
     "user:act-for": Permission(_SERVICE, is_audited=False),
     "user:make-ward": Permission(_SERVICE, is_audited=True),
+    "policy:give": Permission(_SERVICE, is_audited=True),  # to keypairs of its wards, of those allowed to it
     "user:give-ward": Permission(_PEOPLE, is_audited=True),  # oneself
     "user:give-others": Permission(_SUPERADMIN, is_audited=False),
     "manager:read": Permission(_EVERYBODY | _SERVICE, is_audited=False),

@@ -66,6 +66,7 @@ def create_user(conn: Connection, user: NewUser, now: datetime) -> UserId:
         user_id=user_id,
         is_admin=user.role in ("superadmin", "admin"),
         rate_limit=user.rate_limit,
+        resource_policy=user.keypair_policy,
     )
     people.add_keypair(conn, keypair, now)
     subpath = f"users/{user_id}" if user.home_subpath is None else user.home_subpath
@@ -116,6 +117,28 @@ def set_ward(conn: Connection, service_key: str, user_id: UserId, now: datetime,
     conn.execute(t.wards.delete().where(t.wards.c.access_key == service_key, t.wards.c.user_id == user_id))
     if is_ward:
         conn.execute(t.wards.insert().values(access_key=service_key, user_id=user_id, created_at=now))
+
+
+def ward_policies(conn: Connection, service_key: str) -> list[str]:
+    """Resource policies that the service may give to its wards: what all new users have, and those allowed to it."""
+    of_service = t.ward_policies.c.access_key == service_key
+    allowed = conn.execute(sa.select(t.ward_policies.c.resource_policy).where(of_service)).scalars()
+    return sorted({DEFAULT, *allowed})
+
+
+def allow_ward_policy(conn: Connection, service_key: str, name: str, *, is_allowed: bool) -> None:
+    """Let a service give this policy, or no longer: what was given stays. Repeating it changes nothing."""
+    policies.require(conn, name)
+    grants = t.ward_policies.c
+    conn.execute(t.ward_policies.delete().where(grants.access_key == service_key, grants.resource_policy == name))
+    if is_allowed:
+        conn.execute(t.ward_policies.insert().values(access_key=service_key, resource_policy=name))
+
+
+def policy_of(conn: Connection, access_key: str) -> str:
+    """The resource policy of a keypair; empty if it has none."""
+    query = sa.select(t.keypairs.c.resource_policy).where(t.keypairs.c.access_key == access_key)
+    return str(conn.execute(query).scalar() or "")
 
 
 def first_superadmin(conn: Connection) -> Keypair:

@@ -48,6 +48,7 @@ class NewUser:
     need_password_change: bool = False
     allowed_client_ip: tuple[str, ...] | None = None
     rate_limit: int | None = None
+    keypair_policy: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,8 @@ def delete_keypair(conn: Connection, access_key: str) -> None:
     if _exists(conn, t.sessions.c.access_key, access_key):
         raise BadRequest(f"Sessions on record name keypair {access_key} as their owner. Make it inactive instead.")
     conn.execute(t.users.update().where(t.users.c.main_access_key == access_key).values(main_access_key=None))
-    conn.execute(t.wards.delete().where(t.wards.c.access_key == access_key))
+    for table in (t.wards, t.ward_policies):
+        conn.execute(table.delete().where(table.c.access_key == access_key))
     conn.execute(t.keypairs.delete().where(t.keypairs.c.access_key == access_key))
     _forget_scope(conn, f"keypair:{access_key}")
 

@@ -60,6 +60,7 @@ def delete(conn: Connection, name: str) -> None:
         ).scalar_one()
         if count:
             raise BadRequest(f"Resource policy {name} binds {count} {table.name}. Give them another one first.")
+    conn.execute(t.ward_policies.delete().where(t.ward_policies.c.resource_policy == name))
     conn.execute(t.resource_policies.delete().where(t.resource_policies.c.name == name))
 
 

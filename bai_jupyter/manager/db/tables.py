@@ -122,6 +122,13 @@ wards = sa.Table(  # users for whom a service's keypair may act
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
+ward_policies = sa.Table(  # which resource policies a service may give to keypairs of its wards
+    "ward_policies",
+    metadata,
+    sa.Column("access_key", sa.ForeignKey("keypairs.access_key"), primary_key=True),
+    sa.Column("resource_policy", sa.ForeignKey("resource_policies.name"), primary_key=True),
+)
+
 user_configs = sa.Table(  # what a user has in each of their new sessions, besides dotfiles
     "user_configs",
     metadata,

@@ -40,6 +40,7 @@ class WardView(TypedDict):
     id: str
     name: str
     email: str
+    policy: str
     created: bool
 
 
@@ -212,10 +213,11 @@ class PeopleService:
 
     # Wards of services
 
-    async def make_ward(self, service: Caller, body: Props) -> WardView:
+    async def make_ward(self, service: Caller, body: Props) -> tuple[WardView, bool]:
         """The user of that name for whom the service may act; made, in the service's own projects, if there is none.
 
         Of the service's projects a ward is in those that are named, if any are; others are not the service's matter.
+        So with the policy of the ward's keypair, of those that the service may give. Also tells if it gave one.
         """
         name = inputs.name("name", body.get("name"))
         projects = await self._store.read(people.usable_projects, service.user_id)
@@ -225,11 +227,14 @@ class PeopleService:
             if one not in projects:
                 found = ", ".join(projects) or "none"
                 raise NotFound(Reason.of("project-unknown", project=one, projects=found))
+        policy_name = await self._policy_to_give(service, body.get("policy"))
         present = await self._store.read(accounts.find_ward, service.access_key, name)
         if present is not None:
             if given is not None:
                 await self._keep_memberships(present.user_id, projects, wanted)
-            return {"id": present.user_id, "name": present.user_name, "email": present.email, "created": False}
+            found, is_new = await self._keep_policy(service, present.access_key, policy_name)
+            user_id, email = present.user_id, present.email
+            return {"id": user_id, "name": name, "email": email, "policy": found, "created": False}, is_new
         email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@wards.localhost")
         if await self._store.read(_has_user, name):
             raise Forbidden(Reason.of("not-a-ward", name=name, service=service.access_key))
@@ -240,9 +245,42 @@ class PeopleService:
             domain=service.domain,
             projects=tuple(projects[one] for one in wanted),
             full_name=inputs.text("full_name", body.get("full_name") or ""),
+            keypair_policy=policy_name or DEFAULT,
             ward_of=service.access_key,
         )
-        return {"id": user_id, "name": name, "email": email, "created": True}
+        made: WardView = {
+            "id": user_id,
+            "name": name,
+            "email": email,
+            "policy": policy_name or DEFAULT,
+            "created": True,
+        }
+        return made, policy_name is not None
+
+    async def _policy_to_give(self, service: Caller, given: object) -> str | None:
+        """Raises ``Forbidden``, the same for a policy that there is not."""
+        if given is None:
+            return None
+        policy.require(service.role, "policy:give")
+        wanted = inputs.text("policy", given)
+        allowed = await self._store.read(accounts.ward_policies, service.access_key)
+        if wanted not in allowed:
+            policies_, key = ", ".join(allowed), service.access_key
+            raise Forbidden(Reason.of("policy-not-allowed", policy=wanted, policies=policies_, service=key))
+        return wanted
+
+    async def _keep_policy(self, service: Caller, access_key: str, wanted: str | None) -> tuple[str, bool]:
+        """The policy that the ward's keypair has then, and whether that is new; written if that changes anything."""
+        present: str = await self._store.read(accounts.policy_of, access_key)
+        if wanted in (None, present):
+            return present, False
+        found: str = await self._change(_give_policy, service.access_key, access_key, wanted, self._now())
+        return found, found != present
+
+    async def allow_policy(self, caller: Caller, service_key: str, name: str, *, is_allowed: bool) -> None:
+        """Let a service give a policy to its wards, or no longer. For superadmins, which the caller has checked."""
+        await self._store.read(_require_service, service_key, caller)
+        await self._change(accounts.allow_ward_policy, service_key, name, is_allowed=is_allowed)
 
     async def _keep_memberships(self, user_id: UserId, projects: Mapping[str, str], wanted: Collection[str]) -> None:
         """Of ``projects`` (``{name: id}``) the user is in those that are wanted; written if that changes anything."""
@@ -399,6 +437,15 @@ def _add_user(conn: Connection, user: NewUser, ward_of: str | None, now: datetim
     if ward_of is not None:
         accounts.set_ward(conn, ward_of, user_id, now, is_ward=True)
     return user_id
+
+
+def _give_policy(conn: Connection, service_key: str, access_key: str, wanted: str, now: datetime) -> str:
+    """The keypair's policy then. One that the service may not give was given by an admin, and stays."""
+    present, allowed = accounts.policy_of(conn, access_key), accounts.ward_policies(conn, service_key)
+    if present not in allowed or wanted not in allowed:
+        return present
+    people.change_keypair(conn, access_key, {"resource_policy": wanted}, now)
+    return wanted
 
 
 def _has_user(conn: Connection, name: str) -> bool:

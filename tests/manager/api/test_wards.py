@@ -168,3 +168,59 @@ async def test_wards_projects_are_the_service_s(admin, make_hub, gql):
     hub = await make_hub()
     refused = await hub.call("POST", "/wards", {"name": "alice", "projects": ["secret-project"]})
     assert (refused.status, refused.json["data"]["reason"]["code"]) == (404, "project-unknown")
+
+
+MAKE_POLICY = """mutation($name: String!) {create_keypair_resource_policy(name: $name, props: {
+    default_for_unspecified: "UNLIMITED", total_resource_slots: "{}", max_session_lifetime: 0,
+    max_concurrent_sessions: 3, max_containers_per_session: 1, idle_timeout: 0, allowed_vfolder_hosts: "{}",
+    max_vfolder_count: 0, max_vfolder_size: 0}) {ok msg}}"""
+SET_POLICY = """mutation($key: String!, $policy: String!) {modify_keypair(access_key: $key,
+    props: {resource_policy: $policy}) {ok msg}}"""
+DELETE_POLICY = "mutation($name: String!) {delete_keypair_resource_policy(name: $name) {ok msg}}"
+
+
+async def test_a_service_gives_its_wards_the_policies_that_an_admin_lets_it_give(
+    manager, admin, make_hub, make_user, gql
+):
+    hub, other = await make_hub(), await make_hub("hub-2")
+    for name in ("student", "staff", "vip"):
+        assert (await gql(admin, MAKE_POLICY, name=name))["create_keypair_resource_policy"]["ok"]
+    for policy in ("student", "no-such"):
+        refused = await hub.call("POST", "/wards", {"name": "alice", "policy": policy})
+        assert (refused.status, refused.json["data"]["reason"]["code"]) == (403, "policy-not-allowed")
+        assert "It may give: default." in refused.json["msg"]
+
+    bob = await make_user("bob")
+    for caller in (hub, bob):
+        assert (await caller.call("PUT", f"/wards/{hub.access_key}/policies/student")).status == 403
+    assert (await admin.call("PUT", f"/wards/{bob.access_key}/policies/student")).status == 404
+    assert (await admin.call("PUT", f"/wards/{hub.access_key}/policies/no-such")).status == 404
+    for policy in ("student", "staff"):
+        assert (await admin.call("PUT", f"/wards/{hub.access_key}/policies/{policy}")).status == 204
+
+    made = await hub.post("/wards", {"name": "alice", "policy": "student"})
+    assert (made["policy"], made["created"]) == ("student", True)
+    for policy, found in (("staff", "staff"), (None, "staff"), ("default", "default"), ("student", "student")):
+        assert (await hub.post("/wards", {"name": "alice", "policy": policy}, 200))["policy"] == found
+    query = "query($email: String) {keypairs(email: $email) {access_key resource_policy}}"
+    (keypair,) = (await gql(admin, query, email="alice@wards.localhost"))["keypairs"]
+    assert keypair["resource_policy"] == "student"
+    assert (await other.call("POST", "/wards", {"name": "carol", "policy": "student"})).status == 403
+
+    def given(conn):
+        query = "SELECT target, access_key FROM audit WHERE action = 'POST policy:give' ORDER BY id"
+        return [tuple(row) for row in conn.exec_driver_sql(query)]
+
+    names = ("student", "staff", "default", "student")
+    assert await manager.store.read(given) == [(f"alice/{name}", hub.access_key) for name in names]
+
+    # What an admin has given besides is not the service's matter.
+    assert (await gql(admin, SET_POLICY, key=keypair["access_key"], policy="vip"))["modify_keypair"]["ok"]
+    assert (await hub.post("/wards", {"name": "alice", "policy": "student"}, 200))["policy"] == "vip"
+
+    # No longer, and no more once it is another policy of that name.
+    assert (await admin.call("DELETE", f"/wards/{hub.access_key}/policies/staff")).status == 204
+    assert (await hub.call("POST", "/wards", {"name": "alice", "policy": "staff"})).status == 403
+    assert (await gql(admin, DELETE_POLICY, name="student"))["delete_keypair_resource_policy"]["ok"]
+    assert (await gql(admin, MAKE_POLICY, name="student"))["create_keypair_resource_policy"]["ok"]
+    assert (await hub.call("POST", "/wards", {"name": "alice", "policy": "student"})).status == 403
