@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -245,18 +246,13 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         ("broken", {}, 'Its last line: "there is no server here".'),
         ("lacking", {}, "local contains no jupyterhub-nowhere."),
     ):
-        status, answer = await kim.call(
-            "POST", f"/users/kim/servers/{server}" if server else "/users/kim/server", options
-        )
-        assert (status >= 400, sentence in str(answer)) == (True, True), (options, answer)
+        await is_refused(kim, server, options, sentence)
         assert await sessions(cluster) == []
 
     form = {"image": "local", "preset": "small"}
     async with ManagerClient(cluster.config) as admin:
         await admin.graphql(LIMIT, props={"total_resource_slots": '{"cpu": "0.5"}'})
-        await kim.post("/hub/spawn", form)
-        (told,) = [line for line in kim.page.splitlines() if "spawn-error-msg" in line]  # above the form
-        assert ("allows 0.5" in told, "too much. Ask for less" in told) == (True, True), told
+        await is_refused(kim, "", form, "too much. Ask for less")
         assert "You may have 0.5 CPU more." in (await kim.get("/hub/spawn"))[2]
         await admin.graphql(LIMIT, props={"total_resource_slots": "{}"})
 
@@ -269,6 +265,18 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
     assert "Start again as last time" in (await kim.get("/hub/spawn"))[2]
     assert (await kim.call("POST", "/users/kim/server"))[0] == 201  # no body: as last time, too
     assert (await kim.call("GET", "/users/kim"))[1]["servers"][""]["user_options"] == form
+
+
+async def is_refused(kim: Visitor, server: str, options: dict[str, Any], sentence: str) -> None:
+    """By REST, and by the page, which shows it above the form."""
+    status, answer = await kim.call("POST", f"/users/kim/servers/{server}" if server else "/users/kim/server", options)
+    assert (status >= 400, sentence in str(answer)) == (True, True), (options, answer)
+    as_form = {"again": json.dumps(options)} if "cmd" in options else dict(options)  # the only way to forge that one
+    for name, permission in as_form.pop("folders", {}).items():
+        as_form[f"folder:{name}"] = permission
+    assert await kim.post(f"/hub/spawn/kim/{server}" if server else "/hub/spawn", as_form) >= 400
+    told = "".join(line for line in kim.page.splitlines() if "spawn-error-msg" in line)
+    assert sentence in unescape(told), (options, told)
 
 
 GROUPS = """
