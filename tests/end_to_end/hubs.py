@@ -330,9 +330,9 @@ async def let_agents_take(cluster: Any, *, new_sessions: bool) -> None:
         await admin.set_schedulable([agent["name"] for agent in await admin.list_agents()], new_sessions)
 
 
-async def tells_why(visitor: Visitor, server: str) -> None:
+async def tells_why(visitor: Visitor, server: str, name: str = "kim", sentence: str = "takes new sessions now") -> None:
     """What the page of a server that waits is told, until it is the reason."""
-    async with aclosing(visitor.progress("kim", server)) as events:
+    async with aclosing(visitor.progress(name, server)) as events:
         async for event in events:
-            if "takes new sessions now" in event["message"]:
+            if sentence in event["message"]:
                 break
