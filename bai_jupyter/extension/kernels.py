@@ -20,6 +20,7 @@ import os
 from collections.abc import Coroutine
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         self.consents = Consents(self.records.folder, self.log)
         # The first thing the loop does, before any request is read: no listing misses a kernel and drops its session.
         self._loop.add_callback(self._restore_all)
+
+    @property
+    def last_kernel_activity(self) -> datetime:
+        """Now, while a cell runs: one that says nothing for hours is no idleness, also for a Hub's culler."""
+        is_busy = any(kernel.execution_state == "busy" for kernel in self._kernels.values())
+        return utcnow() if is_busy else self._last_activity
+
+    @last_kernel_activity.setter
+    def last_kernel_activity(self, at: datetime) -> None:
+        self._last_activity = at
 
     def is_ours(self, kernel: Any) -> bool:
         """True for a remote kernel, from its start until its shutdown has succeeded."""

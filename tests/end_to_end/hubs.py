@@ -196,9 +196,12 @@ class Visitor:
 
     async def ask(self, method: str, server: str, path: str, body: Any = None) -> Any:
         """The API of a server, such as ``/user/kim/``, as JupyterLab calls it. What it answers, which must be good."""
-        status, answer = await self._call(method, server + path, self._token(server), f"{server}lab", body)
+        status, answer = await self.call_server(method, server, path, body)
         assert status < 300, answer
         return answer
+
+    async def call_server(self, method: str, server: str, path: str, body: Any = None) -> tuple[int, Any]:
+        return await self._call(method, server + path, self._token(server), f"{server}lab", body)
 
     async def _call(self, method: str, path: str, token: str, page: str, body: Any) -> tuple[int, Any]:
         headers = {"X-XSRFToken": token, "Referer": f"{self._hub.url}{page}", "Content-Type": "application/json"}
@@ -221,9 +224,9 @@ class Visitor:
         assert status == 200, found
         return bool(found["servers"].get(server, {}).get("ready"))
 
-    async def open_page(self, server: str, kernel_id: str) -> "Page":
-        """A notebook's connection to a kernel."""
-        name = uuid4().hex
+    async def open_page(self, server: str, kernel_id: str, name: str = "") -> "Page":
+        """A notebook's connection to a kernel; with the name of an earlier one it is that page's next."""
+        name = name or uuid4().hex
         url = f"{self._hub.url}{server}api/kernels/{kernel_id}/channels?session_id={name}"
         return Page(await self._http.ws_connect(url, max_msg_size=0), name)
 
@@ -256,6 +259,10 @@ class Heard:
         self.last = ""  # id of the last message on IOPub
         self.text = ""
         self.is_done = False
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
 
     def take(self, message: dict[str, Any]) -> None:
         if message["parent_header"].get("msg_id") != self.msg_id or message["channel"] != "iopub":
@@ -323,9 +330,9 @@ async def let_agents_take(cluster: Any, *, new_sessions: bool) -> None:
         await admin.set_schedulable([agent["name"] for agent in await admin.list_agents()], new_sessions)
 
 
-async def tells_why(visitor: Visitor, server: str) -> None:
+async def tells_why(visitor: Visitor, server: str, name: str = "kim", sentence: str = "takes new sessions now") -> None:
     """What the page of a server that waits is told, until it is the reason."""
-    async with aclosing(visitor.progress("kim", server)) as events:
+    async with aclosing(visitor.progress(name, server)) as events:
         async for event in events:
-            if "takes new sessions now" in event["message"]:
+            if sentence in event["message"]:
                 break

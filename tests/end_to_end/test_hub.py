@@ -3,6 +3,10 @@
 import json
 import os
 import signal
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from bai_jupyter.client import ManagerClient
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
 KIM = "/user/kim/"
+TELLS_SOON = 'c.Spawner.environment = {"JUPYTERHUB_ACTIVITY_INTERVAL": "1"}\n'
 GPUS = [{"id": "gpu", "count": 2, "slots": {"cuda.device": 1}, "mem": "80g"}]
 
 
@@ -59,8 +64,17 @@ async def test_log_in_and_your_server_runs_in_a_session(hub: JupyterHub, cluster
     await none_left(cluster)
 
 
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param({"runtime": "process"}, id="process"),
+        pytest.param({"runtime": "docker"}, id="docker", marks=[pytest.mark.docker, pytest.mark.soak]),
+    ],
+    indirect=True,
+)
 async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: JupyterHub, cluster: Any, visit: Any) -> None:
-    """On a GPU; the proxy is killed in the middle of a cell, and the server is stopped and started again."""
+    """On a GPU; all are killed in turn in the middle of a cell, and the server is stopped and started again."""
+    hub.configure(TELLS_SOON)
     await hub.start()
     kim = await visit("kim")
     await start_server(kim, cluster)
@@ -74,21 +88,31 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
     assert names["train"]["slots"]["cuda.device"] == "1"
     assert names["train"]["managerAccess"] is None
 
-    page = await kim.open_page(KIM, kernel_id)
-    heard = Heard(await page.execute(PRINTING))
-    await page.listen(heard, until="50\n")
-    os.kill(hub.proxy_pid, signal.SIGKILL)
-    await page.listen(heard)
+    started = (await kim.ask("GET", KIM, "api/status"))["started"]
+    beside_id = await start_kernel(kim, "beside", "python3")
+    page, its_page = await kim.open_page(KIM, kernel_id), await kim.open_page(KIM, beside_id)
+    heard, of_beside = Heard(await page.execute(PRINTING)), Heard(await its_page.execute(PRINTING))
+    for victim in ("hub", "proxy", "manager", "agent"):
+        await page.listen(heard, until=f"{len(heard.lines) + 50}\n")
+        await kill(victim, hub, cluster)
+        await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))
+        await page.close()
+        page = await kim.open_rest(KIM, kernel_id, heard)
     assert not heard.is_done
-
-    await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))  # its Hub starts it again
+    assert (await kim.ask("GET", KIM, "api/status"))["started"] == started
+    await its_page.listen(of_beside)  # what had come until the connection broke
+    await its_page.close()
+    its_page = await kim.open_page(KIM, beside_id, its_page.name)
     await kim.ask("PUT", KIM, "api/contents/work/go", {"type": "file", "format": "text", "content": ""})
-    rest = await kim.open_rest(KIM, kernel_id, heard)
-    await rest.listen(heard)
+    for one, told in ((page, heard), (its_page, of_beside)):
+        await one.listen(told)
+        await one.close()
     printed = int(await kim.run(KIM, kernel_id, "print(n)"))
     assert heard.text == "".join(f"{n}\n" for n in range(printed))
-    for one in (page, rest):
-        await one.close()
+    # Beside the server Jupyter's own means must do, which may lose what is on its way when a connection breaks.
+    numbers = [*map(int, of_beside.lines)]
+    assert numbers == sorted(set(numbers))
+    assert int(await kim.run(KIM, beside_id, "print(n)")) == numbers[-1] + 1
 
     assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
 
@@ -103,6 +127,80 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
 
     await cluster.until(is_picked_up)
     assert await kim.run(KIM, kernel_id, "print(kept)") == f"{where[0]}\n"
+
+    await run_unseen(kim, kernel_id)
+    for _ in range(2):  # it goes on doing something, for a Hub's culler too
+        before = await active_at(kim)
+
+        async def is_later() -> bool:
+            return await active_at(kim) > before  # noqa: B023 - called before the next
+
+        await cluster.until(is_later)
+
+
+SILENT = """
+print("begun", flush=True)
+while not os.path.exists("done"):
+    time.sleep(0.1)
+"""
+
+
+async def run_unseen(kim: Visitor, kernel_id: str) -> None:
+    """A cell that says nothing, and whose page is closed."""
+    page = await kim.open_page(KIM, kernel_id)
+    await page.listen(Heard(await page.execute(SILENT)), until="begun")
+    await page.close()
+
+
+async def active_at(kim: Visitor) -> datetime:
+    """When her server did something last, as her Hub knows it."""
+    return datetime.fromisoformat((await kim.call("GET", "/users/kim"))[1]["servers"][""]["last_activity"])
+
+
+CULLED_AFTER_S = 20
+CULLER = f"""
+import sys
+command = [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout={CULLED_AFTER_S}", "--cull-every=1"]
+c.JupyterHub.services.append({{"name": "culler", "command": command}})
+scopes = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
+c.JupyterHub.load_roles.append({{"name": "culler", "services": ["culler"], "scopes": scopes}})
+"""
+
+
+@pytest.mark.soak
+async def test_a_culler_ends_no_server_whose_kernel_elsewhere_runs(hub: JupyterHub, cluster: Any, visit: Any) -> None:
+    hub.configure(TELLS_SOON + CULLER)
+    await hub.start()
+    kim = await visit("kim")
+    await start_server(kim, cluster)
+    kernel_id = await start_gpu_kernel(kim, cluster)
+    where = await kim.run(KIM, kernel_id, "import os, time; print(os.getcwd())")
+    await run_unseen(kim, kernel_id)
+    due = datetime.now(UTC) + timedelta(seconds=2 * CULLED_AFTER_S)
+
+    async def is_due() -> bool:
+        return datetime.now(UTC) > due
+
+    async def is_culled() -> bool:
+        return [one["name"].partition("-")[0] for one in await sessions(cluster)] == ["train"]
+
+    await cluster.until(is_due)
+    assert await kim.is_ready("kim")
+    assert await active_at(kim) > due - timedelta(seconds=CULLED_AFTER_S)
+    (Path(where.strip()) / "done").touch()
+    await cluster.until(is_culled)
+
+
+async def kill(victim: str, hub: JupyterHub, cluster: Any) -> None:
+    """And start it again, if nobody else does."""
+    if victim == "proxy":
+        os.kill(hub.proxy_pid, signal.SIGKILL)  # its Hub starts it again
+    elif victim == "hub":
+        hub.kill()
+        await hub.start()
+    else:
+        cluster.kill(victim)
+        cluster.start(victim)
 
 
 PRINTING = """
@@ -149,18 +247,13 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         ("broken", {}, 'Its last line: "there is no server here".'),
         ("lacking", {}, "local contains no jupyterhub-nowhere."),
     ):
-        status, answer = await kim.call(
-            "POST", f"/users/kim/servers/{server}" if server else "/users/kim/server", options
-        )
-        assert (status >= 400, sentence in str(answer)) == (True, True), (options, answer)
+        await is_refused(kim, server, options, sentence)
         assert await sessions(cluster) == []
 
     form = {"image": "local", "preset": "small"}
     async with ManagerClient(cluster.config) as admin:
         await admin.graphql(LIMIT, props={"total_resource_slots": '{"cpu": "0.5"}'})
-        await kim.post("/hub/spawn", form)
-        (told,) = [line for line in kim.page.splitlines() if "spawn-error-msg" in line]  # above the form
-        assert ("allows 0.5" in told, "too much. Ask for less" in told) == (True, True), told
+        await is_refused(kim, "", form, "too much. Ask for less")
         assert "You may have 0.5 CPU more." in (await kim.get("/hub/spawn"))[2]
         await admin.graphql(LIMIT, props={"total_resource_slots": "{}"})
 
@@ -173,6 +266,23 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
     assert "Start again as last time" in (await kim.get("/hub/spawn"))[2]
     assert (await kim.call("POST", "/users/kim/server"))[0] == 201  # no body: as last time, too
     assert (await kim.call("GET", "/users/kim"))[1]["servers"][""]["user_options"] == form
+
+
+async def is_refused(kim: Visitor, server: str, options: dict[str, Any], sentence: str) -> None:
+    """By REST, and by the page: above the form, or where it shows how a start goes on."""
+    status, answer = await kim.call("POST", f"/users/kim/servers/{server}" if server else "/users/kim/server", options)
+    assert (status >= 400, sentence in str(answer)) == (True, True), (options, answer)
+    as_form = {"again": json.dumps(options)} if "cmd" in options else dict(options)  # the only way to forge that one
+    for name, permission in as_form.pop("folders", {}).items():
+        as_form[f"folder:{name}"] = permission
+    status = await kim.post(f"/hub/spawn/kim/{server}" if server else "/hub/spawn", as_form)
+    if status == HTTPStatus.FOUND:  # after a second the Hub shows how the start goes on instead
+        assert "/hub/spawn-pending/" in kim.location
+        told = [event["message"] async for event in kim.progress("kim", server) if event.get("failed")]
+    else:
+        assert status >= 400
+        told = [unescape(line) for line in kim.page.splitlines() if "spawn-error-msg" in line]
+    assert sentence in "".join(told), (options, told)
 
 
 GROUPS = """
@@ -280,13 +390,23 @@ async def start_gpu_kernel(kim: Visitor, cluster: Any) -> str:
 
     await cluster.until(has_ours)
     await kim.ask("PUT", KIM, "api/contents/work", {"type": "directory"})
+    image = next(name for name in await images(cluster) if "hub" not in name)
     notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     await kim.ask("PUT", KIM, "api/contents/work/train.ipynb", {"type": "notebook", "content": notebook})
-    choice = {"image": "local", "resources": {"cpu": "1", "mem": "512m", "cuda.device": "1"}}
+    choice = {"image": image, "resources": {"cpu": "1", "mem": "512m", "cuda.device": "1"}}
     chosen = await kim.ask("PUT", KIM, "bai/api/notebooks/work/train.ipynb/choice", choice)
-    kernel = {"name": chosen["kernelspec"]["name"]}
-    body = {"path": "work/train.ipynb", "name": "train.ipynb", "type": "notebook", "kernel": kernel}
+    return await start_kernel(kim, "train", chosen["kernelspec"]["name"])
+
+
+async def start_kernel(kim: Visitor, notebook: str, name: str) -> str:
+    """For that notebook in ``work``."""
+    body = {"path": f"work/{notebook}.ipynb", "name": notebook, "type": "notebook", "kernel": {"name": name}}
     return str((await kim.ask("POST", KIM, "api/sessions", body))["kernel"]["id"])
+
+
+async def images(cluster: Any) -> list[str]:
+    async with ManagerClient(cluster.config) as admin:
+        return [one["name"] for one in await admin.list_images()]
 
 
 MAKE_PROJECT = 'mutation($name: String!) {create_group(name: $name, props: {domain_name: "default"}) {ok group {id}}}'

@@ -1,12 +1,13 @@
 """A user in a real browser: log in, choose, wait, work on a GPU from a server without one, stop, and start again."""
 
+import os
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from end_to_end.hubs import JupyterHub, let_agents_take, sessions
+from end_to_end.hubs import JupyterHub, Visitor, let_agents_take, sessions, tells_why
 from playwright.async_api import Page, async_playwright, expect
 
 from bai_jupyter.client import ManagerClient
@@ -14,6 +15,8 @@ from bai_jupyter.client import ManagerClient
 pytestmark = [pytest.mark.asyncio, pytest.mark.browser, pytest.mark.timeout(400)]
 
 LONG_MS = 120_000
+NO_ROOM = "in group default: 0 of"
+NO_AGENT = "No agent of group empty is connected."
 GPUS = [{"id": "gpu", "count": 1, "slots": {"cuda.device": 1}, "mem": "80g"}]
 CHOOSE = """async choice => {
     const token = document.cookie.match(/_xsrf=([^;]+)/)[1];
@@ -105,11 +108,83 @@ async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, py
     assert await run(page, "print(socket.gethostname(), len(os.environ['MOCK_VISIBLE_DEVICES']))") == (
         f"{found['train']['name']} 5\n"  # as it was
     )
+    await cluster.end_sessions()
+    await two_at_once(hub, cluster, page)
 
 
-async def log_in(page: Page, hub: JupyterHub) -> None:
+async def two_at_once(hub: JupyterHub, cluster: Any, page: Page) -> None:
+    """Named ones; each has its own Lab."""
+    for name in ("left", "right"):
+        await page.goto(f"{hub.url}/hub/home")
+        await page.locator(".new-server-name").fill(name)
+        await page.locator(".new-server-btn").click()
+        await page.locator(f"[data-server-name={name}] .start-server").click()
+        await page.get_by_role("radio", name="small").check()
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await page.wait_for_url(f"**/user/kim/{name}/lab**", timeout=LONG_MS)
+        await page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=LONG_MS)
+    running = {one["name"]: one["status"] for one in await sessions(cluster)}
+    assert running == {"jupyterhub-left": "RUNNING", "jupyterhub-right": "RUNNING"}
+    await page.goto(f"{hub.url}/user/kim/left/lab")
+    await page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=LONG_MS)
+
+
+FULL = f"""
+c.JupyterHub.tornado_settings = {{'slow_spawn_timeout': 0}}
+c.BackendAISpawner.cpu_limit = {os.cpu_count()}
+c.BackendAISpawner.resource_groups = ["default", "empty"]
+"""
+MAKE_GROUP = 'mutation {create_scaling_group(name: "empty", props: {driver: "static", scheduler: "fifo"}) {ok msg}}'
+LET_USE = 'mutation {associate_scaling_group_with_domain(scaling_group: "empty", domain: "default") {ok msg}}'
+
+
+async def test_a_full_cluster(hub: JupyterHub, cluster: Any, visit: Any, page: Page) -> None:
+    """Each server takes all of it. Lee's page is touched once, and who does not wait any more leaves nothing."""
+    cluster.kill("manager")
+    cluster.manager["allow_unsafe_runtime"] = True  # for several people on one agent without containers
+    cluster.start("manager")
+    await cluster.ready()
+    async with ManagerClient(cluster.config) as admin:
+        for document in (MAKE_GROUP, LET_USE):
+            (answer,) = (await admin.graphql(document)).values()
+            assert answer["ok"], answer
+    hub.configure(FULL)
+    await hub.start()
+    kim, eve = await visit("kim"), await visit("eve")
+    assert (await kim.call("POST", "/users/kim/server", {}))[0] == 202
+    await cluster.until(lambda: kim.is_ready("kim"))
+    await log_in(page, hub, "lee")
+    await expect(page.locator("#bai-preset-0-verdict")).to_contain_text(NO_ROOM, timeout=LONG_MS)
+    assert (await eve.call("POST", "/users/eve/server", {}))[0] == 202
+    await tells_why(eve, "", "eve", "Place 1 of 1 in the queue.")
+    await page.get_by_role("button", name="Start", exact=True).click()
+    told = page.locator("#progress-message")
+    await expect(told).to_contain_text("Place 2 of 2 in the queue.", timeout=LONG_MS)
+
+    assert (await eve.call("DELETE", "/users/eve/server", {}))[0] in (202, 204)
+    await expect(told).to_contain_text(re.compile(f"Place 1 of 1 in the queue.*{NO_ROOM}"), timeout=LONG_MS)
+    await cluster.until(lambda: is_gone(cluster, eve, others=2))
+    assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
+    await page.locator(".jp-Launcher").wait_for(timeout=LONG_MS)
+
+    assert (await eve.call("POST", "/users/eve/server", {"group": "empty"}))[0] == 202
+    await tells_why(eve, "", "eve", NO_AGENT)
+    assert (await eve.call("DELETE", "/users/eve/server", {}))[0] in (202, 204)
+    await cluster.until(lambda: is_gone(cluster, eve, others=1))
+    assert NO_AGENT in (await eve.get("/hub/spawn"))[2]
+
+
+async def is_gone(cluster: Any, eve: Visitor, others: int) -> bool:
+    """No session, no container, and nothing that the Hub waits for."""
+    there, of_hub = await sessions(cluster), (await eve.call("GET", "/users/eve"))[1]
+    running = {one["containerId"] for one in there if one["status"] == "RUNNING"}
+    at_hub = (of_hub["pending"], of_hub["servers"])
+    return (len(there), at_hub, cluster.kernels_alive()) == (others, (None, {}), running)
+
+
+async def log_in(page: Page, hub: JupyterHub, name: str = "kim") -> None:
     await page.goto(hub.url)
-    await page.locator("#username_input").fill("kim")
+    await page.locator("#username_input").fill(name)
     await page.locator("#password_input").fill("any")
     await page.locator("#login_submit").click()
 
