@@ -226,6 +226,12 @@ export interface IUser {
 /** A line of a list of the cluster's, as the manager has it. */
 export type AdminRow = Record<string, unknown>;
 
+/** What may use a resource group: `domain:NAME` or `project:ID`, and what it is called. */
+export interface IScope {
+  scope: string;
+  name: string;
+}
+
 export interface IAdminPage {
   items: AdminRow[];
   total: number;
@@ -386,17 +392,6 @@ export async function listAdmin(
   return requestAPI(settings, `admin/${list}?${query}`);
 }
 
-/** Whether an agent takes new sessions. */
-export async function setSchedulable(settings: Settings, agent: string, schedulable: boolean): Promise<void> {
-  await requestAPI(settings, `admin/agents/${encodeURIComponent(agent)}`, withBody('PATCH', { schedulable }));
-}
-
-/** Whether anybody can call with a keypair. */
-export async function setKeypairActive(settings: Settings, accessKey: string, isActive: boolean): Promise<void> {
-  const path = `admin/keypairs/${encodeURIComponent(accessKey)}`;
-  await requestAPI(settings, path, withBody('PATCH', { is_active: isActive }));
-}
-
 /** All of a list of the cluster's, to choose from. */
 export async function listAllAdmin(settings: Settings, list: string): Promise<AdminRow[]> {
   const found: AdminRow[] = [];
@@ -411,28 +406,42 @@ export async function listAllAdmin(settings: Settings, list: string): Promise<Ad
 
 const LARGEST_ADMIN_PAGE = 100;
 
-/** With `email`, `name`, `password`, `role`, `domain` and `project`. Throws what the manager refuses. */
-export async function createUser(settings: Settings, user: Record<string, string>): Promise<void> {
-  await requestAPI(settings, 'admin/users', withBody('POST', user));
+/** One more in a list. Throws what the manager refuses, as all of these do. */
+export async function addAdmin(settings: Settings, list: string, values: object): Promise<void> {
+  await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
-/** Whether somebody can log in and call. */
-export async function setUserActive(settings: Settings, email: string, isActive: boolean): Promise<void> {
-  await requestAPI(settings, `admin/users/${encodeURIComponent(email)}`, withBody('PATCH', { is_active: isActive }));
+/** Some of what one in a list is. */
+export async function changeAdmin(settings: Settings, list: string, key: string, values: object): Promise<void> {
+  await requestAPI(settings, adminPath(list, key), withBody('PATCH', values));
+}
+
+export async function removeAdmin(settings: Settings, list: string, key: string): Promise<void> {
+  await requestAPI(settings, adminPath(list, key), { method: 'DELETE' });
+}
+
+/** What belongs to one in a list, such as a project's members: these and no others. */
+export async function setAdmin(
+  settings: Settings,
+  list: string,
+  key: string,
+  part: string,
+  items: string[]
+): Promise<void> {
+  await requestAPI(settings, `${adminPath(list, key)}/${part}`, withBody('PUT', { items }));
 }
 
 /** One more keypair for somebody; its secret is told this once. */
 export async function issueKeypair(
   settings: Settings,
   email: string,
-  policy: string
+  resource_policy: string
 ): Promise<{ access_key: string; secret_key: string }> {
-  return requestAPI(settings, `admin/users/${encodeURIComponent(email)}/keypairs`, withBody('POST', { policy }));
+  return requestAPI(settings, `${adminPath('users', email)}/keypairs`, withBody('POST', { resource_policy }));
 }
 
-/** By the names that the list has. Throws what the manager refuses. */
-export async function changePolicy(settings: Settings, name: string, limits: Record<string, unknown>): Promise<void> {
-  await requestAPI(settings, `admin/policies/${encodeURIComponent(name)}`, withBody('PATCH', limits));
+function adminPath(list: string, key: string): string {
+  return `admin/${list}/${encodeURIComponent(key)}`;
 }
 
 export async function listFolders(settings: Settings): Promise<IFolder[]> {

@@ -7,7 +7,7 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
 import { AdminList } from '../admin';
-import { IEdit, ISecret } from '../adminEdits';
+import { Edits, IEdit, ISecret } from '../adminEdits';
 import { IAddition, IRowAction } from '../adminTables';
 import { AdminRow, getUser } from '../api';
 import { Sessions } from '../model';
@@ -46,7 +46,7 @@ export const admin: JupyterFrontEndPlugin<void> = {
 
     const actorOn = (model: AdminList) => ({
       act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, trans),
-      add: ({ label, edit }: IAddition) => void fillIn(model, label, edit(settings), trans)
+      add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(new Edits(settings, trans)), trans)
     });
 
     /** Once the manager has answered; the page may be there before. */
@@ -71,7 +71,7 @@ async function act(
 ): Promise<void> {
   const label = action.label(row);
   if ('edit' in action) {
-    return fillIn(model, label, action.edit(settings, row), trans);
+    return fillIn(model, label, () => action.edit(new Edits(settings, trans), row), trans);
   }
   const { confirm, verb, run } = action;
   if (confirm) {
@@ -88,9 +88,14 @@ async function act(
   }
 }
 
-async function fillIn(model: AdminList, label: string, edit: Promise<IEdit>, trans: TranslationBundle): Promise<void> {
+async function fillIn(
+  model: AdminList,
+  label: string,
+  edit: () => IEdit | Promise<IEdit>,
+  trans: TranslationBundle
+): Promise<void> {
   try {
-    const asked = await edit;
+    const asked = await edit();
     const told: ISecret[] = [];
     const take = async (values: Record<string, string>) => {
       const secret = await model.change(() => asked.run(values));
