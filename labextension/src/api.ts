@@ -380,6 +380,20 @@ export async function getUser(settings: Settings): Promise<IUser | null> {
   return (await requestAPI<{ user: IUser | null }>(settings, 'status')).user;
 }
 
+/** What was held from a day on, such as `2026-11-30`, in UTC. */
+export interface IUsed {
+  date: string;
+  core_hours: number;
+  gib_hours: number;
+  gpu_hours: number;
+}
+
+/** Day by day from one to another, of `me`, `all` or a project's id. */
+export async function usageByDay(settings: Settings, first: string, last: string, scope: string): Promise<IUsed[]> {
+  const query = new URLSearchParams({ start: first.replace(/-/g, ''), end: last.replace(/-/g, ''), scope });
+  return (await requestAPI<{ days: IUsed[] }>(settings, `usage?${query}`)).days;
+}
+
 /** Some of a list of the cluster's, for superadmins: what has `text` in it. */
 export async function listAdmin(
   settings: Settings,

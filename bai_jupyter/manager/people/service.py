@@ -272,6 +272,19 @@ class PeopleService:
         now = self._now()
         return [usage.project_usage(one, [use for use in uses if use.project_id == one.id], now) for one in projects]
 
+    async def usage_by_day(
+        self, caller: Caller, since: datetime, until: datetime, project_id: str | None, *, of_all: bool
+    ) -> list[dict[str, Any]]:
+        """What the caller held; for admins also what a project did, or all whom they reach."""
+        if project_id is None and not of_all:
+            reach = Reach(user_id=caller.user_id)
+        else:
+            policy.require(caller.role, "usage:read")
+            reach = Reach() if policy.may(caller.role, "domain:any") else Reach(domain=caller.domain)
+        if project_id is not None:
+            await self._check_project(caller, project_id)
+        return await self._store.read(_load_days, reach, since, until, project_id, self._now())
+
     async def stats(self, reach: Reach) -> list[dict[str, Any]]:
         """What was held in each quarter of an hour of the last 30 days."""
         now = self._now()
@@ -376,6 +389,13 @@ def _load_usage(
 ) -> tuple[list[Any], list[Use]]:
     where = [] if project_ids is None else [t.projects.c.id.in_(project_ids)]
     return listings.list_projects(conn, reach, *where), list_uses(conn, reach, since, until, project_ids)
+
+
+def _load_days(
+    conn: Connection, reach: Reach, since: datetime, until: datetime, project_id: str | None, now: datetime
+) -> list[dict[str, Any]]:
+    uses = list_uses(conn, reach, since, until, None if project_id is None else [project_id])
+    return usage.by_day(uses, since, until, now)
 
 
 def _grant(conn: Connection, group: str, scope: str) -> None:
