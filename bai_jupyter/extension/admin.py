@@ -1,4 +1,7 @@
-"""``/bai/api/admin``: what superadmins look at and change in the tab *Backend.AI Admin*.
+"""``/bai/api/admin``: what admins look at and change in the tab *Backend.AI Admin*.
+
+Superadmins all of it. A domain's admin sees of each list what the manager shows them, and changes the domain's people,
+keypairs and projects.
 
 A page asks for a list by its name. Which question of the manager that is, and which fields come back, is said in
 ``TABLES`` and nowhere else: a page cannot send a query of its own, and no secret is among the fields.
@@ -20,7 +23,7 @@ from bai_jupyter.common.slots import read_number
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 100
-SUPERADMIN = "superadmin"
+SUPERADMIN, ADMIN = "superadmin", "admin"
 MONTHS = 6
 
 
@@ -216,10 +219,11 @@ TABLES: Mapping[str, Table] = {
 
 
 class AdminHandler(BaiHandler):
-    async def require_superadmin(self) -> None:
+    async def require_admin(self, *, of_all: bool) -> None:
         """Much of what is listed everybody may read a part of, which would look here as if it were all."""
-        if (await self.client.whoami())["role"] != SUPERADMIN:
-            raise Forbidden(Reason.of("forbidden", role=f"{SUPERADMIN}s"))
+        roles = [SUPERADMIN] if of_all else [ADMIN, SUPERADMIN]
+        if (await self.client.whoami())["role"] not in roles:
+            raise Forbidden(Reason.of("forbidden", role=" or ".join(f"{role}s" for role in roles)))
 
     def number(self, field: str, least: int, default: int) -> int:
         given = self.get_query_argument(field, str(default))
@@ -236,7 +240,6 @@ class AdminHandler(BaiHandler):
 
     async def change(self, mutation: str, arguments: Mapping[str, tuple[str, object]], shown: str = "") -> Json:
         """Each argument with its GraphQL type. What the manager refuses is its sentence."""
-        await self.require_superadmin()
         declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in arguments.items())
         passed = ", ".join(f"{name}: ${name}" for name in arguments)
         document = f"mutation({declared}) {{{mutation}({passed}) {{ok msg {shown}}}}}"
@@ -261,7 +264,7 @@ class TableHandler(AdminHandler):
             raise NotFound(Reason.of("not-found", kind="list", name=name))
         limit = min(self.number("limit", 1, LARGEST_PAGE), LARGEST_PAGE)
         window = Window(self.number("offset", 0, 0), limit, self.get_query_argument("text", ""))
-        await self.require_superadmin()
+        await self.require_admin(of_all=False)
         items, total = await table.read(self.client, window)
         self.finish({"items": items, "total": total})
 
@@ -287,6 +290,7 @@ class Kind:
     named_by: str = "name"
     found_by: tuple[str, str] = ("name", "String!")
     fixed: Mapping[str, object] = field(default_factory=dict)  # what they are made with besides
+    of_domain: bool = False  # a domain's admin changes those of the domain
 
 
 _LIMITS = {
@@ -302,8 +306,12 @@ _GROUP = {"description": str, "is_active": bool, "is_public": bool, "scheduler":
 _USER = {"username": str, "password": str, "role": str, "domain_name": str, "group_ids": list, "is_active": bool}
 
 KINDS: Mapping[str, Kind] = {
-    "users": Kind("user", _USER, "ModifyUserInput!", "UserInput!", named_by="email", found_by=("email", "String!")),
-    "keypairs": Kind("keypair", {"is_active": bool}, "ModifyKeyPairInput!", found_by=("access_key", "String!")),
+    "users": Kind(
+        "user", _USER, "ModifyUserInput!", "UserInput!", named_by="email", found_by=("email", "String!"), of_domain=True
+    ),
+    "keypairs": Kind(
+        "keypair", {"is_active": bool}, "ModifyKeyPairInput!", found_by=("access_key", "String!"), of_domain=True
+    ),
     "projects": Kind(
         "group",
         {"name": str, "domain_name": str, **_PROJECT},
@@ -311,6 +319,7 @@ KINDS: Mapping[str, Kind] = {
         "GroupInput!",
         "purge_group",
         found_by=("gid", "UUID!"),
+        of_domain=True,
     ),
     "policies": Kind(
         "keypair_resource_policy",
@@ -364,6 +373,7 @@ class KindHandler(TableHandler):
         if called is None:
             raise bad_value(kind.named_by, called, "a text")
         made = {kind.named_by: ("String!", called), "props": (kind.made_with, {**kind.fixed, **props})}
+        await self.require_admin(of_all=not kind.of_domain)
         await self.change(f"create_{kind.noun}", made)
         self.done()
 
@@ -377,6 +387,7 @@ class ThingHandler(AdminHandler):
         props = checked(self.fields(), kind.fields)
         found_by, type_ = kind.found_by
         changed = {found_by: (type_, key), "props": (kind.changed_with, props)}
+        await self.require_admin(of_all=not kind.of_domain)
         await self.change(f"modify_{kind.noun}", changed)
         self.done()
 
@@ -387,6 +398,7 @@ class ThingHandler(AdminHandler):
         if not kind.remove:
             raise web.HTTPError(405)
         found_by, type_ = kind.found_by
+        await self.require_admin(of_all=not kind.of_domain)
         await self.change(kind.remove, {found_by: (type_, key)})
         self.done()
 
@@ -398,6 +410,7 @@ class UserKeypairsHandler(AdminHandler):
         """``{"resource_policy"?}`` → 201 ``{"access_key", "secret_key"}``: one more, its secret told once."""
         props = {"is_active": True, **checked(self.fields(), {"resource_policy": str})}
         owner = {"user_id": ("String!", email), "props": ("KeyPairInput!", props)}
+        await self.require_admin(of_all=False)
         answer = await self.change("create_keypair", owner, "keypair {access_key secret_key}")
         self.set_status(201)
         self.set_header("Cache-Control", "no-store")
@@ -474,7 +487,7 @@ class HoldingHandler(AdminHandler):
         wanted = self.fields().get("items")
         if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
             raise bad_value("items", wanted, "a list of texts")
-        await self.require_superadmin()
+        await self.require_admin(of_all=table not in KINDS or not KINDS[table].of_domain)
         holding = HOLDINGS[f"{table}/{part}"]
         variables = {"key": key} if "$key" in holding.document else {}
         present = holding.read(await self.client.graphql(holding.document, **variables), key)
@@ -491,7 +504,7 @@ class ImagesHandler(TableHandler):
     async def post(self, _: str) -> None:
         """``{"name"}``: an agent looks inside, also again; everybody is offered it."""
         given = checked(self.fields(), {"name": str})
-        await self.require_superadmin()
+        await self.require_admin(of_all=True)
         await self.client.add_image(given.get("name", ""))
         self.done()
 
@@ -501,7 +514,7 @@ class ImageHandler(AdminHandler):
     @authorized
     async def delete(self, name: str) -> None:
         """No new sessions of it."""
-        await self.require_superadmin()
+        await self.require_admin(of_all=True)
         await self.client.remove_image(name)
         self.done()
 

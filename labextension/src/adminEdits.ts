@@ -67,16 +67,22 @@ export function ordersOf(trans: TranslationBundle): [string, string][] {
   ];
 }
 
-/** Makes forms of what is asked of the cluster's things. */
+/** Makes forms of what is asked of the cluster's things. Who is no superadmin sets no limits, and makes none of those. */
 export class Edits {
   constructor(
     private readonly settings: Settings,
-    private readonly trans: TranslationBundle
+    private readonly trans: TranslationBundle,
+    private readonly isSuper = true
   ) {}
 
   async newUser(): Promise<IEdit> {
     const { trans } = this;
     const projects = (await listAllAdmin(this.settings, 'projects')).filter(one => one.is_active);
+    const roles: [string, string][] = [
+      ['user', trans.__('user')],
+      ['admin', trans.__('admin of the domain')],
+      ['superadmin', trans.__('superadmin')]
+    ];
     return {
       title: trans.__('New User'),
       fields: [
@@ -91,11 +97,7 @@ export class Edits {
         {
           name: 'role',
           label: trans.__('Role'),
-          options: [
-            ['user', trans.__('user')],
-            ['admin', trans.__('admin of the domain')],
-            ['superadmin', trans.__('superadmin')]
-          ]
+          options: roles.slice(0, this.isSuper ? 3 : 2)
         }
       ],
       verb: trans.__('Create'),
@@ -108,10 +110,11 @@ export class Edits {
 
   async newKeypair({ email }: AdminRow): Promise<IEdit> {
     const { trans } = this;
+    const policies: [string, string][] = this.isSuper ? await this._names('policies') : [['default', 'default']];
     return {
       title: trans.__('New Keypair for %1', `${email}`),
       fields: [
-        { name: 'resource_policy', label: trans.__('Policy'), value: 'default', options: await this._names('policies') }
+        { name: 'resource_policy', label: trans.__('Policy'), value: 'default', options: policies }
       ],
       verb: trans.__('Issue'),
       run: async ({ resource_policy }) => {
@@ -288,8 +291,12 @@ export class Edits {
     const { trans } = this;
     const isBound = Boolean(row.resource_policy); // once there is a policy, only another can take its place
     const none: [string, string][] = isBound ? [] : [['', trans.__('none')]];
+    const [description, activity] = [this._description(row), this._activity(row)];
+    if (!this.isSuper) {
+      return [description, activity];
+    }
     return [
-      this._description(row),
+      description,
       this._slots('total_resource_slots', trans.__('Limits, such as cpu=64, mem=256g'), row, trans.__('no limit')),
       {
         name: 'resource_policy',
@@ -299,7 +306,7 @@ export class Edits {
         isOptional: true,
         read: text => text || undefined
       },
-      this._activity(row)
+      activity
     ];
   }
 

@@ -63,8 +63,17 @@ export interface ITable {
 
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
-/** `now` says which months are the last ones, in UTC. */
-export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
+/** What an admin of a domain can do there; all else is only looked at. */
+const OF_DOMAIN = ['users', 'projects', 'keypairs'];
+
+/** For somebody of that role. `now` says which months are the last ones, in UTC. */
+export function tablesFor(role: string, trans: TranslationBundle, now = new Date()): ITable[] {
+  return tablesOf(trans, now).map(table =>
+    role === 'superadmin' || OF_DOMAIN.includes(table.name) ? table : { ...table, actions: [], addition: undefined }
+  );
+}
+
+function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
   const field = (label: string, name: string): IColumn => ({ label, text: row => shown(row[name]) });
   const is = (label: string, name: string, yes: string, no: string): IColumn => ({
     label,

@@ -6,7 +6,7 @@ const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList, PAGE } = require('../lib/test/admin.js');
 const { Edits } = require('../lib/test/adminEdits.js');
-const { tablesOf } = require('../lib/test/adminTables.js');
+const { tablesFor } = require('../lib/test/adminTables.js');
 const typed = require('../lib/test/typed.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -49,7 +49,7 @@ test('when the rows of the last page are gone, the one before is shown', async (
   list.dispose();
 });
 
-const tables = Object.fromEntries(tablesOf(trans).map(table => [table.name, table]));
+const tables = Object.fromEntries(tablesFor('superadmin', trans).map(table => [table.name, table]));
 const textOf = (table, label, row) => tables[table].columns.find(column => column.label === label).text(row);
 
 test('an agent is ready, drained or away, and only the one of both is offered', () => {
@@ -230,6 +230,18 @@ test('members, who may use a group, and aliases: what is chosen comes first, and
   ]);
 });
 
+test('an admin of a domain changes its people and projects, sets no limits, and only looks at the rest', async () => {
+  const changed = tablesFor('admin', trans).filter(table => table.actions.length > 0 || table.addition);
+  assert.deepStrictEqual(changed.map(table => table.name), ['users', 'projects', 'keypairs']);
+  const settings = settingsOf(() => ({ items: [{ name: 'lab', id: 'p', domain_name: 'lab', is_active: true }], total: 1 }));
+  const edits = new Edits(settings, trans, false);
+  const names = edit => edit.fields.map(field => field.name);
+  assert.deepStrictEqual(names(await edits.newProject()), ['name', 'domain_name', 'description', 'is_active']);
+  assert.deepStrictEqual(names(await edits.project({ id: 'p' })), ['name', 'description', 'is_active']);
+  const [, , , , role] = (await edits.newUser()).fields;
+  assert.deepStrictEqual(role.options.map(([value]) => value), ['user', 'admin']);
+});
+
 test('an image that is somebody\'s own is not looked at again, which would give it to all', () => {
   const offered = row => tables.images.actions.map(action => action.label(row)).filter(Boolean);
   assert.deepStrictEqual(offered({ name: 'i' }), ['Aliases of i', 'Look again at i', 'Forget i']);
@@ -257,7 +269,7 @@ test('a user is made in the domain of their project; a secret key is told once',
 
 test('usage by month: the last six in UTC, as a chart and as figures; nothing where nothing was held', () => {
   const now = new Date('2026-03-31T23:30:00Z');
-  const months = tablesOf(trans, now).find(table => table.name === 'months');
+  const months = tablesFor('superadmin', trans, now).find(table => table.name === 'months');
   const row = { name: 'lab', months: { 202510: 1.5, 202603: 3 } };
   assert.deepStrictEqual(months.columns.find(column => column.bars).bars(row), [1.5, 0, 0, 0, 0, 3]);
   const labels = months.columns.slice(3).map(column => column.label);

@@ -23,6 +23,13 @@ def bai_as_user(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: 
     return request.getfixturevalue("bai")
 
 
+@pytest.fixture
+def bai_as_domain_admin(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """``bai``, for the admin of the domain ``lab``."""
+    monkeypatch.setattr(cluster, "config", cluster.add_domain_admin("lab", "dora"))
+    return request.getfixturevalue("bai")
+
+
 @pytest.mark.parametrize("name", TABLES)
 async def test_every_list_is_asked_for_by_its_name(bai: Callable[..., Any], name: str) -> None:
     status, page = await bai("GET", f"admin/{name}")
@@ -304,6 +311,44 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
         assert (status, "Only" in answer["message"], "superadmins" in answer["message"]) == (403, True, True), path
 
 
+async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
+    bai_as_domain_admin: Callable[..., Any],
+) -> None:
+    bai = bai_as_domain_admin
+    for name in TABLES:
+        assert (await bai("GET", f"admin/{name}"))[0] == 200, name
+    for name in ("users", "projects"):
+        _, page = await bai("GET", f"admin/{name}")
+        assert {one["domain_name"] for one in page["items"]} == {"lab"}
+    assert (await bai("GET", "admin/domains"))[1]["total"] == 1
+
+    assert await bai("POST", "admin/projects", {"name": "vision", "domain_name": "lab"}) == (204, None)
+    project = await row_of(bai, "projects", "vision")
+    user = {"email": "ben@lab", "username": "ben", "password": "a long secret of ben", "role": "user"}
+    assert await bai("POST", "admin/users", {**user, "domain_name": "lab"}) == (204, None)
+    ben = await row_of(bai, "users", "ben@")
+    assert await bai("PUT", f"admin/projects/{project['id']}/members", {"items": [ben["uuid"]]}) == (204, None)
+    status, keypair = await bai("POST", "admin/users/ben@lab/keypairs", {"resource_policy": "default"})
+    assert status == 201
+    assert await bai("PATCH", f"admin/keypairs/{keypair['access_key']}", {"is_active": False}) == (204, None)
+
+    refused = [
+        ("POST", "admin/projects", {"name": "more", "domain_name": "default"}, 400),
+        ("PATCH", f"admin/projects/{project['id']}", {"total_resource_slots": {}}, 400),
+        ("POST", "admin/users", {**user, "email": "x@lab", "username": "x", "role": "superadmin"}, 400),
+        ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400),
+        ("PATCH", "admin/agents/lab-1", {"schedulable": False}, 403),
+        ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}, 403),
+        ("DELETE", "admin/policies/default", None, 403),
+        ("PUT", "admin/resource-groups/default/scopes", {"items": []}, 403),
+        ("PUT", "admin/images/bai/python:test/aliases", {"items": []}, 403),
+        ("DELETE", "admin/images/bai/python:test", None, 403),
+    ]
+    for method, path, body, status in refused:
+        code, answer = await bai(method, path, body)
+        assert (code, bool(answer["message"])) == (status, True), path
+
+
 def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
     gib = 2**30
     held = {"smp": 2, "mem_allocated": 4 * gib, "created_at": "2026-10-31T23:00:00+00:00"}
@@ -321,7 +366,7 @@ def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
 async def test_usage_by_month_ends_with_this_one(bai: Callable[..., Any], cluster: RealManager) -> None:
     cluster.ask("DELETE", f"/session/{cluster.start_session('used')}")
     _, page = await bai("GET", "admin/months?text=default")
-    (row,) = [one for one in page["items"] if one["name"] == "default"]
+    (row,) = [one for one in page["items"] if (one["name"], one["domain_name"]) == ("default", "default")]
     assert list(row["months"]) == [f"{one:%Y%m}" for one in months_until(datetime.now(UTC), MONTHS)]
 
 

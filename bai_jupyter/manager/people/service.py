@@ -127,6 +127,8 @@ class PeopleService:
         domain = str(props.get("domain_name") or caller.domain)
         check_domain(caller, domain)
         given = {key: value for key, value in props.items() if key not in ("domain_name", "type")}
+        if given.get("total_resource_slots") in ({}, "{}"):  # what clients send for no limit, which it has anyway
+            del given["total_resource_slots"]
         values = self._project_values(caller, given)
         return str(await self._change(people.add_project, inputs.name("name", name), domain, values, self._now()))
 
@@ -333,7 +335,7 @@ class PeopleService:
 
     def _project_values(self, caller: Caller, props: Props) -> dict[str, Any]:
         values = inputs.read(inputs.PROJECT, props)
-        if {"total_slots", "resource_policy"} & values.keys() and values.get("total_slots") != {}:
+        if {"total_slots", "resource_policy"} & values.keys():
             policy.require(caller.role, "policy:manage")
         return values
 

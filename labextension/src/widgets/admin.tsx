@@ -6,7 +6,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import { AdminList } from '../admin';
-import { tablesOf } from '../adminTables';
+import { tablesFor } from '../adminTables';
 import { baiIcon } from '../icons';
 import { Section } from './section';
 import { IActor, TableView } from './table';
@@ -14,10 +14,11 @@ import { createTabs } from './tabs';
 
 export function createAdmin(
   settings: ServerConnection.ISettings,
+  role: string,
   actorOn: (model: AdminList) => IActor,
   trans: TranslationBundle
 ): MainAreaWidget {
-  const tables = tablesOf(trans).map(table => ({ table, model: new AdminList(settings, table.name, table.intervalSeconds) }));
+  const tables = tablesFor(role, trans).map(table => ({ table, model: new AdminList(settings, table.name, table.intervalSeconds) }));
   const sections = tables.map(({ table, model }) => {
     const view = <TableView table={table} model={model} trans={trans} actor={actorOn(model)} />;
     return new Section(table.label, [model], view);

@@ -1,12 +1,14 @@
 """What superadmins change in *Backend.AI Admin*, in a real Lab in front of a real manager, light and dark."""
 
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from real_manager import RealManager
+from real_manager import RealManager, environ_of
 
 from bai_jupyter.extension.admin import MONTHS, months_until
 
@@ -197,3 +199,34 @@ def test_usage_by_month_is_a_chart_with_its_figures_beside_it(page: Page, cluste
     expect(lab.get_by_role("cell").last).to_have_text("50")
     expect(lab.locator("svg rect")).to_have_count(MONTHS)
     look_at(page, "admin-months", ".jp-bai-Admin", whole=True)
+
+
+@pytest.fixture
+def lab_of_domain_admin(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
+    server = make_lab(SimpleNamespace(environ=environ_of(cluster.add_domain_admin("physics", "dana"))))
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def test_a_domains_admin_changes_its_people_and_only_looks_at_the_rest(
+    browser: Browser, lab_of_domain_admin: Any, open_lab: Callable[[Browser, Any], Page], look_at: Any
+) -> None:
+    page = open_lab(browser, lab_of_domain_admin)
+    page.wait_for_function("window.jupyterapp.commands.isEnabled('bai:show-admin')")
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")
+    admin = open_list(page, "Projects")
+    expect(admin.get_by_role("row")).to_have_count(2)  # the head, and the domain's own one
+    admin.get_by_role("button", name="New project").click()
+    dialog = page.get_by_role("dialog", name="New Project")
+    expect(dialog.get_by_label("Description")).to_be_visible()
+    expect(dialog.get_by_label("Limits")).to_have_count(0)
+    dialog.get_by_label("Name").fill("optics")
+    dialog.get_by_role("button", name="Create").click()
+    optics = admin.get_by_role("row", name="optics")
+    expect(optics.get_by_role("button", name="Members of optics")).to_be_visible()
+    look_at(page, "admin-of-domain", ".jp-bai-Admin", whole=True)
+    open_list(page, "Policies")
+    expect(admin.get_by_role("row", name="default")).to_be_visible()
+    expect(admin.get_by_role("button", name="New policy")).to_have_count(0)
+    expect(admin.get_by_role("button", name="Change default")).to_have_count(0)
+    page.close()
