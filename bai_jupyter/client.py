@@ -895,6 +895,12 @@ class ManagerClient:
         """One's limits, use and what is left at each level, and which presets would start now."""
         return await self.request("POST", "/resource/check-presets", {})
 
+    async def usage_by_day(self, start: str, end: str, scope: str = "me") -> list[Json]:
+        """What was held on each day from ``20261101`` to another; admins also of ``all``, or of a project's id."""
+        asked = {"scope": scope} if scope in ("me", "all") else {"group_id": scope}
+        query = {"start_date": start, "end_date": end, **asked}
+        return (await self.request("GET", "/resource/usage/days", query=query))["days"]
+
     async def whoami(self) -> Json:
         """``{"id", "name", "role"}`` of the keypair's user."""
         return (await self.request("GET", "/auth"))["user"]

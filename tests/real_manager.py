@@ -63,6 +63,17 @@ class RealManager:
         self._run(self._app.store.write(accounts.create_user, user, datetime.now(UTC)))
         return ClientConfig(self.config.endpoint, access_key, secret_key)
 
+    def add_domain_admin(self, domain: str, name: str) -> ClientConfig:
+        """A domain of its own, and its admin."""
+        made = f"""mutation {{
+            create_domain(name: "{domain}", props: {{}}) {{ok}}
+            create_user(email: "{name}@{domain}", props:
+                {{username: "{name}", password: "", role: "admin", domain_name: "{domain}"}}) {{ok}}
+            create_keypair(user_id: "{name}@{domain}", props: {{is_admin: true}}) {{keypair {{access_key secret_key}}}}
+        }}"""
+        keypair = self.ask("POST", "/admin/gql", {"query": made})["data"]["create_keypair"]["keypair"]
+        return ClientConfig(self.config.endpoint, **keypair)
+
     def start_session(self, name: str, **config: Any) -> str:
         """The id of a running one."""
         config = {"resources": {"cpu": "2", "mem": "4g"}, **config}

@@ -1,4 +1,7 @@
-"""``/bai/api/admin``: what superadmins look at and change in the tab *Backend.AI Admin*.
+"""``/bai/api/admin``: what admins look at and change in the tab *Backend.AI Admin*.
+
+Superadmins all of it. A domain's admin sees of each list what the manager shows them, and changes the domain's people,
+keypairs and projects.
 
 A page asks for a list by its name. Which question of the manager that is, and which fields come back, is said in
 ``TABLES`` and nowhere else: a page cannot send a query of its own, and no secret is among the fields.
@@ -6,7 +9,7 @@ A page asks for a list by its name. Which question of the manager that is, and w
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -20,7 +23,7 @@ from bai_jupyter.common.slots import read_number
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 100
-SUPERADMIN = "superadmin"
+SUPERADMIN, ADMIN = "superadmin", "admin"
 MONTHS = 6
 
 
@@ -87,6 +90,35 @@ def _graphql(root: str, fields: str, searched: Sequence[str] = ("name",)) -> Who
         return (await client.graphql(f"{{{root} {{{fields}}}}}"))[root]
 
     return Whole(ask, fields.split(), searched)
+
+
+async def _groups(client: ManagerClient) -> list[Json]:
+    """Resource groups, each with the domains and projects that may use it: ``[{"scope", "name"}]``."""
+    answer = await client.graphql(
+        "{scaling_groups {name description is_active is_public scheduler scheduler_opts} "
+        "domains {name scaling_groups} groups {id name domain_name scaling_groups}}"
+    )
+    scopes = [{"scope": f"domain:{one['name']}", **one} for one in answer["domains"]]
+    scopes += [
+        {**one, "scope": f"project:{one['id']}", "name": f"{one['domain_name']}/{one['name']}"}
+        for one in answer["groups"]
+    ]
+    return [
+        {
+            **group,
+            "scopes": [
+                {"scope": one["scope"], "name": one["name"]} for one in scopes if group["name"] in one["scaling_groups"]
+            ],
+        }
+        for group in answer["scaling_groups"]
+    ]
+
+
+async def _images(client: ManagerClient) -> list[Json]:
+    """As everybody sees them, with their other names."""
+    told = (await client.graphql("{images {id aliases}}"))["images"]
+    aliases = {one["id"]: one["aliases"] for one in told}
+    return [{**one, "aliases": aliases.get(one["name"], [])} for one in await client.list_images()]
 
 
 async def _usage(client: ManagerClient) -> list[Json]:
@@ -157,10 +189,13 @@ TABLES: Mapping[str, Table] = {
     "queue": Paged("compute_session_list", _SESSION, _SEARCHED, ', status: "PENDING", order: "created_at"'),
     "users": Paged(
         "user_list",
-        "email username role status domain_name resource_policy groups {name}",
+        "uuid email username role status domain_name resource_policy groups {id name}",
         ("email", "username", "full_name"),
     ),
-    "projects": _graphql("groups", "id name domain_name is_active resource_policy total_resource_slots"),
+    "domains": _graphql("domains", "name is_active"),
+    "projects": _graphql(
+        "groups", "id name description domain_name is_active resource_policy total_resource_slots scaling_groups"
+    ),
     "keypairs": Paged(
         "keypair_list",
         "access_key user_id is_active is_admin resource_policy rate_limit concurrency_used last_used",
@@ -168,11 +203,15 @@ TABLES: Mapping[str, Table] = {
     ),
     "policies": _graphql("keypair_resource_policies", _POLICY),
     "presets": _graphql("resource_presets", "name resource_slots shared_memory"),
-    "resource-groups": _graphql("scaling_groups", "name description is_active is_public scheduler"),
+    "resource-groups": Whole(
+        _groups,
+        ("name", "description", "is_active", "is_public", "scheduler", "scheduler_opts", "scopes"),
+        ("name", "description"),
+    ),
     "images": Whole(
-        ManagerClient.list_images,
-        ("name", "architecture", "size_bytes", "is_private", "agents"),
-        ("name", "architecture"),
+        _images,
+        ("name", "architecture", "size_bytes", "is_private", "aliases", "agents"),
+        ("name", "architecture", "aliases"),
     ),
     "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
     "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
@@ -180,10 +219,11 @@ TABLES: Mapping[str, Table] = {
 
 
 class AdminHandler(BaiHandler):
-    async def require_superadmin(self) -> None:
+    async def require_admin(self, *, of_all: bool) -> None:
         """Much of what is listed everybody may read a part of, which would look here as if it were all."""
-        if (await self.client.whoami())["role"] != SUPERADMIN:
-            raise Forbidden(Reason.of("forbidden", role=f"{SUPERADMIN}s"))
+        roles = [SUPERADMIN] if of_all else [ADMIN, SUPERADMIN]
+        if (await self.client.whoami())["role"] not in roles:
+            raise Forbidden(Reason.of("forbidden", role=" or ".join(f"{role}s" for role in roles)))
 
     def number(self, field: str, least: int, default: int) -> int:
         given = self.get_query_argument(field, str(default))
@@ -198,17 +238,8 @@ class AdminHandler(BaiHandler):
             raise bad_value(field, given, "true or false")
         return given
 
-    def texts(self, *fields: str) -> dict[str, str]:
-        """Empty where they are not given."""
-        given = {field: self.fields().get(field, "") for field in fields}
-        for field, value in given.items():
-            if not isinstance(value, str):
-                raise bad_value(field, None, "a text")  # nothing is repeated that may be a password
-        return given
-
     async def change(self, mutation: str, arguments: Mapping[str, tuple[str, object]], shown: str = "") -> Json:
         """Each argument with its GraphQL type. What the manager refuses is its sentence."""
-        await self.require_superadmin()
         declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in arguments.items())
         passed = ", ".join(f"{name}: ${name}" for name in arguments)
         document = f"mutation({declared}) {{{mutation}({passed}) {{ok msg {shown}}}}}"
@@ -233,7 +264,7 @@ class TableHandler(AdminHandler):
             raise NotFound(Reason.of("not-found", kind="list", name=name))
         limit = min(self.number("limit", 1, LARGEST_PAGE), LARGEST_PAGE)
         window = Window(self.number("offset", 0, 0), limit, self.get_query_argument("text", ""))
-        await self.require_superadmin()
+        await self.require_admin(of_all=False)
         items, total = await table.read(self.client, window)
         self.finish({"items": items, "total": total})
 
@@ -247,52 +278,19 @@ class AgentHandler(AdminHandler):
         self.done()
 
 
-class UsersHandler(TableHandler):
-    @web.authenticated
-    @authorized
-    async def post(self, _: str) -> None:
-        """``{"email", "name", "password", "role", "domain"?, "project"?}``; without a project in the default one."""
-        given = self.texts("email", "name", "password", "role", "domain", "project")
-        props = {"username": given["name"], "password": given["password"], "role": given["role"]}
-        props |= {"domain_name": given["domain"], "group_ids": [given["project"]] if given["project"] else None}
-        user = {"email": ("String!", given["email"]), "props": ("UserInput!", _given(props))}
-        await self.change("create_user", user)
-        self.done()
+@dataclass(frozen=True)
+class Kind:
+    """Things of one kind: which mutations of the manager's make, change and remove one, and what they take."""
 
-
-class UserHandler(AdminHandler):
-    @web.authenticated
-    @authorized
-    async def patch(self, email: str) -> None:
-        """``{"is_active": bool}``: whether they can log in and call."""
-        props = {"is_active": self.flag("is_active")}
-        await self.change("modify_user", {"email": ("String!", email), "props": ("ModifyUserInput!", props)})
-        self.done()
-
-
-class UserKeypairsHandler(AdminHandler):
-    @web.authenticated
-    @authorized
-    async def post(self, email: str) -> None:
-        """``{"policy"?}`` → 201 ``{"access_key", "secret_key"}``: one more; nobody is told its secret again."""
-        props = _given({"is_active": True, "resource_policy": self.texts("policy")["policy"]})
-        owner = {"user_id": ("String!", email), "props": ("KeyPairInput!", props)}
-        answer = await self.change("create_keypair", owner, "keypair {access_key secret_key}")
-        self.set_status(201)
-        self.set_header("Cache-Control", "no-store")
-        self.finish(answer["keypair"])
-
-
-class KeypairHandler(AdminHandler):
-    @web.authenticated
-    @authorized
-    async def patch(self, access_key: str) -> None:
-        """``{"is_active": bool}``: whether anybody can call with it."""
-        props = {"is_active": self.flag("is_active")}
-        await self.change(
-            "modify_keypair", {"access_key": ("String!", access_key), "props": ("ModifyKeyPairInput!", props)}
-        )
-        self.done()
+    noun: str  # they are create_NOUN and modify_NOUN
+    fields: Mapping[str, type]
+    changed_with: str
+    made_with: str = ""  # none can be made if there is no such type
+    remove: str = ""
+    named_by: str = "name"
+    found_by: tuple[str, str] = ("name", "String!")
+    fixed: Mapping[str, object] = field(default_factory=dict)  # what they are made with besides
+    of_domain: bool = False  # a domain's admin changes those of the domain
 
 
 _LIMITS = {
@@ -303,37 +301,235 @@ _LIMITS = {
     "idle_timeout": int,
     "suspend_after": int,
 }
+_PROJECT = {"description": str, "is_active": bool, "total_resource_slots": dict, "resource_policy": str}
+_GROUP = {"description": str, "is_active": bool, "is_public": bool, "scheduler": str, "scheduler_opts": dict}
+_USER = {"username": str, "password": str, "role": str, "domain_name": str, "group_ids": list, "is_active": bool}
+
+KINDS: Mapping[str, Kind] = {
+    "users": Kind(
+        "user", _USER, "ModifyUserInput!", "UserInput!", named_by="email", found_by=("email", "String!"), of_domain=True
+    ),
+    "keypairs": Kind(
+        "keypair", {"is_active": bool}, "ModifyKeyPairInput!", found_by=("access_key", "String!"), of_domain=True
+    ),
+    "projects": Kind(
+        "group",
+        {"name": str, "domain_name": str, **_PROJECT},
+        "ModifyGroupInput!",
+        "GroupInput!",
+        "purge_group",
+        found_by=("gid", "UUID!"),
+        of_domain=True,
+    ),
+    "policies": Kind(
+        "keypair_resource_policy",
+        _LIMITS,
+        "ModifyKeyPairResourcePolicyInput!",
+        "CreateKeyPairResourcePolicyInput!",
+        "delete_keypair_resource_policy",
+    ),
+    "presets": Kind(
+        "resource_preset",
+        {"resource_slots": dict, "shared_memory": str},
+        "ModifyResourcePresetInput!",
+        "CreateResourcePresetInput!",
+        "delete_resource_preset",
+    ),
+    "resource-groups": Kind(
+        "scaling_group",
+        _GROUP,
+        "ModifyScalingGroupInput!",
+        "CreateScalingGroupInput!",
+        "delete_scaling_group",
+        fixed={"driver": "static"},
+    ),
+}
+
+_EXPECTED = {dict: "an object", list: "a list", str: "a text", int: "a number", bool: "true or false"}
 
 
-class PolicyHandler(AdminHandler):
+def checked(given: Json, fields: Mapping[str, type]) -> Json:
+    """As the manager takes them: objects are text there. Nothing is repeated that may be a password."""
+    props = {}
+    for name, value in given.items():
+        expected = fields.get(name)
+        if expected is None:
+            raise bad_value("field", name, f"one of {', '.join(fields)}")
+        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            raise bad_value(name, None if name == "password" else value, _EXPECTED[expected])
+        props[name] = json.dumps(value) if expected is dict else value
+    return props
+
+
+class KindHandler(TableHandler):
     @web.authenticated
     @authorized
-    async def patch(self, name: str) -> None:
-        """Some of its limits, by the names that the list has; amounts by slot, times in seconds, 0 for no limit."""
-        props = self.fields()
-        for field, value in props.items():
-            expected = _LIMITS.get(field)
-            if expected is None:
-                raise bad_value("limit", field, f"one of {', '.join(_LIMITS)}")
-            if not isinstance(value, expected) or isinstance(value, bool):
-                raise bad_value(field, value, {dict: "amounts by slot", str: "a word", int: "a number"}[expected])
-        if "total_resource_slots" in props:
-            props["total_resource_slots"] = json.dumps(props["total_resource_slots"])
-        policy = {"name": ("String!", name), "props": ("ModifyKeyPairResourcePolicyInput!", props)}
-        await self.change("modify_keypair_resource_policy", policy)
+    async def post(self, name: str) -> None:
+        """One more, by its name and its fields."""
+        kind = KINDS[name]
+        fields = {kind.named_by: str, **kind.fields}
+        props = checked(self.fields(), fields)
+        called = props.pop(kind.named_by, None)
+        if called is None:
+            raise bad_value(kind.named_by, called, "a text")
+        made = {kind.named_by: ("String!", called), "props": (kind.made_with, {**kind.fixed, **props})}
+        await self.require_admin(of_all=not kind.of_domain)
+        await self.change(f"create_{kind.noun}", made)
         self.done()
 
 
-def _given(props: Json) -> Json:
-    return {name: value for name, value in props.items() if value not in (None, "")}
+class ThingHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def patch(self, name: str, key: str) -> None:
+        """Some of its fields, by the names that the list has."""
+        kind = KINDS[name]
+        props = checked(self.fields(), kind.fields)
+        found_by, type_ = kind.found_by
+        changed = {found_by: (type_, key), "props": (kind.changed_with, props)}
+        await self.require_admin(of_all=not kind.of_domain)
+        await self.change(f"modify_{kind.noun}", changed)
+        self.done()
 
+    @web.authenticated
+    @authorized
+    async def delete(self, name: str, key: str) -> None:
+        kind = KINDS[name]
+        if not kind.remove:
+            raise web.HTTPError(405)
+        found_by, type_ = kind.found_by
+        await self.require_admin(of_all=not kind.of_domain)
+        await self.change(kind.remove, {found_by: (type_, key)})
+        self.done()
+
+
+class UserKeypairsHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, email: str) -> None:
+        """``{"resource_policy"?}`` → 201 ``{"access_key", "secret_key"}``: one more, its secret told once."""
+        props = {"is_active": True, **checked(self.fields(), {"resource_policy": str})}
+        owner = {"user_id": ("String!", email), "props": ("KeyPairInput!", props)}
+        await self.require_admin(of_all=False)
+        answer = await self.change("create_keypair", owner, "keypair {access_key secret_key}")
+        self.set_status(201)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(answer["keypair"])
+
+
+Call = tuple[str, dict[str, tuple[str, object]]]
+"""A mutation and its arguments, each with its GraphQL type."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What belongs to a thing and is said as a whole: how to ask for it, and how to add and remove one."""
+
+    document: str  # of ``$key``
+    read: Callable[[Json, str], set[str]]
+    add: Callable[[str, str], Call]
+    remove: Callable[[str, str], Call]
+
+
+def _membership(mode: str) -> Callable[[str, str], Call]:
+    def call(key: str, user: str) -> Call:
+        props = {"user_update_mode": mode, "user_uuids": [user]}
+        return "modify_group", {"gid": ("UUID!", key), "props": ("ModifyGroupInput!", props)}
+
+    return call
+
+
+def _grant(verb: str, project_type: str) -> Callable[[str, str], Call]:
+    def call(key: str, scope: str) -> Call:
+        kind, _, value = scope.partition(":")
+        where = {"domain": ("domain", "String!"), "project": ("user_group", project_type)}.get(kind)
+        if where is None:
+            raise bad_value("item", scope, "domain:NAME or project:ID")
+        mutation = f"{verb}_scaling_group_with_{'domain' if kind == 'domain' else 'user_group'}"
+        return mutation, {"scaling_group": ("String!", key), where[0]: (where[1], value)}
+
+    return call
+
+
+def _scopes(answer: Json, group: str) -> set[str]:
+    """Whom a resource group was granted to, but for keypairs."""
+    domains = {f"domain:{one['name']}" for one in answer["domains"] if group in one["scaling_groups"]}
+    return domains | {f"project:{one['id']}" for one in answer["groups"] if group in one["scaling_groups"]}
+
+
+HOLDINGS: Mapping[str, Holding] = {
+    "projects/members": Holding(
+        "query($key: UUID!) {users(group_id: $key) {uuid}}",
+        lambda answer, _: {one["uuid"] for one in answer["users"]},
+        _membership("add"),
+        _membership("remove"),
+    ),
+    "resource-groups/scopes": Holding(
+        "{domains {name scaling_groups} groups {id scaling_groups}}",
+        _scopes,
+        _grant("associate", "UUID!"),
+        _grant("disassociate", "String!"),
+    ),
+    "images/aliases": Holding(
+        "query($key: String!) {image(reference: $key) {aliases}}",
+        lambda answer, _: set((answer["image"] or {"aliases": []})["aliases"]),
+        lambda image, alias: ("alias_image", {"alias": ("String!", alias), "target": ("String!", image)}),
+        lambda _, alias: ("dealias_image", {"alias": ("String!", alias)}),
+    ),
+}
+
+
+class HoldingHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def put(self, table: str, key: str, part: str) -> None:
+        """``{"items": [text]}``: from now on these and no others. Those before one that is refused are changed."""
+        wanted = self.fields().get("items")
+        if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
+            raise bad_value("items", wanted, "a list of texts")
+        await self.require_admin(of_all=table not in KINDS or not KINDS[table].of_domain)
+        holding = HOLDINGS[f"{table}/{part}"]
+        variables = {"key": key} if "$key" in holding.document else {}
+        present = holding.read(await self.client.graphql(holding.document, **variables), key)
+        for one in sorted(present - set(wanted)):
+            await self.change(*holding.remove(key, one))
+        for one in sorted(set(wanted) - present):
+            await self.change(*holding.add(key, one))
+        self.done()
+
+
+class ImagesHandler(TableHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, _: str) -> None:
+        """``{"name"}``: an agent looks inside, also again; everybody is offered it."""
+        given = checked(self.fields(), {"name": str})
+        await self.require_admin(of_all=True)
+        await self.client.add_image(given.get("name", ""))
+        self.done()
+
+
+class ImageHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def delete(self, name: str) -> None:
+        """No new sessions of it."""
+        await self.require_admin(of_all=True)
+        await self.client.remove_image(name)
+        self.done()
+
+
+_MADE = "|".join(name for name, kind in KINDS.items() if kind.made_with)
 
 HANDLERS = [
-    (r"/bai/api/admin/(users)", UsersHandler),
+    (rf"/bai/api/admin/({_MADE})", KindHandler),
+    (r"/bai/api/admin/(images)", ImagesHandler),
     (r"/bai/api/admin/([a-z-]+)", TableHandler),
+    (rf"/bai/api/admin/({'|'.join(KINDS)})/([^/]+)", ThingHandler),
+    (r"/bai/api/admin/(images)/(.+)/(aliases)", HoldingHandler),  # names of images have slashes
+    (r"/bai/api/admin/images/(.+)", ImageHandler),
     (r"/bai/api/admin/agents/([^/]+)", AgentHandler),
-    (r"/bai/api/admin/users/([^/]+)", UserHandler),
     (r"/bai/api/admin/users/([^/]+)/keypairs", UserKeypairsHandler),
-    (r"/bai/api/admin/keypairs/(\w+)", KeypairHandler),
-    (r"/bai/api/admin/policies/([^/]+)", PolicyHandler),
+    (r"/bai/api/admin/(projects)/([^/]+)/(members)", HoldingHandler),
+    (r"/bai/api/admin/(resource-groups)/([^/]+)/(scopes)", HoldingHandler),
 ]

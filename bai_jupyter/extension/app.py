@@ -29,6 +29,7 @@ from bai_jupyter.extension import (
     runs,
     status,
     terminals,
+    usage,
 )
 from bai_jupyter.extension.folder_contents import FolderContents
 from bai_jupyter.extension.handlers import HANDLERS
@@ -119,6 +120,7 @@ class BaiExtension(ExtensionApp):
             outputs,
             runs,
             terminals,
+            usage,
         ):
             self.handlers.extend(module.HANDLERS)
         self.handlers.extend(HANDLERS)

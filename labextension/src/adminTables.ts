@@ -3,9 +3,10 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { IEdit, newKeypair, newUser, policyEdit, slotsOf } from './adminEdits';
+import { Edits, IEdit, ordersOf } from './adminEdits';
 import { describeSlots, formatSize, IUse, usesOf } from './amounts';
-import { AdminRow, endSession, IReason, setKeypairActive, setSchedulable, setUserActive } from './api';
+import { addAdmin, AdminRow, changeAdmin, endSession, IReason, IScope, removeAdmin } from './api';
+import { slotsOf } from './typed';
 
 export interface IColumn {
   label: string;
@@ -35,7 +36,7 @@ export interface IDeed extends IAction {
 
 /** Something is filled in first. */
 export interface IChange extends IAction {
-  edit: (settings: Settings, row: AdminRow) => Promise<IEdit>;
+  edit: (edits: Edits, row: AdminRow) => IEdit | Promise<IEdit>;
 }
 
 export type IRowAction = IDeed | IChange;
@@ -43,7 +44,7 @@ export type IRowAction = IDeed | IChange;
 /** What can be made that is not in a list yet. */
 export interface IAddition {
   label: string;
-  edit: (settings: Settings) => Promise<IEdit>;
+  edit: (edits: Edits) => IEdit | Promise<IEdit>;
 }
 
 export interface ITable {
@@ -62,8 +63,17 @@ export interface ITable {
 
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
-/** `now` says which months are the last ones, in UTC. */
-export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
+/** What an admin of a domain can do there; all else is only looked at. */
+const OF_DOMAIN = ['users', 'projects', 'keypairs'];
+
+/** For somebody of that role. `now` says which months are the last ones, in UTC. */
+export function tablesFor(role: string, trans: TranslationBundle, now = new Date()): ITable[] {
+  return tablesOf(trans, now).map(table =>
+    role === 'superadmin' || OF_DOMAIN.includes(table.name) ? table : { ...table, actions: [], addition: undefined }
+  );
+}
+
+function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
   const field = (label: string, name: string): IColumn => ({ label, text: row => shown(row[name]) });
   const is = (label: string, name: string, yes: string, no: string): IColumn => ({
     label,
@@ -77,6 +87,18 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
   });
   const byName = (row: AdminRow) => shown(row.name);
   const [active, inactive] = [trans.__('active'), trans.__('inactive')];
+  const change = (edit: IChange['edit']): IChange => ({
+    verb: trans.__('Change'),
+    label: row => trans.__('Change %1', shown(row.name)),
+    edit
+  });
+  /** `confirm` says what is lost and what is kept. */
+  const remove = (list: string, keyOf: (row: AdminRow) => string, confirm: string): IDeed => ({
+    verb: trans.__('Delete'),
+    label: row => trans.__('Delete %1', shown(row.name)),
+    confirm,
+    run: (settings, row) => removeAdmin(settings, list, keyOf(row))
+  });
 
   const session: Omit<ITable, 'name' | 'label'> = {
     keyOf: row => shown(row.session_id),
@@ -121,12 +143,12 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
           verb: trans.__('Drain'),
           label: row => (row.schedulable ? trans.__('Drain %1', shown(row.name)) : ''),
           confirm: trans.__('It takes no new sessions until it is resumed. Those that run there go on.'),
-          run: (settings, row) => setSchedulable(settings, shown(row.name), false)
+          run: (settings, row) => changeAdmin(settings, 'agents', shown(row.name), { schedulable: false })
         },
         {
           verb: trans.__('Resume'),
           label: row => (row.schedulable ? '' : trans.__('Resume %1', shown(row.name))),
-          run: (settings, row) => setSchedulable(settings, shown(row.name), true)
+          run: (settings, row) => changeAdmin(settings, 'agents', shown(row.name), { schedulable: true })
         }
       ]
     },
@@ -150,20 +172,20 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
           verb: trans.__('Deactivate'),
           label: row => (row.status === 'active' ? trans.__('Deactivate %1', shown(row.email)) : ''),
           confirm: trans.__('They cannot log in or call until they are activated again. Sessions that run go on.'),
-          run: (settings, row) => setUserActive(settings, shown(row.email), false)
+          run: (settings, row) => changeAdmin(settings, 'users', shown(row.email), { is_active: false })
         },
         {
           verb: trans.__('Activate'),
           label: row => (row.status === 'active' ? '' : trans.__('Activate %1', shown(row.email))),
-          run: (settings, row) => setUserActive(settings, shown(row.email), true)
+          run: (settings, row) => changeAdmin(settings, 'users', shown(row.email), { is_active: true })
         },
         {
           verb: trans.__('Issue keypair'),
           label: row => trans.__('Issue keypair for %1', shown(row.email)),
-          edit: (settings, row) => newKeypair(settings, row, trans)
+          edit: (edits, row) => edits.newKeypair(row)
         }
       ],
-      addition: { label: trans.__('New user'), edit: settings => newUser(settings, trans) }
+      addition: { label: trans.__('New user'), edit: edits => edits.newUser() }
     },
     {
       name: 'projects',
@@ -174,9 +196,23 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
         field(trans.__('Domain'), 'domain_name'),
         is(trans.__('Status'), 'is_active', active, inactive),
         limit(slots(trans.__('Limits'), 'total_resource_slots')),
-        field(trans.__('Policy'), 'resource_policy')
+        field(trans.__('Policy'), 'resource_policy'),
+        { label: trans.__('Groups'), text: row => ((row.scaling_groups as string[]) ?? []).join(', ') }
       ],
-      actions: []
+      actions: [
+        change((edits, row) => edits.project(row)),
+        {
+          verb: trans.__('Members'),
+          label: row => trans.__('Members of %1', shown(row.name)),
+          edit: (edits, row) => edits.members(row)
+        },
+        remove(
+          'projects',
+          row => shown(row.id),
+          trans.__('Its members stay users. While it has folders, or sessions that are not over, it is kept.')
+        )
+      ],
+      addition: { label: trans.__('New project'), edit: edits => edits.newProject() }
     },
     {
       name: 'keypairs',
@@ -195,12 +231,12 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
           verb: trans.__('Deactivate'),
           label: row => (row.is_active ? trans.__('Deactivate %1', shown(row.access_key)) : ''),
           confirm: trans.__('Nobody can call with it until it is activated again. Sessions that run go on.'),
-          run: (settings, row) => setKeypairActive(settings, shown(row.access_key), false)
+          run: (settings, row) => changeAdmin(settings, 'keypairs', shown(row.access_key), { is_active: false })
         },
         {
           verb: trans.__('Activate'),
           label: row => (row.is_active ? '' : trans.__('Activate %1', shown(row.access_key))),
-          run: (settings, row) => setKeypairActive(settings, shown(row.access_key), true)
+          run: (settings, row) => changeAdmin(settings, 'keypairs', shown(row.access_key), { is_active: true })
         }
       ]
     },
@@ -221,12 +257,10 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
         seconds(trans.__('Stopped when idle for'), 'idle_timeout')
       ],
       actions: [
-        {
-          verb: trans.__('Change'),
-          label: row => trans.__('Change %1', shown(row.name)),
-          edit: async (settings, row) => policyEdit(settings, row, trans)
-        }
-      ]
+        change((edits, row) => edits.policy(row)),
+        remove('policies', byName, trans.__('While it binds anybody or anything, it is kept.'))
+      ],
+      addition: { label: trans.__('New policy'), edit: edits => edits.newPolicy() }
     },
     {
       name: 'presets',
@@ -237,7 +271,11 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
         slots(trans.__('Resources'), 'resource_slots'),
         { label: trans.__('Shared memory'), text: row => sizeOf(row.shared_memory) }
       ],
-      actions: []
+      actions: [
+        change((edits, row) => edits.preset(row)),
+        remove('presets', byName, trans.__('It is not offered any more. What was started with it goes on.'))
+      ],
+      addition: { label: trans.__('New preset'), edit: edits => edits.newPreset() }
     },
     {
       name: 'resource-groups',
@@ -246,11 +284,24 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
       columns: [
         field(trans.__('Name'), 'name'),
         is(trans.__('Status'), 'is_active', active, inactive),
-        is(trans.__('For whom'), 'is_public', trans.__('everybody'), trans.__('whom it was granted to')),
-        field(trans.__('Order'), 'scheduler'),
+        { label: trans.__('Who may use it'), text: row => describeScopes(row.scopes, trans) },
+        { label: trans.__('Who goes first'), text: row => ordersOf(trans).find(([name]) => name === row.scheduler)?.[1] ?? '' },
         field(trans.__('Description'), 'description')
       ],
-      actions: []
+      actions: [
+        change((edits, row) => edits.group(row)),
+        {
+          verb: trans.__('Who may use it'),
+          label: row => trans.__('Who may use %1', shown(row.name)),
+          edit: (edits, row) => edits.scopes(row)
+        },
+        remove(
+          'resource-groups',
+          byName,
+          trans.__('While it has agents, join tokens, or sessions that are not over, it is kept.')
+        )
+      ],
+      addition: { label: trans.__('New group'), edit: edits => edits.newGroup() }
     },
     {
       name: 'images',
@@ -261,9 +312,30 @@ export function tablesOf(trans: TranslationBundle, now = new Date()): ITable[] {
         field(trans.__('Architecture'), 'architecture'),
         { label: trans.__('Size'), text: row => sizeOf(row.size_bytes) },
         is(trans.__('For whom'), 'is_private', trans.__('its owner'), trans.__('everybody')),
+        { label: trans.__('Aliases'), text: row => ((row.aliases as string[]) ?? []).join(', ') },
         { label: trans.__('On agents'), text: row => ((row.agents as string[]) ?? []).join(', ') }
       ],
-      actions: []
+      actions: [
+        {
+          verb: trans.__('Aliases'),
+          label: row => trans.__('Aliases of %1', shown(row.name)),
+          edit: (edits, row) => edits.aliases(row)
+        },
+        {
+          verb: trans.__('Look again'),
+          label: row => (row.is_private ? '' : trans.__('Look again at %1', shown(row.name))), // it would be everybody's
+          run: (settings, row) => addAdmin(settings, 'images', { name: row.name })
+        },
+        {
+          verb: trans.__('Forget'),
+          label: row => trans.__('Forget %1', shown(row.name)),
+          confirm: trans.__(
+            'No new sessions of it; those that run go on. One that was made of a session is removed from the agents, too; any other can be added again.'
+          ),
+          run: (settings, row) => removeAdmin(settings, 'images', shown(row.name))
+        }
+      ],
+      addition: { label: trans.__('Add image'), edit: edits => edits.newImage() }
     },
     {
       name: 'usage',
@@ -336,6 +408,13 @@ function sizeOf(value: unknown): string {
 
 function namesOf(value: unknown): string {
   return ((value ?? []) as { name: string }[]).map(one => one.name).join(', ');
+}
+
+/** `domain default, default/vision`: domains as a whole, and projects with their domains. */
+function describeScopes(value: unknown, trans: TranslationBundle): string {
+  return ((value ?? []) as IScope[])
+    .map(({ scope, name }) => (scope.startsWith('domain:') ? trans.__('domain %1', name) : name))
+    .join(', ');
 }
 
 /** `2 h`, `20 min`; 0 is no limit. */

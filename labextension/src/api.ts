@@ -226,6 +226,12 @@ export interface IUser {
 /** A line of a list of the cluster's, as the manager has it. */
 export type AdminRow = Record<string, unknown>;
 
+/** What may use a resource group: `domain:NAME` or `project:ID`, and what it is called. */
+export interface IScope {
+  scope: string;
+  name: string;
+}
+
 export interface IAdminPage {
   items: AdminRow[];
   total: number;
@@ -374,6 +380,20 @@ export async function getUser(settings: Settings): Promise<IUser | null> {
   return (await requestAPI<{ user: IUser | null }>(settings, 'status')).user;
 }
 
+/** What was held from a day on, such as `2026-11-30`, in UTC. */
+export interface IUsed {
+  date: string;
+  core_hours: number;
+  gib_hours: number;
+  gpu_hours: number;
+}
+
+/** Day by day from one to another, of `me`, `all` or a project's id. */
+export async function usageByDay(settings: Settings, first: string, last: string, scope: string): Promise<IUsed[]> {
+  const query = new URLSearchParams({ start: first.replace(/-/g, ''), end: last.replace(/-/g, ''), scope });
+  return (await requestAPI<{ days: IUsed[] }>(settings, `usage?${query}`)).days;
+}
+
 /** Some of a list of the cluster's, for superadmins: what has `text` in it. */
 export async function listAdmin(
   settings: Settings,
@@ -384,17 +404,6 @@ export async function listAdmin(
 ): Promise<IAdminPage> {
   const query = new URLSearchParams({ offset: `${offset}`, limit: `${limit}`, text });
   return requestAPI(settings, `admin/${list}?${query}`);
-}
-
-/** Whether an agent takes new sessions. */
-export async function setSchedulable(settings: Settings, agent: string, schedulable: boolean): Promise<void> {
-  await requestAPI(settings, `admin/agents/${encodeURIComponent(agent)}`, withBody('PATCH', { schedulable }));
-}
-
-/** Whether anybody can call with a keypair. */
-export async function setKeypairActive(settings: Settings, accessKey: string, isActive: boolean): Promise<void> {
-  const path = `admin/keypairs/${encodeURIComponent(accessKey)}`;
-  await requestAPI(settings, path, withBody('PATCH', { is_active: isActive }));
 }
 
 /** All of a list of the cluster's, to choose from. */
@@ -411,28 +420,42 @@ export async function listAllAdmin(settings: Settings, list: string): Promise<Ad
 
 const LARGEST_ADMIN_PAGE = 100;
 
-/** With `email`, `name`, `password`, `role`, `domain` and `project`. Throws what the manager refuses. */
-export async function createUser(settings: Settings, user: Record<string, string>): Promise<void> {
-  await requestAPI(settings, 'admin/users', withBody('POST', user));
+/** One more in a list. Throws what the manager refuses, as all of these do. */
+export async function addAdmin(settings: Settings, list: string, values: object): Promise<void> {
+  await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
-/** Whether somebody can log in and call. */
-export async function setUserActive(settings: Settings, email: string, isActive: boolean): Promise<void> {
-  await requestAPI(settings, `admin/users/${encodeURIComponent(email)}`, withBody('PATCH', { is_active: isActive }));
+/** Some of what one in a list is. */
+export async function changeAdmin(settings: Settings, list: string, key: string, values: object): Promise<void> {
+  await requestAPI(settings, adminPath(list, key), withBody('PATCH', values));
+}
+
+export async function removeAdmin(settings: Settings, list: string, key: string): Promise<void> {
+  await requestAPI(settings, adminPath(list, key), { method: 'DELETE' });
+}
+
+/** What belongs to one in a list, such as a project's members: these and no others. */
+export async function setAdmin(
+  settings: Settings,
+  list: string,
+  key: string,
+  part: string,
+  items: string[]
+): Promise<void> {
+  await requestAPI(settings, `${adminPath(list, key)}/${part}`, withBody('PUT', { items }));
 }
 
 /** One more keypair for somebody; its secret is told this once. */
 export async function issueKeypair(
   settings: Settings,
   email: string,
-  policy: string
+  resource_policy: string
 ): Promise<{ access_key: string; secret_key: string }> {
-  return requestAPI(settings, `admin/users/${encodeURIComponent(email)}/keypairs`, withBody('POST', { policy }));
+  return requestAPI(settings, `${adminPath('users', email)}/keypairs`, withBody('POST', { resource_policy }));
 }
 
-/** By the names that the list has. Throws what the manager refuses. */
-export async function changePolicy(settings: Settings, name: string, limits: Record<string, unknown>): Promise<void> {
-  await requestAPI(settings, `admin/policies/${encodeURIComponent(name)}`, withBody('PATCH', limits));
+function adminPath(list: string, key: string): string {
+  return `admin/${list}/${encodeURIComponent(key)}`;
 }
 
 export async function listFolders(settings: Settings): Promise<IFolder[]> {

@@ -40,6 +40,13 @@ export const crossIcon = icon(
   FILL
 );
 
+/** Bars on a line */
+export const usageIcon = icon(
+  'usage',
+  'M2 2h1.500v10.500H14V14H2ZM5 8h2v3.500H5ZM8 5h2v6.500H8ZM11 6.500h2v5h-2Z',
+  'class="jp-icon3" fill="#616161"'
+);
+
 /** A plug */
 export const attachIcon = icon(
   'attach',

@@ -19,6 +19,7 @@ import { sessions } from './plugins/sessions';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
 import { terminals } from './plugins/terminals';
+import { usage } from './plugins/usage';
 
 const plugins: JupyterFrontEndPlugin<any>[] = [
   sessions,
@@ -37,7 +38,8 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   admin,
   imports,
   environments,
-  terminals
+  terminals,
+  usage
 ];
 
 export default plugins;

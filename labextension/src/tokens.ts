@@ -17,6 +17,7 @@ export namespace CommandIDs {
   export const downloadZip = 'bai:download-zip';
   export const refresh = 'bai:refresh-sessions';
   export const resources = 'bai:resources';
+  export const showUsage = 'bai:show-usage';
   export const showAdmin = 'bai:show-admin';
   export const importFromUrl = 'bai:import-from-url';
   export const runOnCluster = 'bai:run-on-cluster';

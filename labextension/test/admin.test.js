@@ -5,8 +5,9 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList, PAGE } = require('../lib/test/admin.js');
-const edits = require('../lib/test/adminEdits.js');
-const { tablesOf } = require('../lib/test/adminTables.js');
+const { Edits } = require('../lib/test/adminEdits.js');
+const { tablesFor } = require('../lib/test/adminTables.js');
+const typed = require('../lib/test/typed.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
 
@@ -48,7 +49,7 @@ test('when the rows of the last page are gone, the one before is shown', async (
   list.dispose();
 });
 
-const tables = Object.fromEntries(tablesOf(trans).map(table => [table.name, table]));
+const tables = Object.fromEntries(tablesFor('superadmin', trans).map(table => [table.name, table]));
 const textOf = (table, label, row) => tables[table].columns.find(column => column.label === label).text(row);
 
 test('an agent is ready, drained or away, and only the one of both is offered', () => {
@@ -99,31 +100,31 @@ test('limits of policies in words', () => {
 
 test('limits of a policy are filled in as they are, and read again as what they were', () => {
   const slots = { cpu: '8', mem: `${32 * 1024 ** 3}`, 'cuda.shares': '0.5', tpu: 'Infinity' };
-  assert.strictEqual(edits.slotsText(slots), 'cpu=8, mem=32g, cuda.shares=0.5');
-  assert.deepStrictEqual(edits.readSlots('cpu=8, mem=32g,cuda.shares=0.5', trans), {
+  assert.strictEqual(typed.slotsText(slots), 'cpu=8, mem=32g, cuda.shares=0.5');
+  assert.deepStrictEqual(typed.readSlots('cpu=8, mem=32g,cuda.shares=0.5', trans), {
     cpu: '8',
     mem: '32g',
     'cuda.shares': '0.5'
   });
-  assert.deepStrictEqual(edits.readSlots('  ', trans), {});
+  assert.deepStrictEqual(typed.readSlots('  ', trans), {});
   for (const text of ['cpu 8', 'cpu=', '=8', 'cpu=many', 'mem=1q']) {
-    assert.throws(() => edits.readSlots(text, trans), /is no amount of a resource/);
+    assert.throws(() => typed.readSlots(text, trans), /is no amount of a resource/);
   }
   for (const seconds of [0, 1, 90, 600, 5400, 7200, 86400, 90000]) {
-    assert.strictEqual(edits.readSpan(edits.spanText(seconds), trans), seconds);
+    assert.strictEqual(typed.readSpan(typed.spanText(seconds), trans), seconds);
   }
-  assert.deepStrictEqual([edits.spanText(5400), edits.spanText(172800), edits.spanText(0)], ['90 min', '2 d', '']);
-  assert.deepStrictEqual([edits.readSpan('10m', trans), edits.readSpan(' 2 h ', trans)], [600, 7200]);
+  assert.deepStrictEqual([typed.spanText(5400), typed.spanText(172800), typed.spanText(0)], ['90 min', '2 d', '']);
+  assert.deepStrictEqual([typed.readSpan('10m', trans), typed.readSpan(' 2 h ', trans)], [600, 7200]);
   for (const text of ['2', '2 weeks', '-1 h', '1.5 h']) {
-    assert.throws(() => edits.readSpan(text, trans), /is no time/);
+    assert.throws(() => typed.readSpan(text, trans), /is no time/);
   }
-  assert.throws(() => edits.readCount('-1', trans), /is no number/);
+  assert.throws(() => typed.readCount('-1', trans), /is no number/);
 });
 
 test('what is wrong with a limit is said before anything is asked', async () => {
   const asked = [];
   const row = { name: 'few', total_resource_slots: '{}', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: 5 };
-  const edit = edits.policyEdit(settingsOf(() => null, asked), row, trans);
+  const edit = new Edits(settingsOf(() => null, asked), trans).policy(row);
   const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
   await assert.rejects(edit.run({ ...given, idle_timeout: 'soon' }), /soon is no time/);
   assert.deepStrictEqual(asked, []);
@@ -146,13 +147,105 @@ test('what is wrong with a limit is said before anything is asked', async () => 
 test('no limit of sessions at once stays none', async () => {
   const asked = [];
   const row = { name: 'default', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: null };
-  const edit = edits.policyEdit(settingsOf(() => null, asked), row, trans);
+  const edit = new Edits(settingsOf(() => null, asked), trans).policy(row);
   const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
   assert.strictEqual(given.max_concurrent_sessions, '');
   await edit.run(given);
   assert.strictEqual('max_concurrent_sessions' in JSON.parse(asked[0][3]), false);
-  const isOptional = one => edits.policyEdit(null, one, trans).fields.find(field => field.label === 'Sessions at once').isOptional;
+  const isOptional = one => new Edits(null, trans).policy(one).fields.find(field => field.label === 'Sessions at once').isOptional;
   assert.deepStrictEqual([isOptional(row), isOptional({ ...row, max_concurrent_sessions: 3 })], [true, false]);
+});
+
+/** What a form sends if it is left as it is, but for `changes`. */
+async function sentBy(edit, changes = {}) {
+  const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value ?? field.options?.[0]?.[0] ?? '']));
+  await edit.run({ ...given, ...changes });
+}
+
+test('what is made, changed and deleted is asked for by list and key', async () => {
+  const asked = [];
+  const settings = settingsOf(query => (query.has('limit') ? { items: [{ name: 'default' }], total: 1 } : null), asked);
+  const edits = new Edits(settings, trans);
+  const preset = { name: 'a b', resource_slots: '{"cpu": "2", "mem": "1073741824"}', shared_memory: 1024 ** 2 };
+  await sentBy(edits.newPreset(), { name: 'tiny', resource_slots: 'cpu=1' });
+  await sentBy(edits.preset(preset));
+  await sentBy(edits.preset(preset), { shared_memory: ' ' });
+  await tables.presets.actions[1].run(settings, preset);
+  await sentBy(await edits.newProject(), { name: 'vision', total_resource_slots: 'cpu=64' });
+  await sentBy(await edits.project({ id: 'p', name: 'nlp', resource_policy: 'default', is_active: false }));
+  const told = asked.filter(one => one[0] !== 'GET').map(([method, path, , body]) => [method, path, JSON.parse(body || 'null')]);
+  assert.deepStrictEqual(told, [
+    ['POST', '/bai/api/admin/presets', { name: 'tiny', resource_slots: { cpu: '1' }, shared_memory: '0' }],
+    ['PATCH', '/bai/api/admin/presets/a%20b', { resource_slots: { cpu: '2', mem: '1g' }, shared_memory: '1m' }],
+    ['PATCH', '/bai/api/admin/presets/a%20b', { resource_slots: { cpu: '2', mem: '1g' }, shared_memory: '0' }],
+    ['DELETE', '/bai/api/admin/presets/a%20b', null],
+    [
+      'POST',
+      '/bai/api/admin/projects',
+      { name: 'vision', domain_name: 'default', description: '', total_resource_slots: { cpu: '64' }, is_active: true }
+    ],
+    [
+      'PATCH',
+      '/bai/api/admin/projects/p',
+      { name: 'nlp', description: '', total_resource_slots: {}, resource_policy: 'default', is_active: false }
+    ]
+  ]);
+});
+
+test('a resource group says its options where the manager has them', async () => {
+  const asked = [];
+  const edits = new Edits(settingsOf(() => null, asked), trans);
+  await sentBy(edits.newGroup(), { name: 'gpu' });
+  const options = { pending_timeout: 7200, agent_selection_strategy: 'concentrated', config: { num_retries_to_skip: 3 } };
+  const row = { name: 'gpu', scheduler: 'lifo', is_public: false, is_active: true, scheduler_opts: JSON.stringify(options) };
+  await sentBy(edits.group(row), { description: 'with GPUs' });
+  const [made, changed] = asked.map(one => JSON.parse(one[3]));
+  const free = { pending_timeout: 0, agent_selection_strategy: 'dispersed', config: { num_retries_to_skip: 0 } };
+  assert.deepStrictEqual(made, {
+    name: 'gpu', description: '', scheduler: 'fifo', scheduler_opts: free, is_public: true, is_active: true
+  });
+  assert.deepStrictEqual(changed, {
+    description: 'with GPUs', scheduler: 'lifo', scheduler_opts: options, is_public: false, is_active: true
+  });
+});
+
+test('members, who may use a group, and aliases: what is chosen comes first, and is said as a whole', async () => {
+  const asked = [];
+  const user = (name, domain_name, groups) => ({ uuid: name, email: `${name}@lab.org`, domain_name, groups });
+  const users = [user('ann', 'x', []), user('bob', 'x', [{ id: 'p' }]), user('eve', 'y', [])];
+  const edits = new Edits(settingsOf(query => (query.has('limit') ? { items: users, total: 3 } : null), asked), trans);
+  const members = await edits.members({ id: 'p', name: 'nlp', domain_name: 'x' });
+  assert.deepStrictEqual(members.fields[0].options, [['bob', 'bob@lab.org'], ['ann', 'ann@lab.org']]);
+  assert.strictEqual(members.fields[0].value, 'bob');
+  await members.run({ members: 'ann\nbob' });
+  await members.run({ members: '' });
+  const aliases = edits.aliases({ name: 'bai/python:1', aliases: ['py', 'snake'] });
+  assert.strictEqual(aliases.fields[0].value, 'py, snake');
+  await aliases.run({ aliases: 'py,serpent ' });
+  const told = asked.slice(1).map(([method, path, , body]) => [method, path, JSON.parse(body).items]);
+  assert.deepStrictEqual(told, [
+    ['PUT', '/bai/api/admin/projects/p/members', ['ann', 'bob']],
+    ['PUT', '/bai/api/admin/projects/p/members', []],
+    ['PUT', '/bai/api/admin/images/bai%2Fpython%3A1/aliases', ['py', 'serpent']]
+  ]);
+});
+
+test('an admin of a domain changes its people and projects, sets no limits, and only looks at the rest', async () => {
+  const changed = tablesFor('admin', trans).filter(table => table.actions.length > 0 || table.addition);
+  assert.deepStrictEqual(changed.map(table => table.name), ['users', 'projects', 'keypairs']);
+  const settings = settingsOf(() => ({ items: [{ name: 'lab', id: 'p', domain_name: 'lab', is_active: true }], total: 1 }));
+  const edits = new Edits(settings, trans, false);
+  const names = edit => edit.fields.map(field => field.name);
+  assert.deepStrictEqual(names(await edits.newProject()), ['name', 'domain_name', 'description', 'is_active']);
+  assert.deepStrictEqual(names(await edits.project({ id: 'p' })), ['name', 'description', 'is_active']);
+  const [, , , , role] = (await edits.newUser()).fields;
+  assert.deepStrictEqual(role.options.map(([value]) => value), ['user', 'admin']);
+});
+
+test('an image that is somebody\'s own is not looked at again, which would give it to all', () => {
+  const offered = row => tables.images.actions.map(action => action.label(row)).filter(Boolean);
+  assert.deepStrictEqual(offered({ name: 'i' }), ['Aliases of i', 'Look again at i', 'Forget i']);
+  assert.deepStrictEqual(offered({ name: 'i', is_private: true }), ['Aliases of i', 'Forget i']);
 });
 
 test('a user is made in the domain of their project; a secret key is told once', async () => {
@@ -160,12 +253,14 @@ test('a user is made in the domain of their project; a secret key is told once',
   const lab = { id: 'p', name: 'lab', domain_name: 'science', is_active: true };
   const closed = { ...lab, id: 'q', name: 'closed', is_active: false };
   const settings = settingsOf(query => (query.has('limit') ? { items: [lab, closed], total: 2 } : { access_key: 'A', secret_key: 'S' }), asked);
-  const user = await edits.newUser(settings, trans);
+  const edits = new Edits(settings, trans);
+  const user = await edits.newUser();
   assert.deepStrictEqual(user.fields.find(field => field.name === 'project').options, [['p', 'science/lab']]);
-  await user.run({ email: 'kim@lab.org', name: 'kim', password: 'secret', role: 'user', project: 'p' });
-  assert.strictEqual(JSON.parse(asked[1][3]).domain, 'science');
-  const keypair = await edits.newKeypair(settings, { email: 'kim@lab.org' }, trans);
-  const told = await keypair.run({ policy: 'default' });
+  await user.run({ email: 'kim@lab.org', username: 'kim', password: 'secret', role: 'user', project: 'p' });
+  const { domain_name, group_ids } = JSON.parse(asked[1][3]);
+  assert.deepStrictEqual([domain_name, group_ids], ['science', ['p']]);
+  const keypair = await edits.newKeypair({ email: 'kim@lab.org' });
+  const told = await keypair.run({ resource_policy: 'default' });
   assert.deepStrictEqual(told.facts.map(([, value]) => value), ['A', 'S']);
   const offered = row => tables.users.actions.map(action => action.label(row)).filter(Boolean);
   assert.deepStrictEqual(offered({ email: 'k', status: 'active' }), ['Deactivate k', 'Issue keypair for k']);
@@ -174,7 +269,7 @@ test('a user is made in the domain of their project; a secret key is told once',
 
 test('usage by month: the last six in UTC, as a chart and as figures; nothing where nothing was held', () => {
   const now = new Date('2026-03-31T23:30:00Z');
-  const months = tablesOf(trans, now).find(table => table.name === 'months');
+  const months = tablesFor('superadmin', trans, now).find(table => table.name === 'months');
   const row = { name: 'lab', months: { 202510: 1.5, 202603: 3 } };
   assert.deepStrictEqual(months.columns.find(column => column.bars).bars(row), [1.5, 0, 0, 0, 0, 3]);
   const labels = months.columns.slice(3).map(column => column.label);

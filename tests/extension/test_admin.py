@@ -12,12 +12,21 @@ from real_manager import RealManager
 from bai_jupyter.common.errors import AuthFailed
 from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
 
 @pytest.fixture
 def bai_as_user(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     """``bai``, for somebody who is no admin."""
     user = cluster.add_user("ned")
     monkeypatch.setattr(cluster, "config", user)
+    return request.getfixturevalue("bai")
+
+
+@pytest.fixture
+def bai_as_domain_admin(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """``bai``, for the admin of the domain ``lab``."""
+    monkeypatch.setattr(cluster, "config", cluster.add_domain_admin("lab", "dora"))
     return request.getfixturevalue("bai")
 
 
@@ -82,19 +91,19 @@ async def test_a_user_is_made_in_a_project_switched_off_and_given_a_keypair(
     project = (await row_of(bai, "projects", "lab"))["id"]
     body = {
         "email": "rae@lab.org",
-        "name": "rae",
+        "username": "rae",
         "password": "a long secret of rae",
         "role": "user",
-        "project": project,
+        "group_ids": [project],
     }
     assert await bai("POST", "admin/users", body) == (204, None)
     row = await row_of(bai, "users", "rae@")
     assert (row["username"], row["role"], row["status"]) == ("rae", "user", "active")
-    assert row["groups"] == [{"name": "lab"}]
+    assert row["groups"] == [{"id": project, "name": "lab"}]
     code, answer = await bai("POST", "admin/users", body)
     assert (code, answer["message"]) == (400, "There is a user with the name rae already.")
 
-    status, keypair = await bai("POST", "admin/users/rae@lab.org/keypairs", {"policy": "default"})
+    status, keypair = await bai("POST", "admin/users/rae@lab.org/keypairs", {"resource_policy": "default"})
     assert (status, sorted(keypair)) == (201, ["access_key", "secret_key"])
     rae = replace(cluster.config, access_key=keypair["access_key"], secret_key=keypair["secret_key"])
     assert cluster.ask("GET", "/auth", config=rae)["user"]["name"] == "rae"
@@ -132,34 +141,139 @@ async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: 
     assert (row["max_concurrent_sessions"], row["idle_timeout"]) == (5, 7200)
 
 
+async def test_a_preset_is_made_changed_and_deleted(bai: Callable[..., Any]) -> None:
+    body = {"name": "tiny", "resource_slots": {"cpu": "1", "mem": "512m"}, "shared_memory": "64m"}
+    assert await bai("POST", "admin/presets", body) == (204, None)
+    row = await row_of(bai, "presets", "tiny")
+    assert (json.loads(row["resource_slots"]), row["shared_memory"]) == ({"cpu": "1", "mem": str(2**29)}, 2**26)
+    assert await bai("PATCH", "admin/presets/tiny", {"resource_slots": {"cpu": "2"}, "shared_memory": "0"}) == (
+        204,
+        None,
+    )
+    row = await row_of(bai, "presets", "tiny")
+    assert (json.loads(row["resource_slots"]), row["shared_memory"]) == ({"cpu": "2"}, None)
+    assert await bai("DELETE", "admin/presets/tiny") == (204, None)
+    assert (await bai("GET", "admin/presets?text=tiny"))[1]["total"] == 0
+
+
+async def test_a_project_is_made_has_members_and_is_deleted(bai: Callable[..., Any], cluster: RealManager) -> None:
+    cluster.add_user("uma")
+    cluster.add_user("ugo")
+    body = {"name": "survey", "domain_name": "default", "total_resource_slots": {"cpu": "8"}}
+    assert await bai("POST", "admin/projects", body) == (204, None)
+    project = await row_of(bai, "projects", "survey")
+    assert json.loads(project["total_resource_slots"]) == {"cpu": "8"}
+    members = f"admin/projects/{project['id']}/members"
+    uma, ugo = [await row_of(bai, "users", name) for name in ("uma@", "ugo@")]
+
+    async def is_member(name: str) -> bool:
+        return project["id"] in [one["id"] for one in (await row_of(bai, "users", f"{name}@"))["groups"]]
+
+    assert await bai("PUT", members, {"items": [uma["uuid"]]}) == (204, None)
+    assert (await is_member("uma"), await is_member("ugo")) == (True, False)
+    assert await bai("PUT", members, {"items": [ugo["uuid"]]}) == (204, None)
+    assert (await is_member("uma"), await is_member("ugo")) == (False, True)
+    changed = {"name": "poll", "description": "asks", "is_active": False, "total_resource_slots": {}}
+    assert await bai("PATCH", f"admin/projects/{project['id']}", changed) == (204, None)
+    row = await row_of(bai, "projects", "poll")
+    assert {name: row[name] for name in changed} == {**changed, "total_resource_slots": "{}"}
+    assert await bai("DELETE", f"admin/projects/{project['id']}") == (204, None)
+    assert (await bai("GET", "admin/projects?text=poll"))[1]["total"] == 0
+
+
+async def test_a_resource_group_is_made_granted_changed_and_deleted(bai: Callable[..., Any]) -> None:
+    options = {"pending_timeout": 3600, "agent_selection_strategy": "dispersed", "config": {"num_retries_to_skip": 2}}
+    body = {"name": "gpu", "scheduler": "lifo", "scheduler_opts": options}
+    assert await bai("POST", "admin/resource-groups", body) == (204, None)
+    row = await row_of(bai, "resource-groups", "gpu")
+    assert (row["scheduler"], row["scopes"]) == ("lifo", [])
+    assert json.loads(row["scheduler_opts"]).items() >= options.items()
+
+    project = (await row_of(bai, "projects", "default"))["id"]
+    scopes = "admin/resource-groups/gpu/scopes"
+    assert await bai("PUT", scopes, {"items": ["domain:default", f"project:{project}"]}) == (204, None)
+    granted = (await row_of(bai, "resource-groups", "gpu"))["scopes"]
+    assert [one["name"] for one in granted] == ["default", "default/default"]
+    assert await bai("PUT", scopes, {"items": [f"project:{project}"]}) == (204, None)
+    granted = (await row_of(bai, "resource-groups", "gpu"))["scopes"]
+    assert [one["scope"] for one in granted] == [f"project:{project}"]
+
+    changed = {"scheduler": "fifo", "is_public": False, "scheduler_opts": {"pending_timeout": 0}}
+    assert await bai("PATCH", "admin/resource-groups/gpu", changed) == (204, None)
+    row = await row_of(bai, "resource-groups", "gpu")
+    options = json.loads(row["scheduler_opts"])
+    assert (row["scheduler"], row["is_public"], options["pending_timeout"]) == ("fifo", False, 0)
+    assert options["agent_selection_strategy"] == "dispersed"
+    assert await bai("DELETE", "admin/resource-groups/gpu") == (204, None)
+    assert (await bai("GET", "admin/resource-groups?text=gpu"))[1]["total"] == 0
+
+
+async def test_an_image_gets_other_names_is_forgotten_and_looked_at_again(bai: Callable[..., Any]) -> None:
+    image = "admin/images/bai/python:test"
+    assert await bai("PUT", f"{image}/aliases", {"items": ["py", "snake"]}) == (204, None)
+    assert await bai("PUT", f"{image}/aliases", {"items": ["snake", "serpent"]}) == (204, None)
+    assert (await row_of(bai, "images", "snake"))["aliases"] == ["serpent", "snake"]
+    assert await bai("PUT", f"{image}/aliases", {"items": []}) == (204, None)
+    assert await bai("DELETE", image) == (204, None)
+    assert (await bai("GET", "admin/images?text=python"))[1]["total"] == 0
+    assert await bai("POST", "admin/images", {"name": "bai/python:test"}) == (204, None)
+    assert (await row_of(bai, "images", "python"))["name"] == "bai/python:test"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "sentence"),
     [
         (
             "POST",
             "admin/users",
-            {"email": "no address", "name": "x", "password": "p" * 12, "role": "user"},
+            {"email": "no address", "username": "x", "password": "p" * 12, "role": "user"},
             400,
             "email",
         ),
         (
             "POST",
             "admin/users",
-            {"email": "y@lab.org", "name": "y", "password": ["p"], "role": "user"},
+            {"email": "y@lab.org", "username": "y", "password": ["p"], "role": "user"},
             400,
             "password",
         ),
-        ("POST", "admin/users", {"email": "y@lab.org", "name": "y", "password": "p" * 12, "role": "god"}, 400, "god"),
+        (
+            "POST",
+            "admin/users",
+            {"email": "y@lab.org", "username": "y", "password": "p" * 12, "role": "god"},
+            400,
+            "god",
+        ),
         ("POST", "admin/users/nobody@lab.org/keypairs", {}, 400, "nobody@lab.org"),
         ("PATCH", "admin/users/nobody@lab.org", {"is_active": False}, 400, "nobody@lab.org"),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400, ""),
-        ("PATCH", "admin/users/admin@localhost", {"role": "user"}, 400, "is_active"),
+        ("PATCH", "admin/users/admin@localhost", {"role": "user"}, 400, "That is you"),
         ("PATCH", "admin/policies/nothing", {"idle_timeout": 0}, 400, "nothing"),
         ("PATCH", "admin/policies/default", {"idle_timeout": "1 h"}, 400, "idle_timeout"),
         ("PATCH", "admin/policies/default", {"idle_timeout": True}, 400, "idle_timeout"),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": -1}, 400, "max_concurrent_sessions"),
         ("PATCH", "admin/policies/default", {"total_resource_slots": {"cpu": "many"}}, 400, "many"),
-        ("PATCH", "admin/policies/default", {"name": "x"}, 400, "limit"),
+        ("PATCH", "admin/policies/default", {"name": "x"}, 400, "max_concurrent_sessions"),
+        ("POST", "admin/presets", {"resource_slots": {"cpu": "1"}}, 400, "name"),
+        ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "many"}}, 400, "many"),
+        ("POST", "admin/presets", {"name": "a/b", "resource_slots": {"cpu": "1"}}, 400, "a/b"),
+        ("PATCH", "admin/presets/nothing", {"resource_slots": {"cpu": "1"}}, 400, "nothing"),
+        ("DELETE", "admin/presets/nothing", None, 400, "nothing"),
+        ("DELETE", "admin/policies/default", None, 400, "default"),
+        ("DELETE", "admin/users/admin@localhost", None, 405, ""),
+        ("POST", "admin/projects", {"name": "default", "domain_name": "default"}, 400, "already"),
+        ("POST", "admin/projects", {"name": "p", "domain_name": "nowhere"}, 400, "nowhere"),
+        ("PATCH", "admin/projects/no-id", {"is_active": False}, 400, "no-id"),
+        ("PUT", f"admin/projects/{NOBODY}/members", {"items": [NOBODY]}, 400, NOBODY),
+        ("PUT", f"admin/projects/{NOBODY}/members", {"items": NOBODY}, 400, "items"),
+        ("POST", "admin/resource-groups", {"name": "g", "scheduler": "dice"}, 400, "dice"),
+        ("PATCH", "admin/resource-groups/nothing", {"is_active": False}, 400, "nothing"),
+        ("DELETE", "admin/resource-groups/default", None, 400, "agents"),
+        ("PUT", "admin/resource-groups/nothing/scopes", {"items": ["domain:default"]}, 400, "nothing"),
+        ("PUT", "admin/resource-groups/default/scopes", {"items": ["domain:default", "x:y"]}, 400, "x:y"),
+        ("POST", "admin/images", {"name": ""}, 400, "image name"),
+        ("DELETE", "admin/images/no/such", None, 404, "no/such"),
+        ("PUT", "admin/images/no/such/aliases", {"items": ["a"]}, 400, "no/such"),
         ("GET", "admin/secrets", None, 404, "secrets"),
         ("GET", "admin/users?limit=0", None, 400, "limit"),
         ("GET", "admin/users?offset=-1", None, 400, "offset"),
@@ -174,18 +288,65 @@ async def test_refusals(bai: Callable[..., Any], method: str, path: str, body: A
 
 
 async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callable[..., Any]) -> None:
-    asked = [("GET", f"admin/{name}", None) for name in TABLES]
+    asked: list[tuple[str, str, Any]] = [("GET", f"admin/{name}", None) for name in TABLES]
     asked += [
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
-        ("POST", "admin/users", {"email": "z@lab.org", "name": "z", "password": "p" * 12, "role": "user"}),
+        ("POST", "admin/users", {"email": "z@lab.org", "username": "z", "password": "p" * 12, "role": "user"}),
         ("POST", "admin/users/ned@localhost/keypairs", {}),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": 99}),
+        ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}),
+        ("POST", "admin/projects", {"name": "p", "domain_name": "default"}),
+        ("DELETE", f"admin/projects/{NOBODY}", None),
+        ("PUT", f"admin/projects/{NOBODY}/members", {"items": []}),
+        ("DELETE", "admin/resource-groups/default", None),
+        ("PUT", "admin/resource-groups/default/scopes", {"items": []}),
+        ("POST", "admin/images", {"name": "bai/python:test"}),
+        ("DELETE", "admin/images/bai/python:test", None),
+        ("PUT", "admin/images/bai/python:test/aliases", {"items": []}),
     ]
     for method, path, body in asked:
         status, answer = await bai_as_user(method, path, body)
         assert (status, "Only" in answer["message"], "superadmins" in answer["message"]) == (403, True, True), path
+
+
+async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
+    bai_as_domain_admin: Callable[..., Any],
+) -> None:
+    bai = bai_as_domain_admin
+    for name in TABLES:
+        assert (await bai("GET", f"admin/{name}"))[0] == 200, name
+    for name in ("users", "projects"):
+        _, page = await bai("GET", f"admin/{name}")
+        assert {one["domain_name"] for one in page["items"]} == {"lab"}
+    assert (await bai("GET", "admin/domains"))[1]["total"] == 1
+
+    assert await bai("POST", "admin/projects", {"name": "vision", "domain_name": "lab"}) == (204, None)
+    project = await row_of(bai, "projects", "vision")
+    user = {"email": "ben@lab", "username": "ben", "password": "a long secret of ben", "role": "user"}
+    assert await bai("POST", "admin/users", {**user, "domain_name": "lab"}) == (204, None)
+    ben = await row_of(bai, "users", "ben@")
+    assert await bai("PUT", f"admin/projects/{project['id']}/members", {"items": [ben["uuid"]]}) == (204, None)
+    status, keypair = await bai("POST", "admin/users/ben@lab/keypairs", {"resource_policy": "default"})
+    assert status == 201
+    assert await bai("PATCH", f"admin/keypairs/{keypair['access_key']}", {"is_active": False}) == (204, None)
+
+    refused = [
+        ("POST", "admin/projects", {"name": "more", "domain_name": "default"}, 400),
+        ("PATCH", f"admin/projects/{project['id']}", {"total_resource_slots": {}}, 400),
+        ("POST", "admin/users", {**user, "email": "x@lab", "username": "x", "role": "superadmin"}, 400),
+        ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400),
+        ("PATCH", "admin/agents/lab-1", {"schedulable": False}, 403),
+        ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}, 403),
+        ("DELETE", "admin/policies/default", None, 403),
+        ("PUT", "admin/resource-groups/default/scopes", {"items": []}, 403),
+        ("PUT", "admin/images/bai/python:test/aliases", {"items": []}, 403),
+        ("DELETE", "admin/images/bai/python:test", None, 403),
+    ]
+    for method, path, body, status in refused:
+        code, answer = await bai(method, path, body)
+        assert (code, bool(answer["message"])) == (status, True), path
 
 
 def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
@@ -205,7 +366,7 @@ def test_a_projects_usage_is_what_it_held_in_the_month() -> None:
 async def test_usage_by_month_ends_with_this_one(bai: Callable[..., Any], cluster: RealManager) -> None:
     cluster.ask("DELETE", f"/session/{cluster.start_session('used')}")
     _, page = await bai("GET", "admin/months?text=default")
-    (row,) = [one for one in page["items"] if one["name"] == "default"]
+    (row,) = [one for one in page["items"] if (one["name"], one["domain_name"]) == ("default", "default")]
     assert list(row["months"]) == [f"{one:%Y%m}" for one in months_until(datetime.now(UTC), MONTHS)]
 
 

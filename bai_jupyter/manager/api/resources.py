@@ -7,8 +7,8 @@ from bai_jupyter.common.slots import unit_of, words_of
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.db import admission, catalog
 from bai_jupyter.manager.db.listings import Reach
-from bai_jupyter.manager.people import usage
-from bai_jupyter.manager.people.usage import PROJECT, QUARTER
+from bai_jupyter.manager.people import inputs, usage
+from bai_jupyter.manager.people.usage import DAY, LONGEST_BY_DAY, PROJECT, QUARTER
 from bai_jupyter.manager.people.visibility import visible_groups
 from bai_jupyter.manager.sessions.capacity import CapacityView, PresetView, preset_view
 
@@ -137,6 +137,20 @@ class PeriodHandler(ApiHandler):
         return 200, found[0] if found and found[0]["c_infos"] else {}
 
 
+class DaysHandler(ApiHandler):
+    @takes(start_date=str, end_date=str, group_id=str, scope=str)
+    @gives({"days": [DAY]})
+    @needs("resource:read")
+    async def get(self) -> Answer:
+        """``{"start_date": "20261101", "end_date": "20261130", "group_id"?: project id, "scope"?: "me" or "all"}``."""
+        given = self.params.get("start_date"), self.params.get("end_date")
+        since, until = usage.read_period(*given, LONGEST_BY_DAY)
+        scope = inputs.one_of("me", "all")("scope", self.params.get("scope", "me"))
+        project_id = self.params.get("group_id")
+        days = await self.services.people.usage_by_day(self.caller, since, until, project_id, of_all=scope == "all")
+        return 200, {"days": days}
+
+
 class UserStatsHandler(ApiHandler):
     @gives([QUARTER])
     @needs("resource:read")
@@ -162,6 +176,7 @@ ROUTES = [
     (r"/resource/recalculate-usage", RecalculateHandler),
     (r"/resource/usage/month", MonthHandler),
     (r"/resource/usage/period", PeriodHandler),
+    (r"/resource/usage/days", DaysHandler),
     (r"/resource/stats/user/month", UserStatsHandler),
     (r"/resource/stats/admin/month", AdminStatsHandler),
 ]

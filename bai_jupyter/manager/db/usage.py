@@ -17,6 +17,7 @@ class Use:
     """One container and what it held. ``ended_at`` None: it holds it still."""
 
     kernel_id: str
+    session_id: str
     session_name: str
     project_id: str
     access_key: str
@@ -40,6 +41,7 @@ def list_uses(
     query = (
         sa.select(
             kernels.id,
+            kernels.session_id,
             kernels.status,
             kernels.created_at,
             kernels.terminated_at,
@@ -67,6 +69,7 @@ def list_uses(
     return [
         Use(
             kernel_id=row.id,
+            session_id=row.session_id,
             session_name=row.name,
             project_id=row.project_id,
             access_key=row.access_key,

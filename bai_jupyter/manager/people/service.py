@@ -128,6 +128,8 @@ class PeopleService:
         domain = str(props.get("domain_name") or caller.domain)
         check_domain(caller, domain)
         given = {key: value for key, value in props.items() if key != "domain_name"}
+        if given.get("total_resource_slots") in ({}, "{}"):  # what clients send for no limit, which it has anyway
+            del given["total_resource_slots"]
         values = self._project_values(caller, given)
         return str(await self._change(people.add_project, inputs.name("name", name), domain, values, self._now()))
 
@@ -312,6 +314,19 @@ class PeopleService:
         now = self._now()
         return [usage.project_usage(one, [use for use in uses if use.project_id == one.id], now) for one in projects]
 
+    async def usage_by_day(
+        self, caller: Caller, since: datetime, until: datetime, project_id: str | None, *, of_all: bool
+    ) -> list[dict[str, Any]]:
+        """What the caller held; for admins also what a project did, or all whom they reach."""
+        if project_id is None and not of_all:
+            reach = Reach(user_id=caller.user_id)
+        else:
+            policy.require(caller.role, "usage:read")
+            reach = Reach() if policy.may(caller.role, "domain:any") else Reach(domain=caller.domain)
+        if project_id is not None:
+            await self._check_project(caller, project_id)
+        return await self._store.read(_load_days, reach, since, until, project_id, self._now())
+
     async def stats(self, reach: Reach) -> list[dict[str, Any]]:
         """What was held in each quarter of an hour of the last 30 days."""
         now = self._now()
@@ -361,7 +376,7 @@ class PeopleService:
 
     def _project_values(self, caller: Caller, props: Props) -> dict[str, Any]:
         values = inputs.read(inputs.PROJECT, props)
-        if {"total_slots", "resource_policy"} & values.keys() and values.get("total_slots") != {}:
+        if {"total_slots", "resource_policy"} & values.keys():
             policy.require(caller.role, "policy:manage")
         return values
 
@@ -417,6 +432,13 @@ def _load_usage(
 ) -> tuple[list[Any], list[Use]]:
     where = [] if project_ids is None else [t.projects.c.id.in_(project_ids)]
     return listings.list_projects(conn, reach, *where), list_uses(conn, reach, since, until, project_ids)
+
+
+def _load_days(
+    conn: Connection, reach: Reach, since: datetime, until: datetime, project_id: str | None, now: datetime
+) -> list[dict[str, Any]]:
+    uses = list_uses(conn, reach, since, until, None if project_id is None else [project_id])
+    return usage.by_day(uses, since, until, now)
 
 
 def _grant(conn: Connection, group: str, scope: str) -> None:

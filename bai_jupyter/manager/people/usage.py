@@ -11,8 +11,10 @@ from bai_jupyter.manager.db.usage import Use
 from bai_jupyter.manager.people.inputs import refuse
 
 LONGEST = timedelta(days=100)
+LONGEST_BY_DAY = timedelta(days=400)
 STEP = timedelta(minutes=15)
 STATS_SPAN = timedelta(days=30)
+_A_DAY = timedelta(days=1)
 _MEASURED = ("shared_memory", "cpu_used", "mem_used", "disk_size", "io_read", "io_write")
 
 
@@ -33,6 +35,7 @@ PROJECT = {
     "g_device_type": [str],
     "c_infos": [CONTAINER],
 }
+DAY = {"date": str, "sessions": int, **dict.fromkeys(("core_hours", "gib_hours", "gpu_hours"), float)}
 _AMOUNT = {"value": float, "unit_hint": str}
 QUARTER = {
     "date": float,
@@ -46,12 +49,12 @@ def read_month(value: object) -> tuple[datetime, datetime]:
     return since, (since + timedelta(days=32)).replace(day=1)
 
 
-def read_period(start: object, end: object) -> tuple[datetime, datetime]:
+def read_period(start: object, end: object, longest: timedelta = LONGEST) -> tuple[datetime, datetime]:
     """Two days such as ``20261101``, both included. Raises ``BadRequest``."""
     since = _moment("start_date", start, "%Y%m%d", "a day such as 20261101")
     until = _moment("end_date", end, "%Y%m%d", "a day such as 20261101") + timedelta(days=1)
-    if not timedelta(0) < until - since <= LONGEST:
-        refuse("end_date", end, f"a day at most {LONGEST.days - 1} days after the first")
+    if not timedelta(0) < until - since <= longest:
+        refuse("end_date", end, f"a day at most {longest.days - 1} days after the first")
     return since, until
 
 
@@ -85,6 +88,34 @@ def series(uses: Iterable[Use], since: datetime, until: datetime, now: datetime)
     start = since.timestamp()
     return [
         _point(start + step * STEP.total_seconds(), *level) for step, level in zip(range(count), levels, strict=False)
+    ]
+
+
+def by_day(uses: Iterable[Use], since: datetime, until: datetime, now: datetime) -> list[dict[str, Any]]:
+    """What was held on each day, in UTC."""
+    count = (until - since) // _A_DAY
+    hours = [dict.fromkeys(("cpu", "mem", "gpu"), Decimal(0)) for _ in range(count)]
+    sessions: list[set[str]] = [set() for _ in range(count)]
+    for use in uses:
+        began_at, ended_at = max(use.began_at, since), min(use.ended_at or now, until, now)
+        held = _held(use.slots)
+        for day in range((began_at - since) // _A_DAY, count):
+            begins = since + day * _A_DAY
+            held_for = min(ended_at, begins + _A_DAY) - max(began_at, begins)
+            if held_for < timedelta(0):
+                break
+            sessions[day].add(use.session_id)
+            for slot in hours[day]:
+                hours[day][slot] += held[slot] * Decimal(held_for / timedelta(hours=1))
+    return [
+        {
+            "date": f"{since + day * _A_DAY:%Y-%m-%d}",
+            "sessions": len(sessions[day]),
+            "core_hours": round(float(one["cpu"]), 3),
+            "gib_hours": round(float(one["mem"] / 2**30), 3),
+            "gpu_hours": round(float(one["gpu"]), 3),
+        }
+        for day, one in enumerate(hours)
     ]
 
 

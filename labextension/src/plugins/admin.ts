@@ -1,4 +1,4 @@
-/** *Backend.AI Admin*: the cluster's lists in a tab of the main area, for superadmins. */
+/** *Backend.AI Admin*: the cluster's lists in a tab of the main area, for admins. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
@@ -7,7 +7,7 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
 import { AdminList } from '../admin';
-import { IEdit, ISecret } from '../adminEdits';
+import { Edits, IEdit, ISecret } from '../adminEdits';
 import { IAddition, IRowAction } from '../adminTables';
 import { AdminRow, getUser } from '../api';
 import { Sessions } from '../model';
@@ -20,7 +20,7 @@ const TAB_ID = 'jp-bai-admin';
 
 export const admin: JupyterFrontEndPlugin<void> = {
   id: `${NAME}:admin`,
-  description: 'Adds the tab "Backend.AI Admin" for superadmins.',
+  description: 'Adds the tab "Backend.AI Admin" for admins.',
   autoStart: true,
   requires: [ISessions],
   optional: [ISettingRegistry, ICommandPalette, ITranslator],
@@ -37,16 +37,17 @@ export const admin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.showAdmin, {
       label: trans.__('Backend.AI Admin'),
       describedBy: { args: { type: 'object', properties: {} } },
-      isVisible: () => role === 'superadmin',
-      isEnabled: () => role === 'superadmin',
-      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, actorOn, trans))
+      isVisible: () => isAdmin(role),
+      isEnabled: () => isAdmin(role),
+      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, role!, actorOn, trans))
     });
     palette?.addItem({ command: CommandIDs.showAdmin, category: 'Backend.AI' });
     void registry?.load(admin.id).catch(console.warn); // its schema adds to the menu
 
+    const edits = () => new Edits(settings, trans, role === 'superadmin');
     const actorOn = (model: AdminList) => ({
-      act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, trans),
-      add: ({ label, edit }: IAddition) => void fillIn(model, label, edit(settings), trans)
+      act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, edits(), trans),
+      add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(edits()), trans)
     });
 
     /** Once the manager has answered; the page may be there before. */
@@ -62,16 +63,21 @@ export const admin: JupyterFrontEndPlugin<void> = {
   }
 };
 
+function isAdmin(role: string | null): boolean {
+  return role === 'superadmin' || role === 'admin';
+}
+
 async function act(
   settings: ServerConnection.ISettings,
   model: AdminList,
   action: IRowAction,
   row: AdminRow,
+  edits: Edits,
   trans: TranslationBundle
 ): Promise<void> {
   const label = action.label(row);
   if ('edit' in action) {
-    return fillIn(model, label, action.edit(settings, row), trans);
+    return fillIn(model, label, () => action.edit(edits, row), trans);
   }
   const { confirm, verb, run } = action;
   if (confirm) {
@@ -88,9 +94,14 @@ async function act(
   }
 }
 
-async function fillIn(model: AdminList, label: string, edit: Promise<IEdit>, trans: TranslationBundle): Promise<void> {
+async function fillIn(
+  model: AdminList,
+  label: string,
+  edit: () => IEdit | Promise<IEdit>,
+  trans: TranslationBundle
+): Promise<void> {
   try {
-    const asked = await edit;
+    const asked = await edit();
     const told: ISecret[] = [];
     const take = async (values: Record<string, string>) => {
       const secret = await model.change(() => asked.run(values));

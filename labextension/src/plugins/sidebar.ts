@@ -65,7 +65,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
       createApps(apps, showApp, trans),
       createCapacity(new Capacity(settings), trans)
     ];
-    const panel = createPanel(sections, translator ?? nullTranslator);
+    const panel = createPanel(sections, () => void app.commands.execute(CommandIDs.showUsage), translator ?? nullTranslator);
     restorer?.add(panel, panel.id);
     app.shell.add(panel, 'left', { rank: 320 });
 

@@ -11,7 +11,7 @@ export interface IForm extends Pick<IEdit, 'title' | 'fields' | 'verb'> {
   notes?: string[];
 }
 
-type Control = HTMLInputElement | HTMLSelectElement;
+type Control = HTMLInputElement | HTMLSelectElement | HTMLFieldSetElement;
 
 export class FormDialog extends Dialog<unknown> {
   /** What `take` throws is shown, and the dialog stays. */
@@ -80,9 +80,11 @@ class Fields extends Widget {
       const label = document.createElement('label');
       const control = controlOf(field);
       control.id = `jp-bai-form-${field.name}`;
-      control.className = 'jp-bai-Field';
+      control.classList.add('jp-bai-Field');
+      label.id = `${control.id}-label`;
       label.htmlFor = control.id;
       label.textContent = field.label;
+      control.setAttribute('aria-labelledby', label.id);
       control.setAttribute('aria-describedby', this._notes.id);
       this.node.append(label, control);
       this._controls.set(field, control);
@@ -99,11 +101,11 @@ class Fields extends Widget {
   }
 
   get values(): Record<string, string> {
-    return Object.fromEntries(this.fields.map(field => [field.name, this.control(field).value]));
+    return Object.fromEntries(this.fields.map(field => [field.name, valueOf(this.control(field))]));
   }
 
   get firstEmpty(): IEditField | null {
-    return this.fields.find(field => !field.isOptional && this.control(field).value.trim() === '') ?? null;
+    return this.fields.find(field => !field.isOptional && valueOf(this.control(field)).trim() === '') ?? null;
   }
 
   refuse(sentence: string): void {
@@ -118,7 +120,22 @@ class Fields extends Widget {
   private readonly _refusal = document.createElement('p');
 }
 
-function controlOf({ value, options, placeholder, isOptional, isSecret }: IEditField): Control {
+/** Of those that are chosen, a line each. */
+function valueOf(control: Control): string {
+  if (control instanceof HTMLFieldSetElement) {
+    return [...control.querySelectorAll<HTMLInputElement>('input:checked')].map(box => box.value).join('\n');
+  }
+  return control.value;
+}
+
+function controlOf({ value, options, placeholder, isMany, isOptional, isSecret }: IEditField): Control {
+  if (options && isMany) {
+    const chosen = new Set((value ?? '').split('\n'));
+    const boxes = document.createElement('fieldset');
+    boxes.className = 'jp-bai-Choices';
+    boxes.append(...options.map(([one, label]) => boxOf(one, label, chosen.has(one))));
+    return boxes;
+  }
   if (options) {
     const select = document.createElement('select');
     select.append(...options.map(([one, label]) => new Option(label, one, false, one === value)));
@@ -132,6 +149,20 @@ function controlOf({ value, options, placeholder, isOptional, isSecret }: IEditF
   input.spellcheck = false;
   input.autocomplete = isSecret ? 'new-password' : 'off';
   return input;
+}
+
+function boxOf(value: string, text: string, isChosen: boolean): HTMLLabelElement {
+  const [label, box, name] = [
+    document.createElement('label'),
+    document.createElement('input'),
+    document.createElement('bdi')
+  ];
+  box.type = 'checkbox';
+  box.value = value;
+  box.checked = isChosen;
+  name.textContent = text;
+  label.append(box, name);
+  return label;
 }
 
 /** Until the dialog is closed; nothing of it is kept. */

@@ -5,11 +5,11 @@ import { ReactWidget, refreshIcon, SidePanel } from '@jupyterlab/ui-components';
 import { AccordionPanel } from '@lumino/widgets';
 import React from 'react';
 
-import { baiIcon } from '../icons';
+import { baiIcon, usageIcon } from '../icons';
 import { Section } from './section';
 
 /** The first two sections are open at first. */
-export function createPanel(sections: Section[], translator: ITranslator): SidePanel {
+export function createPanel(sections: Section[], showUsage: () => void, translator: ITranslator): SidePanel {
   const trans = translator.load('bai_jupyter');
   const panel = new SidePanel({ translator });
   panel.id = 'jp-bai-panel';
@@ -21,6 +21,9 @@ export function createPanel(sections: Section[], translator: ITranslator): SideP
   const head = ReactWidget.create(
     <>
       <h2>{trans.__('Backend.AI')}</h2>
+      <button className="jp-bai-IconButton" title={trans.__('Usage')} aria-label={trans.__('Usage')} onClick={showUsage}>
+        <usageIcon.react tag="span" aria-hidden="true" />
+      </button>
       <button
         className="jp-bai-IconButton"
         title={trans.__('Refresh')}

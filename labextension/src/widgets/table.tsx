@@ -8,6 +8,7 @@ import { IAddition, IColumn, IRowAction, ITable, reasonOf } from '../adminTables
 import { keepUnits } from '../amounts';
 import { AdminRow } from '../api';
 import { lookOf } from '../words';
+import { Bars } from './bars';
 import { Meter } from './meter';
 import { Loading, Trouble, useChanges } from './section';
 import { StateIcon } from './state';
@@ -165,22 +166,5 @@ function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
       </span>
       <span className="jp-bai-Table-reason">{text}</span>
     </>
-  );
-}
-
-const [BAR, GAP, TALL] = [12, 3, 28];
-
-/** One bar each, the highest as tall as the chart. Its figures are in the cells beside it, for who does not see it. */
-function Bars({ heights }: { heights: number[] }): JSX.Element {
-  const most = Math.max(...heights, Number.MIN_VALUE);
-  const wide = heights.length * (BAR + GAP) - GAP;
-  return (
-    <svg className="jp-bai-Bars" width={wide} height={TALL + 1} aria-hidden="true">
-      {heights.map((height, place) => {
-        const tall = height > 0 ? Math.max(1, (TALL * height) / most) : 0;
-        return <rect key={place} x={place * (BAR + GAP)} y={TALL - tall} width={BAR} height={tall} />;
-      })}
-      <path d={`M0 ${TALL + 0.5}H${wide}`} />
-    </svg>
   );
 }

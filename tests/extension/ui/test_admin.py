@@ -1,12 +1,14 @@
 """What superadmins change in *Backend.AI Admin*, in a real Lab in front of a real manager, light and dark."""
 
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from real_manager import RealManager
+from real_manager import RealManager, environ_of
 
 from bai_jupyter.extension.admin import MONTHS, months_until
 
@@ -88,6 +90,104 @@ def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_a
     look_at(page, "admin-policies", ".jp-bai-Admin", whole=True)
 
 
+def test_a_preset_is_made_changed_and_deleted(page: Page, look_at: Any) -> None:
+    admin = open_list(page, "Presets")
+    admin.get_by_role("button", name="New preset").click()
+    dialog = page.get_by_role("dialog", name="New Preset")
+    dialog.get_by_label("Name").fill("tiny")
+    dialog.get_by_label("Resources").fill("cpu=1, mem=512m")
+    dialog.get_by_label("Shared memory").fill("much")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("much")
+    look_at(page, "admin-preset", ".jp-Dialog-content", whole=True)
+    dialog.get_by_label("Shared memory").fill("64m")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog).to_have_count(0)
+    tiny = admin.get_by_role("row", name="tiny")
+    expect(tiny).to_contain_text("1 CPU · 512 MiB")
+    tiny.get_by_role("button", name="Change tiny").click()
+    dialog = page.get_by_role("dialog", name="Preset tiny")
+    expect(dialog.get_by_label("Shared memory")).to_have_value("64m")
+    dialog.get_by_label("Resources").fill("cpu=2, mem=1g")
+    dialog.get_by_role("button", name="Change").click()
+    expect(tiny).to_contain_text("2 CPU · 1 GiB")
+    look_at(page, "admin-presets", ".jp-bai-Admin", whole=True)
+    tiny.get_by_role("button", name="Delete tiny").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(tiny).to_have_count(0)
+
+
+def test_a_project_is_made_and_given_members_and_agents(page: Page, cluster: RealManager, look_at: Any) -> None:
+    cluster.add_user("vera")
+    admin = open_list(page, "Projects")
+    admin.get_by_role("button", name="New project").click()
+    dialog = page.get_by_role("dialog", name="New Project")
+    dialog.get_by_label("Name").fill("default")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("There is a project default in domain default already.")
+    dialog.get_by_label("Name").fill("survey")
+    dialog.get_by_label("Limits").fill("cpu=8")
+    look_at(page, "admin-project", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Create").click()
+    survey = admin.get_by_role("row", name="survey")
+    expect(survey).to_contain_text("8 CPU")
+    survey.get_by_role("button", name="Members of survey").click()
+    dialog = page.get_by_role("dialog", name="Members of survey")
+    dialog.get_by_label("vera@localhost").check()
+    look_at(page, "admin-members", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Change").click()
+    expect(dialog).to_have_count(0)
+    open_list(page, "Users")
+    expect(admin.get_by_role("row", name="vera@localhost")).to_contain_text("survey")
+
+    open_list(page, "Groups")
+    admin.get_by_role("button", name="New group").click()
+    dialog = page.get_by_role("dialog", name="New Resource Group")
+    dialog.get_by_label("Name").fill("gpu")
+    dialog.get_by_label("Who goes first").select_option("who came last")
+    look_at(page, "admin-group", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Create").click()
+    gpu = admin.get_by_role("row", name="gpu")
+    expect(gpu).to_contain_text("who came last")
+    gpu.get_by_role("button", name="Who may use gpu").click()
+    page.get_by_role("dialog", name="Who May Use gpu").get_by_label("default/survey").check()
+    page.get_by_role("dialog").get_by_role("button", name="Change").click()
+    expect(gpu).to_contain_text("default/survey")
+    look_at(page, "admin-groups", ".jp-bai-Admin", whole=True)
+    default = admin.get_by_role("row", name="default").filter(has_text="domain default")
+    default.get_by_role("button", name="Delete default").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Resource group default has 1 agents.")
+    page.get_by_role("dialog").get_by_role("button").last.click()
+    gpu.get_by_role("button", name="Delete gpu").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(gpu).to_have_count(0)
+
+    open_list(page, "Projects")
+    survey.get_by_role("button", name="Delete survey").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(survey).to_have_count(0)
+
+
+def test_an_image_is_given_an_alias_forgotten_and_added_again(page: Page, look_at: Any) -> None:
+    admin = open_list(page, "Images")
+    image = admin.get_by_role("row", name="bai/python:test")
+    image.get_by_role("button", name="Aliases of bai/python:test").click()
+    dialog = page.get_by_role("dialog", name="Aliases of bai/python:test")
+    dialog.get_by_label("Other names").fill("snake, py")
+    dialog.get_by_role("button", name="Change").click()
+    expect(image).to_contain_text("py, snake")
+    look_at(page, "admin-images", ".jp-bai-Admin", whole=True)
+    image.get_by_role("button", name="Forget bai/python:test").click()
+    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    expect(image).to_have_count(0)
+    admin.get_by_role("button", name="Add image").click()
+    dialog = page.get_by_role("dialog", name="Add Image")
+    dialog.get_by_label("Name").fill("bai/python:test")
+    dialog.get_by_role("button", name="Add").click()
+    expect(image).to_be_visible()
+
+
 def test_usage_by_month_is_a_chart_with_its_figures_beside_it(page: Page, cluster: RealManager, look_at: Any) -> None:
     row: dict[str, Any] = {"name": "lab", "domain_name": "default"}
     now = datetime.now(UTC)
@@ -99,3 +199,34 @@ def test_usage_by_month_is_a_chart_with_its_figures_beside_it(page: Page, cluste
     expect(lab.get_by_role("cell").last).to_have_text("50")
     expect(lab.locator("svg rect")).to_have_count(MONTHS)
     look_at(page, "admin-months", ".jp-bai-Admin", whole=True)
+
+
+@pytest.fixture
+def lab_of_domain_admin(make_lab: Callable[[Any], Any], cluster: RealManager) -> Iterator[Any]:
+    server = make_lab(SimpleNamespace(environ=environ_of(cluster.add_domain_admin("physics", "dana"))))
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+def test_a_domains_admin_changes_its_people_and_only_looks_at_the_rest(
+    browser: Browser, lab_of_domain_admin: Any, open_lab: Callable[[Browser, Any], Page], look_at: Any
+) -> None:
+    page = open_lab(browser, lab_of_domain_admin)
+    page.wait_for_function("window.jupyterapp.commands.isEnabled('bai:show-admin')")
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")
+    admin = open_list(page, "Projects")
+    expect(admin.get_by_role("row")).to_have_count(2)  # the head, and the domain's own one
+    admin.get_by_role("button", name="New project").click()
+    dialog = page.get_by_role("dialog", name="New Project")
+    expect(dialog.get_by_label("Description")).to_be_visible()
+    expect(dialog.get_by_label("Limits")).to_have_count(0)
+    dialog.get_by_label("Name").fill("optics")
+    dialog.get_by_role("button", name="Create").click()
+    optics = admin.get_by_role("row", name="optics")
+    expect(optics.get_by_role("button", name="Members of optics")).to_be_visible()
+    look_at(page, "admin-of-domain", ".jp-bai-Admin", whole=True)
+    open_list(page, "Policies")
+    expect(admin.get_by_role("row", name="default")).to_be_visible()
+    expect(admin.get_by_role("button", name="New policy")).to_have_count(0)
+    expect(admin.get_by_role("button", name="Change default")).to_have_count(0)
+    page.close()

@@ -112,6 +112,10 @@ async def test_domain_admins_rule_their_domain_and_nothing_above(admin, make_use
     assert "no domain default" in await refusal(lab_admin, CREATE_GROUP, name="x1", props={"domain_name": "default"})
     limits = {"domain_name": "lab", "total_resource_slots": '{"cpu": 99}'}
     assert "superadmin" in await refusal(lab_admin, CREATE_GROUP, name="more", props=limits)
+    project = group["create_group"]["group"]["id"]
+    modify = "mutation ($gid: UUID!, $props: ModifyGroupInput!) {modify_group(gid: $gid, props: $props) {ok msg}}"
+    for limits in ({"total_resource_slots": "{}"}, {"total_resource_slots": "{}", "resource_policy": "default"}):
+        assert "superadmin" in await refusal(lab_admin, modify, gid=project, props=limits)
     assert "superadmin" in await refusal(lab_admin, 'mutation {delete_domain(name: "lab") {ok msg}}')
     assert "superadmin" in await refusal(lab_admin, CREATE_KEYPAIR, email="bob@lab", props={"rate_limit": 10**6})
 

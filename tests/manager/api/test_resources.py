@@ -85,6 +85,19 @@ async def test_usage_by_project(manager, agent, admin, make_user):
     assert [(one["g_smp"], one["c_infos"]) for one in before] == [(0, [])]
     assert (await alice.call("GET", f"/resource/usage/month?month={today:%Y%m}")).status == 403
 
+    async def by_day(who, query=""):
+        found = await who.get(f"/resource/usage/days?{days}{query}")
+        return [(one["date"], one["sessions"]) for one in found["days"]]
+
+    project, date = month[0]["g_id"], f"{today:%Y-%m-%d}"
+    assert await by_day(alice) == [(date, 1)]
+    assert await by_day(admin) == [(date, 0)]
+    assert await by_day(admin, "&scope=all") == await by_day(admin, f"&group_id={project}") == [(date, 1)]
+    for query, status in (("&scope=all", 403), (f"&group_id={project}", 403), ("&scope=some", 400)):
+        assert (await alice.call("GET", f"/resource/usage/days?{days}{query}")).status == status
+    assert (await admin.call("GET", f"/resource/usage/days?{days}&group_id=nosuch")).status == 404
+    assert (await alice.call("GET", "/resource/usage/days?start_date=20240101&end_date=20260101")).status == 400
+
     stats = await alice.get("/resource/stats/user/month")
     assert len(stats) == 30 * 96
     assert (stats[-1]["num_sessions"]["value"], stats[-1]["cpu_allocated"]["value"]) == (1, 2)
@@ -113,7 +126,7 @@ async def test_presets_keep_their_order(manager):
 
 
 def use(began_at, ended_at, **slots):
-    fields = ("kernel", "my-work", "project", "AKIA", "python", "RUNNING", "lab-1")
+    fields = ("kernel", "session", "my-work", "project", "AKIA", "python", "RUNNING", "lab-1")
     return Use(*fields, ResourceSlots.parse(slots), began_at, ended_at)
 
 
@@ -129,6 +142,22 @@ def test_series_counts_each_quarter_that_a_container_touches():
     assert [one["cpu_allocated"]["value"] for one in points] == [2, 3, 1, 0]
     assert [one["gpu_allocated"]["value"] for one in points] == [0, 0.5, 0.5, 0]
     assert points[1]["date"] - points[0]["date"] == 900
+
+
+def test_what_is_held_is_counted_on_each_of_its_days_to_the_second():
+    since = datetime(2026, 3, 10, tzinfo=UTC)
+    uses = [
+        use(since - timedelta(days=9), since + timedelta(hours=30), cpu=2, mem="1g"),
+        use(since + timedelta(hours=25), None, cpu=1, **{"cuda.shares": "0.5"}),
+        use(since - timedelta(days=9), since - timedelta(days=1), cpu=64),
+    ]
+    days = usage.by_day(uses, since, since + timedelta(days=3), since + timedelta(hours=26, minutes=1))
+    names = ("date", "sessions", "core_hours", "gib_hours", "gpu_hours")
+    assert [tuple(one[name] for name in names) for one in days] == [
+        ("2026-03-10", 1, 48, 24, 0),
+        ("2026-03-11", 1, 5.05, 2.017, 0.508),
+        ("2026-03-12", 0, 0, 0, 0),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+/** The tab *Usage*: what is in use now, and what was held before, as charts and figures. */
+
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
+import React from 'react';
+
+import { IUsed } from '../api';
+import { baiIcon } from '../icons';
+import { Capacity } from '../model';
+import { csvOf, Figure, figuresOf, rounded, Step, Usage } from '../usage';
+import { Bars } from './bars';
+import { createCapacity } from './capacity';
+import { Loading, Section, Trouble, useChanges } from './section';
+import { createTabs } from './tabs';
+
+/** `scopes` are what can be looked at: `[value, label]`. */
+export function createUsage(
+  capacity: Capacity,
+  usage: Usage,
+  scopes: [string, string][],
+  trans: TranslationBundle
+): MainAreaWidget {
+  const now = createCapacity(capacity, trans);
+  now.title.label = trans.__('Now');
+  const history = new Section(trans.__('History'), [usage], <History model={usage} scopes={scopes} trans={trans} />);
+  history.addClass('jp-bai-Usage');
+  const tab = createTabs([history, now], trans.__('Usage'));
+  tab.title.label = trans.__('Backend.AI Usage');
+  tab.title.icon = baiIcon;
+  tab.disposed.connect(() => [capacity, usage].forEach(model => model.dispose()));
+  return tab;
+}
+
+interface IHistoryProps {
+  model: Usage;
+  scopes: [string, string][];
+  trans: TranslationBundle;
+}
+
+function History({ model, scopes, trans }: IHistoryProps): JSX.Element {
+  useChanges(model);
+  const { value, step, scope } = model;
+  const steps: [Step, string][] = [
+    ['day', trans.__('day')],
+    ['week', trans.__('week')],
+    ['month', trans.__('month')]
+  ];
+  return (
+    <>
+      <Trouble model={model} trans={trans} />
+      <div className="jp-bai-Table-head">
+        <Choice label={trans.__('By')} value={step} options={steps} choose={one => model.show(one as Step, scope)} />
+        {scopes.length > 1 && (
+          <Choice label={trans.__('Of')} value={scope} options={scopes} choose={one => model.show(step, one)} />
+        )}
+        <button
+          className="jp-bai-Button jp-bai-Table-addition"
+          disabled={value === null}
+          onClick={() => save(csvOf(value!), `usage-by-${step}.csv`)}
+        >
+          {trans.__('Download CSV')}
+        </button>
+      </div>
+      <Loading model={model} label={trans.__('Usage is being loaded')} />
+      {value && <Charts rows={value} step={step} trans={trans} />}
+      {value && <Figures rows={value} step={step} trans={trans} />}
+    </>
+  );
+}
+
+interface IChoiceProps {
+  label: string;
+  value: string;
+  options: [string, string][];
+  choose: (value: string) => void;
+}
+
+function Choice({ label, value, options, choose }: IChoiceProps): JSX.Element {
+  return (
+    <label className="jp-bai-Choice">
+      {label}
+      <select className="jp-bai-Field" value={value} onChange={event => choose(event.target.value)}>
+        {options.map(([one, text]) => (
+          <option key={one} value={one}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+interface IRowsProps {
+  rows: IUsed[];
+  step: Step;
+  trans: TranslationBundle;
+}
+
+/** One of each figure that was held at all. */
+function Charts({ rows, step, trans }: IRowsProps): JSX.Element {
+  const sum = (figure: Figure) => rows.reduce((total, row) => total + row[figure], 0);
+  const held = figuresOf(trans).filter(([figure]) => sum(figure) > 0);
+  if (held.length === 0) {
+    return <p className="jp-bai-Hint">{trans.__('Nothing was held in this time.')}</p>;
+  }
+  return (
+    <div className="jp-bai-Charts">
+      {held.map(([figure, name]) => (
+        <figure key={figure}>
+          <figcaption>
+            <strong>{name}</strong>
+            <span>
+              {trans.__(
+                '%1 in all, %2 at most',
+                rounded(sum(figure)).toLocaleString(),
+                rounded(Math.max(...rows.map(row => row[figure]))).toLocaleString()
+              )}
+            </span>
+          </figcaption>
+          <Bars
+            heights={rows.map(row => row[figure])}
+            titles={rows.map(row => `${dateOf(row.date, step)}: ${rounded(row[figure]).toLocaleString()}`)}
+            tall={96}
+          />
+          <div className="jp-bai-Charts-axis">
+            <span>{dateOf(rows[0].date, step)}</span>
+            <span>{dateOf(rows[rows.length - 1].date, step)}</span>
+          </div>
+        </figure>
+      ))}
+    </div>
+  );
+}
+
+/** The same, newest first. */
+function Figures({ rows, step, trans }: IRowsProps): JSX.Element {
+  const figures = figuresOf(trans);
+  const label = { day: trans.__('Day'), week: trans.__('Week from'), month: trans.__('Month') }[step];
+  return (
+    <div className="jp-bai-Table-frame" tabIndex={0} role="group" aria-label={trans.__('Figures')}>
+      <table className="jp-bai-Table jp-mod-figures">
+        <caption className="jp-bai-Announcer">{trans.__('What was held, in UTC')}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{label}</th>
+            {figures.map(([figure, name]) => (
+              <th key={figure} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {[...rows].reverse().map(row => (
+            <tr key={row.date}>
+              <th scope="row">{dateOf(row.date, step)}</th>
+              {figures.map(([figure]) => (
+                <td key={figure}>{rounded(row[figure]).toLocaleString()}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function dateOf(date: string, step: Step): string {
+  const parts: Intl.DateTimeFormatOptions =
+    step === 'month' ? { month: 'short', year: 'numeric' } : { day: 'numeric', month: 'short' };
+  return new Date(`${date}T00:00:00Z`).toLocaleDateString(undefined, { ...parts, timeZone: 'UTC' });
+}
+
+function save(text: string, name: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv' }));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}

@@ -1,0 +1,71 @@
+/** Usage by day, week and month; the server is played here. */
+
+const assert = require('node:assert');
+const { test } = require('node:test');
+const { ServerConnection } = require('@jupyterlab/services');
+
+const usage = require('../lib/test/usage.js');
+
+const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
+
+function settingsOf(answer, asked = []) {
+  const fetch = async request => {
+    const url = new URL(request.url);
+    asked.push([url.pathname, ...['start', 'end', 'scope'].map(name => url.searchParams.get(name))].join(' '));
+    return new Response(JSON.stringify(answer(url)), { status: 200 });
+  };
+  return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+}
+
+const day = (date, core_hours) => ({ date, core_hours, gib_hours: 2 * core_hours, gpu_hours: 0 });
+
+test('days, weeks from Monday, and months, in UTC, also across years', () => {
+  const now = new Date('2026-01-04T23:59:00Z'); // a Sunday
+  const ends = step => {
+    const begins = usage.beginsUntil(now, step);
+    return [begins.length, begins[0], begins[begins.length - 2], begins[begins.length - 1]];
+  };
+  assert.deepStrictEqual(ends('day'), [30, '2025-12-06', '2026-01-03', '2026-01-04']);
+  assert.deepStrictEqual(ends('week'), [12, '2025-10-13', '2025-12-22', '2025-12-29']);
+  assert.deepStrictEqual(ends('month'), [12, '2025-02-01', '2025-12-01', '2026-01-01']);
+});
+
+test('what was held is summed from each beginning to the next', () => {
+  const days = [day('2025-12-28', 1), day('2025-12-29', 2), day('2026-01-04', 3.5)];
+  const sums = usage.sumFrom(['2025-12-22', '2025-12-29'], days);
+  assert.deepStrictEqual(sums, [day('2025-12-22', 1), day('2025-12-29', 5.5)]);
+  assert.strictEqual(
+    usage.csvOf([day('2025-12-29', 1 / 3)]),
+    'date,core_hours,gib_hours,gpu_hours\r\n2025-12-29,0.33,0.67,0\r\n'
+  );
+});
+
+test('what is asked for is of the chosen time and scope', async () => {
+  const asked = [];
+  const model = new usage.Usage(
+    settingsOf(() => ({ days: [day('2026-01-04', 4)] }), asked),
+    () => new Date('2026-01-04T12:00:00Z')
+  );
+  assert.strictEqual((await model.ask()).at(-1).core_hours, 4);
+  model.show('month', 'p');
+  assert.strictEqual(model.value, null);
+  assert.deepStrictEqual((await model.ask()).at(-1), day('2026-01-01', 4));
+  assert.deepStrictEqual(asked, [
+    '/bai/api/usage 20251206 20260104 me',
+    '/bai/api/usage 20250201 20260104 p'
+  ]);
+  model.dispose();
+});
+
+test('only admins may look at others', async () => {
+  const as = role =>
+    settingsOf(url =>
+      url.pathname.endsWith('status')
+        ? { user: { id: 'u', role } }
+        : { items: [{ id: 'p', name: 'nlp', domain_name: 'lab' }], total: 1 }
+    );
+  const values = async role => (await usage.scopesOf(as(role), trans)).map(([, label]) => label);
+  assert.deepStrictEqual(await values('user'), ['me']);
+  assert.deepStrictEqual(await values('admin'), ['me', 'my domain', 'project lab/nlp']);
+  assert.deepStrictEqual(await values('superadmin'), ['me', 'everybody', 'project lab/nlp']);
+});

@@ -1,0 +1,67 @@
+"""The tab *Usage* in a real Lab in front of a real manager, light and dark."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+from real_manager import RealManager
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    page = open_lab(browser, lab)
+    page.set_default_timeout(10_000)
+    yield page
+    page.close()
+
+
+def test_usage_is_opened_from_the_panel_and_says_what_is_held(page: Page, cluster: RealManager, look_at: Any) -> None:
+    cluster.start_session("measured")
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    page.locator("#jp-bai-panel").get_by_role("button", name="Usage").click()
+    usage = page.locator("#jp-bai-usage")
+    today = usage.get_by_role("row").nth(1)
+    expect(today).to_be_visible()
+    usage.get_by_role("tab", name="Now").click()
+    expect(usage).to_contain_text("Free now")
+    look_at(page, "usage-now", "#jp-bai-usage", whole=True)
+
+
+def test_usage_by_month_of_everybody_as_charts_figures_and_a_file(page: Page, look_at: Any, tmp_path: Path) -> None:
+    now, asked = datetime.now(UTC), []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        days = [
+            {
+                "date": f"{now - timedelta(days=back):%Y-%m-%d}",
+                "core_hours": back % 7,
+                "gib_hours": back,
+                "gpu_hours": 0.5,
+            }
+            for back in range(30)
+        ]
+        route.fulfill(json={"days": days})
+
+    page.route("**/bai/api/usage?*", answer)
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-usage')")
+    usage = page.locator("#jp-bai-usage")
+    expect(usage.get_by_role("figure")).to_have_count(3)
+    expect(usage.get_by_role("row").nth(1).get_by_role("cell").nth(2)).to_have_text("0.5")
+    look_at(page, "usage-days", "#jp-bai-usage", whole=True)
+    usage.get_by_label("By").select_option("month")
+    usage.get_by_label("Of").select_option("everybody")
+    expect(usage.get_by_role("figure", name="GPU-hours")).to_contain_text("15 in all")
+    assert "scope=all" in asked[-1]
+    look_at(page, "usage-months", "#jp-bai-usage", whole=True)
+    with page.expect_download() as download:
+        usage.get_by_role("button", name="Download CSV").click()
+    download.value.save_as(tmp_path / "usage.csv")
+    head, *rows = (tmp_path / "usage.csv").read_text().splitlines()
+    assert (head, len(rows)) == ("date,core_hours,gib_hours,gpu_hours", 12)
+    assert rows[-1].startswith(f"{now:%Y-%m}-01,")
