@@ -3,6 +3,8 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
+import type { IPage, Listed } from './drive';
+
 export interface IReason {
   code: string;
   text: string;
@@ -268,6 +270,12 @@ async function responseOf(settings: Settings, path: string, init: RequestInit): 
   } catch {
     throw new ApiError('server-away', 'The Jupyter server does not answer.');
   }
+}
+
+/** A directory of the drive of folders, with a part of its entries. */
+export async function getPage(settings: Settings, { path, offset, match }: IPage): Promise<Listed> {
+  const query = URLExt.objectToQueryString({ offset, match });
+  return requestAPI(settings, `pages/${URLExt.encodeParts(path)}${query}`);
 }
 
 export async function listSessions(settings: Settings): Promise<ISession[]> {
