@@ -15,7 +15,7 @@ import { Panel, Widget } from '@lumino/widgets';
 
 import { DRIVE, FolderDrive, IPage, shows } from '../drive';
 import { browserIcon } from '../icons';
-import { Browse, CommandIDs, IBrowse, NAME } from '../tokens';
+import { Browse, BROWSER_TAB, CommandIDs, IBrowse, NAME } from '../tokens';
 import { Pager } from '../widgets/pages';
 
 /** Whose toolbar ours has, too: the one of Lab's own file browser. */
@@ -65,7 +65,7 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
       browser.model.refreshed.connect(({ path }) => pager.tell(folders.listing(contents.localPath(path))));
       return browser;
     });
-    tab.id = 'bai-file-browser';
+    tab.id = BROWSER_TAB;
     tab.addClass('jp-bai-FileBrowser');
     tab.title.icon = browserIcon;
     tab.title.caption = trans.__('Files in Backend.AI folders');
