@@ -167,6 +167,14 @@ export interface IVerdict {
   estimate_s: number | null;
 }
 
+/** A notebook that is to be run from start to end. */
+export interface IRunRequest {
+  choice: IChoice;
+  parameters?: Record<string, unknown>;
+  /** Not before that time; ISO 8601. */
+  starts_at?: string;
+}
+
 /** A notebook that a batch session runs. */
 export interface IRun {
   /** The session's id, and what it is called. */
@@ -673,8 +681,8 @@ export async function confirmChoice(
 }
 
 /** Run a copy of a saved notebook from start to end in a session of its own. Throws what the manager refuses. */
-export async function runNotebook(settings: Settings, path: string, choice: IChoice): Promise<IRun> {
-  return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', choice));
+export async function runNotebook(settings: Settings, path: string, request: IRunRequest): Promise<IRun> {
+  return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', request));
 }
 
 /** Have the server fetch the notebook at an address into a folder; where it is then. Throws what is wrong with it. */
