@@ -712,9 +712,11 @@ class ManagerClient:
     async def decline_invitation(self, invitation_id: str) -> None:
         await self.request("DELETE", "/folders/invitations/delete", {"inv_id": invitation_id})
 
-    async def list_files(self, folder: str, path: str = "", offset: int = 0, limit: int = 1000) -> Json:
-        """``{"items": [{"name", "type", "size", "mode", "modified"}], "total"}``."""
-        body = {"path": path, "offset": offset, "limit": limit}
+    async def list_files(
+        self, folder: str, path: str = "", offset: int = 0, limit: int = 1000, match: str = ""
+    ) -> Json:
+        """``{"items": [{"name", "type", "size", "mode", "modified"}], "total"}``; with ``match`` in their names."""
+        body = {"path": path, "offset": offset, "limit": limit, "match": match}
         return await self.request("GET", f"{_folder(folder)}/files", body)
 
     async def get_file(self, folder: str, path: str) -> Json:

@@ -197,8 +197,8 @@ _REFUSED = {
     "upload it.",
     "import-no-notebook": "What is at {url} is no notebook. Give the address of the file itself (*Raw*), not of a page "
     "that shows it.",
-    "run-outside-home": "{path} does not lie in your home folder, and a run on the cluster finds it only there. "
-    "Copy the notebook, and what it reads, into your home folder.",
+    "run-outside-home": "{path} does not lie in your home folder nor in another folder, and a run on the cluster finds "
+    "it only there. Copy the notebook, and what it reads, into one of them.",
     "run-without-python": "{image} has no Python kernel (ipykernel), which is what runs a notebook from start to end. "
     "Choose another environment.",
     "notebook-untrusted": "This notebook is not trusted, so the resources it asks for were not followed. "

@@ -1,8 +1,10 @@
 """``/bai/api/contents`` and ``/bai/api/download``: folders as a drive. Jupyter's own handlers, our contents."""
 
+import json
 import posixpath
 from urllib.parse import quote
 
+from jupyter_client.jsonutil import json_default
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import path_regex
 from jupyter_server.services.contents import handlers as stock
@@ -13,7 +15,7 @@ from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension.folder_contents import FolderContents, Place
 from bai_jupyter.extension.folder_trees import zip_of
-from bai_jupyter.extension.folders import DownloadHandler
+from bai_jupyter.extension.folders import DownloadHandler, FoldersBaseHandler
 from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected, bad_value
 
 
@@ -36,6 +38,17 @@ class DriveHandler(BaiHandler):
 class ContentsHandler(DriveHandler, stock.ContentsHandler):
     def location_url(self, path: str) -> str:
         return url_path_join(self.base_url, "bai", "api", "contents", url_escape(path))
+
+
+class PageHandler(DriveHandler, FoldersBaseHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, path: str) -> None:
+        """``?offset=…&match=…``: a directory as Jupyter's contents have it, with this part of its entries."""
+        offset, match = self.number("offset", 0, 2**53), self.get_query_argument("match", "", strip=False)
+        model = await self.contents_manager.get_page(path, offset, match)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(model, default=json_default))
 
 
 class CheckpointsHandler(DriveHandler, stock.CheckpointsHandler):
@@ -74,6 +87,7 @@ HANDLERS = [
     (rf"/bai/api/contents{path_regex}/checkpoints", CheckpointsHandler),
     (rf"/bai/api/contents{path_regex}/checkpoints/(?P<checkpoint_id>[\w-]+)", ModifyCheckpointsHandler),
     (rf"/bai/api/contents{path_regex}", ContentsHandler),
+    (rf"/bai/api/pages{path_regex}", PageHandler),
     (rf"/bai/api/download{path_regex}", DriveDownloadHandler),
     (rf"/bai/api/archive{path_regex}", DriveArchiveHandler),
 ]

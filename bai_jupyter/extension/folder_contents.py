@@ -32,8 +32,8 @@ DRIVE = "bai"
 """What Lab calls the drive: the notebook ``bai:data/a.ipynb`` lies in the folder ``data``."""
 
 LARGEST_FILE_BYTES = 100 * 1024**2
-LARGEST_LISTING = 1000
-"""So many entries of a directory are listed; ``total`` says how many there are."""
+LARGEST_LISTING = 500
+"""So many entries of a directory are listed at once: Lab draws them all. ``total`` says how many there are."""
 
 _MOST_ARRIVING = 8
 
@@ -218,10 +218,19 @@ class FolderContents(AsyncContentsManager):
             root["format"] = "json"
         return root
 
-    async def _list_files(self, model: Json, place: Place) -> None:
-        page = await self._client.list_files(place.id, place.path, limit=LARGEST_LISTING)
+    async def get_page(self, path: str, offset: int, match: str) -> Json:
+        """A directory with its entries from ``offset`` on, by name, of those that have ``match`` in it."""
+        place = await self.place_of(path)
+        if place is None:
+            raise BadRequest(Reason.of("folders-only"))
+        model = _model(path.strip("/"), await self._client.get_file(place.id, place.path), place)
+        await self._list_files(model, place, offset, match)
+        return model
+
+    async def _list_files(self, model: Json, place: Place, offset: int = 0, match: str = "") -> None:
+        page = await self._client.list_files(place.id, place.path, offset, LARGEST_LISTING, match)
         model["content"] = [_model(f"{model['path']}/{one['name']}", one, place) for one in page["items"]]
-        model["format"], model["total"] = "json", page["total"]
+        model |= {"format": "json", "total": page["total"], "offset": offset, "limit": LARGEST_LISTING}
 
     async def _read(self, place: Place) -> bytes:
         download = await self._client.begin_download(place.id, place.path)

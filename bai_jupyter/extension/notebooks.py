@@ -65,11 +65,15 @@ async def save_new(contents: Any, naming: asyncio.Lock, model: dict[str, Any], p
     ``naming`` is the server's: a name that is free is taken before the next one asks.
     """
     async with naming:
-        folder = posixpath.dirname(str(path))
-        name = await ensure_async(contents.increment_filename(path.name, folder, insert="-"))
-        free = str(path.with_name(name))
+        free = await free_path(contents, path)
         await ensure_async(contents.save(model, free))
     return free
+
+
+async def free_path(contents: Any, path: PurePosixPath) -> str:
+    """``path``, or one like it that nothing has yet."""
+    name = await ensure_async(contents.increment_filename(path.name, posixpath.dirname(str(path)), insert="-"))
+    return str(path.with_name(name))
 
 
 async def write(

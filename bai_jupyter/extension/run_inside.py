@@ -22,6 +22,7 @@ from jupyter_client.manager import start_new_kernel
 SAVE_EVERY_S = 10
 LOOK_EVERY_S = 1
 START_S = 120
+COMES_S = 120  # the notebook, which is written once its session is there
 LEFT_S = 3600  # no save takes so long: who wrote the draft was killed
 LEFT = re.compile(r"\..+-result-\d{8}-\d{4}(-\d+)?\.ipynb\.new")
 MAY_FAIL = "raises-exception"
@@ -122,8 +123,21 @@ def run_cell(manager: Any, client: Any, source: str, outputs: Outputs, look: Cal
         outputs.take(kind, content)
 
 
+def wait_for(path: str) -> bool:
+    """Whether it has come. Whoever writes it may have been ended before."""
+    until = time.monotonic() + COMES_S
+    while not os.path.exists(path):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def run(path: str, kernel_name: str) -> int:
     """The exit code. What is printed is the session's log."""
+    if not wait_for(path):
+        print(f"{path} did not come within {COMES_S} s. Run the notebook again.", flush=True)
+        return 2
     notebook, folder = Notebook(path), os.path.dirname(os.path.abspath(path))
     remove_leftovers(folder)
     try:

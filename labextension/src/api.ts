@@ -3,6 +3,8 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
+import type { IPage, Listed } from './drive';
+
 export interface IReason {
   code: string;
   text: string;
@@ -165,6 +167,14 @@ export interface IVerdict {
   estimate_s: number | null;
 }
 
+/** A notebook that is to be run from start to end. */
+export interface IRunRequest {
+  choice: IChoice;
+  parameters?: Record<string, unknown>;
+  /** Not before that time; ISO 8601. */
+  starts_at?: string;
+}
+
 /** A notebook that a batch session runs. */
 export interface IRun {
   /** The session's id, and what it is called. */
@@ -274,6 +284,12 @@ async function responseOf(settings: Settings, path: string, init: RequestInit): 
   } catch {
     throw new ApiError('server-away', 'The Jupyter server does not answer.');
   }
+}
+
+/** A directory of the drive of folders, with a part of its entries. */
+export async function getPage(settings: Settings, { path, offset, match }: IPage): Promise<Listed> {
+  const query = URLExt.objectToQueryString({ offset, match });
+  return requestAPI(settings, `pages/${URLExt.encodeParts(path)}${query}`);
 }
 
 export async function listSessions(settings: Settings): Promise<ISession[]> {
@@ -688,8 +704,8 @@ export async function confirmChoice(
 }
 
 /** Run a copy of a saved notebook from start to end in a session of its own. Throws what the manager refuses. */
-export async function runNotebook(settings: Settings, path: string, choice: IChoice): Promise<IRun> {
-  return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', choice));
+export async function runNotebook(settings: Settings, path: string, request: IRunRequest): Promise<IRun> {
+  return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', request));
 }
 
 /** Have the server fetch the notebook at an address into a folder; where it is then. Throws what is wrong with it. */

@@ -3,6 +3,7 @@
 import { ServerConnection } from '@jupyterlab/services';
 
 import { ApiError, copyFile, CopyWay, ICopyProgress } from './api';
+import { DRIVE } from './drive';
 
 /** What is asked for. A move is a copy whose source is deleted once all of it is there. */
 export interface ITransfer {
@@ -10,6 +11,15 @@ export interface ITransfer {
   isMove: boolean;
   paths: string[];
   directory: string;
+}
+
+/** Which way things go that are taken from these drives to another, if it is between folders and the server's `own` files. */
+export function wayBetween(from: string[], to: string, own: string): CopyWay | null {
+  const areAll = (drive: string) => from.length > 0 && from.every(one => one === drive);
+  if (to === DRIVE && areAll(own)) {
+    return 'to-folder';
+  }
+  return to === own && areAll(DRIVE) ? 'to-server' : null;
 }
 
 /** How far a copy of several things is. */

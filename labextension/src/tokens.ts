@@ -6,6 +6,9 @@ import { KernelStatuses, Sessions } from './model';
 
 export const NAME = '@bai-jupyter/labextension';
 
+/** The id of the tab with the file browser of folders. */
+export const BROWSER_TAB = 'bai-file-browser';
+
 /** Ids of commands; every action of a panel is also one of these. */
 export namespace CommandIDs {
   export const showPanel = 'bai:show-panel';

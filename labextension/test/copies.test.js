@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
-const { copyAll, partOf } = require('../lib/test/copies.js');
+const { copyAll, partOf, wayBetween } = require('../lib/test/copies.js');
 
 /** `answer(asked, signal)` gives the status and the text of an answer. */
 function settingsOf(answer) {
@@ -93,4 +93,18 @@ test('an answer that breaks off is no copy', async () => {
 test('how far all of it is', () => {
   assert.strictEqual(partOf({ name: 'b', place: 2, done: 1, total: 2 }, 3), 0.5);
   assert.strictEqual(partOf({ name: 'b', place: 1, done: 0, total: 0 }, 1), 0);
+});
+
+test('what is dragged goes between folders and the own files of the server, and no other way', () => {
+  const ways = [
+    [['', ''], 'bai'],
+    [['RTC'], 'bai'],
+    [['bai'], ''],
+    [['bai', ''], ''],
+    [['bai'], 'bai'],
+    [[''], ''],
+    [[], '']
+  ].map(([from, to]) => wayBetween(from, to, ''));
+  assert.deepStrictEqual(ways, ['to-folder', null, 'to-server', null, null, null, null]);
+  assert.strictEqual(wayBetween(['RTC'], 'bai', 'RTC'), 'to-folder');
 });

@@ -4,7 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ContentsManager, ServerConnection } = require('@jupyterlab/services');
 
-const { FolderDrive } = require('../lib/test/drive.js');
+const { FolderDrive, isPart, shows } = require('../lib/test/drive.js');
 
 const AT = '2026-11-30T12:00:00Z';
 
@@ -44,16 +44,40 @@ test('a refusal is its sentence', async () => {
   await assert.rejects(contents.get('bai:data/a.txt'), new RegExp(message));
 });
 
-test('that a listing is cut is told once, and again when it was whole meanwhile', async () => {
-  let total = 3;
-  const { contents, drive } = contentsOf(async () => [
-    200,
-    modelOf('data', { content: [modelOf('data/a'), modelOf('data/b')], format: 'json', total })
+test('a directory is listed by page, of what a search finds, and no further than it goes', async () => {
+  const asked = [];
+  let total = 2500;
+  const { contents, drive } = contentsOf(async (request, path) => {
+    const query = new URL(request.url).searchParams;
+    const offset = Number(query.get('offset') ?? 0);
+    asked.push(`${path} ${offset} ${query.get('match') ?? ''}`.trim());
+    return [200, modelOf('data', { content: [modelOf('data/a')], format: 'json', total, offset, limit: 1000 })];
+  });
+  const open = path => contents.get(`bai:${path}`, { content: true });
+  await open('data');
+  assert.ok(isPart(drive.listing('data')));
+  const page = { path: 'data', offset: 2000, match: '' };
+  drive.turn(page);
+  assert.ok(!shows(drive.listing('data'), page));
+  await open('data');
+  assert.ok(shows(drive.listing('data'), page));
+  total = 1500;
+  await open('data');
+  assert.strictEqual(drive.listing('data').offset, 1000);
+  drive.turn({ path: 'data', offset: 0, match: 'b' });
+  total = 1;
+  await open('data');
+  assert.ok(isPart(drive.listing('data')));
+  drive.turn(null);
+  await open('data');
+  assert.ok(!isPart(drive.listing('data')));
+  assert.deepStrictEqual(asked, [
+    'contents/data 0',
+    'pages/data 2000',
+    'pages/data 2000',
+    'pages/data 1000',
+    'pages/data 0 b',
+    'contents/data 0'
   ]);
-  const told = [];
-  drive.cut.connect((_, cut) => told.push(cut.total));
-  for (total of [3, 4, 2, 5]) {
-    await contents.get('bai:data', { content: true });
-  }
-  assert.deepStrictEqual(told, [3, 5]);
+  assert.strictEqual(drive.listing('other'), null);
 });

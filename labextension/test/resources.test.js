@@ -237,8 +237,8 @@ test('a run has a session of its own, and its notebook may be called anything', 
     return new Response(JSON.stringify({ session: 's-1', name: 'a-1', result: 'b/a-result.ipynb' }), { status: 201 });
   };
   const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
-  assert.strictEqual((await runNotebook(settings, 'b/a #1.ipynb', choice)).name, 'a-1');
-  assert.deepStrictEqual(asked, [['POST', '/bai/api/notebooks/b/a%20%231.ipynb/runs', choice]]);
+  assert.strictEqual((await runNotebook(settings, 'b/a #1.ipynb', { choice, starts_at: '30m' })).name, 'a-1');
+  assert.deepStrictEqual(asked, [['POST', '/bai/api/notebooks/b/a%20%231.ipynb/runs', { choice, starts_at: '30m' }]]);
 });
 
 test('what a server refuses to import is said in its words', async () => {

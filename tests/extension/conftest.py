@@ -69,10 +69,12 @@ class Server:
     options: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
+    base_url: str = ""
+    """Such as ``/user/alice``, as a Hub starts it."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.base_url}"
 
     @property
     def log(self) -> str:
@@ -89,7 +91,7 @@ class Server:
         argv = [
             *(sys.executable, "-m", self.program, "--no-browser", "--allow-root", f"--port={self.port}"),
             *("--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}"),
-            *(f"--ServerApp.root_dir={self.home / 'work'}", *self.options),
+            *(f"--ServerApp.root_dir={self.home / 'work'}", f"--ServerApp.base_url={self.base_url}/", *self.options),
         ]
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(argv, env=self.environ, stdout=log, stderr=log, cwd=self.home / "work")

@@ -1,7 +1,10 @@
 """``/bai/api/contents``: folders as a drive of Lab's, in a real server in front of a real manager."""
 
+import asyncio
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +123,35 @@ async def test_what_is_only_read_is_shown_so(bai: Callable[..., Any], cluster: R
     assert [(one["name"], one["writable"]) for one in alone["content"]] == [("theirs", False)]
     code, answer = await bai("PUT", "contents/same/x", text("x"))
     assert (code, "read only for you" in answer["message"]) == (403, True)
+
+
+def fill(folder: Path, count: int) -> None:
+    """One file, by as many names as a file may have, and then another."""
+    for number in range(count):
+        if number % 30_000 == 0:
+            source = folder / f"f{number:06}.txt"
+            source.touch()
+        else:
+            os.link(source, folder / f"f{number:06}.txt")
+
+
+async def test_of_very_many_entries_one_page_is_asked_for(bai: Callable[..., Any], cluster: RealManager) -> None:
+    await bai("POST", "folders", {"name": "many"})
+    await bai("PUT", "contents/many/deep", {"type": "directory"})
+    (lying,) = cluster.folder.rglob("deep")
+    await asyncio.to_thread(fill, lying, 100_000)
+    status, first = await bai("GET", "contents/many/deep?content=1")
+    assert (status, first["total"], len(first["content"])) == (200, 100_000, 500)
+    _, page = await bai("GET", "pages/many/deep?offset=99500")
+    shown = [one["name"] for one in page["content"]]
+    assert (page["offset"], page["limit"], len(shown), shown[-1]) == (99_500, 500, 500, "f099999.txt")
+    _, found = await bai("GET", "pages/many/deep?match=77.txt")
+    assert (found["total"], found["content"][0]["path"]) == (1000, "many/deep/f000077.txt")
+    for asked, sentence in (("offset=-1", "offset"), ("offset=x", "offset")):
+        code, answer = await bai("GET", f"pages/many/deep?{asked}")
+        assert (code, sentence in answer["message"]) == (400, True)
+    assert (await bai("GET", "pages/"))[0] == 400
+    await asyncio.to_thread(shutil.rmtree, lying)
 
 
 def test_folders_of_one_name_are_told_apart_by_whose_they_are() -> None:

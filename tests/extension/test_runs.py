@@ -15,11 +15,14 @@ from fakes_agent import IMAGE
 from nbformat import validate
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from real_manager import RealManager
+from tornado.web import HTTPError
 
+from bai_jupyter.client import ManagerClient
 from bai_jupyter.extension import run_inside
 from bai_jupyter.extension.runs import command_of, copy_to_run, python_of, result_path
 
-CHOICE = {"image": IMAGE.name, "kernelspec": "python3", "resources": {"cpu": "1", "mem": "1g"}}
+IMAGE_CHOICE = {"image": IMAGE.name, "kernelspec": "python3", "resources": {"cpu": "1", "mem": "1g"}}
+CHOICE = {"choice": IMAGE_CHOICE}
 PROGRAM = str(run_inside.__file__)
 KERNELSPEC = {"name": "bai-python", "display_name": "Python", "language": "python"}
 
@@ -70,10 +73,15 @@ async def test_runs_that_begin_together_have_a_copy_each(bai: Callable[..., Any]
     [
         ("nothing.ipynb", CHOICE, 404, "nothing.ipynb"),
         ("50%.ipynb", CHOICE, 404, "50%.ipynb"),
-        ("sub/train.ipynb", {"image": IMAGE.name, "session": "demo"}, 400, "a session of its own"),
-        ("sub/train.ipynb", {"preset": "small"}, 400, "image"),
-        ("sub/train.ipynb", {**CHOICE, "image": "python:none"}, 400, "python:none"),
-        ("sub/train.ipynb", {**CHOICE, "mounts": ["nothing"]}, 400, "nothing"),
+        ("sub/train.ipynb", {"choice": {"image": IMAGE.name, "session": "demo"}}, 400, "a session of its own"),
+        ("sub/train.ipynb", {"choice": {"preset": "small"}}, 400, "image"),
+        ("sub/train.ipynb", {"choice": {**IMAGE_CHOICE, "image": "python:none"}}, 400, "python:none"),
+        ("sub/train.ipynb", {"choice": {**IMAGE_CHOICE, "mounts": ["nothing"]}}, 400, "nothing"),
+        ("sub/train.ipynb", {**CHOICE, "parameters": {"a b": 1}}, 400, "a name as Python has it"),
+        ("sub/train.ipynb", {**CHOICE, "parameters": {"for": 1}}, 400, "a name as Python has it"),
+        ("sub/train.ipynb", {**CHOICE, "parameters": {"a": float("nan")}}, 400, "a finite number"),
+        ("sub/train.ipynb", {**CHOICE, "starts_at": "soon"}, 400, "soon"),
+        ("bai:none/train.ipynb", CHOICE, 404, "none"),
     ],
 )
 async def test_what_is_refused_leaves_nothing(
@@ -91,7 +99,7 @@ async def test_what_is_refused_only_when_it_is_asked_for_leaves_nothing(
         return {"verdict": "now"}
 
     monkeypatch.setattr("bai_jupyter.client.ManagerClient.dry_run", still_fits)
-    too_much = {**CHOICE, "resources": {"cpu": "1000", "mem": "1g"}}
+    too_much = {"choice": {**IMAGE_CHOICE, "resources": {"cpu": "1000", "mem": "1g"}}}
     status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", too_much)
     assert (status, answer["code"]) == (400, "too-big"), answer
     assert files_in(home) == ["train.ipynb"]
@@ -100,11 +108,81 @@ async def test_what_is_refused_only_when_it_is_asked_for_leaves_nothing(
 async def test_a_notebook_outside_of_the_home_folder_is_refused(
     bai: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_folder = await bai("POST", "notebooks/bai:sub/train.ipynb/runs", CHOICE)
     monkeypatch.setenv("BAI_HOME_ROOT", str(home / "elsewhere"))
-    for status, answer in (in_folder, await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)):
-        assert (status, "home folder" in answer["message"]) == (400, True), answer
+    status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
+    assert (status, "home folder" in answer["message"]) == (400, True), answer
     assert files_in(home) == ["train.ipynb"]
+
+
+async def test_a_notebook_in_a_folder_is_run_beside_it_by_a_session_that_has_the_folder(
+    bai: Callable[..., Any], home: Path, cluster: RealManager
+) -> None:
+    await bai("POST", "folders", {"name": "runs"})
+    content = json.loads((home / "sub" / "train.ipynb").read_text())
+    await bai("PUT", "contents/runs/train.ipynb", {"type": "notebook", "format": "json", "content": content})
+    status, answer = await bai("POST", "notebooks/bai:runs/train.ipynb/runs", CHOICE)
+    assert status == 201, answer
+    assert answer["result"].startswith("bai:runs/train-result-")
+    (lying,) = cluster.folder.rglob("train-result-*.ipynb")
+    assert lying.name == Path(answer["result"]).name
+    view = cluster.ask("GET", f"/session/{answer['session']}")
+    assert f"python - runs/{lying.name} python3 <<" in view["startupCommand"]
+    assert "runs" in [one["name"] for one in view["mounts"]]
+    read_only = {"choice": {**IMAGE_CHOICE, "mounts": ["runs:ro"]}}
+    status, answer = await bai("POST", "notebooks/bai:runs/train.ipynb/runs", read_only)
+    assert (status, "to read and write" in answer["message"]) == (400, True), answer
+
+
+async def test_a_run_waits_for_its_time_and_has_its_parameters(
+    bai: Callable[..., Any], home: Path, cluster: RealManager
+) -> None:
+    asked = {**CHOICE, "parameters": {"epochs": 3, "name": "it's"}, "starts_at": "30m"}
+    status, answer = await bai("POST", "notebooks/sub/train.ipynb/runs", asked)
+    assert status == 201, answer
+    cell = json.loads((home / answer["result"]).read_text())["cells"][0]
+    assert "".join(cell["source"]) == '# Parameters of this run\nepochs = 3\nname = "it\'s"'
+    assert cluster.ask("GET", f"/session/{answer['session']}")["status"] == "PENDING"
+
+
+async def test_a_run_whose_copy_cannot_be_saved_is_ended(
+    bai: Callable[..., Any], home: Path, cluster: RealManager, jp_serverapp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    create = ManagerClient.create_session
+
+    async def listen(*args: Any) -> Any:
+        answer = await create(*args)
+        made.append(answer["sessionId"])
+        return answer
+
+    def refuse(*_: Any) -> None:
+        raise HTTPError(507, "The disk is full.")
+
+    monkeypatch.setattr(ManagerClient, "create_session", listen)
+    monkeypatch.setattr(jp_serverapp.contents_manager, "save", refuse)
+    status, _ = await bai("POST", "notebooks/sub/train.ipynb/runs", CHOICE)
+    assert (status, files_in(home)) == (507, ["train.ipynb"])
+    assert cluster.ask("GET", f"/session/{made[0]}")["status"] in ("TERMINATING", "TERMINATED", "CANCELLED")
+
+
+def test_parameters_are_set_behind_the_cell_with_their_tag_and_only_once() -> None:
+    cells = [new_code_cell("import os"), new_code_cell("n = 1", metadata={"tags": ["parameters"]}), new_code_cell("n")]
+    once = copy_to_run(new_notebook(cells=cells), {"n": 2, "deep": {"a": [None, True, 1.5]}})
+    again = copy_to_run(once, {"n": 3})
+    assert [cell["source"].splitlines()[-1] for cell in once["cells"]] == [
+        "import os",
+        "n = 1",
+        "deep = {'a': [None, True, 1.5]}",
+        "n",
+    ]
+    assert [cell["source"].splitlines()[-1] for cell in again["cells"]] == ["import os", "n = 1", "n = 3", "n"]
+    validate(again)
+    old = new_notebook(cells=[])
+    old["nbformat_minor"] = 4
+    validate(copy_to_run(old, {"n": 3}))
+    other = new_notebook(metadata={"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}})
+    with pytest.raises(Exception, match="this is R"):
+        copy_to_run(other, {"n": 3})
 
 
 def test_an_image_without_ipykernel_cannot_run_notebooks() -> None:
@@ -155,6 +233,14 @@ def test_what_a_run_that_was_killed_in_a_save_has_left_is_removed(tmp_path: Path
             os.utime(tmp_path / name, (0, 0))
     assert run_inside.run(str(tmp_path / "a.ipynb"), "no-such-kernel") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.ipynb", *kept])
+
+
+def test_a_run_whose_notebook_never_comes_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_inside, "COMES_S", 0)
+    assert run_inside.run(str(tmp_path / "a.ipynb"), "python3") == 2
+    assert "did not come" in capsys.readouterr().out
 
 
 def test_the_cell_that_fails_is_the_last(tmp_path: Path) -> None:

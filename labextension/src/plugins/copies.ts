@@ -9,7 +9,8 @@ import { formatPart } from '../amounts';
 import { archiveUrl, CopyWay, listFolders } from '../api';
 import { copyAll, IOutcome, IStep, ITransfer, partOf } from '../copies';
 import { DRIVE } from '../drive';
-import { CommandIDs, NAME } from '../tokens';
+import { BROWSER_TAB, CommandIDs, NAME } from '../tokens';
+import { Drags } from './drags';
 
 const ITEM = '.jp-DirListing-item[data-isdir]';
 
@@ -108,6 +109,15 @@ export const copies: JupyterFrontEndPlugin<void> = {
       Notification.dismiss(id);
       report(outcome, transfer, aborter.signal.aborted, trans);
     };
+
+    const copyDragged = async (transfer: ITransfer, to: FileBrowser) => {
+      const from = transfer.way === 'to-folder' ? own : folders();
+      await copyShown(transfer);
+      await Promise.all([to.model.refresh(), transfer.isMove ? from?.model.refresh() : null]);
+    };
+    const all = () => tracker.filter(() => true);
+    const tabs = [own.id, BROWSER_TAB];
+    new Drags(app, own, all, tabs, (transfer, to) => void copyDragged(transfer, to)).follow();
 
     add(CommandIDs.copyToFolder, trans.__('Copy to Backend.AI Folder'), 'to-folder', false);
     add(CommandIDs.moveToFolder, trans.__('Move to Backend.AI Folder'), 'to-folder', true);

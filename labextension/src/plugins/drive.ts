@@ -5,18 +5,18 @@ import {
   createToolbarFactory,
   ICommandPalette,
   IToolbarWidgetRegistry,
-  Notification,
   setToolbar,
   showErrorMessage
 } from '@jupyterlab/apputils';
 import { FileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { Panel } from '@lumino/widgets';
+import { Panel, Widget } from '@lumino/widgets';
 
-import { DRIVE, FolderDrive } from '../drive';
+import { DRIVE, FolderDrive, IPage, shows } from '../drive';
 import { browserIcon } from '../icons';
-import { Browse, CommandIDs, IBrowse, NAME } from '../tokens';
+import { Browse, BROWSER_TAB, CommandIDs, IBrowse, NAME } from '../tokens';
+import { Pager } from '../widgets/pages';
 
 /** Whose toolbar ours has, too: the one of Lab's own file browser. */
 const STOCK = '@jupyterlab/filebrowser-extension:widget';
@@ -37,18 +37,23 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
-    const folders = new FolderDrive(app.serviceManager.serverSettings);
-    app.serviceManager.contents.addDrive(folders);
-    folders.cut.connect((_, { path, shown, total }) => {
-      Notification.info(
-        trans.__('%1 has %2 entries; the first %3 are shown. The Backend.AI panel shows all by page.', path, total, shown),
-        { autoClose: 10000 }
-      );
-    });
+    const { contents, serverSettings } = app.serviceManager;
+    const folders = new FolderDrive(serverSettings);
+    contents.addDrive(folders);
     if (!browsers) {
       return null; // a page of Notebook 7 for one notebook
     }
-    const tab = new BrowserTab(() => {
+    const turn = async (page: IPage) => {
+      const { model, node } = tab.browser;
+      folders.turn(page);
+      await model.refresh();
+      if (!shows(folders.listing(page.path), page)) {
+        await model.refresh(); // what was asked before had not come yet
+      }
+      node.querySelector('.jp-DirListing-content')?.scrollTo(0, 0);
+    };
+    const pager = new Pager(page => void turn(page), trans);
+    const tab = new BrowserTab(pager, () => {
       const browser = browsers.createFileBrowser('bai-folders', { driveName: DRIVE });
       browser.showFileCheckboxes = false; // as Lab's own has them, unless its settings say otherwise
       if (toolbars && registry) {
@@ -56,9 +61,11 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
       }
       // Lab's takes the paths of changes for ones without the drive's name, and would wait for its next poll.
       folders.fileChanged.connect(() => void browser.model.refresh());
+      browser.model.pathChanged.connect(() => folders.turn(null));
+      browser.model.refreshed.connect(({ path }) => pager.tell(folders.listing(contents.localPath(path))));
       return browser;
     });
-    tab.id = 'bai-file-browser';
+    tab.id = BROWSER_TAB;
     tab.addClass('jp-bai-FileBrowser');
     tab.title.icon = browserIcon;
     tab.title.caption = trans.__('Files in Backend.AI folders');
@@ -96,7 +103,10 @@ export const drive: JupyterFrontEndPlugin<Browse | null> = {
 
 /** Lab puts new files where the file browser is that was made or used last; so ours is made when it is shown first. */
 class BrowserTab extends Panel {
-  constructor(private readonly make: () => FileBrowser) {
+  constructor(
+    private readonly foot: Widget,
+    private readonly make: () => FileBrowser
+  ) {
     super();
   }
 
@@ -104,6 +114,7 @@ class BrowserTab extends Panel {
     if (!this._browser) {
       this._browser = this.make();
       this.addWidget(this._browser);
+      this.addWidget(this.foot);
     }
     return this._browser;
   }

@@ -1,13 +1,14 @@
 /** Imports a notebook from an address on the Internet; the Jupyter server fetches it, and nothing of it is run. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette, Notification } from '@jupyterlab/apputils';
+import { Clipboard, ICommandPalette, Notification } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { importNotebook } from '../api';
-import { takeAsked } from '../links';
+import { badgeFor, labUrl, takeAsked } from '../links';
 import { CommandIDs, NAME } from '../tokens';
 import { FormDialog } from '../widgets/formDialog';
 import { serverPath } from './choice';
@@ -27,6 +28,11 @@ export const imports: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const { serverSettings } = app.serviceManager;
 
+    const lab = labUrl(
+      new URL(serverSettings.baseUrl, window.location.href).href,
+      PageConfig.getOption('hubHost'),
+      PageConfig.getOption('hubPrefix')
+    );
     const ask = async (url = '') => {
       const folder = serverPath(app, browsers?.tracker.currentWidget?.model.path ?? '');
       const form = {
@@ -42,7 +48,14 @@ export const imports: JupyterFrontEndPlugin<void> = {
             value: url
           }
         ],
-        verb: trans.__('Import')
+        verb: trans.__('Import'),
+        aside: {
+          label: trans.__('Copy badge'),
+          act: async (values: Record<string, string>) => {
+            Clipboard.copyToSystem(badgeFor(lab, values.url.trim())); // also where a page without https may not write
+            return trans.__('Copied, as Markdown for a README: whoever follows it is asked whether to import the notebook.');
+          }
+        }
       };
       const take = async (values: Record<string, string>) => tell(await importNotebook(serverSettings, values.url, folder));
       await new FormDialog(form, take, trans).launch();

@@ -11,6 +11,7 @@ import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/tran
 import { IRun, runNotebook } from '../api';
 import { Sessions } from '../model';
 import { choiceToRun, Draft, loadOffer } from '../resources';
+import { IRunFields, readRun } from '../runs';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { ResourceDialog } from '../widgets/resources';
 import { choiceIn, METADATA_KEY, serverPath } from './choice';
@@ -79,13 +80,20 @@ class Runner {
       await showErrorMessage(trans.__('%1 cannot be run on the cluster now', name), error as Error);
       return;
     }
-    const take = async () => this._tell(name, await runNotebook(serverSettings, serverPath(this.app, path), draft.choice));
-    await new ResourceDialog({ draft, notebook: name, purpose: 'run', isForeign: false, trans, take }).launch();
+    const run: IRunFields = { startsAt: '', parameters: '' };
+    const take = async () => {
+      const request = { choice: draft.choice, ...readRun(run, trans) };
+      this._tell(name, await runNotebook(serverSettings, serverPath(this.app, path), request), request.starts_at);
+    };
+    await new ResourceDialog({ draft, notebook: name, purpose: 'run', run, isForeign: false, trans, take }).launch();
   }
 
-  private _tell(name: string, run: IRun): void {
+  private _tell(name: string, run: IRun, startsAt?: string): void {
     void this.sessions.refresh();
-    Notification.success(this.trans.__('%1 runs in session %2.', name, run.name), {
+    const said = startsAt
+      ? this.trans.__('%1 runs in session %2, not before %3.', name, run.name, new Date(startsAt).toLocaleString())
+      : this.trans.__('%1 runs in session %2.', name, run.name);
+    Notification.success(said, {
       autoClose: 10000,
       actions: [
         {

@@ -18,6 +18,7 @@ import { Files, IBegun, PAGE_SIZE, Upload, Uploads } from '../folders';
 import { browserIcon } from '../icons';
 import { Browse } from '../tokens';
 import { Form } from './form';
+import { Pages } from './pages';
 import { Bar, IPlace, Loading, Trouble, useChanges, useRows } from './section';
 
 /** Of uploads, which go one after the other. */
@@ -45,7 +46,15 @@ export function FilesView({ files, uploads, browse, trans }: IViewProps & { brow
       <Loading model={files} label={trans.__('Files are being loaded')} />
       {page?.total === 0 && <p className="jp-bai-Hint">{trans.__('Nothing is in here.')}</p>}
       {page && <FileList key={files.path} list={page.items} files={files} trans={trans} />}
-      {page && page.total > PAGE_SIZE && <Pages files={files} total={page.total} trans={trans} />}
+      {page && page.total > PAGE_SIZE && (
+        <Pages
+          offset={files.offset}
+          size={PAGE_SIZE}
+          total={page.total}
+          open={offset => files.open(files.folder, files.path, offset)}
+          trans={trans}
+        />
+      )}
     </DropZone>
   );
 }
@@ -411,26 +420,6 @@ function Download({ label, url, keep }: IDownloadProps): JSX.Element {
     <a ref={keep} className="jp-bai-IconButton" title={label} aria-label={label} href={url} download="">
       <downloadIcon.react tag="span" aria-hidden="true" />
     </a>
-  );
-}
-
-function Pages({ files, total, trans }: Omit<IViewProps, 'uploads'> & { total: number }): JSX.Element {
-  const { folder, path, offset } = files;
-  const end = Math.min(offset + PAGE_SIZE, total);
-  return (
-    <div className="jp-bai-Tools" role="group" aria-label={trans.__('Pages')}>
-      <button
-        className="jp-bai-Button"
-        disabled={offset === 0}
-        onClick={() => files.open(folder, path, Math.max(0, offset - PAGE_SIZE))}
-      >
-        {trans.__('Previous')}
-      </button>
-      <button className="jp-bai-Button" disabled={end >= total} onClick={() => files.open(folder, path, end)}>
-        {trans.__('Next')}
-      </button>
-      <span role="status">{trans.__('%1 to %2 of %3', offset + 1, end, total)}</span>
-    </div>
   );
 }
 

@@ -9,6 +9,8 @@ import { IEdit, IEditField, ISecret } from '../adminEdits';
 /** What is asked, and what is to be known before, a paragraph each. */
 export interface IForm extends Pick<IEdit, 'title' | 'fields' | 'verb'> {
   notes?: string[];
+  /** Something else that can be done with what is filled in, and what to say then. What it throws is shown. */
+  aside?: { label: string; act: (values: Record<string, string>) => Promise<string> };
 }
 
 type Control = HTMLInputElement | HTMLSelectElement | HTMLFieldSetElement;
@@ -16,11 +18,11 @@ type Control = HTMLInputElement | HTMLSelectElement | HTMLFieldSetElement;
 export class FormDialog extends Dialog<unknown> {
   /** What `take` throws is shown, and the dialog stays. */
   constructor(
-    { title, notes, fields, verb }: IForm,
+    { title, notes, fields, verb, aside }: IForm,
     private readonly take: (values: Record<string, string>) => Promise<void>,
     private readonly trans: TranslationBundle
   ) {
-    const body = new Fields(fields, notes ?? []);
+    const body = new Fields(fields, notes ?? [], aside);
     super({
       title,
       body,
@@ -65,7 +67,8 @@ export class FormDialog extends Dialog<unknown> {
 class Fields extends Widget {
   constructor(
     private readonly fields: IEditField[],
-    notes: string[]
+    notes: string[],
+    aside: IForm['aside']
   ) {
     super();
     this.addClass('jp-bai-Form');
@@ -89,6 +92,9 @@ class Fields extends Widget {
       this.node.append(label, control);
       this._controls.set(field, control);
     }
+    if (aside) {
+      this.node.append(this._aside(aside));
+    }
     this._refusal.id = 'jp-bai-form-refusal';
     this._refusal.className = 'jp-bai-Refusal';
     this._refusal.setAttribute('role', 'alert');
@@ -106,6 +112,30 @@ class Fields extends Widget {
 
   get firstEmpty(): IEditField | null {
     return this.fields.find(field => !field.isOptional && valueOf(this.control(field)).trim() === '') ?? null;
+  }
+
+  private _aside({ label, act }: NonNullable<IForm['aside']>): HTMLElement {
+    const [line, button, said] = ['div', 'button', 'span'].map(tag => document.createElement(tag));
+    line.className = 'jp-bai-Tools';
+    button.className = 'jp-bai-Button';
+    button.setAttribute('type', 'button');
+    button.textContent = label;
+    button.onclick = async () => {
+      const empty = this.firstEmpty;
+      said.textContent = '';
+      if (empty) {
+        this.control(empty).focus();
+        return;
+      }
+      try {
+        said.textContent = await act(this.values);
+      } catch (refused) {
+        this.refuse((refused as Error).message);
+      }
+    };
+    said.setAttribute('role', 'status');
+    line.append(button, said);
+    return line;
   }
 
   refuse(sentence: string): void {

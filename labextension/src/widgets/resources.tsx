@@ -10,6 +10,7 @@ import { describeSlots, keepUnits } from '../amounts';
 import { IChoice, IImage, ISession, Slots } from '../api';
 import { resizeTo } from '../resizing';
 import { Access, CUSTOM, Draft, fit, fromAmount, ISlider, readChoice, readMount, slidersOf } from '../resources';
+import { IRunFields } from '../runs';
 import { describePermission, ILook, lookOfResize, lookOfVerdict } from '../words';
 import { useChanges } from './section';
 import { StateIcon } from './state';
@@ -20,6 +21,8 @@ interface IOptions {
   notebook: string;
   /** To start its kernel, to end the one that runs for another, or to run it from start to end beside. */
   purpose: 'start' | 'change' | 'run';
+  /** What else is said of a run; written as it is filled in. */
+  run?: IRunFields;
   /** Whether the notebook asks, and nobody who is trusted here has said so. */
   isForeign: boolean;
   /** That of the kernel which is to be changed, and what it was started on. */
@@ -180,10 +183,11 @@ interface IViewProps extends IOptions {
 }
 
 function View(props: IViewProps): JSX.Element {
-  const { draft, notebook, purpose, isForeign, running, trans, refusal, restarts, setRestarts } = props;
+  const { draft, notebook, purpose, run, isForeign, running, trans, refusal, restarts, setRestarts } = props;
   useChanges(draft);
   const { choice, offer } = draft;
   const isJoining = !!choice.session;
+  const [startsAt, setStartsAt] = React.useState(run?.startsAt ?? '');
   const [isMoreOpen, setMoreOpen] = React.useState(
     isJoining || !!choice.resource_group || !!choice.project
   );
@@ -236,13 +240,60 @@ function View(props: IViewProps): JSX.Element {
           />
         )}
       </details>
-      <Consequence {...{ draft, purpose, running, restarts, setRestarts, trans }} />
+      {run && <RunFields run={run} begin={setStartsAt} trans={trans} />}
+      <Consequence {...{ draft, startsAt, purpose, running, restarts, setRestarts, trans }} />
       {refusal && (
-        <p className="jp-bai-Refusal" role="alert">
+        <p className="jp-bai-Refusal" role="alert" ref={node => node?.scrollIntoView({ block: 'nearest' })}>
           {refusal}
         </p>
       )}
     </>
+  );
+}
+
+interface IRunFieldsProps {
+  /** Where what is written is kept. */
+  run: IRunFields;
+  begin: (startsAt: string) => void;
+  trans: TranslationBundle;
+}
+
+function RunFields({ run, begin, trans }: IRunFieldsProps): JSX.Element {
+  const id = React.useId();
+  return (
+    <details className="jp-bai-Resources-more">
+      <summary>{trans.__('Start time, parameters')}</summary>
+      <div className="jp-bai-Resources-pair">
+        <label htmlFor={`${id}-at`}>{trans.__('Not before')}</label>
+        <input
+          id={`${id}-at`}
+          className="jp-bai-Field"
+          type="datetime-local"
+          defaultValue={run.startsAt}
+          onChange={event => {
+            run.startsAt = event.target.value;
+            begin(run.startsAt);
+          }}
+        />
+      </div>
+      <div className="jp-bai-Resources-pair">
+        <label htmlFor={`${id}-parameters`}>{trans.__('Parameters')}</label>
+        <textarea
+          id={`${id}-parameters`}
+          className="jp-bai-Field jp-bai-Resources-parameters"
+          rows={3}
+          spellCheck={false}
+          placeholder={'epochs = 10\nname = "baseline"'}
+          aria-describedby={`${id}-about`}
+          defaultValue={run.parameters}
+          onKeyDown={event => event.key === 'Enter' && event.stopPropagation()}
+          onChange={event => (run.parameters = event.target.value)}
+        />
+      </div>
+      <p id={`${id}-about`} className="jp-bai-Hint">
+        {trans.__('One a line. They are set behind the cell with the tag parameters, or else before the first.')}
+      </p>
+    </details>
   );
 }
 
@@ -512,10 +563,14 @@ function Choice({ label, value, none, names, choose }: IChoiceProps): JSX.Elemen
   );
 }
 
-type ConsequenceProps = IPartProps & Pick<IViewProps, 'purpose' | 'running' | 'restarts' | 'setRestarts'>;
+type ConsequenceProps = IPartProps &
+  Pick<IViewProps, 'purpose' | 'running' | 'restarts' | 'setRestarts'> & {
+    /** When a run may begin; empty for now. */
+    startsAt: string;
+  };
 
 /** What happens if the choice is taken, in a sentence that a screen reader hears when it changes. */
-function Consequence({ draft, purpose, running, restarts, setRestarts, trans }: ConsequenceProps): JSX.Element {
+function Consequence({ draft, startsAt, purpose, running, restarts, setRestarts, trans }: ConsequenceProps): JSX.Element {
   const { verdict, error } = draft;
   const slots = slotsFor({ draft, running }, draft.choice);
   const isResized = slots !== null && !restarts;
@@ -527,7 +582,10 @@ function Consequence({ draft, purpose, running, restarts, setRestarts, trans }: 
         {isResized && <Word look={lookOfResize(trans)} />}
         {isResized && <span>{keepUnits(describeResize(running!.session, slots, trans))}</span>}
         {!isResized && error && trans.__('It cannot be said when it would start. %1', error.message)}
-        {!isResized && verdict && <Word look={lookOfVerdict(verdict, trans)} />}
+        {!isResized && verdict && verdict.verdict !== 'refused' && startsAt && (
+          <span>{trans.__('Not before %1.', new Date(startsAt).toLocaleString())}</span>
+        )}
+        {!isResized && verdict && (verdict.verdict === 'refused' || !startsAt) && <Word look={lookOfVerdict(verdict, trans)} />}
         {!isResized && verdict?.reason && <span>{keepUnits(verdict.reason.text)}</span>}
       </p>
       {purpose === 'change' && <p>{isResized ? kept : restarted}</p>}

@@ -57,17 +57,17 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_lab(make_server: Callable[..., Any], missing: Callable[..., None]) -> Callable[[Any], Any]:
+def make_lab(make_server: Callable[..., Any], missing: Callable[..., None]) -> Callable[..., Any]:
     """A running Lab with the panel. Its settings keep the news box away, which would cover a corner."""
 
-    def make(manager: Any) -> Any:
+    def make(manager: Any, **fields: Any) -> Any:
         if not (BUILT / "package.json").exists():
             missing("browser", "the panel is not built (python labext_build.py)")
         options = [
             "--LabApp.expose_app_in_browser=True",
             "--BaiKernelSpecManager.kernelspec_for=survivor_specs.kernelspec_for",
         ]
-        server = make_server(manager.environ, program="jupyterlab", options=options)
+        server = make_server(manager.environ, program="jupyterlab", options=options, **fields)
         link = server.home / "data" / "labextensions" / "@bai-jupyter" / "labextension"
         link.parent.mkdir(parents=True)
         link.symlink_to(BUILT)

@@ -124,6 +124,12 @@ def test_a_link_offers_a_notebook_and_fetches_nothing_unasked(
         address = dialog.get_by_label("Address of a notebook (https)")
         expect(address).to_have_value(ELSEWHERE)
         assert "bai-import" not in page.url
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        dialog.get_by_role("button", name="Copy badge").click()
+        expect(dialog.get_by_role("status")).to_contain_text("Copied, as Markdown")
+        badge = page.evaluate("navigator.clipboard.readText()")
+        expect(address).to_have_value(ELSEWHERE)
+        assert f"]({stub_lab.url}/lab?bai-import=https%3A%2F%2F" in badge
         look_at(page, "import", ".jp-bai-FormDialog")
         assert fetched == []
 

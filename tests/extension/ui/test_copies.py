@@ -142,3 +142,59 @@ def test_a_copy_says_how_far_it_is_and_is_cancelled(page: Page, lab: Any, cluste
     toast.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text(re.compile("^Cancelled; nothing is left"))).to_be_visible()
     page.unroute("**/bai/api/copies/*")
+
+
+def move_over(one: Locator) -> None:
+    """Where a drag is, Lab has a sheet over the page for the pointer, so nothing is hovered."""
+    expect(one).to_be_visible()
+    box = one.bounding_box()
+    assert box is not None
+    one.page.mouse.move(box["x"] + 20, box["y"] + 8)
+    one.page.mouse.move(box["x"] + 24, box["y"] + 12)
+
+
+def drag(browser: Locator, name: str, tab: str, goal: Locator, *keys: str) -> None:
+    """From a file browser over the tab of the other one, which opens, to ``goal`` there."""
+    page = browser.page
+    items(browser).filter(has_text=name).hover()
+    page.mouse.down()
+    move_over(browser)
+    move_over(page.locator(f".jp-SideBar .lm-TabBar-tab[data-id='{tab}']"))
+    expect(page.locator(f"#{tab}")).to_be_visible()
+    for key in keys:
+        page.keyboard.down(key)
+    move_over(goal)
+    expect(page.locator(".jp-bai-DropTarget")).to_have_count(1)
+    page.mouse.up()
+    for key in keys:
+        page.keyboard.up(key)
+
+
+def test_what_is_dragged_to_the_other_file_browser_is_copied_or_moved(
+    page: Page, lab: Any, cluster: RealManager, look_at: Any
+) -> None:
+    cluster.ask("POST", "/folders", {"name": "dragged"})
+    cluster.ask("POST", "/folders/dragged/mkdir", {"path": "aim"})
+    (lying,) = cluster.folder.rglob("aim")
+    work: Path = lab.home / "work"
+    (work / "shelf").mkdir()
+    (work / "shelf" / "deep.txt").write_text("deep")
+    (work / "loose.txt").write_text("loose")
+    own, folders = page.locator("#filebrowser"), page.locator("#bai-file-browser")
+    page.evaluate("window.jupyterapp.commands.execute('filebrowser:refresh')")
+    drag(own, "shelf", "bai-file-browser", items(folders).filter(has_text="dragged"))
+    expect(page.get_by_text("One copied to dragged.")).to_be_visible()
+    assert (lying.parent / "shelf" / "deep.txt").read_text() == "deep"
+
+    page.evaluate("window.jupyterapp.commands.execute('bai:browse-folders', {path: 'dragged'})")
+    expect(items(folders)).to_have_text([re.compile("aim"), re.compile("shelf")])
+    page.evaluate("window.jupyterapp.shell.activateById('filebrowser')")
+    drag(own, "loose.txt", "bai-file-browser", items(folders).filter(has_text="aim"), "Shift")
+    expect(page.get_by_text("One moved to dragged/aim.")).to_be_visible()
+    assert ((lying / "loose.txt").read_text(), (work / "loose.txt").exists()) == ("loose", False)
+
+    page.evaluate("window.jupyterapp.commands.execute('bai:browse-folders', {path: 'dragged/aim'})")
+    drag(folders, "loose.txt", "filebrowser", items(own).filter(has_text="shelf"))
+    expect(page.get_by_text("One copied to shelf.")).to_be_visible()
+    assert (work / "shelf" / "loose.txt").read_text() == "loose"
+    assert (lying / "loose.txt").read_text() == "loose"

@@ -120,15 +120,48 @@ def test_a_copy_is_run_by_a_session_of_its_own(page: Page, lab: Any, cluster: Re
     run(page, "bai:run-on-cluster")
     dialog = dialog_of(page)
     expect(dialog.get_by_role("status")).to_contain_text("Starts now")
+    dialog.get_by_text("Start time, parameters").click()
+    parameters = dialog.get_by_label("Parameters", exact=True)
+    parameters.click()
+    page.keyboard.type("epochs = ten\nfast = True")
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Run").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("epochs is ten, which is neither")
     look_at(page, "run-on-cluster", ".jp-Dialog", whole=True)
+    parameters.fill("epochs = 10\nfast = True")
     dialog.get_by_role("button", name="Run").click()
     expect(dialog).to_have_count(0)
     expect(page.get_by_text("Untitled.ipynb runs in session Untitled-")).to_be_visible()
     (view,) = [one for one in cluster.ask("GET", "/sessions")["sessions"] if one["type"] == "batch"]
     assert view["name"].startswith("Untitled-")
-    assert [*(lab.home / "work").glob("Untitled-result-*.ipynb")]
+    (result,) = (lab.home / "work").glob("Untitled-result-*.ipynb")
+    assert "epochs = 10" in "".join(json.loads(result.read_text())["cells"][0]["source"])
     cluster.ask("DELETE", f"/session/{view['id']}")
     page.get_by_role("button", name="Hide notification").click()
+
+
+def test_a_notebook_in_a_folder_is_run_beside_it_and_not_before_its_time(
+    browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page], cluster: RealManager
+) -> None:
+    page = open_lab(browser, lab)  # Lab makes new notebooks where the file browser is that was used last
+    cluster.ask("POST", "/folders", {"name": "batch"})
+    cluster.ask("POST", "/folders/batch/mkdir", {"path": "deep"})
+    (lying,) = cluster.folder.rglob("deep")
+    (lying / "nightly.ipynb").write_text(json.dumps(new_notebook(cells=[new_code_cell("1")])))
+    page.evaluate("window.jupyterapp.commands.execute('bai:browse-folders', {path: 'batch/deep'})")
+    page.locator("#bai-file-browser .jp-DirListing-item", has_text="nightly").click(button="right")
+    page.get_by_role("menuitem", name="Run on Cluster…").click()
+    dialog = dialog_of(page)
+    dialog.get_by_text("Start time, parameters").click()
+    dialog.get_by_label("Not before").fill("2090-01-01T03:00")
+    dialog.get_by_role("button", name="Run").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("nightly.ipynb runs in session nightly-")).to_be_visible()
+    assert [*lying.glob("nightly-result-*.ipynb")]
+    (view,) = [one for one in cluster.ask("GET", "/sessions")["sessions"] if one["name"].startswith("nightly-")]
+    assert view["status"] == "PENDING"
+    cluster.ask("DELETE", f"/session/{view['id']}")
+    page.close()
 
 
 def test_a_superadmin_sees_the_cluster_and_drains_an_agent(page: Page, cluster: RealManager, look_at: Any) -> None:
