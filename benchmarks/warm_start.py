@@ -40,15 +40,17 @@ async def until_ready(cluster: Cluster, count: int) -> list[str]:
     """Wait until so many containers stand ready; their ids."""
 
     async def are_ready() -> bool:
-        return len(ahead(cluster)) >= count and cluster.log("agent").count("started ahead") >= len(ahead(cluster))
+        return len(ahead(cluster)) >= count
 
     await cluster.until(are_ready, DEADLINE_S)
     return ahead(cluster)
 
 
 def ahead(cluster: Cluster) -> list[str]:
-    """Those that nobody has: a claimed one's folder is a link."""
-    return [path.name for path in (cluster.folder / "agent" / "spares").glob("*") if not path.is_symlink()]
+    """Those that are ready and that nobody has: a claimed one's folder is a link."""
+    there = [path.name for path in (cluster.folder / "agent" / "spares").glob("*") if not path.is_symlink()]
+    ready = {word for line in cluster.log("agent").splitlines() if "started ahead" in line for word in line.split()}
+    return [spare for spare in there if spare in ready]
 
 
 async def one_by_one(cluster: Cluster, remote: str, image: str, rounds: int) -> dict[str, list[float]]:
