@@ -46,7 +46,7 @@ from bai_agent.shares.limits import Rule
 from bai_agent.shares.nvml import Nvml
 from bai_agent.state import StateFolder
 from bai_agent.warm_pool import WarmPool
-from kernel_path import write_local_spec
+from kernel_path import all_at_once, write_local_spec
 from kernels import Kernel
 
 from bai_jupyter.common.ids import JupyterKernelId, KernelId, new_agent_id, new_kernel_id, new_session_id
@@ -222,21 +222,16 @@ async def at_once(agent: Agent, cwd: str, count: int, rounds: int, kinds: Sequen
     for _ in range(rounds):
         for kind in list(last):
             try:
-                took = await (local_ones(cwd, count) if kind == "local" else sessions(agent, kind, count))
+                is_local = kind == "local"
+                took = await (all_at_once("local-floor", cwd, count) if is_local else sessions(agent, kind, count))
             except ExceptionGroup as failed:
-                print(f"{len(failed.exceptions)} of {count} {kind} ones did not answer: {failed.exceptions[0]}")
+                failures = failed.exceptions
+                print(f"{len(failures)} of {count} {kind} ones did not answer: {failures[0]}", flush=True)
                 del last[kind], middle[kind]
                 continue
             last[kind].append(max(took))
             middle[kind].append(statistics.median(took))
     return last, middle
-
-
-async def local_ones(cwd: str, count: int) -> list[float]:
-    kernels = [Kernel("local-floor", cwd) for _ in range(count)]
-    took = await asyncio.gather(*(kernel.start() for kernel in kernels))
-    await asyncio.gather(*(kernel.stop() for kernel in kernels))
-    return took
 
 
 async def sessions(agent: Agent, kind: str, count: int) -> list[float]:
@@ -307,7 +302,7 @@ def show(label: str, times: Times) -> None:
     """Medians of what was measured, and the ratios of the last kind to those before it, also of the least."""
     middle = {kind: statistics.median(found) for kind, found in times.items()}
     figures = "".join(f"{middle[kind]:9.3f}" if kind in middle else f"{'-':>9}" for kind in KINDS)
-    *before, ours = [kind for kind in KINDS if kind in times]
+    *before, ours = [kind for kind in KINDS if kind in times] or [""]
     ratios = ", ".join(f"{middle[ours] / middle[kind]:.2f} of {kind}" for kind in before)
     least = ", ".join(f"{min(times[ours]) / min(times[kind]):.2f}" for kind in before)
     of_least = f"; of the least, {least}" if len(times[ours]) > 1 else ""
@@ -326,7 +321,7 @@ async def main(options: argparse.Namespace) -> None:
         os.environ["JUPYTER_RUNTIME_DIR"] = str(folder / "runtime")
         write_local_spec(folder)
         agent = Agent(folder, options.runtime, options.image, max([1, *options.at_once]))
-        print(f"{'seconds; ' + load():20}" + "".join(f"{kind:>9}" for kind in KINDS))
+        print(f"{'seconds; ' + load():20}" + "".join(f"{kind:>9}" for kind in KINDS), flush=True)
         try:
             await agent.begin()
             times, used = await one_by_one(agent, name, options.rounds)
@@ -339,7 +334,7 @@ async def main(options: argparse.Namespace) -> None:
                 show(f"{count} at once, middle", middle)
             if agent.pool is not None:
                 for what, took in (await changes(agent, options.rounds)).items():
-                    print(f"{what:20}{statistics.median(took):9.3f}   {min(took):.3f} to {max(took):.3f}")
+                    print(f"{what:20}{statistics.median(took):9.3f}   {min(took):.3f} to {max(took):.3f}", flush=True)
                 print(f"{'memory of one':20}{await mib_of(agent, agent.pool, 3):9.0f} MiB")
         finally:
             await agent.end()

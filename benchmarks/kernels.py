@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
@@ -18,10 +19,16 @@ BUSY = "while True: pass"
 
 
 class Kernel:
-    """One kernel, local or remote, with a client."""
+    """One kernel, local or remote, with a client.
 
-    def __init__(self, name: str, cwd: str) -> None:
+    ``sockets``: an empty folder for those of a local one. Without it has TCP ports, which are chosen while they are
+    free and taken when it has started: of many at once some find theirs taken by another's client, and end.
+    """
+
+    def __init__(self, name: str, cwd: str, sockets: str | None = None) -> None:
         self.manager = AsyncKernelManager(kernel_name=name)
+        if sockets is not None:
+            self.manager.transport, self.manager.ip = "ipc", str(Path(sockets, "k"))
         self.cwd = cwd
 
     async def start(self, **options: Any) -> float:

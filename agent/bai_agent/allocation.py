@@ -54,6 +54,16 @@ def allocate(
     return chosen
 
 
+def part_of(held: Mapping[str, Decimal], amount: Decimal) -> dict[str, Decimal] | None:
+    """So much of what a kernel holds of one slot, the first devices first; ``None`` if that is less."""
+    part: dict[str, Decimal] = {}
+    for device_id, has in held.items():
+        if amount > 0:
+            part[device_id] = min(has, amount)
+            amount -= part[device_id]
+    return part if amount <= 0 else None
+
+
 class _Use:
     """Sum of what is held: ``{device id: {slot: amount}}``."""
 

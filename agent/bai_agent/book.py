@@ -94,7 +94,17 @@ class Book:
         return amounts_of(self.held().get(kernel_id, {}))
 
     def held_by_others(self, kernel_id: KernelId) -> list[Allocation]:
-        return [amounts_of(devices) for owner, devices in self.held().items() if owner != kernel_id]
+        """Without the cores of frozen sessions: who starts meanwhile shares them with those once they go on."""
+        return [
+            amounts_of({slot: of for slot, of in devices.items() if slot != "cpu" or not self._is_frozen(owner)})
+            for owner, devices in self.held().items()
+            if owner != kernel_id
+        ]
+
+    def _is_frozen(self, kernel_id: KernelId) -> bool:
+        """With all others of its session."""
+        known = kernel_id in self.states
+        return known and all(self.states[one].report.suspended for one in (kernel_id, *self.of_session(kernel_id)))
 
     # Writing
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from bai_agent import folders
-from bai_agent.allocation import Allocation, NoRoom, allocate
+from bai_agent.allocation import Allocation, NoRoom, allocate, part_of
 from bai_agent.book import FINAL, Book, Held, amounts_of, boot_id, written
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
@@ -21,7 +21,7 @@ from bai_agent.warm_pool import WarmPool, is_foreseeable
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.messages import FileWant, KernelSpecFacts, KernelWant
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import ResourceSlots, format_size
+from bai_jupyter.common.slots import ResourceSlots, format_size, rounded_up
 from bai_jupyter.common.statuses import KernelStatus
 
 log = logging.getLogger(__name__)
@@ -277,10 +277,17 @@ class Containers:
         return ref
 
     def _hold_pooled(self, kernel_id: KernelId, want: KernelWant) -> Held:
-        """Hold CPU and memory anew; other devices stay. No await between reading what is held and writing."""
-        kept = {slot: of for slot, of in self._book.states[kernel_id].report.devices.items() if slot not in POOLED}
+        """Hold CPU and memory anew; other devices stay. No await between reading what is held and writing.
+
+        What is not more CPU is had of the cores that it has, which others may use too since it was suspended.
+        """
+        held = self._book.states[kernel_id].report.devices
+        kept = {slot: of for slot, of in held.items() if slot not in POOLED}
+        cpu = part_of(amounts_of(held).get("cpu", {}), rounded_up("cpu", want.slots["cpu"]))
+        if cpu is not None:
+            kept |= written({"cpu": cpu})
         others = [*self._book.held_by_others(kernel_id), amounts_of(kept)]
-        asked = ResourceSlots({slot: want.slots[slot] for slot in POOLED})
+        asked = ResourceSlots({slot: want.slots[slot] for slot in POOLED if slot not in kept})
         devices = {**kept, **written(allocate(asked, self._inventory.devices, others))}
         self._book.tell(kernel_id, devices=devices)
         return devices

@@ -39,7 +39,7 @@ from bai_jupyter.common.statuses import JupyterKernelStatus, Target
 log = logging.getLogger("bai_agent.jupyter_kernels")
 
 TAPE_LIMIT_BYTES = 1024**3  # per tape; the design's bound per Jupyter kernel
-CONNECT_S = 60.0  # a kernel that does not listen by then has failed to start
+CONNECT_S = 300.0  # a kernel that does not listen by then has failed; of many at once on few cores the last is late
 WAKE_S = 1800.0  # one that restores its variables has so long: there may be much to read
 _SAVE_MARGIN_S = 10.0  # an object that takes long by itself is not interrupted; then nobody waits for it
 _TERM_GRACE_S = 2.0

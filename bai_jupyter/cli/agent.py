@@ -84,7 +84,7 @@ def _row(agent: Json) -> list[str]:
     status = str(_WORDS.get(agent["status"], agent["status"]))
     status += "" if agent.get("schedulable", True) else ", draining"
     group = agent.get("resource_group") or NOTHING
-    cpu = f"{used['cpu']:f}/{slots['cpu']:f}"
+    cpu = f"{used['cpu']:f}/{slots['cpu']:f}" + (", shared" if used["cpu"] > slots["cpu"] else "")
     return [
         agent["name"],
         status,

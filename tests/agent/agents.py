@@ -40,6 +40,7 @@ class World:
 
     bench: Any
     image_digest: str
+    pin: bool = False  # kernels to cores
     told: dict[KernelId, KernelReport] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     relays: list[subprocess.Popen[bytes]] = field(default_factory=list)  # they outlive their agent
@@ -52,7 +53,7 @@ class World:
         self.reconciler = Reconciler(
             self.runtime,
             StateFolder(self.bench.state_dir),
-            Inventory([CpuPlugin(Decimal(0), False), MemPlugin(0)]),
+            Inventory([CpuPlugin(Decimal(0), self.pin), MemPlugin(0)]),
             Site("lab-1", {"local:home": self.bench.volume}),
             doors,
             ManagerAccess("http://127.0.0.1:1", doors),

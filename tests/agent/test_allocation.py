@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from bai_agent.allocation import NoRoom, allocate
+from bai_agent.allocation import NoRoom, allocate, part_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +32,14 @@ def test_pools_are_shared() -> None:
     for more in (ask(cpu="0.01"), ask(mem="1")):
         with pytest.raises(NoRoom):
             allocate(more, HOST, [first, rest])
+
+
+def test_less_is_a_part_of_what_a_kernel_has() -> None:
+    held = {"cpu0": Decimal(1), "cpu1": Decimal("0.5")}
+    assert part_of(held, Decimal("1.2")) == {"cpu0": Decimal(1), "cpu1": Decimal("0.2")}
+    assert part_of(held, Decimal("1.5")) == held
+    assert part_of(held, Decimal("0.4")) == {"cpu0": Decimal("0.4")}
+    assert part_of(held, Decimal("1.51")) is None
 
 
 def test_whole_devices_are_given_once() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -13,7 +14,7 @@ from agent.agents import DEADLINE_S, World, agents_on, die_after
 from bai_agent import asking, folders
 from bai_agent.runtimes.base import RuntimeFault, Size
 
-from bai_jupyter.common.ids import JupyterKernelId, new_kernel_id
+from bai_jupyter.common.ids import JupyterKernelId, new_kernel_id, new_session_id
 from bai_jupyter.common.messages import JupyterKernelWant, KernelReport, Wanted
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
@@ -63,6 +64,41 @@ async def test_an_agent_is_killed_after_a_step_of_a_resize(
     assert told.devices["mem"] == {"mem": str(size.mem_bytes)}
     assert sum(map(Decimal, told.devices["cpu"].values())) == size.cpu
     assert world.reconciler.held() == {want.kernel_id: told.devices}
+
+
+@pytest.mark.parametrize("pin", [False, True], ids=["pooled", "pinned"])
+async def test_cores_of_a_suspended_session_are_shared_once_it_goes_on(
+    world: World, docker_client: Any, pin: bool
+) -> None:
+    """Also by an agent that was killed meanwhile, and no others get them then."""
+    world.pin, everything = pin, Decimal(len(os.sched_getaffinity(0)))
+    await world.kill()
+    await world.agent()
+    slots = ResourceSlots({"cpu": everything, "mem": Decimal(128 * MIB)})
+    first, second, third = (replace(world.want(slots=slots, mounts=[]), kernel_id=new_kernel_id()) for _ in range(3))
+    second = replace(second, session_id=new_session_id())
+    third = replace(third, session_id=new_session_id())
+    world.reconciler.wanted(Wanted([first], complete=True))
+    await world.status(first.kernel_id, KernelStatus.RUNNING)
+    await world.reconciler.suspend(first.kernel_id)
+    world.reconciler.wanted(Wanted([first, second], complete=True))
+    await world.status(second.kernel_id, KernelStatus.RUNNING)
+    await world.kill()
+
+    await world.agent()
+    await world.reconciler.resume(first.kernel_id)
+    world.reconciler.wanted(Wanted([first, second, third], complete=True))
+    assert (await world.status(third.kernel_id, KernelStatus.ERROR)).reason.code == "devices-taken"
+    world.reconciler.forget([third.kernel_id])
+    del world.told[third.kernel_id]
+    resized = replace(first, slots=ResourceSlots({"cpu": everything - 1, "mem": Decimal(192 * MIB)}), resizes=1)
+    world.reconciler.wanted(Wanted([resized], complete=False))
+    told = await world.until(first.kernel_id, lambda told: told.resizes == 1)
+    assert (told.refused, told.slots) == (None, resized.slots)
+    assert sum(map(Decimal, told.devices["cpu"].values())) == everything - 1
+    if pin:
+        host = docker_client.api.inspect_container(told.runtime_ref)["HostConfig"]
+        assert len(host["CpusetCpus"].split(",")) == everything - 1
 
 
 async def test_the_containers_of_a_session_are_resized_all_or_none(

@@ -94,6 +94,8 @@ def test_agents(bai, logged_in) -> None:
     assert "Unreachable" in ran.lines[2]
     assert ran.lines[3] == "2 agents, 1 ready."
     assert bai("agent", "list", "--json").json["agents"][0] == agent
+    logged_in.answers["GET /agents"] = {"agents": [{**agent, "used": {"cpu": "40"}}]}
+    assert "40/32, shared" in bai("agent", "list").lines[1]
 
 
 def test_other_accelerators_go_by_name_and_what_is_not_handed_out_is_said(bai, logged_in) -> None:

@@ -3,7 +3,7 @@
 ::
 
     {"sockets": {"shell": "/…/k-1", "iopub": "/…/k-2", "stdin": "/…/k-3", "control": "/…/k-5"},
-     "peer": {"cgroup": "…"} or {"sid": 123}, "limit_bytes": 1073741824, "connect_s": 60,
+     "peer": {"cgroup": "…"} or {"sid": 123}, "limit_bytes": 1073741824, "connect_s": 300,
      "descriptors": {"shell.socket": 5, …}}          # only when it follows a relay that was killed
 
 A relay is two processes: the worker does everything, its guardian holds the same descriptors and forks the next worker

@@ -36,11 +36,14 @@ class EngineEvents:
 
     async def close(self) -> None:
         self._closing.set()
+        self._close_stream()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, 5)
+
+    def _close_stream(self) -> None:
         if self._stream is not None:
             with contextlib.suppress(Exception):  # docker-py: a stream that has just ended cannot be closed
                 self._stream.close()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 5)
 
     def _run(self) -> None:
         pause_s = 0.2
@@ -59,6 +62,9 @@ class EngineEvents:
             self._stream = client.events(
                 decode=True, filters={"label": [f"bai.agent-id={self._agent_id}"], "event": ["die", "oom"]}
             )
+            if self._closing.is_set():  # it was when there was no stream to close yet
+                self._close_stream()
+                return
             self._tell(ContainerEvent("sync", None))
             for event in self._stream:
                 attributes = event["Actor"]["Attributes"]

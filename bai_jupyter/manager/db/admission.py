@@ -4,6 +4,9 @@ Each scope (domain, project, user, keypair, agent) has a counter per slot. A pla
 order, each by an update that only matches while the sum stays within the limit; if one does not match, the transaction
 is undone. So it is exact whoever else writes, and no lock is held across scopes in different orders. What a kernel
 holds of its owner's limits and of its agent is given back apart: a session may be ended without waiting for its agent.
+While all kernels of a session are frozen, their agent's counter leaves out their CPU (``lend_cpu``). It is counted
+again when they go on, whatever was placed there meanwhile: an agent's CPU may so be used more than once, by no more
+than what was lent, and then nothing else that needs CPU is placed there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +24,7 @@ from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import UserStatus
 
 SESSIONS = "#sessions"
+CPU = "cpu"
 _LEVELS = ("domain", "project", "user", "keypair")  # taken in this order, then the agent
 _QUANTA = 1000
 _MAX_QUANTA = 2**62
@@ -190,7 +194,8 @@ def take(conn: Connection, session: sa.Row, agent_id: str) -> None:  # type: ign
     caps = _caps(conn, session, agent_id)
     for level, scope in scopes_of(session, agent_id):
         for slot in sorted(needs):
-            _take_one(conn, scope, slot, needs[slot], caps[level].get(slot))
+            if needs[slot] or level != "agent":  # of an agent whose CPU is used more than once others may be had
+                _take_one(conn, scope, slot, needs[slot], caps[level].get(slot))
 
 
 def give_back(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
@@ -202,13 +207,35 @@ def give_back(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # typ
 def give_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
     """Give back what the kernel holds of its agent; nothing happens the second time."""
     if _set_held(conn, kernel_id, holds_agent=False):
-        _add_all(conn, [_agent_scope(conn, kernel_id)], _held(conn, session, kernel_id), -1)
+        _add_all(conn, [_agent_scope(conn, kernel_id)], _held_of_agent(conn, session, kernel_id), -1)
 
 
 def take_back_agent(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]
     """Count a kernel as there again after all: its agent has it. It is no question of limits any more."""
     if _set_held(conn, kernel_id, holds_agent=True):
-        _add_all(conn, [_agent_scope(conn, kernel_id)], _held(conn, session, kernel_id), 1)
+        _add_all(conn, [_agent_scope(conn, kernel_id)], _held_of_agent(conn, session, kernel_id), 1)
+
+
+def lend_cpu(conn: Connection, session: sa.Row, main_id: str) -> bool:  # type: ignore[type-arg]
+    """Leave the CPU of a session's kernels out of what their agent has given, if all of them are frozen, else count it.
+    It is no question of limits. True if it came free.
+    """
+    kernels = t.kernels.c
+    there = sa.select(t.kernels).where(kernels.main_id == main_id, kernels.terminated_at.is_(None))
+    members = conn.execute(there).all()
+    is_lent = all(one.suspended for one in members)
+    changed = [one for one in members if _set_lent(conn, session, one, is_lent=is_lent)]
+    return is_lent and bool(changed)
+
+
+def _set_lent(conn: Connection, session: sa.Row, kernel: sa.Row, *, is_lent: bool) -> bool:  # type: ignore[type-arg]
+    """False if it was so already."""
+    if not _set_held(conn, kernel.id, lends_cpu=is_lent):
+        return False
+    if kernel.holds_agent:
+        amount = _held(conn, session, kernel.id).get(CPU, 0)
+        _add(conn, f"agent:{kernel.agent_id}", CPU, -amount if is_lent else amount)
+    return True
 
 
 def resize(conn: Connection, session: sa.Row, wanted: ResourceSlots) -> None:  # type: ignore[type-arg]
@@ -218,6 +245,8 @@ def resize(conn: Connection, session: sa.Row, wanted: ResourceSlots) -> None:  #
     Raises ``Full``, to undo everything, if a limit would be passed.
     """
     kernels = conn.execute(sa.select(t.kernels).where(t.kernels.c.main_id == session.kernel_id)).all()
+    for one in kernels:
+        _set_lent(conn, session, one, is_lent=False)  # it wakes for it
     held, after = {one.id: _held(conn, session, one.id) for one in kernels}, to_quanta(wanted)
     more = {slot: sum(max(after[slot] - one.get(slot, 0), 0) for one in held.values()) for slot in after}
     agent_id = kernels[0].agent_id
@@ -236,8 +265,8 @@ def settle(conn: Connection, session: sa.Row, kernel_id: str, has: ResourceSlots
     kernel = conn.execute(sa.select(t.kernels).where(t.kernels.c.id == kernel_id)).one()
     held, after = _held(conn, session, kernel_id), _needs(kernel.place, has)
     change = {slot: after.get(slot, 0) - held.get(slot, 0) for slot in after.keys() | held.keys()}
-    scopes = _owner_scopes(session) * kernel.holds_slots + [f"agent:{kernel.agent_id}"] * kernel.holds_agent
-    _add_all(conn, scopes, change, 1)
+    _add_all(conn, _owner_scopes(session) * kernel.holds_slots, change, 1)
+    _add_all(conn, [f"agent:{kernel.agent_id}"] * kernel.holds_agent, _unlent(kernel, change), 1)
     _count_as(conn, kernel_id, after)
 
 
@@ -264,16 +293,18 @@ def _expected(conn: Connection) -> dict[tuple[str, str], int]:
             kernels.place,
             kernels.holds_slots,
             kernels.holds_agent,
+            kernels.lends_cpu,
             kernels.slots.label("counted_slots"),
         )
         .select_from(t.kernels.join(t.sessions, t.sessions.c.id == kernels.session_id))
         .where(kernels.holds_slots.is_(True) | kernels.holds_agent.is_(True))
     )
     for row in rows:
-        held = _owner_scopes(row) * row.holds_slots
-        held += [f"agent:{row.agent_id}"] * row.holds_agent
-        for scope in held:
-            for slot, amount in _counted(row, row).items():
+        counted = _counted(row, row)
+        held = [(scope, counted) for scope in _owner_scopes(row) * row.holds_slots]
+        held += [(f"agent:{row.agent_id}", _unlent(row, counted))] * row.holds_agent
+        for scope, quanta in held:
+            for slot, amount in quanta.items():
                 expected[scope, slot] = expected.get((scope, slot), 0) + amount
     return expected
 
@@ -294,6 +325,16 @@ def _held(conn: Connection, session: sa.Row, kernel_id: str) -> dict[str, int]: 
     kernels = t.kernels.c
     query = sa.select(kernels.place, kernels.slots.label("counted_slots")).where(kernels.id == kernel_id)
     return _counted(session, conn.execute(query).one())
+
+
+def _held_of_agent(conn: Connection, session: sa.Row, kernel_id: str) -> dict[str, int]:  # type: ignore[type-arg]
+    kernel = conn.execute(sa.select(t.kernels.c.lends_cpu).where(t.kernels.c.id == kernel_id)).one()
+    return _unlent(kernel, _held(conn, session, kernel_id))
+
+
+def _unlent(kernel: Any, quanta: dict[str, int]) -> dict[str, int]:
+    """Without what it lends."""
+    return {slot: amount for slot, amount in quanta.items() if not (kernel.lends_cpu and slot == CPU)}
 
 
 def _count_as(conn: Connection, kernel_id: str, quanta: Mapping[str, int]) -> None:

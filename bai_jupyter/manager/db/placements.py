@@ -207,6 +207,7 @@ def observe(
         admission.give_back_agent(conn, session, kernel.id)
     else:
         admission.take_back_agent(conn, session, kernel.id)
+    has_lent = admission.lend_cpu(conn, session, kernel.main_id)
     changed = [jupyter_kernels.observe(conn, session.id, one) for one in report.jupyter_kernels]
     changed.append(report.suspended != kernel.suspended)
     is_present = session.kernel_id == kernel.main_id
@@ -221,7 +222,7 @@ def observe(
         is_crowded = report.reason is not None and report.reason.code in lifecycle.CROWDED
         if transition.event is Event.REQUEUED and not is_crowded:
             _exclude(conn, session, agent_id)
-    groups = {session.resource_group} if gone else set()
+    groups = {session.resource_group} if gone or has_lent else set()
     others_differ = SessionId(session.id) if is_unlike and is_present and session.cluster_size > 1 else None
     if transition is not None and transition.is_final:
         groups |= sessions.groups_of_dependents(conn, session.id)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -69,6 +70,11 @@ class AgentRecord:
     heard_at: datetime | None
     version: str
     created_at: datetime
+
+    @property
+    def free(self) -> ResourceSlots:
+        """Nothing of what is used more than once: CPU, after suspended sessions have gone on."""
+        return ResourceSlots({slot: max(amount - self.used[slot], Decimal(0)) for slot, amount in self.slots.items()})
 
 
 @dataclass(frozen=True)

@@ -413,6 +413,7 @@ kernels = sa.Table(
     sa.Column("exit_code", sa.Integer),
     sa.Column("holds_slots", sa.Boolean, nullable=False),  # whether its owners' counters include this kernel
     sa.Column("holds_agent", sa.Boolean, nullable=False, server_default=sa.false()),  # whether its agent's do
+    sa.Column("lends_cpu", sa.Boolean, nullable=False, server_default=sa.false()),  # frozen: they leave out its CPU
     sa.Column("slots", JSON),  # what counters include for it, if that is not what its session asks for
     sa.Column("resizes", sa.Integer, nullable=False, server_default="0"),  # how many of its session's were dealt with
     sa.Column("refused", JSON),  # why the last of them was not done

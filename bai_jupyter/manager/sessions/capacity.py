@@ -120,7 +120,7 @@ def preset_view(preset: PresetRecord) -> PresetView:
 
 
 def _preset(preset: PresetRecord, capacity: Capacity, offering: Sequence[AgentRecord]) -> FittingPreset:
-    fits = any(preset.slots.fits(agent.slots - agent.used) for agent in offering)
+    fits = any(preset.slots.fits(agent.free) for agent in offering)
     may = all(_allows(limit, capacity, preset.slots) for limit in capacity.limits.values())
     return {**preset_view(preset), "allocatable": fits and may}
 
@@ -138,7 +138,7 @@ def _used(capacity: Capacity, level: str) -> ResourceSlots:
 
 
 def _free(members: Sequence[AgentRecord]) -> ResourceSlots:
-    return sum((agent.slots - agent.used for agent in members), ResourceSlots())
+    return sum((agent.free for agent in members), ResourceSlots())
 
 
 def _amounts(amounts: ResourceSlots, slots: Sequence[str]) -> Amounts:
