@@ -28,6 +28,9 @@ TALK = """() => new Promise(resolve => {
 })"""
 
 
+IS_IDLE = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+
+
 class Start(RequestHandler):
     def get(self) -> None:
         self.write("<!DOCTYPE html><title>An app</title><p>It answers.</p>")
@@ -136,10 +139,9 @@ def test_the_whole_panel_below_a_path(
 
     (lab.home / "session").write_text(session)
     page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
-    cell = page.locator(".jp-NotebookPanel:visible .jp-Cell .cm-content").first
-    cell.click()
-    page.keyboard.type("6 * 7")
-    page.keyboard.press("Shift+Enter")
+    page.wait_for_function(IS_IDLE, timeout=60_000)
+    page.locator(".jp-NotebookPanel:visible .jp-Cell .cm-content").first.fill("6 * 7")
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
     expect(page.locator(".jp-NotebookPanel:visible .jp-OutputArea-executeResult")).to_contain_text("42")
     expect(page.locator(".jp-bai-StatusItem button")).to_contain_text("Running")
 
