@@ -75,6 +75,7 @@ from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.execution.service import Execution
 from bai_jupyter.manager.own_ports import OwnPorts
 from bai_jupyter.manager.people.config import UserConfig
+from bai_jupyter.manager.people.owners import Owners
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.callbacks import Callbacks
@@ -396,6 +397,7 @@ class ManagerApp(Application):
             app_tokens=AppTokens(self.vault, now),
             rates=rates,
             logins=Logins(self.store, self.vault, rates, now),
+            owners=Owners(self.store),
             wards=Wards(self.store),
             people=people,
             user_config=UserConfig(self.store, self.vault),

@@ -1,14 +1,14 @@
 """A session's apps, and raw byte streams to them: one WebSocket is one TCP connection."""
 
 from bai_jupyter.manager.agents.streams import AgentSocket, CallerSocket
-from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.api.base import Answer, OwnedHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.sessions.ports import AppView
 
 SWITCHING_PROTOCOLS = 101
 
 
-class AppsHandler(ApiHandler):
+class AppsHandler(OwnedHandler):
     """A bare list, as clients expect it."""
 
     @gives([AppView])
@@ -18,7 +18,7 @@ class AppsHandler(ApiHandler):
         return 200, [app.to_json() for app in await self.services.apps.list_all(session)]
 
 
-class StartServiceHandler(ApiHandler):
+class StartServiceHandler(OwnedHandler):
     """The answer is where the reverse proxy has the app, and a token that lets a browser in: ``?bai-token=``."""
 
     @takes(app=str, port=int, envs=dict, arguments=dict)
@@ -31,7 +31,7 @@ class StartServiceHandler(ApiHandler):
         return 200, {"token": token, "wsproxy_addr": address, "knows_base_url": app.knows_base_url}
 
 
-class ShutdownServiceHandler(ApiHandler):
+class ShutdownServiceHandler(OwnedHandler):
     @takes(service_name=str)
     @gives(None)
     @needs("session:control")
@@ -40,7 +40,7 @@ class ShutdownServiceHandler(ApiHandler):
         return 204, None
 
 
-class ProxyHandler(CallerSocket, ApiHandler):
+class ProxyHandler(CallerSocket, OwnedHandler):
     """``/stream/session/{s}/tcpproxy?app=NAME`` (or ``httpproxy``): binary frames are the bytes of one connection.
 
     It is dialled before the upgrade, so that a refusal is an answer that can be read.

@@ -36,6 +36,7 @@ from bai_jupyter.manager.db.accounts import AuditEntry
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.execution.service import Execution
 from bai_jupyter.manager.people.config import UserConfig
+from bai_jupyter.manager.people.owners import Owners
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.commits import Commits
@@ -98,6 +99,7 @@ class Services:
     app_tokens: AppTokens
     rates: Rates
     logins: Logins
+    owners: Owners
     wards: Wards
     people: PeopleService
     user_config: UserConfig
@@ -317,6 +319,16 @@ class ApiHandler(RequestHandler):
                 raise BadRequest("The body must be a JSON object.")
             params |= body
         return params
+
+
+class OwnedHandler(ApiHandler):
+    """What is a person's: an admin may ask for another's, by ``owner_access_key``. The audit trail names both."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        owner = self.params.get("owner_access_key") or self.params.get("ownerAccessKey")
+        if isinstance(owner, str) and owner:
+            self.caller = await self.services.owners.act_as(self.caller, owner)
 
 
 def methods_of(handler: type[RequestHandler]) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from tornado.websocket import WebSocketClosedError
 
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.manager.agents.streams import AgentSocket, CallerSocket
-from bai_jupyter.manager.api.base import ApiHandler, read_object
+from bai_jupyter.manager.api.base import OwnedHandler, read_object
 from bai_jupyter.manager.api.execution import REFUSED
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.sessions.commands import read_command
 
 
-class CommandHandler(CallerSocket, ApiHandler):
+class CommandHandler(CallerSocket, OwnedHandler):
     """Whose session it is, is looked up before the upgrade: a stranger gets an ordinary 404."""
 
     async def prepare(self) -> None:

@@ -11,7 +11,7 @@ from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import read_number
-from bai_jupyter.manager.api.base import ApiHandler, gives, takes
+from bai_jupyter.manager.api.base import ApiHandler, OwnedHandler, gives, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import history
 from bai_jupyter.manager.db.background import TaskRecord, TaskStatus
@@ -67,7 +67,7 @@ class EventStream(ApiHandler):
         return read_number(self.request.headers.get("Last-Event-ID", ""))
 
 
-class SessionStream(EventStream):
+class SessionStream(OwnedHandler, EventStream):
     """Of ``?sessionId=ID``, ``?sessionName=NAME`` (v5: ``name``), or of all own sessions: ``?sessionName=*``."""
 
     async def chosen(self) -> SessionRecord | None:

@@ -6,7 +6,7 @@ import json
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from bai_jupyter.common.errors import PublicError
-from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, read_object, takes
+from bai_jupyter.manager.api.base import Answer, OwnedHandler, gives, needs, read_object, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.execution.engine import LiveRun
 from bai_jupyter.manager.execution.runs import RunStatus
@@ -16,7 +16,7 @@ STREAM_WINDOW_S = 0.2
 REFUSED, FAILED = 4400, 4500
 
 
-class CompleteHandler(ApiHandler):
+class CompleteHandler(OwnedHandler):
     @takes(code=str, options=dict)
     @gives({"result": {"status": str, "completions": [str]}})
     @needs("session:execute")
@@ -26,7 +26,7 @@ class CompleteHandler(ApiHandler):
         return 200, {"result": {"status": "finished", "completions": candidates}}
 
 
-class InterruptHandler(ApiHandler):
+class InterruptHandler(OwnedHandler):
     @gives(None)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -34,7 +34,7 @@ class InterruptHandler(ApiHandler):
         return 204, None
 
 
-class StreamExecuteHandler(WebSocketHandler, ApiHandler):
+class StreamExecuteHandler(WebSocketHandler, OwnedHandler):
     """``/stream/session/{s}/execute``: the first message is the request, then results go out until the last.
 
     A message that comes meanwhile is the line that the code asked for.

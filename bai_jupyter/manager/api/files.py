@@ -7,7 +7,7 @@ from uuid import uuid4
 from tornado.web import stream_request_body
 
 from bai_jupyter.common.errors import BadRequest, PublicError
-from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.api.base import Answer, OwnedHandler, gives, needs, takes
 from bai_jupyter.manager.api.multipart import Event, MultipartReader, Part, PartEnds, boundary_of
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db.records import SessionRecord
@@ -18,7 +18,7 @@ MAX_FILES = 1000
 _FIELD = "src"
 
 
-class FilesHandler(ApiHandler):
+class FilesHandler(OwnedHandler):
     @takes(path=str)
     @gives({"files": str, "errors": str, "folder_path": str, "abspath": str})
     @needs("session:execute")
@@ -27,7 +27,7 @@ class FilesHandler(ApiHandler):
 
 
 @stream_request_body
-class UploadHandler(ApiHandler):
+class UploadHandler(OwnedHandler):
     """Each part ``src`` is a file, written as it arrives.
 
     What goes wrong meanwhile is kept until the body is over: who is still sending reads no answer.
@@ -95,7 +95,7 @@ class UploadHandler(ApiHandler):
             self._upload = None
 
 
-class DownloadHandler(ApiHandler):
+class DownloadHandler(OwnedHandler):
     """Several files or folders: a multipart answer of one tar archive each."""
 
     @takes(files=list)

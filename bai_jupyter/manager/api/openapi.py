@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tornado.routing import PathMatches, Rule
 
 from bai_jupyter import __version__
-from bai_jupyter.manager.api.base import API_VERSION, ApiHandler, Raw, gives, methods_of
+from bai_jupyter.manager.api.base import API_VERSION, ApiHandler, OwnedHandler, Raw, gives, methods_of
 from bai_jupyter.manager.api.schemas import Json, schema_of
 from bai_jupyter.manager.auth import policy
 
@@ -124,6 +124,8 @@ def _part_names(function: Any, count: int) -> list[str]:
 
 def _describe(operation: Operation, schemas: Json) -> Json:
     parts = [_parameter(name, "path", {"type": "string"}) for name in re.findall(r"\{(\w+)\}", operation.path)]
+    if issubclass(operation.handler, OwnedHandler):
+        parts.append(_parameter("owner_access_key", "query", {"type": "string"}))
     fields = {name: {"type": _TYPES[kind]} for name, kind in operation.takes.items()}
     found: Json = {
         "operationId": "-".join([operation.method.lower(), *re.findall(r"[\w.-]+", operation.path)]),

@@ -5,7 +5,7 @@ from typing import Literal, NotRequired, TypedDict
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import ReasonView
 from bai_jupyter.common.statuses import SessionStatus
-from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, gives, needs, takes
+from bai_jupyter.manager.api.base import Answer, OwnedHandler, Raw, gives, needs, takes
 from bai_jupyter.manager.execution.runs import ResultView
 from bai_jupyter.manager.execution.service import read_execute
 from bai_jupyter.manager.sessions.ports import App, AppView
@@ -61,7 +61,7 @@ class DependencyView(TypedDict):
     depends_on: list["DependencyView"]
 
 
-class SessionsHandler(ApiHandler):
+class SessionsHandler(OwnedHandler):
     @takes(**CREATE)
     @gives(CreatedView)
     @needs("session:create")
@@ -71,7 +71,7 @@ class SessionsHandler(ApiHandler):
         return 201, created_view(created, await self.services.apps.list(created.session))
 
 
-class SessionListHandler(ApiHandler):
+class SessionListHandler(OwnedHandler):
     @takes(status=str, all=bool)
     @gives({"sessions": [SessionView]})
     @needs("session:read")
@@ -82,7 +82,7 @@ class SessionListHandler(ApiHandler):
         return 200, {"sessions": [self.services.views.session(one) for one in found]}
 
 
-class SessionHandler(ApiHandler):
+class SessionHandler(OwnedHandler):
     @gives(SessionView)
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
@@ -115,7 +115,7 @@ class SessionHandler(ApiHandler):
         return 204, None
 
 
-class MatchHandler(ApiHandler):
+class MatchHandler(OwnedHandler):
     @takes(id=str)
     @gives({"matches": [{"id": str, "name": str, "status": SessionStatus}]})
     @needs("session:read")
@@ -125,7 +125,7 @@ class MatchHandler(ApiHandler):
         return 200, {"matches": [{"id": one.id, "name": one.name, "status": one.status.value} for one in found]}
 
 
-class RenameHandler(ApiHandler):
+class RenameHandler(OwnedHandler):
     @takes(name=str)
     @gives(None)
     @needs("session:control")
@@ -135,7 +135,7 @@ class RenameHandler(ApiHandler):
         return 204, None
 
 
-class ResizeHandler(ApiHandler):
+class ResizeHandler(OwnedHandler):
     @takes(resources=dict)
     @gives(SessionView)
     @needs("session:control")
@@ -144,7 +144,7 @@ class ResizeHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.resize(self.caller, ref, self.params))
 
 
-class AttachFolderHandler(ApiHandler):
+class AttachFolderHandler(OwnedHandler):
     @takes(folder=str, path=str, permission=str)
     @gives(SessionView)
     @needs("session:control")
@@ -155,7 +155,7 @@ class AttachFolderHandler(ApiHandler):
         )
 
 
-class DetachFolderHandler(ApiHandler):
+class DetachFolderHandler(OwnedHandler):
     @takes(folder=str, force=bool)
     @gives(SessionView)
     @needs("session:control")
@@ -166,7 +166,7 @@ class DetachFolderHandler(ApiHandler):
         )
 
 
-class SuspendHandler(ApiHandler):
+class SuspendHandler(OwnedHandler):
     @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -174,7 +174,7 @@ class SuspendHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.suspend(self.caller, ref))
 
 
-class ResumeHandler(ApiHandler):
+class ResumeHandler(OwnedHandler):
     @gives(SessionView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -182,7 +182,7 @@ class ResumeHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.resume(self.caller, ref))
 
 
-class SaveHandler(ApiHandler):
+class SaveHandler(OwnedHandler):
     @takes(seconds=float)
     @gives({"kernels": [SaveView]})
     @needs("session:control")
@@ -193,7 +193,7 @@ class SaveHandler(ApiHandler):
         return 200, {"kernels": saved}
 
 
-class WakeHandler(ApiHandler):
+class WakeHandler(OwnedHandler):
     @takes(source=str, kernel=str, into=str)
     @gives(SessionView)
     @needs("session:control")
@@ -206,7 +206,7 @@ class WakeHandler(ApiHandler):
         return 200, self.services.views.session(await self.services.sessions.get(self.caller, target.id))
 
 
-class ExtendHandler(ApiHandler):
+class ExtendHandler(OwnedHandler):
     @gives({"idleChecks": dict})
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
@@ -216,7 +216,7 @@ class ExtendHandler(ApiHandler):
         return 200, {"idleChecks": self.services.idle.view(session.id)}
 
 
-class CommitHandler(ApiHandler):
+class CommitHandler(OwnedHandler):
     @takes(name=str)
     @gives({"bgtask_id": str, "image": str})
     @needs("session:control")
@@ -226,7 +226,7 @@ class CommitHandler(ApiHandler):
         return 201, {"bgtask_id": commit.task_id, "image": commit.image}
 
 
-class LogsHandler(ApiHandler):
+class LogsHandler(OwnedHandler):
     @takes(kernel_id=str)
     @gives({"result": {"logs": str}})
     @needs("session:read")
@@ -236,7 +236,7 @@ class LogsHandler(ApiHandler):
         return 200, {"result": {"logs": await self.services.sessions.logs(self.caller, ref, kernel_id)}}
 
 
-class TaskLogHandler(ApiHandler):
+class TaskLogHandler(OwnedHandler):
     """The log of a batch session, as it is."""
 
     @takes(taskId=str)
@@ -247,7 +247,7 @@ class TaskLogHandler(ApiHandler):
         return 200, Raw("text/plain; charset=UTF-8", await self.services.sessions.task_log(self.caller, str(task_id)))
 
 
-class StatusHistoryHandler(ApiHandler):
+class StatusHistoryHandler(OwnedHandler):
     @gives({"result": dict[str, str]})
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
@@ -256,7 +256,7 @@ class StatusHistoryHandler(ApiHandler):
         return 200, {"result": {status.value.lower(): at.isoformat() for status, at in history}}
 
 
-class AbusingReportHandler(ApiHandler):
+class AbusingReportHandler(OwnedHandler):
     """Clients ask for it; no agent of ours looks for abuse."""
 
     @gives({"kernel": str | None, "abuse_report": None})
@@ -266,7 +266,7 @@ class AbusingReportHandler(ApiHandler):
         return 200, {"kernel": session.kernel.id if session.kernel else None, "abuse_report": None}
 
 
-class DependencyGraphHandler(ApiHandler):
+class DependencyGraphHandler(OwnedHandler):
     @gives(DependencyView)
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
@@ -275,7 +275,7 @@ class DependencyGraphHandler(ApiHandler):
         return 200, _tree(session.id, graph, set())
 
 
-class DryRunHandler(ApiHandler):
+class DryRunHandler(OwnedHandler):
     @takes(**CREATE)
     @gives({"verdict": Literal["now", "wait", "refused"], "reason": ReasonView | None, "estimate_s": float | None})
     @needs("resource:read")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, Raw, gives, needs, takes
+from bai_jupyter.manager.api.base import Answer, OwnedHandler, Raw, gives, needs, takes
 from bai_jupyter.manager.api.sessions import CREATE, CreatedView, created_view
 from bai_jupyter.manager.db.templates import TemplateRecord
 from bai_jupyter.manager.sessions.requests import bad_value
@@ -24,7 +24,7 @@ class TemplateView(TypedDict):
     template: Mapping[str, Any]
 
 
-class TemplatesHandler(ApiHandler):
+class TemplatesHandler(OwnedHandler):
     @takes(all=bool)
     @gives([TemplateView])
     @needs("template:read")
@@ -42,7 +42,7 @@ class TemplatesHandler(ApiHandler):
         return 200, [{"id": one, "user": self.caller.user_id} for one in ids]
 
 
-class TemplateHandler(ApiHandler):
+class TemplateHandler(OwnedHandler):
     @takes(format=str)
     @gives("application/yaml", dict)
     @needs("template:read")
@@ -73,7 +73,7 @@ class TemplateHandler(ApiHandler):
         return 200, {"success": True}
 
 
-class FromTemplateHandler(ApiHandler):
+class FromTemplateHandler(OwnedHandler):
     @takes(template_id=str, **CREATE)
     @gives(CreatedView)
     @needs("session:create")

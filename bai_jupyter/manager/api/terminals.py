@@ -16,14 +16,14 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from bai_jupyter.common import stdio
 from bai_jupyter.common.stdio import Kind
 from bai_jupyter.manager.agents.streams import AGENT_AWAY, ByteStream
-from bai_jupyter.manager.api.base import ApiHandler
+from bai_jupyter.manager.api.base import OwnedHandler
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.sessions.commands import MAX_ROWS_OR_COLUMNS
 
 DEFAULT_SIZE = (24, 80)
 
 
-class PtyHandler(WebSocketHandler, ApiHandler):
+class PtyHandler(WebSocketHandler, OwnedHandler):
     """The terminal is opened before the upgrade, so that a refusal is an answer that can be read."""
 
     _stream: ByteStream | None = None

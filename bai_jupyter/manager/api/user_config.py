@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
-from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.api.base import Answer, ApiHandler, OwnedHandler, gives, needs, takes
 
 
 class DotfileView(TypedDict):
@@ -18,7 +18,7 @@ class DotfilesHandler(ApiHandler):
     async def scope(self, *, to_change: bool) -> str:
         raise NotImplementedError
 
-    @takes(path=str, owner_access_key=str, group=str, domain=str)
+    @takes(path=str, group=str, domain=str)
     @gives([DotfileView], DotfileView)
     @needs("config:read")
     async def get(self) -> Answer:
@@ -30,7 +30,7 @@ class DotfilesHandler(ApiHandler):
         one = await self.services.user_config.get_dotfile(scope, self.params["path"])
         return 200, {"path": one.path, "perm": one.permission, "permission": one.permission, "data": one.data}
 
-    @takes(path=str, data=str, permission=str, owner_access_key=str, group=str, domain=str)
+    @takes(path=str, data=str, permission=str, group=str, domain=str)
     @gives({})
     @needs("config:change")
     async def post(self) -> Answer:
@@ -38,7 +38,7 @@ class DotfilesHandler(ApiHandler):
         await self.services.user_config.add_dotfile(await self.scope(to_change=True), self.params)
         return 200, {}
 
-    @takes(path=str, data=str, permission=str, owner_access_key=str, group=str, domain=str)
+    @takes(path=str, data=str, permission=str, group=str, domain=str)
     @gives({})
     @needs("config:change")
     async def patch(self) -> Answer:
@@ -46,7 +46,7 @@ class DotfilesHandler(ApiHandler):
         await self.services.user_config.change_dotfile(await self.scope(to_change=True), self.params)
         return 200, {}
 
-    @takes(path=str, owner_access_key=str, group=str, domain=str)
+    @takes(path=str, group=str, domain=str)
     @gives({"success": bool})
     @needs("config:change")
     async def delete(self) -> Answer:
@@ -55,9 +55,9 @@ class DotfilesHandler(ApiHandler):
         return 200, {"success": True}
 
 
-class UserDotfilesHandler(DotfilesHandler):
+class UserDotfilesHandler(OwnedHandler, DotfilesHandler):
     async def scope(self, *, to_change: bool) -> str:  # noqa: ARG002 - one's own may be read and changed
-        return await self.services.user_config.scope_of_user(self.caller, self.params.get("owner_access_key"))
+        return f"user:{self.caller.user_id}"
 
 
 class ProjectDotfilesHandler(DotfilesHandler):

@@ -41,11 +41,12 @@ class Caller:
     only_session: SessionId | None = None
     rate_limit: int | None = None
     service_key: AccessKey | None = None  # of the service that acts for the user
+    admin_key: AccessKey | None = None  # of the admin who asks for what is the user's
 
     @property
     def signing_key(self) -> AccessKey:
         """The keypair that answers for what is asked: it is counted, and named in the audit trail."""
-        return self.service_key or self.access_key
+        return self.service_key or self.admin_key or self.access_key
 
     @property
     def signing_role(self) -> str:

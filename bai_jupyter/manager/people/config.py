@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bai_jupyter.common.errors import BadRequest, NotFound
-from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import format_size
 from bai_jupyter.manager.auth import policy, ssh_keys
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import Vault
 from bai_jupyter.manager.db import people, user_config
-from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.user_config import MAX_BYTES, Dotfile
-from bai_jupyter.manager.people.visibility import check_domain, may_touch
+from bai_jupyter.manager.people.visibility import check_domain
 
 HOME = "/home/work/"
 RESERVED = frozenset({".terminfo", ".jupyter", ".ssh", ".ssh/authorized_keys", ".local", ".config"})
@@ -40,10 +38,6 @@ class UserConfig:
 
     # Whose: a scope, or the same 404 for what is missing and what is not the caller's
 
-    async def scope_of_user(self, caller: Caller, access_key: object) -> str:
-        """The caller's own, or that of a keypair's owner, for admins."""
-        return f"user:{await self._owner(caller, access_key)}"
-
     async def scope_of_project(self, caller: Caller, group: str, domain: object, *, to_change: bool) -> str:
         """By id, or by name in a domain."""
         project = await self._store.read(people.find_project, group, str(domain or caller.domain))
@@ -62,16 +56,6 @@ class UserConfig:
         if to_change:
             policy.require(caller.role, "people:manage")
         return f"domain:{domain}"
-
-    async def _owner(self, caller: Caller, access_key: object) -> UserId:
-        if access_key in (None, "", caller.access_key):
-            return caller.user_id
-        keypair = await self._store.read(people.require_keypair, str(access_key))
-        owner = await self._store.read(people.require_user, t.users.c.id, keypair.user_id)
-        is_admin = policy.may(caller.role, "people:manage") and may_touch(caller, owner)
-        if owner.id != caller.user_id and not is_admin:
-            raise NotFound(Reason.of("not-found", kind="keypair", name=access_key), title="No such keypair.")
-        return UserId(owner.id)
 
     # Dotfiles
 

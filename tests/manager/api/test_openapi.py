@@ -61,6 +61,7 @@ async def test_a_call_is_described_by_its_handler(manager, admin):
     assert (end["summary"], end["x-permission"]) == ("End a session. Its last figures.", "session:end")
     assert [(one["name"], one["in"], one["required"]) for one in end["parameters"]] == [
         ("ref", "path", True),
+        ("owner_access_key", "query", False),
         ("forced", "query", False),
         ("recursive", "query", False),
     ]

@@ -12,7 +12,7 @@ from bai_jupyter.manager.db import admission, policies
 async def test_from_create_to_the_end(agent, admin):
     created = await admin.create("my-work", resources={"cpu": "2", "mem": "4g"})
     assert created["created"] is True
-    assert created["servicePorts"] == []
+    assert created["servicePorts"] == [{"name": "ttyd", "protocol": "http", "ports": [7681]}]
     view = await admin.until_status("my-work", "RUNNING")
     assert view["id"] == created["sessionId"]
     assert view["slots"] == {"cpu": "2", "mem": str(4 * 1024**3)}

@@ -6,6 +6,7 @@ Most goes through the SDK, many calls in one process: starting the command line 
 import json
 
 import pytest
+from fakes_agent import IMAGE
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
@@ -256,3 +257,21 @@ async def test_command_line_makes_a_user_who_can_log_in_and_work(client, agent, 
     """.replace("IMAGE", helpers.image.name)
     )
     assert created[1] == [helpers.image.name]
+
+
+async def test_what_admins_do_for_somebody_else(client, agent, make_user):
+    """``--owner``: a session of that person's, which the admin has made, sees and ends."""
+    alice = await make_user("alice")
+    told = await client.sdk(f"""
+        made = api.ComputeSession.get_or_create(
+            "{IMAGE.name}", name="theirs", owner_access_key="{alice.access_key}", resources={{"cpu": 1, "mem": "1g"}}
+        )
+        theirs = api.ComputeSession("theirs", "{alice.access_key}")
+        names = [theirs.get_info()["image"], theirs.get_logs()["result"] is not None]
+        theirs.rename("renamed")
+        ended = api.ComputeSession("renamed", "{alice.access_key}").destroy()
+        result = {{"id": str(made.id), "names": names, "ended": "stats" in ended}}
+    """)
+    assert told["names"] == [IMAGE.name, True]
+    assert told["ended"]
+    assert (await alice.session("renamed"))["id"] == told["id"]
