@@ -452,9 +452,10 @@ class ManagerClient:
         query = {"status": ",".join(statuses) or None, "all": "true" if everyone else None}
         return (await self.request("GET", "/sessions", query=query))["sessions"]
 
-    async def destroy_session(self, session: str, forced: bool = False) -> None:
-        """Ask for its end; it is gone when its status is final (``wait_for``)."""
-        await self.request("DELETE", _session(session), query={"forced": "true" if forced else None})
+    async def destroy_session(self, session: str, forced: bool = False, owner: str | None = None) -> None:
+        """Ask for its end; it is gone when its status is final (``wait_for``). ``owner``: for admins, a keypair's."""
+        query = {"forced": "true" if forced else None, "owner_access_key": owner}
+        await self.request("DELETE", _session(session), query=query)
 
     async def rename(self, session: str, name: str) -> None:
         await self.request("POST", f"{_session(session)}/rename", query={"name": name})

@@ -64,9 +64,10 @@ class RealManager:
         return ClientConfig(self.config.endpoint, access_key, secret_key)
 
     def add_domain_admin(self, domain: str, name: str) -> ClientConfig:
-        """A domain of its own, and its admin."""
+        """A domain of its own, which may use the group of the agents, and its admin."""
         made = f"""mutation {{
             create_domain(name: "{domain}", props: {{}}) {{ok}}
+            associate_scaling_group_with_domain(domain: "{domain}", scaling_group: "default") {{ok}}
             create_user(email: "{name}@{domain}", props:
                 {{username: "{name}", password: "", role: "admin", domain_name: "{domain}"}}) {{ok}}
             create_keypair(user_id: "{name}@{domain}", props: {{is_admin: true}}) {{keypair {{access_key secret_key}}}}

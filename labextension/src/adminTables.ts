@@ -5,7 +5,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Edits, IEdit, ordersOf } from './adminEdits';
 import { describeSlots, formatSize, IUse, usesOf } from './amounts';
-import { addAdmin, AdminRow, changeAdmin, endSession, IReason, IScope, removeAdmin } from './api';
+import { addAdmin, AdminRow, changeAdmin, endAdmin, IReason, IScope, removeAdmin } from './api';
 import { slotsOf } from './typed';
 
 export interface IColumn {
@@ -64,7 +64,7 @@ export interface ITable {
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
 /** What an admin of a domain can do there; all else is only looked at. */
-const OF_DOMAIN = ['users', 'projects', 'keypairs'];
+const OF_DOMAIN = ['sessions', 'queue', 'users', 'projects', 'keypairs'];
 
 /** For somebody of that role. `now` says which months are the last ones, in UTC. */
 export function tablesFor(role: string, trans: TranslationBundle, now = new Date()): ITable[] {
@@ -119,7 +119,7 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
         confirm: trans.__(
           'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
         ),
-        run: (settings, row) => endSession(settings, shown(row.session_id))
+        run: (settings, row) => endAdmin(settings, shown(row.session_id), shown(row.access_key))
       }
     ]
   };

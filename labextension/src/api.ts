@@ -450,6 +450,11 @@ export async function removeAdmin(settings: Settings, list: string, key: string)
   await requestAPI(settings, adminPath(list, key), { method: 'DELETE' });
 }
 
+/** End a session of that keypair's. */
+export async function endAdmin(settings: Settings, id: string, owner: string): Promise<void> {
+  await requestAPI(settings, `${adminPath('sessions', id)}?owner=${encodeURIComponent(owner)}`, { method: 'DELETE' });
+}
+
 /** What belongs to one in a list, such as a project's members: these and no others. */
 export async function setAdmin(
   settings: Settings,

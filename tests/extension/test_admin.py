@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from real_manager import RealManager
 
+from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.errors import AuthFailed
 from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
 
@@ -70,7 +71,7 @@ async def test_a_keypair_is_switched_off_and_another_users_session_ended(
     _, page = await bai("GET", "admin/sessions?text=pia@")
     (row,) = page["items"]
     assert (row["name"], row["user_email"]) == ("long", "pia@localhost")
-    assert await bai("DELETE", f"sessions/{row['session_id']}") == (204, None)
+    assert await bai("DELETE", f"admin/sessions/{row['session_id']}?owner={row['access_key']}") == (204, None)
     assert await bai("PATCH", f"admin/keypairs/{pia.access_key}", {"is_active": False}) == (204, None)
     _, page = await bai("GET", "admin/keypairs?text=pia@")
     assert [(one["access_key"], one["is_active"]) for one in page["items"]] == [(pia.access_key, False)]
@@ -291,6 +292,7 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
     asked: list[tuple[str, str, Any]] = [("GET", f"admin/{name}", None) for name in TABLES]
     asked += [
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
+        ("DELETE", f"admin/sessions/{NOBODY}?owner=AKIA", None),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
         ("POST", "admin/users", {"email": "z@lab.org", "username": "z", "password": "p" * 12, "role": "user"}),
         ("POST", "admin/users/ned@localhost/keypairs", {}),
@@ -312,7 +314,7 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
 
 
 async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
-    bai_as_domain_admin: Callable[..., Any],
+    bai_as_domain_admin: Callable[..., Any], cluster: RealManager
 ) -> None:
     bai = bai_as_domain_admin
     for name in TABLES:
@@ -330,6 +332,9 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
     assert await bai("PUT", f"admin/projects/{project['id']}/members", {"items": [ben["uuid"]]}) == (204, None)
     status, keypair = await bai("POST", "admin/users/ben@lab/keypairs", {"resource_policy": "default"})
     assert status == 201
+    body = {"name": "bens", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    made = cluster.ask("POST", "/session", body, ClientConfig(cluster.config.endpoint, **keypair))
+    assert await bai("DELETE", f"admin/sessions/{made['sessionId']}?owner={keypair['access_key']}") == (204, None)
     assert await bai("PATCH", f"admin/keypairs/{keypair['access_key']}", {"is_active": False}) == (204, None)
 
     refused = [
