@@ -134,10 +134,11 @@ export function usesOf(
 
 /** What it is and where, `[label, text]`: only what is known. */
 export function factsOf(session: Detail, now: Date, trans: TranslationBundle): [string, string][] {
-  const { agent, clusterSize, image, isolated, project, resourceGroup, runningFor } = session;
+  const { agent, clusterSize, image, isolated, name, project, resourceGroup, runningFor } = session;
   const asked = describeMoment(new Date(session.creationTime), now);
   const ended = session.terminationTime;
   const facts: [string, string | null][] = [
+    [trans.__('Name'), name],
     [trans.__('Environment'), image],
     [trans.__('Resources'), describeHeld(session, trans)],
     [trans.__('Held so far'), describeCost(heldBy(session), runningFor ?? 0, trans)],
@@ -233,7 +234,7 @@ export function stepsOf(changes: IChange[], now: Date): IStep[] {
     return {
       status,
       at: new Date(at),
-      lasted: until && Math.max(0, until.getTime() - new Date(at).getTime()),
+      lasted: until && until.getTime() - new Date(at).getTime(),
       sentence: reason && reason.text !== before?.reason?.text ? reason.text : ''
     };
   });
@@ -262,7 +263,7 @@ export function describeMoment(moment: Date, now: Date): string {
     : moment.toLocaleString(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 }
 
-/** `45 s`, `3 min 20 s`, `1 h 2 min`, `2 d 5 h` */
+/** `45 s`, `3 min 20 s`, `1 h 2 min`, `2 d 5 h`; less than nothing, as clocks differ, is nothing. */
 export function describeSpan(milliseconds: number, trans: TranslationBundle): string {
   const seconds = Math.floor(milliseconds / 1000);
   const [minutes, hours, days] = [60, 3600, 86400].map(size => Math.floor(seconds / size));

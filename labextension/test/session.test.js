@@ -51,6 +51,7 @@ test('facts are those that are known', () => {
   const told = Object.fromEntries(session.factsOf({ ...view(), project: 'lab' }, NOW, trans));
   const asked = new Date('2026-11-30T13:00:00Z').toLocaleTimeString();
   assert.deepStrictEqual(told, {
+    Name: 'demo',
     Environment: 'python:3.11',
     Resources: '2 CPU · 4 GiB',
     'Held so far': '1 core-hours · 2 GiB-hours',
@@ -63,7 +64,7 @@ test('facts are those that are known', () => {
   });
   const ended = view({ agent: null, isolated: null, runningFor: null, terminationTime: '2026-11-30T13:30:00Z', clusterSize: 2 });
   const rest = session.factsOf({ ...ended, project: null }, NOW, trans).map(([label]) => label);
-  assert.deepStrictEqual(rest, ['Environment', 'Resources', 'Group', 'Asked for', 'Ended']);
+  assert.deepStrictEqual(rest, ['Name', 'Environment', 'Resources', 'Group', 'Asked for', 'Ended']);
 });
 
 test('each container uses of what each has', () => {
