@@ -531,6 +531,14 @@ class ManagerClient:
         found = await self.request("GET", f"{_session(session)}/logs", query={"kernel_id": kernel_id})
         return found["result"]["logs"]
 
+    async def status_history(self, session: str) -> list[Json]:
+        """Each change of its status, oldest first: ``{"status", "at", "reason"}``."""
+        return (await self.request("GET", f"{_session(session)}/status-history"))["changes"]
+
+    async def audit(self, only: str, limit: int = 50) -> list[Json]:
+        """What was done in one's own name, of everybody for a superadmin, newest first; ``only`` is a filter."""
+        return (await self.request("GET", "/audit", query={"filter": only, "limit": limit}))["entries"]
+
     async def wait_for(
         self,
         session: str,

@@ -179,5 +179,11 @@ def session_view(name: str, status: str = "RUNNING", code: str = "running", **mo
         "progress": None,
         "liveStat": None,
         "jupyterKernels": [],
+        "resourceGroup": "gpu",
+        "creationTime": "2026-11-30T12:00:00+00:00",
+        "terminationTime": None,
+        "mounts": [],
+        "kernels": [],
+        "idleChecks": {},
     }
     return view | more

@@ -27,6 +27,7 @@ from bai_jupyter.extension import (
     live_sessions,
     outputs,
     runs,
+    session_records,
     status,
     terminals,
     usage,
@@ -119,6 +120,7 @@ class BaiExtension(ExtensionApp):
             live_sessions,
             outputs,
             runs,
+            session_records,
             terminals,
             usage,
         ):

@@ -55,6 +55,19 @@ export function describeCost(slots: Slots, milliseconds: number, trans: Translat
     .join(' · ');
 }
 
+/** `42 min`: no finer than minutes. */
+export function describeAge(milliseconds: number, trans: TranslationBundle): string {
+  const minutes = Math.floor(milliseconds / 60000);
+  if (minutes < 1) {
+    return trans.__('under 1 min');
+  }
+  if (minutes < 60) {
+    return trans.__('%1 min', minutes);
+  }
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? trans.__('%1 h', hours) : trans.__('%1 days', Math.floor(hours / 24));
+}
+
 const SIZES = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** Binary units, one decimal at most. */

@@ -50,6 +50,74 @@ export interface ISession {
   progress: number | null;
 }
 
+/** One container of a session. */
+export interface IContainer {
+  id: string;
+  role: string;
+  /** What the others call it. */
+  host: string;
+  status: string;
+  agent: string;
+  exitCode: number | null;
+  liveStat: Record<string, number | null> | null;
+}
+
+/** What stops or suspends a session by itself. */
+export interface IIdleCheck {
+  /** Seconds until it does, if nothing changes. */
+  remaining: number;
+  extra: {
+    /** When it does; ISO 8601. */
+    stops_at?: string;
+    suspends_at?: string;
+    /** Seconds. */
+    limit: number;
+    /** Whose limit: `user kim`. */
+    policy: string;
+    /** What it did last. */
+    last?: string;
+    /** Whether something runs in it. */
+    running?: boolean;
+    /** How often it can be kept for a while. */
+    extensions_left?: number;
+    /** Of each figure in percent, what is used and what has to be. */
+    resources?: Record<string, [number, number]>;
+  };
+}
+
+/** All of a session's view that its tab shows. */
+export interface ISessionDetail extends ISession {
+  agent: string | null;
+  resourceGroup: string;
+  /** ISO 8601. */
+  creationTime: string;
+  terminationTime: string | null;
+  kernels: IContainer[];
+  /** By the names of the checks. */
+  idleChecks: Record<string, IIdleCheck>;
+}
+
+/** A session came to a status. */
+export interface IChange {
+  status: string;
+  /** ISO 8601. */
+  at: string;
+  reason: IReason | null;
+}
+
+/** Something that was done to a session. */
+export interface IAuditEntry {
+  id: number;
+  /** ISO 8601. */
+  at: string;
+  /** `DELETE session:end` */
+  action: string;
+  /** The keypair's that did it. */
+  access_key: string | null;
+  /** Of HTTP. */
+  result: number;
+}
+
 /** What one kernel is doing: `bai` of the kernel model, and the `kernel_status` event. */
 export interface IKernelStatus {
   status: string | null;
@@ -297,8 +365,23 @@ export async function listSessions(settings: Settings): Promise<ISession[]> {
 }
 
 /** Also one that has ended. */
-export async function getSession(settings: Settings, id: string): Promise<ISession> {
+export async function getSession(settings: Settings, id: string): Promise<ISessionDetail> {
   return requestAPI(settings, `sessions/${encodeURIComponent(id)}`);
+}
+
+/** Each change of its status, oldest first. */
+export async function sessionHistory(settings: Settings, id: string): Promise<IChange[]> {
+  return (await requestAPI<{ changes: IChange[] }>(settings, `sessions/${encodeURIComponent(id)}/history`)).changes;
+}
+
+/** The newest of what was done to it, as far as one may see that. */
+export async function sessionAudit(settings: Settings, id: string): Promise<IAuditEntry[]> {
+  return (await requestAPI<{ entries: IAuditEntry[] }>(settings, `sessions/${encodeURIComponent(id)}/audit`)).entries;
+}
+
+/** The name of the project that it counts for; `null` if that is gone. */
+export async function sessionProject(settings: Settings, id: string): Promise<string | null> {
+  return (await requestAPI<{ name: string | null }>(settings, `sessions/${encodeURIComponent(id)}/project`)).name;
 }
 
 export async function endSession(settings: Settings, id: string): Promise<void> {

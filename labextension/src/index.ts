@@ -16,6 +16,7 @@ import { resources } from './plugins/resources';
 import { running } from './plugins/running';
 import { runs } from './plugins/runs';
 import { sessions } from './plugins/sessions';
+import { sessionTab } from './plugins/sessionTab';
 import { sidebar } from './plugins/sidebar';
 import { statusItem } from './plugins/statusItem';
 import { terminals } from './plugins/terminals';
@@ -39,6 +40,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   imports,
   environments,
   terminals,
+  sessionTab,
   usage
 ];
 

@@ -91,6 +91,11 @@ export function isShown(app: IApp): boolean {
   return ['http', 'preopen', 'discovered'].includes(app.protocol);
 }
 
+/** The apps of a running session, but for its terminal: that has an entry of its own, with Lab's look. */
+export async function appsOf(settings: ServerConnection.ISettings, sessionId: string): Promise<IApp[]> {
+  return (await listApps(settings, sessionId)).filter(app => app.name !== 'ttyd');
+}
+
 /** The apps of one running session, and the ports that its programs listen at. */
 export class Apps extends Watched<IApp[]> {
   constructor(
@@ -123,8 +128,7 @@ export class Apps extends Watched<IApp[]> {
   }
 
   async of(sessionId: string): Promise<IApp[]> {
-    // Its terminal has an entry of its own, with Lab's look.
-    return (await listApps(this.settings, sessionId)).filter(app => app.name !== 'ttyd');
+    return appsOf(this.settings, sessionId);
   }
 
   /** A link that lets a browser in. */

@@ -25,6 +25,8 @@ export namespace CommandIDs {
   export const importFromUrl = 'bai:import-from-url';
   export const runOnCluster = 'bai:run-on-cluster';
   export const runFileOnCluster = 'bai:run-file-on-cluster';
+  export const showSession = 'bai:show-session';
+  export const showOwnSession = 'bai:show-own-session';
   export const endSession = 'bai:end-session';
   export const restartSession = 'bai:restart-session';
   export const commitSession = 'bai:commit-session';

@@ -170,18 +170,6 @@ export function describeFolderIn(name: string, isReadOnly: boolean, trans: Trans
   return isReadOnly ? trans.__('%1, read only', name) : name;
 }
 
-export function describeAge(milliseconds: number, trans: TranslationBundle): string {
-  const minutes = Math.floor(milliseconds / 60000);
-  if (minutes < 1) {
-    return trans.__('under 1 min');
-  }
-  if (minutes < 60) {
-    return trans.__('%1 min', minutes);
-  }
-  const hours = Math.floor(minutes / 60);
-  return hours < 48 ? trans.__('%1 h', hours) : trans.__('%1 days', Math.floor(hours / 24));
-}
-
 /** The second line of a session: its sentence, unless it is well; then only what it has and for how long. */
 export function sentenceOf(session: ISession): string | null {
   const code = session.reason?.code ?? '';

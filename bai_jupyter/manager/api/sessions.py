@@ -61,6 +61,14 @@ class DependencyView(TypedDict):
     depends_on: list["DependencyView"]
 
 
+class ChangeView(TypedDict):
+    """A session came to a status."""
+
+    status: SessionStatus
+    at: str
+    reason: ReasonView | None
+
+
 class SessionsHandler(OwnedHandler):
     @takes(**CREATE)
     @gives(CreatedView)
@@ -248,12 +256,13 @@ class TaskLogHandler(OwnedHandler):
 
 
 class StatusHistoryHandler(OwnedHandler):
-    @gives({"result": dict[str, str]})
+    @gives({"result": dict[str, str], "changes": [ChangeView]})
     @needs("session:read")
     async def get(self, ref: str) -> Answer:
-        """Since when it had which status."""
+        """Since when it had which status, last; and each change of it with its reason, oldest first."""
         history = await self.services.sessions.status_history(self.caller, ref)
-        return 200, {"result": {status.value.lower(): at.isoformat() for status, at in history}}
+        changes = [{"status": one.status, "at": one.at.isoformat(), "reason": one.reason} for one in history]
+        return 200, {"result": {one.status.value.lower(): one.at.isoformat() for one in history}, "changes": changes}
 
 
 class AbusingReportHandler(OwnedHandler):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -394,15 +394,21 @@ def _closure(
 # What is left of a session
 
 
-def status_history(conn: Connection, session_id: SessionId) -> list[tuple[SessionStatus, datetime]]:
-    """Every status that it had and since when, oldest first."""
+class StatusChange(NamedTuple):
+    status: SessionStatus
+    at: datetime
+    reason: ReasonView | None
+
+
+def status_history(conn: Connection, session_id: SessionId) -> list[StatusChange]:
+    """Every status that it had, since when and why, oldest first."""
     history = t.status_history
     query = (
-        sa.select(history.c.status, history.c.at)
+        sa.select(history.c.status, history.c.at, history.c.reason)
         .where(history.c.session_id == session_id, history.c.event != WARNING)
         .order_by(history.c.id)
     )
-    return [(SessionStatus(row.status), row.at) for row in conn.execute(query)]
+    return [StatusChange(SessionStatus(row.status), row.at, row.reason) for row in conn.execute(query)]
 
 
 def kept_log(conn: Connection, session_id: SessionId, kernel_id: str | None = None) -> str | None:

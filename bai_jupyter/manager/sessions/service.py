@@ -346,7 +346,7 @@ class SessionService:
         await self._call(session, method, {})
         return (await self.get_many([session.id]))[0]
 
-    async def status_history(self, caller: Caller, ref: str) -> Sequence[tuple[SessionStatus, datetime]]:
+    async def status_history(self, caller: Caller, ref: str) -> Sequence[sessions.StatusChange]:
         session = await self.get(caller, ref)
         return await self._store.read(sessions.status_history, session.id)
 

@@ -229,6 +229,10 @@ function actionsOf(
       label: trans.__('Decline Invitation to Folder…'),
       run: async () => folders.answer(await invitation(trans.__('Decline')), false)
     },
+    'choose-session': {
+      label: trans.__('Show Details of Session…'),
+      run: onSession(trans.__('Show details of'), CommandIDs.showSession)
+    },
     'choose-session-to-end': {
       label: trans.__('End Session…'),
       run: onSession(trans.__('End session'), CommandIDs.endSession)

@@ -154,6 +154,14 @@ function commandsOf(app: JupyterFrontEnd, sessions: Sessions, trans: Translation
         say(notebook, trans.__('its session is kept for a while.'));
       }
     },
+    [CommandIDs.showOwnSession]: {
+      label: trans.__('Show Session'),
+      caption: trans.__('Show what the session of this notebook has and uses, and what happened to it'),
+      isPossible: () => true,
+      run: async ({ sessionId }) => {
+        await app.commands.execute(CommandIDs.showSession, { id: sessionId });
+      }
+    },
     [CommandIDs.showOwnLog]: {
       label: trans.__('Show Log'),
       caption: trans.__('Show what the session of this notebook prints'),

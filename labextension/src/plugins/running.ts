@@ -85,18 +85,16 @@ export const running: JupyterFrontEndPlugin<void> = {
   }
 };
 
-/** The notebook whose kernel runs in it, else its terminal, else the panel, which says why there is neither. */
-async function openSession({ commands, serviceManager }: JupyterFrontEnd, { id, name, status }: ISession): Promise<void> {
+/** The notebook whose kernel runs in it, else its own tab. */
+async function openSession({ commands, serviceManager }: JupyterFrontEnd, { id, name }: ISession): Promise<void> {
   const kernels = [...serviceManager.sessions.running()];
   const notebook = kernels.find(
     one => one.type === 'notebook' && (one.kernel as { bai?: IKernelStatus } | null)?.bai?.session_id === id
   );
   if (notebook) {
     await commands.execute('docmanager:open', { path: notebook.path });
-  } else if (status === 'RUNNING' && commands.hasCommand(CommandIDs.openTerminal)) {
-    await commands.execute(CommandIDs.openTerminal, { id, name });
   } else {
-    await commands.execute(CommandIDs.showPanel);
+    await commands.execute(CommandIDs.showSession, { id, name });
   }
 }
 

@@ -14,13 +14,11 @@ import { readChoice, readMount } from '../resources';
 import { Browse, CommandIDs, IBrowse, IKernelStatuses, ISessions, NAME } from '../tokens';
 import { ServerVersion } from '../versions';
 import { createApps } from '../widgets/apps';
-import { createAppTab } from '../widgets/appTab';
+import { showAppTab } from '../widgets/appTab';
 import { createCapacity } from '../widgets/capacity';
 import { createFolders, Mount } from '../widgets/folders';
-import { showTab } from '../widgets/mainTab';
 import { createPanel } from '../widgets/panel';
 import { createSessions } from '../widgets/sessions';
-import { describeApp } from '../words';
 import { addActions } from './actions';
 import { addFolderMenu } from './folderMenu';
 
@@ -54,11 +52,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     };
     app.shell.currentChanged?.connect(follow);
     statuses.changed.connect(follow);
-    const showApp = (session: ISession, served: IApp) =>
-      showTab(app.shell, `jp-bai-app-${session.id}-${served.name}`, async () => {
-        const link = await apps.start(session.id, served);
-        return createAppTab(link, describeApp(served, trans).name, session.name, trans);
-      });
+    const showApp = (session: ISession, served: IApp) => showAppTab(app, session, served, trans);
     const sections = [
       createSessions(app.commands, sessions, new ServerVersion(settings), trans),
       createFolders({ ...kept, attachments }, { mount, browse }, trans),

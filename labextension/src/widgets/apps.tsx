@@ -48,23 +48,38 @@ function AppsView({ model, show, trans }: IViewProps): JSX.Element {
           </select>
         </div>
       )}
-      {session !== null && model.value?.length === 0 && (
-        <p className="jp-bai-Hint">
-          {trans.__('%1 serves no apps. A port appears here as soon as a program listens there.', session.name)}
-        </p>
-      )}
-      {session !== null && model.value !== null && (
-        <ul className="jp-bai-List" aria-label={trans.__('Apps of %1', session.name)}>
-          {model.value.map(app => (
-            <App key={`${session.id} ${app.name}`} {...{ app, session, model, show, trans }} />
-          ))}
-        </ul>
-      )}
+      {session !== null && model.value !== null && <AppList apps={model.value} {...{ session, model, show, trans }} />}
     </>
   );
 }
 
-function App({ app, session, model, show, trans }: IViewProps & { app: IApp; session: ISession }): JSX.Element {
+interface IAppsProps {
+  session: ISession;
+  model: Pick<Apps, 'start'>;
+  show: ShowApp;
+  trans: TranslationBundle;
+}
+
+/** What one session serves. */
+export function AppList({ apps, ...about }: IAppsProps & { apps: IApp[] }): JSX.Element {
+  const { session, trans } = about;
+  return (
+    <>
+      {apps.length === 0 && (
+        <p className="jp-bai-Hint">
+          {trans.__('%1 serves no apps. A port appears here as soon as a program listens there.', session.name)}
+        </p>
+      )}
+      <ul className="jp-bai-List" aria-label={trans.__('Apps of %1', session.name)}>
+        {apps.map(app => (
+          <App key={`${session.id} ${app.name}`} app={app} {...about} />
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function App({ app, session, model, show, trans }: IAppsProps & { app: IApp }): JSX.Element {
   const [isStarting, setStarting] = React.useState(false);
   const [error, setError] = React.useState('');
   const { name, details } = describeApp(app, trans);

@@ -9,15 +9,19 @@ import { SessionLog } from '../model';
 import { Loading, Section, Trouble, useChanges } from './section';
 
 export function createLog(model: SessionLog, name: string, trans: TranslationBundle): MainAreaWidget {
-  const title = trans.__('Log of %1', name);
-  const tab = new MainAreaWidget({
-    content: new Section(title, [model], <LogView model={model} label={title} trans={trans} />)
-  });
-  tab.content.addClass('jp-bai-Log');
-  tab.title.label = title;
+  const content = createLogSection(model, name, trans);
+  const tab = new MainAreaWidget({ content });
+  tab.title.label = content.title.label;
   tab.title.icon = baiIcon;
   tab.disposed.connect(() => model.dispose());
   return tab;
+}
+
+export function createLogSection(model: SessionLog, name: string, trans: TranslationBundle): Section {
+  const title = trans.__('Log of %1', name);
+  const section = new Section(title, [model], <LogView model={model} label={title} trans={trans} />);
+  section.addClass('jp-bai-Log');
+  return section;
 }
 
 interface IViewProps {

@@ -16,6 +16,7 @@ import { StateIcon } from './state';
 
 export interface IKernelActions {
   resources: () => void;
+  details: (session: ISession) => void;
   log: (session: ISession) => void;
   end: (session: ISession) => void;
   /** All sessions. */
@@ -90,6 +91,9 @@ function View({ look, reason, use, changed, close, actions, trans }: IOptions): 
         </button>
         {session && (
           <>
+            <button className="jp-bai-Button" onClick={act(() => actions.details(session))}>
+              {trans.__('Details')}
+            </button>
             <button className="jp-bai-Button" onClick={act(() => actions.log(session))}>
               {trans.__('Log')}
             </button>

@@ -5,12 +5,12 @@ import { ellipsesIcon, stopIcon } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import React from 'react';
 
-import { describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
+import { describeAge, describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
 import { isEnding, Sessions } from '../model';
 import { CommandIDs } from '../tokens';
 import { mismatchOf, ServerVersion } from '../versions';
-import { describeAge, lookOf, sentenceOf } from '../words';
+import { lookOf, sentenceOf } from '../words';
 import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
 import { StateIcon } from './state';
 
@@ -39,10 +39,10 @@ export function createSessions(
 }
 
 /** Carry a command out on a session. */
-type Run = (command: string, session: ISession) => void;
+export type Run = (command: string, session: ISession) => void;
 
 /** Whether this page has a command: Notebook 7 lacks some. */
-type Has = (command: string) => boolean;
+export type Has = (command: string) => boolean;
 
 interface IViewProps {
   model: Sessions;
@@ -82,13 +82,14 @@ function SessionsView({ model, server, trans, run, has, launch }: IViewProps): J
   );
 }
 
-/** Space shows a session's actions, Delete ends it. */
+/** Enter opens a session's tab, Space shows its actions, Delete ends it. */
 function SessionList({ list, trans, run, has }: Pick<IViewProps, 'trans' | 'run' | 'has'> & { list: ISession[] }): JSX.Element {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(id === current ? null : id);
+  const on = (command: string) => (id: string) => run(command, list.find(session => session.id === id)!);
   const { onKeyDown, row } = useRows(
     list.map(session => session.id),
-    { ' ': toggle, Delete: id => run(CommandIDs.endSession, list.find(session => session.id === id)!) }
+    { ' ': toggle, Enter: on(CommandIDs.showSession), Delete: on(CommandIDs.endSession) }
   );
   return (
     <ul className="jp-bai-List" aria-label={trans.__('Sessions')} onKeyDown={onKeyDown}>
@@ -128,7 +129,12 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
   const actions = trans.__('Actions on %1', session.name);
   const end = trans.__('End %1', session.name);
   return (
-    <li {...place} className="jp-bai-Row jp-bai-Row-two" aria-label={label}>
+    <li
+      {...place}
+      className="jp-bai-Row jp-bai-Row-two"
+      aria-label={label}
+      onDoubleClick={event => (event.target as Element).closest('button') ?? run(CommandIDs.showSession, session)}
+    >
       <StateIcon look={look} />
       <div className="jp-bai-Row-first">
         <span className="jp-bai-Row-name" title={session.name}>
@@ -175,14 +181,21 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
   );
 }
 
-/** What can be done with a session, beside ending it. */
-function Actions({ session, trans, run, has }: Pick<IRowProps, 'session' | 'trans' | 'run' | 'has'>): JSX.Element {
+interface IActionsProps extends Pick<IRowProps, 'session' | 'trans' | 'run' | 'has'> {
+  /** In the session's own tab, which has what it prints, and where nothing else ends it. */
+  isInTab?: boolean;
+}
+
+/** What can be done with a session. */
+export function Actions({ session, trans, run, has, isInTab = false }: IActionsProps): JSX.Element {
   const isRunning = session.status === 'RUNNING';
   const offered: [string, string, boolean][] = [
-    [trans.__('Log'), CommandIDs.showLog, true],
+    [trans.__('Details'), CommandIDs.showSession, !isInTab],
+    [trans.__('Log'), CommandIDs.showLog, !isInTab],
     [trans.__('Terminal'), CommandIDs.openTerminal, isRunning && has(CommandIDs.openTerminal)],
     [trans.__('Restart'), CommandIDs.restartSession, isRunning],
-    [trans.__('Save as environment…'), CommandIDs.commitSession, isRunning]
+    [trans.__('Save as environment…'), CommandIDs.commitSession, isRunning],
+    [trans.__('End…'), CommandIDs.endSession, isInTab && !isEnding(session)]
   ];
   return (
     <div className="jp-bai-Actions">
@@ -198,7 +211,7 @@ function Actions({ session, trans, run, has }: Pick<IRowProps, 'session' | 'tran
 }
 
 /** Tells a screen reader when a session's word changes; percentages in quarters only. Says nothing at first. */
-function Announcer({ list, trans }: { list: ISession[] | null; trans: TranslationBundle }): JSX.Element {
+export function Announcer({ list, trans }: { list: ISession[] | null; trans: TranslationBundle }): JSX.Element {
   const known = React.useRef(new Map<string, string>());
   const [text, setText] = React.useState('');
   React.useEffect(() => {

@@ -46,8 +46,10 @@ def test_what_runs_is_listed_opened_and_ended(page: Page, sessions: Any, shots: 
     page.screenshot(path=shots / "running.png")
 
     items.nth(1).locator(".jp-RunningSessions-itemLabel").click()
-    expect(page.locator("#jp-bai-panel")).to_be_visible()
-    page.evaluate("window.jupyterapp.shell.activateById('jp-running-sessions')")
+    tab = page.locator(f"#jp-bai-session-{sessions.sessions[1]['id']}")
+    expect(tab).to_contain_text("3rd in the queue of group gpu.")
+    page.evaluate("window.jupyterapp.shell.currentWidget.close()")
+    expect(items).to_have_count(2)  # the tab was one of what is open
     items.nth(1).hover()
     items.nth(1).get_by_title("End session").click()
     dialog = page.get_by_role("dialog")

@@ -91,6 +91,16 @@ def test_the_status_item_opens_what_is_known_of_the_kernel(
     dialog_of(page)
     page.keyboard.press("Escape")
 
+    tab = page.locator(f"#jp-bai-session-{session}")
+    for show in (
+        lambda: page.evaluate("window.jupyterapp.commands.execute('bai:show-own-session')"),
+        lambda: (item.click(), popover.get_by_role("button", name="Details").click()),
+    ):
+        show()
+        expect(tab).to_contain_text("Running on lab-1.")
+        page.evaluate("window.jupyterapp.shell.currentWidget.close()")
+        expect(tab).to_have_count(0)
+
 
 def test_a_kernel_whose_notebook_is_not_in_view_tells_that_it_stops_soon(page: Page, lab: Any) -> None:
     gate, reason = lab.home / "gate", lab.home / "reason"

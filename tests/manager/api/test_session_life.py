@@ -352,10 +352,13 @@ async def test_status_history(agent, admin):
     await admin.until_status("my-work", "RUNNING")
     await admin.call("DELETE", "/session/my-work")
     await admin.until_status(created["sessionId"], "TERMINATED")
-    history = (await admin.get(f"/kernel/{created['sessionId']}/status-history"))["result"]
+    answer = await admin.get(f"/kernel/{created['sessionId']}/status-history")
+    history, changes = answer["result"], answer["changes"]
     steps = ["pending", "scheduled", "preparing", "creating", "running", "terminating", "terminated"]
     assert list(history) == steps
     assert sorted(history.values()) == list(history.values())
+    assert [(one["status"].lower(), one["at"]) for one in changes] == list(history.items())
+    assert [one["reason"]["code"] for one in changes if one["status"] == "TERMINATED"] == ["user-requested"]
 
 
 async def test_an_older_session_of_the_same_name_is_not_in_the_way(agent, admin):
