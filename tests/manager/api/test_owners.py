@@ -6,8 +6,8 @@ from fakes_agent import IMAGE
 pytestmark = pytest.mark.asyncio
 
 MAKE_POLICY = """mutation($name: String!) {create_keypair_resource_policy(name: $name, props: {
-    total_resource_slots: "{\\"cpu\\": \\"1\\"}", default_for_unspecified: "UNLIMITED", max_concurrent_sessions: 5, idle_timeout: 0,
-    max_containers_per_session: 1, allowed_vfolder_hosts: "{}"}) {ok msg}}"""
+    total_resource_slots: "{\\"cpu\\": \\"1\\"}", default_for_unspecified: "UNLIMITED", max_concurrent_sessions: 5,
+    idle_timeout: 0, max_containers_per_session: 1, allowed_vfolder_hosts: "{}"}) {ok msg}}"""
 BIND = 'mutation($key: String!) {modify_keypair(access_key: $key, props: {resource_policy: "one"}) {ok msg}}'
 REFUSED = [
     ("POST", "/session", {"name": "theirs", "image": IMAGE.name, "enqueueOnly": True}),
