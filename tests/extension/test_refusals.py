@@ -32,7 +32,7 @@ def example_of(pattern: str) -> str:
     """A path that a handler's pattern matches."""
     path = pattern.replace(path_regex, "/x").replace("(?:/.*)?", "").replace("(absolute/)?", "")
     path = path.replace(r"(\d{1,5})", "8080")
-    path = re.sub(r"\(([a-z]+)\)", r"\1", path)  # a word
+    path = re.sub(r"\(([a-z-]+)(?:\|[^()]*)?\)", r"\1", path)  # a word, the first of several
     path = re.sub(r"\([^()]*\)", "x", path)
     assert re.fullmatch(pattern, path), f"no example of {pattern}: {path}"
     return path.removeprefix("/")
