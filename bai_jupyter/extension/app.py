@@ -17,6 +17,7 @@ from traitlets import Enum, Float
 from bai_jupyter.client import ConfigError, ManagerClient, load_config
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.extension import (
+    account,
     admin,
     app_proxy,
     choices,
@@ -109,6 +110,7 @@ class BaiExtension(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         for module in (
+            account,
             admin,
             app_proxy,
             choices,

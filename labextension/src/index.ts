@@ -2,6 +2,7 @@
 
 import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
+import { account } from './plugins/account';
 import { admin } from './plugins/admin';
 import { copies } from './plugins/copies';
 import { drive } from './plugins/drive';
@@ -36,6 +37,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   runs,
   running,
   admin,
+  account,
   imports,
   environments,
   terminals,
