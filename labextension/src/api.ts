@@ -770,6 +770,25 @@ export async function listImages(settings: Settings): Promise<IImage[]> {
   return (await requestAPI<{ images: IImage[] }>(settings, 'images')).images;
 }
 
+/** An image that was made from a session. */
+export interface IEnvironment {
+  name: string;
+  size_bytes: number;
+  /** The image that the session was of; `null` if that is not known. */
+  base: string | null;
+  created_at: string;
+}
+
+/** One's own, newest first. */
+export async function listEnvironments(settings: Settings): Promise<IEnvironment[]> {
+  return (await requestAPI<{ environments: IEnvironment[] }>(settings, 'environments')).environments;
+}
+
+/** Throws what the manager refuses: one that sessions use. */
+export async function removeEnvironment(settings: Settings, name: string): Promise<void> {
+  await requestAPI(settings, `environments/${URLExt.encodeParts(name)}`, { method: 'DELETE' });
+}
+
 /** Names of those that a session may count for. */
 export async function listProjects(settings: Settings): Promise<string[]> {
   return (await requestAPI<{ projects: string[] }>(settings, 'projects')).projects;

@@ -10,6 +10,7 @@ import { environments } from './plugins/environments';
 import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
 import { liveSession } from './plugins/liveSession';
+import { myEnvironments } from './plugins/myEnvironments';
 import { news } from './plugins/news';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
@@ -40,6 +41,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   account,
   imports,
   environments,
+  myEnvironments,
   terminals,
   usage
 ];

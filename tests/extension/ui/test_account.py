@@ -1,4 +1,4 @@
-"""The tab *My Account* in a real Lab in front of a real manager, light and dark."""
+"""The tabs *My Account* and *My Environments* in a real Lab in front of a real manager, light and dark."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -86,3 +86,28 @@ def the_script(page: Page, mine: Locator, cluster: RealManager, look_at: Any) ->
     expect(mine.get_by_role("status").filter(has_text=re.compile("^Saved"))).to_be_visible()
     assert cluster.ask("GET", "/user-config/bootstrap-script") == "pip list\n"
     look_at(page, "account-script", "#jp-bai-account", whole=True)
+
+
+def test_ones_environments(page: Page, cluster: RealManager, look_at: Any) -> None:
+    session = cluster.start_session("work")
+    image = cluster.ask("POST", f"/session/{session}/commit", {"name": "with-torch"})["image"]
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-environments')")
+    mine = page.locator("#jp-bai-environments")
+    row = mine.get_by_role("row", name=re.compile("with-torch"))
+    expect(row).to_contain_text("bai/python:test")
+    look_at(page, "environments", "#jp-bai-environments", whole=True)
+    row.get_by_role("button", name="Copy the name").click()
+    expect(page.locator(".Toastify")).to_contain_text(image)
+
+    body = {"name": "user", "image": image, "enqueueOnly": False, "maxWaitSeconds": 20}
+    user = cluster.ask("POST", "/session", body)["sessionId"]
+    dialog = page.get_by_role("dialog")
+    row.get_by_role("button", name=f"Delete {image}").click()
+    look_at(page, "environments-delete", ".jp-Dialog", whole=True)
+    dialog.get_by_role("button", name="Delete").click()
+    expect(dialog).to_contain_text("is in use by user.")
+    dialog.get_by_role("button").last.click()
+    cluster.ask("DELETE", f"/session/{user}?forced=true")
+    row.get_by_role("button", name=f"Delete {image}").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(mine).to_contain_text("You have none yet.")
