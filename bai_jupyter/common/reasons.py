@@ -184,6 +184,7 @@ _REFUSED = {
     "route-ports-taken": "All {count} ports of the manager that lead into sessions are taken. Try again when another "
     "server has stopped, or tell your admin.",
     "not-committable": "{agent} runs sessions without containers; no image can be made of one.",
+    "image-in-use": "{image} is in use by {sessions}. End what uses it, then delete it.",
     "too-many-images": "You have {used} images made from sessions; {limit} are allowed. Delete one first.",
     "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",
     "door-missing": "{agent} has no door {door}. Tell your admin, who can name it in AgentApp.doors there.",

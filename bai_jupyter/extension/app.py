@@ -17,11 +17,13 @@ from traitlets import Enum, Float
 from bai_jupyter.client import ConfigError, ManagerClient, load_config
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.extension import (
+    account,
     admin,
     app_proxy,
     choices,
     copies,
     drive,
+    environments,
     folders,
     imports,
     live_sessions,
@@ -110,11 +112,13 @@ class BaiExtension(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         for module in (
+            account,
             admin,
             app_proxy,
             choices,
             copies,
             drive,
+            environments,
             folders,
             imports,
             live_sessions,

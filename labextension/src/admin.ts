@@ -42,13 +42,6 @@ export class AdminList extends Watched<IShown> {
     void this.refresh();
   }
 
-  /** Do something about it, and show what has become of it. Throws what the manager refuses. */
-  async change<T>(action: () => Promise<T>): Promise<T> {
-    const done = await action();
-    await this.refresh();
-    return done;
-  }
-
   protected async load(): Promise<IShown> {
     const page = await this._page();
     if (page.items.length > 0 || this._offset === 0) {

@@ -21,6 +21,8 @@ export interface IEditField {
   isMany?: boolean;
   isOptional?: boolean;
   isSecret?: boolean;
+  /** Of many lines, such as a file. */
+  isLong?: boolean;
 }
 
 /** A field, and what is sent for what stands in it: the text itself if nothing else is said; nothing for `undefined`. */
@@ -34,10 +36,14 @@ export interface ISecret {
   /** What it is, and what it reads. */
   facts: [string, string][];
   note: string;
+  /** What can be copied and saved as a file. */
+  file?: { name: string; text: string };
 }
 
 export interface IEdit {
   title: string;
+  /** What is to be known before, a paragraph each. */
+  notes?: string[];
   fields: IEditField[];
   verb: string;
   /** Throws what is wrong with the values, and what the manager refuses. */

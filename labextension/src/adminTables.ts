@@ -61,6 +61,9 @@ export interface ITable {
   intervalSeconds?: number;
 }
 
+/** What is said of rows, wherever they come from. */
+export type IPlainTable = Omit<ITable, 'name'>;
+
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
 /** What an admin of a domain can do there; all else is only looked at. */
@@ -100,7 +103,7 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
     run: (settings, row) => removeAdmin(settings, list, keyOf(row))
   });
 
-  const session: Omit<ITable, 'name' | 'label'> = {
+  const session: Omit<IPlainTable, 'label'> = {
     keyOf: row => shown(row.session_id),
     columns: [
       field(trans.__('Name'), 'name'),
@@ -398,7 +401,7 @@ function hoursIn(row: AdminRow, month: string): number {
   return ((row.months ?? {}) as Record<string, number>)[month] ?? 0;
 }
 
-function momentOf(value: unknown): string {
+export function momentOf(value: unknown): string {
   return value ? new Date(`${value}`).toLocaleString() : '';
 }
 

@@ -479,6 +479,108 @@ export async function getUser(settings: Settings): Promise<IUser | null> {
   return (await requestAPI<{ user: IUser | null }>(settings, 'status')).user;
 }
 
+export interface IOwnKeypair {
+  access_key: string;
+  is_active: boolean;
+  resource_policy: string;
+  created_at: string;
+  last_used: string | null;
+  /** This server's. */
+  is_used: boolean;
+}
+
+/** Whose credentials the server has, and what else they have; nothing secret. */
+export interface IAccount {
+  email: string;
+  full_name: string | null;
+  role: string;
+  domain_name: string;
+  resource_policy: string;
+  projects: string[];
+  keypairs: IOwnKeypair[];
+  ssh_fingerprint: string | null;
+}
+
+/** The private key is told this once. */
+export interface ISshKeypair {
+  fingerprint: string;
+  public_key: string;
+  private_key: string;
+}
+
+/** A file that each new session has. */
+export interface IDotfile {
+  path: string;
+  permission: string;
+  data: string;
+}
+
+export interface IListedDotfile {
+  path: string;
+  permission: string;
+  /** Bytes. */
+  size: number;
+}
+
+/** Something that was done in one's name. */
+export interface ILogged {
+  id: number;
+  at: string;
+  access_key: string | null;
+  action: string;
+  target: string;
+  /** An HTTP status. */
+  result: number;
+}
+
+export async function getAccount(settings: Settings): Promise<IAccount> {
+  return requestAPI(settings, 'account');
+}
+
+/** A new one, in the place of the one before. */
+export async function newSshKeypair(settings: Settings): Promise<ISshKeypair> {
+  return requestAPI(settings, 'account/ssh-keypair', { method: 'POST' });
+}
+
+export async function listDotfiles(settings: Settings): Promise<IListedDotfile[]> {
+  return (await requestAPI<{ dotfiles: IListedDotfile[] }>(settings, 'account/dotfiles')).dotfiles;
+}
+
+export async function getDotfile(settings: Settings, path: string): Promise<IDotfile> {
+  return requestAPI(settings, dotfilePath(path));
+}
+
+/** Throws what the manager refuses, as all of these do. */
+export async function addDotfile(settings: Settings, dotfile: IDotfile): Promise<void> {
+  await requestAPI(settings, 'account/dotfiles', withBody('POST', dotfile));
+}
+
+export async function changeDotfile(settings: Settings, { path, permission, data }: IDotfile): Promise<void> {
+  await requestAPI(settings, dotfilePath(path), withBody('PATCH', { permission, data }));
+}
+
+export async function removeDotfile(settings: Settings, path: string): Promise<void> {
+  await requestAPI(settings, dotfilePath(path), { method: 'DELETE' });
+}
+
+/** The script that runs first in each new session; empty if there is none. */
+export async function getBootstrap(settings: Settings): Promise<string> {
+  return (await requestAPI<{ script: string }>(settings, 'account/bootstrap-script')).script;
+}
+
+export async function setBootstrap(settings: Settings, script: string): Promise<void> {
+  await requestAPI(settings, 'account/bootstrap-script', withBody('PUT', { script }));
+}
+
+/** What was done in one's name, newest first. */
+export async function listLog(
+  settings: Settings,
+  offset: number,
+  limit: number
+): Promise<{ items: ILogged[]; total: number }> {
+  return requestAPI(settings, `account/log?${new URLSearchParams({ offset: `${offset}`, limit: `${limit}` })}`);
+}
+
 /** What was held from a day on, such as `2026-11-30`, in UTC. */
 export interface IUsed {
   date: string;
@@ -756,6 +858,25 @@ export async function listImages(settings: Settings): Promise<IImage[]> {
   return (await requestAPI<{ images: IImage[] }>(settings, 'images')).images;
 }
 
+/** An image that was made from a session. */
+export interface IEnvironment {
+  name: string;
+  size_bytes: number;
+  /** The image that the session was of; `null` if that is not known. */
+  base: string | null;
+  created_at: string;
+}
+
+/** One's own, newest first. */
+export async function listEnvironments(settings: Settings): Promise<IEnvironment[]> {
+  return (await requestAPI<{ environments: IEnvironment[] }>(settings, 'environments')).environments;
+}
+
+/** Throws what the manager refuses: one that sessions use. */
+export async function removeEnvironment(settings: Settings, name: string): Promise<void> {
+  await requestAPI(settings, `environments/${URLExt.encodeParts(name)}`, { method: 'DELETE' });
+}
+
 /** Names of those that a session may count for. */
 export async function listProjects(settings: Settings): Promise<string[]> {
   return (await requestAPI<{ projects: string[] }>(settings, 'projects')).projects;
@@ -861,6 +982,10 @@ function openSocket(settings: Settings, path: string, query = new URLSearchParam
 
 function withBody(method: string, body: unknown): RequestInit {
   return { method, body: JSON.stringify(body) };
+}
+
+function dotfilePath(path: string): string {
+  return `account/dotfiles/${URLExt.encodeParts(path)}`;
 }
 
 function folderPath(id: string): string {

@@ -2,6 +2,7 @@
 
 import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
+import { account } from './plugins/account';
 import { admin } from './plugins/admin';
 import { copies } from './plugins/copies';
 import { drive } from './plugins/drive';
@@ -9,6 +10,7 @@ import { environments } from './plugins/environments';
 import { imports } from './plugins/imports';
 import { kernels } from './plugins/kernels';
 import { liveSession } from './plugins/liveSession';
+import { myEnvironments } from './plugins/myEnvironments';
 import { news } from './plugins/news';
 import { notice } from './plugins/notice';
 import { outputs } from './plugins/outputs';
@@ -37,8 +39,10 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   runs,
   running,
   admin,
+  account,
   imports,
   environments,
+  myEnvironments,
   terminals,
   sessionTab,
   usage

@@ -22,6 +22,8 @@ export namespace CommandIDs {
   export const resources = 'bai:resources';
   export const showUsage = 'bai:show-usage';
   export const showAdmin = 'bai:show-admin';
+  export const showAccount = 'bai:show-account';
+  export const showEnvironments = 'bai:show-environments';
   export const importFromUrl = 'bai:import-from-url';
   export const runOnCluster = 'bai:run-on-cluster';
   export const runFileOnCluster = 'bai:run-file-on-cluster';

@@ -53,6 +53,13 @@ export abstract class Watched<T> implements IDisposable {
     await this._poll.schedule({ interval: Poll.IMMEDIATE, phase: 'refreshed' });
   }
 
+  /** Do something about it, and show what has become of it. Throws what is refused. */
+  async change<R>(action: () => Promise<R>): Promise<R> {
+    const done = await action();
+    await this.refresh();
+    return done;
+  }
+
   /** What there is now, also if nobody looks. */
   async ask(): Promise<T> {
     await this._ask();

@@ -102,15 +102,18 @@ class AgentService:
         return next(one for one in await self.list_images(caller) if one.name == image.name)
 
     async def delete_image(self, caller: Caller, name: str) -> None:
-        """Sessions that use it go on; new ones cannot. One made from a session is removed from agents as well."""
+        """Sessions that use it go on; new ones cannot. One made from a session is removed from agents as well, and that
+        only when no session uses it: there would be no container for one that waits, or starts again."""
         found = next((one for one in await self.list_images(caller) if one.name == name), None)
         if found is None or found.user_id != caller.user_id:
             policy.require(caller.role, "image:manage")
         if found is None:
             raise NotFound(Reason.of("not-found", kind="image", name=name), title="No such environment image.")
-        await self._store.write(catalog.delete_image, name)
-        if found.user_id is not None:
-            await self._remove_everywhere(found)
+        if found.user_id is None:
+            await self._store.write(catalog.delete_image, name)
+            return
+        await self._store.write(catalog.delete_unused_image, name)
+        await self._remove_everywhere(found)
 
     async def _remove_everywhere(self, image: ImageRecord) -> None:
         """An agent that is away, or uses it, keeps it."""

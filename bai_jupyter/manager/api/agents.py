@@ -9,8 +9,10 @@ from bai_jupyter.common.statuses import AgentStatus
 from bai_jupyter.manager.agents.registry import Figures
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
+from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
 from bai_jupyter.manager.people.visibility import visible_groups
+from bai_jupyter.manager.sessions.commits import BASE_LABEL
 
 
 class DeviceView(TypedDict):
@@ -51,6 +53,9 @@ class ImageView(TypedDict):
     labels: dict[str, str]
     kernelspecs: list[KernelSpecFacts]
     is_private: bool
+    is_own: bool
+    base: str | None
+    created_at: str
     agents: list[str]
 
 
@@ -77,13 +82,14 @@ class ImagesHandler(ApiHandler):
     @gives({"images": [ImageView]})
     @needs("image:read")
     async def get(self) -> Answer:
-        return 200, {"images": [_image_view(one) for one in await self.services.agents.list_images(self.caller)]}
+        found = await self.services.agents.list_images(self.caller)
+        return 200, {"images": [_image_view(one, self.caller) for one in found]}
 
     @takes(name=str)
     @gives(ImageView)
     @needs("image:manage")
     async def post(self) -> Answer:
-        return 201, _image_view(await self.services.agents.add_image(self.caller, self.params.get("name")))
+        return 201, _image_view(await self.services.agents.add_image(self.caller, self.params.get("name")), self.caller)
 
 
 class ImageHandler(ApiHandler):
@@ -118,7 +124,8 @@ def _device_view(device: DeviceFacts, figures: Figures) -> DeviceView:
     return {**facts, "figures": figures.get(device.device_id)}
 
 
-def _image_view(image: ImageRecord) -> ImageView:
+def _image_view(image: ImageRecord, caller: Caller) -> ImageView:
+    """``is_own``, ``base``: made by the caller from a session, and of which image that was."""
     return {
         "name": image.name,
         "digest": image.digest,
@@ -127,6 +134,9 @@ def _image_view(image: ImageRecord) -> ImageView:
         "labels": dict(image.labels),
         "kernelspecs": to_json(image.kernelspecs),
         "is_private": image.user_id is not None,
+        "is_own": image.user_id == caller.user_id,
+        "base": image.labels.get(BASE_LABEL),
+        "created_at": image.created_at.isoformat(),
         "agents": list(image.agents),
     }
 

@@ -11,6 +11,7 @@ from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.messages import KernelSpecFacts, from_json
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import ImageRecord, PresetRecord
 
@@ -66,6 +67,15 @@ def images_of(conn: Connection, user_id: UserId) -> list[str]:
     return list(conn.execute(sa.select(t.images.c.name).where(t.images.c.user_id == user_id)).scalars())
 
 
+def delete_unused_image(conn: Connection, name: str) -> None:
+    """Raises ``BadRequest`` while sessions that have not ended are of it."""
+    is_of_it = t.sessions.c.image == name, t.sessions.c.status.not_in([one.value for one in FINAL])
+    found = list(conn.execute(sa.select(t.sessions.c.name).where(*is_of_it).order_by(t.sessions.c.name)).scalars())
+    if found:
+        raise BadRequest(Reason.of("image-in-use", image=name, sessions=", ".join(found)))
+    delete_image(conn, name)
+
+
 def delete_image(conn: Connection, name: str) -> bool:
     return conn.execute(t.images.delete().where(t.images.c.name == name)).rowcount > 0
 
@@ -106,5 +116,6 @@ def _image(row: sa.Row, agents: list[str], aliases: list[str]) -> ImageRecord:  
         builtin=row.builtin,
         user_id=row.user_id,
         agents=tuple(agents),
+        created_at=row.created_at,
         aliases=tuple(aliases),
     )

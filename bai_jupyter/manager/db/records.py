@@ -88,6 +88,7 @@ class ImageRecord:
     builtin: bool
     user_id: UserId | None  # whose it is; none: everybody's
     agents: tuple[str, ...]  # names of those that have it
+    created_at: datetime  # when it was added, or made
     aliases: tuple[str, ...] = ()
 
 

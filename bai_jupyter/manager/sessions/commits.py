@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -25,6 +25,8 @@ from bai_jupyter.manager.sessions.service import SessionService
 COMMIT_TIMEOUT_S = 1800.0
 _NO_ENGINE = "process"
 _LONGEST_PART = 40
+BASE_LABEL = "ai.backend.bai.base"
+"""Of which image the session was."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Commits:
             facts = from_json(ImageFacts, await link.call("commit", params, COMMIT_TIMEOUT_S))
         except AgentFault as error:
             raise BadRequest(error.reason) from error
+        facts = replace(facts, labels={**facts.labels, BASE_LABEL: session.image})
         await self._store.write(_keep, facts, link.agent_id, session.user_id, self._now())
         return f"Image {image} is ready."
 

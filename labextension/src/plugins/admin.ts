@@ -1,20 +1,19 @@
 /** *Backend.AI Admin*: the cluster's lists in a tab of the main area, for admins. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
-import { ServerConnection } from '@jupyterlab/services';
+import { ICommandPalette } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
-import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { AdminList } from '../admin';
-import { Edits, IEdit, ISecret } from '../adminEdits';
+import { Edits } from '../adminEdits';
 import { IAddition, IRowAction } from '../adminTables';
 import { AdminRow, getUser } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { createAdmin } from '../widgets/admin';
-import { FormDialog, showSecret } from '../widgets/formDialog';
 import { showTab } from '../widgets/mainTab';
+import { act, fillIn } from './acting';
 
 const TAB_ID = 'jp-bai-admin';
 
@@ -65,53 +64,4 @@ export const admin: JupyterFrontEndPlugin<void> = {
 
 function isAdmin(role: string | null): boolean {
   return role === 'superadmin' || role === 'admin';
-}
-
-async function act(
-  settings: ServerConnection.ISettings,
-  model: AdminList,
-  action: IRowAction,
-  row: AdminRow,
-  edits: Edits,
-  trans: TranslationBundle
-): Promise<void> {
-  const label = action.label(row);
-  if ('edit' in action) {
-    return fillIn(model, label, () => action.edit(edits, row), trans);
-  }
-  const { confirm, verb, run } = action;
-  if (confirm) {
-    const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
-    const title = trans.__('%1?', label);
-    if (!(await showDialog({ title, body: confirm, buttons, defaultButton: 0 })).button.accept) {
-      return;
-    }
-  }
-  try {
-    await model.change(() => run(settings, row));
-  } catch (error) {
-    await showErrorMessage(label, error as Error);
-  }
-}
-
-async function fillIn(
-  model: AdminList,
-  label: string,
-  edit: () => IEdit | Promise<IEdit>,
-  trans: TranslationBundle
-): Promise<void> {
-  try {
-    const asked = await edit();
-    const told: ISecret[] = [];
-    const take = async (values: Record<string, string>) => {
-      const secret = await model.change(() => asked.run(values));
-      told.push(...(secret ? [secret] : []));
-    };
-    await new FormDialog(asked, take, trans).launch();
-    for (const secret of told) {
-      await showSecret(secret);
-    }
-  } catch (error) {
-    await showErrorMessage(label, error as Error);
-  }
 }

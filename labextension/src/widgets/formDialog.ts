@@ -1,19 +1,19 @@
 /** A dialog with a few fields. Stays, with its sentence, until what it is about was done or is cancelled. */
 
-import { Dialog, showDialog } from '@jupyterlab/apputils';
+import { Clipboard, Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
 import { IEdit, IEditField, ISecret } from '../adminEdits';
+import { save } from './save';
 
-/** What is asked, and what is to be known before, a paragraph each. */
-export interface IForm extends Pick<IEdit, 'title' | 'fields' | 'verb'> {
-  notes?: string[];
+/** What is asked. */
+export interface IForm extends Pick<IEdit, 'title' | 'notes' | 'fields' | 'verb'> {
   /** Something else that can be done with what is filled in, and what to say then. What it throws is shown. */
   aside?: { label: string; act: (values: Record<string, string>) => Promise<string> };
 }
 
-type Control = HTMLInputElement | HTMLSelectElement | HTMLFieldSetElement;
+type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement | HTMLFieldSetElement;
 
 export class FormDialog extends Dialog<unknown> {
   /** What `take` throws is shown, and the dialog stays. */
@@ -27,7 +27,7 @@ export class FormDialog extends Dialog<unknown> {
       title,
       body,
       buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: verb })],
-      focusNodeSelector: 'input, select'
+      focusNodeSelector: 'input, select, textarea'
     });
     this._fields = body;
     this.addClass('jp-bai-FormDialog');
@@ -158,7 +158,7 @@ function valueOf(control: Control): string {
   return control.value;
 }
 
-function controlOf({ value, options, placeholder, isMany, isOptional, isSecret }: IEditField): Control {
+function controlOf({ value, options, placeholder, isMany, isOptional, isSecret, isLong }: IEditField): Control {
   if (options && isMany) {
     const chosen = new Set((value ?? '').split('\n'));
     const boxes = document.createElement('fieldset');
@@ -170,6 +170,15 @@ function controlOf({ value, options, placeholder, isMany, isOptional, isSecret }
     const select = document.createElement('select');
     select.append(...options.map(([one, label]) => new Option(label, one, false, one === value)));
     return select;
+  }
+  if (isLong) {
+    const area = document.createElement('textarea');
+    area.classList.add('jp-bai-Text');
+    area.rows = 12;
+    area.wrap = 'off';
+    area.value = value ?? '';
+    area.spellcheck = false;
+    return area;
   }
   const input = document.createElement('input');
   input.type = isSecret ? 'password' : 'text';
@@ -196,7 +205,7 @@ function boxOf(value: string, text: string, isChosen: boolean): HTMLLabelElement
 }
 
 /** Until the dialog is closed; nothing of it is kept. */
-export async function showSecret({ title, facts, note }: ISecret): Promise<void> {
+export async function showSecret({ title, facts, note, file }: ISecret, trans: TranslationBundle): Promise<void> {
   const body = new Widget();
   body.addClass('jp-bai-Secret');
   const list = document.createElement('dl');
@@ -211,6 +220,33 @@ export async function showSecret({ title, facts, note }: ISecret): Promise<void>
   const said = document.createElement('p');
   said.textContent = note;
   body.node.append(list, said);
+  if (file) {
+    body.node.append(toolsFor(file, trans));
+  }
   const buttons = [Dialog.okButton()];
   await showDialog({ title, body, buttons });
+}
+
+/** Ways to take it along, and what was done of them. */
+function toolsFor({ name, text }: NonNullable<ISecret['file']>, trans: TranslationBundle): HTMLElement {
+  const [line, done] = [document.createElement('div'), document.createElement('span')];
+  line.className = 'jp-bai-Tools';
+  done.setAttribute('role', 'status');
+  const button = (label: string, act: () => void, what: string) => {
+    const made = document.createElement('button');
+    made.type = 'button';
+    made.className = 'jp-bai-Button';
+    made.textContent = label;
+    made.onclick = () => {
+      act();
+      done.textContent = what;
+    };
+    return made;
+  };
+  line.append(
+    button(trans.__('Copy'), () => Clipboard.copyToSystem(text), trans.__('Copied.')),
+    button(trans.__('Download'), () => save(text, name, 'application/octet-stream'), trans.__('Saved as %1.', name)),
+    done
+  );
+  return line;
 }

@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import { AdminList, IShown, PAGE } from '../admin';
-import { IAddition, IColumn, IRowAction, ITable, reasonOf } from '../adminTables';
+import { IAddition, IColumn, IPlainTable, IRowAction, ITable, reasonOf } from '../adminTables';
 import { keepUnits } from '../amounts';
 import { AdminRow } from '../api';
 import { lookOf } from '../words';
@@ -81,7 +81,12 @@ function Pages({ model, shown, trans }: { model: AdminList; shown: IShown; trans
   );
 }
 
-function Rows({ table, rows, trans, actor }: ITableProps & { rows: AdminRow[] }): JSX.Element {
+interface IRowsProps extends Pick<ITableProps, 'trans' | 'actor'> {
+  table: IPlainTable;
+  rows: AdminRow[];
+}
+
+export function Rows({ table, rows, trans, actor }: IRowsProps): JSX.Element {
   const [first, ...others] = table.columns;
   return (
     <div className="jp-bai-Table-frame" tabIndex={0} role="group" aria-label={table.label}>

@@ -10,6 +10,7 @@ import { Capacity } from '../model';
 import { csvOf, Figure, figuresOf, rounded, Step, Usage } from '../usage';
 import { Bars } from './bars';
 import { createCapacity } from './capacity';
+import { save } from './save';
 import { Loading, Section, Trouble, useChanges } from './section';
 import { createTabs } from './tabs';
 
@@ -56,7 +57,7 @@ function History({ model, scopes, trans }: IHistoryProps): JSX.Element {
         <button
           className="jp-bai-Button jp-bai-Table-addition"
           disabled={value === null}
-          onClick={() => save(csvOf(value!), `usage-by-${step}.csv`)}
+          onClick={() => save(csvOf(value!), `usage-by-${step}.csv`, 'text/csv')}
         >
           {trans.__('Download CSV')}
         </button>
@@ -169,12 +170,4 @@ function dateOf(date: string, step: Step): string {
   const parts: Intl.DateTimeFormatOptions =
     step === 'month' ? { month: 'short', year: 'numeric' } : { day: 'numeric', month: 'short' };
   return new Date(`${date}T00:00:00Z`).toLocaleDateString(undefined, { ...parts, timeZone: 'UTC' });
-}
-
-function save(text: string, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv' }));
-  link.download = name;
-  link.click();
-  URL.revokeObjectURL(link.href);
 }

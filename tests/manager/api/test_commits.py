@@ -1,6 +1,9 @@
 """Images made from sessions: how they are made, who may use and delete them, and how many there may be."""
 
+from datetime import datetime
+
 import pytest
+from fakes_agent import IMAGE
 
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import KernelStatus
@@ -38,6 +41,10 @@ async def test_an_image_is_its_owners_alone(agent, admin, make_user, commit):
 
     names = {one["name"]: one["is_private"] for one in (await alice.get("/images"))["images"]}
     assert names[image] is True
+    for caller, is_own in ((alice, True), (admin, False)):
+        (told,) = [one for one in (await caller.get("/images"))["images"] if one["name"] == image]
+        assert (told["is_own"], told["base"]) == (is_own, IMAGE.name)
+        assert datetime.fromisoformat(told["created_at"]).tzinfo is not None
     await alice.create("again", image=image)
     await alice.until_status("again", "RUNNING")
     assert image not in {one["name"] for one in (await bob.get("/images"))["images"]}
@@ -47,6 +54,11 @@ async def test_an_image_is_its_owners_alone(agent, admin, make_user, commit):
     quoted = image.replace("/", "%2F")
     theirs, missing = [await bob.call("DELETE", f"/images/{one}") for one in (quoted, "nothing")]
     assert (theirs.status, theirs.json) == (missing.status, missing.json) == (403, missing.json)
+    in_use = await alice.call("DELETE", f"/images/{quoted}")
+    assert (in_use.status, in_use.json["data"]["reason"]["code"]) == (400, "image-in-use")
+    assert in_use.json["msg"].startswith(f"{image} is in use by again.")
+    await alice.call("DELETE", "/session/again")
+    await alice.until_status("again", "TERMINATED")
     assert (await alice.call("DELETE", f"/images/{quoted}")).status == 204
     assert [call.params["name"] for call in agent.calls if call.method == "remove_image"] == [image]
     assert image not in {one["name"] for one in (await admin.get("/images"))["images"]}

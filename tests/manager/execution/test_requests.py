@@ -1,5 +1,7 @@
 """What an execute call asks for, and which kernel it gets."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from bai_jupyter.common.errors import BadRequest
@@ -11,8 +13,12 @@ from bai_jupyter.manager.execution.service import choose_kernelspec, read_execut
 SPECS = tuple(KernelSpecFacts(name, name, language, ["x"]) for name, language in (("bash", "bash"), ("ir", "R")))
 
 
+NOW = datetime.now(UTC)
+
+
 def image(*specs, **labels):
-    return ImageRecord("i", "d", "x86_64", 1, {f"ai.backend.{k}": v for k, v in labels.items()}, specs, False, None, ())
+    known = {f"ai.backend.{name}": value for name, value in labels.items()}
+    return ImageRecord("i", "d", "x86_64", 1, known, specs, False, None, (), NOW)
 
 
 @pytest.mark.parametrize(
