@@ -138,7 +138,7 @@ async def test_an_agent_that_is_away_tells_nothing_of_its_devices(make_measuring
     agent = await make_measuring_agent()
     await beat(agent, admin, helpers)
     await agent.close()
-    manager.registry.heartbeat_s = 0.01
+    manager.registry.patience_s = 0.03
 
     async def is_silent():
         _, _, text = await read(admin, {"Authorization": f"Bearer {TOKEN}"})

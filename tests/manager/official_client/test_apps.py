@@ -270,7 +270,7 @@ async def test_refusals(client_of_cluster, cluster, helpers):
     await client_of_cluster.sdk(CREATE.format(image=cluster.image, ports=[]))
     signed = helpers.client(**helpers.of_cluster(cluster))
     unknown = await signed.call("POST", "/session/app-here/start-service", {"app": "guess"})
-    assert (unknown.status, unknown.json["msg"]) == (404, "The session has no app guess. It has: none.")
+    assert (unknown.status, unknown.json["msg"]) == (404, "The session has no app guess. It has: ttyd.")
     dialled = await signed.call("GET", "/stream/session/app-here/tcpproxy?app=guess")
     assert dialled.status == 404
     odd = [[80], ["x"], [8000, 8000], [70000], list(range(2000, 2030)), {"a": 1}]
