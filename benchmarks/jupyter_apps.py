@@ -13,7 +13,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from traffic import (
     rate,
     row,
     serve_app,
-    timed,
     until,
 )
 
@@ -126,6 +125,13 @@ def forget_most(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
+async def speed(size: int, transfer: Awaitable[str]) -> str:
+    """MiB/s, or what was answered instead."""
+    begin = time.perf_counter()
+    said = await transfer
+    return f"{size / MIB / (time.perf_counter() - begin):,.0f}" if said.startswith("200") else said
+
+
 async def measure(name: str, port: int, base: str, pid: int | None, options: argparse.Namespace) -> None:
     size = options.size * MIB
     per_s, p50, _ = await rate(port, asked("GET", port, f"{base}/small"), 1, options.seconds)
@@ -135,12 +141,10 @@ async def measure(name: str, port: int, base: str, pid: int | None, options: arg
     if pid is not None:
         forget_most(pid)
         before = memory_of(pid, "VmRSS:")
-    down = await timed(fetch(port, asked("GET", port, f"{base}/large?size={size}")))
-    begin = time.perf_counter()
-    said = await send(port, f"{base}/taken", size)
-    up = f"{size / MIB / (time.perf_counter() - begin):,.0f}" if said.startswith("200") else said
+    down = await speed(size, fetch(port, asked("GET", port, f"{base}/large?size={size}")))
+    up = await speed(size, send(port, f"{base}/taken", size))
     grown = "" if pid is None else f"{memory_of(pid, 'VmHWM:') - before:,.0f}"
-    row(name, f"{per_s:,.0f}", ms(p50), ms(echo_ms), ms(burst_ms), f"{size / MIB / down:,.0f}", up, grown)
+    row(name, f"{per_s:,.0f}", ms(p50), ms(echo_ms), ms(burst_ms), down, up, grown)
 
 
 async def main(options: argparse.Namespace) -> None:

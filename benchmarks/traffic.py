@@ -274,14 +274,20 @@ async def apps(options: argparse.Namespace) -> None:
                 await proxy.wait()
 
 
-async def fetch(port: int, request: bytes) -> None:
+async def fetch(port: int, request: bytes) -> str:
+    """Read an answer to its end: its first line, without the protocol."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 * MIB)
     writer.write(request)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    left = int(next(line for line in head.split(b"\r\n") if line.startswith(b"content-length:")).partition(b":")[2])
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    left = int(next(line for line in lines if line.startswith(b"content-length:")).partition(b":")[2])
     while left:
-        left -= len(await reader.read(MIB))
+        piece = await reader.read(MIB)
+        if not piece:
+            raise ConnectionError(f"{left} bytes are missing")
+        left -= len(piece)
     writer.close()
+    return head.splitlines()[0].decode().partition(" ")[2]
 
 
 async def connect(port: int, target: str, headers: dict[str, str]) -> tornado.websocket.WebSocketClientConnection:

@@ -182,3 +182,12 @@ def open_lab() -> Callable[[Browser, Any], Page]:
         return page
 
     return open_page
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
+    """Lab in front of a real manager, for one test."""
+    page = open_lab(browser, lab)
+    page.set_default_timeout(30_000)
+    yield page
+    page.close()

@@ -1,23 +1,14 @@
 """The tabs *My Account* and *My Environments* in a real Lab in front of a real manager, light and dark."""
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
-    page = open_lab(browser, lab)
-    page.set_default_timeout(10_000)
-    yield page
-    page.close()
 
 
 def test_who_one_is_and_what_one_has_in_each_session(

@@ -1,24 +1,15 @@
 """Copies between folders and the server's own files in Lab's file browsers, and zip files of what is chosen there."""
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
-    page = open_lab(browser, lab)
-    page.set_default_timeout(10_000)
-    yield page
-    page.close()
 
 
 def items(browser: Locator) -> Locator:

@@ -1,23 +1,15 @@
 """The tab of a session, in a real Lab in front of a real manager, light and dark."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 REFUSED = {"code": "internal", "message": "It is not told."}
-
-
-@pytest.fixture
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
-    page = open_lab(browser, lab)
-    page.set_default_timeout(10_000)
-    yield page
-    page.close()
 
 
 def show_panel(page: Page) -> Any:

@@ -1,23 +1,14 @@
 """The tab *Usage* in a real Lab in front of a real manager, light and dark."""
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
-    page = open_lab(browser, lab)
-    page.set_default_timeout(10_000)
-    yield page
-    page.close()
 
 
 def test_usage_is_opened_from_the_panel_and_says_what_is_held(page: Page, cluster: RealManager, look_at: Any) -> None:
