@@ -176,7 +176,7 @@ _PROBLEM: Json = {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
         "msg": {"type": "string", "description": "What was asked, what was found, what to do."},
-        "data": {"type": "object"},
+        "data": {"type": ["object", "string"]},  # text: the path, where there is nothing
     },
 }
 _REFUSED: Json = {
