@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 FRONT_END := $(shell find labextension/src labextension/style labextension/schema -type f 2>/dev/null) \
-	$(wildcard labextension/package.json labextension/package-lock.json labextension/tsconfig.json labext_build.py)
+	$(wildcard labextension/package.json labextension/package-lock.json labextension/tsconfig.json \
+	labextension/copy-terminal.mjs labext_build.py)
 
 .PHONY: run hub test soak lint clean
 

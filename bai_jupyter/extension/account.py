@@ -12,8 +12,7 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from bai_jupyter.common.slots import read_number
-from bai_jupyter.extension.handlers import BaiHandler, bad_value
+from bai_jupyter.extension.handlers import BaiHandler
 
 LARGEST_PAGE = 100
 
@@ -22,10 +21,6 @@ class OwnHandler(BaiHandler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
-
-    def done(self) -> None:
-        self.set_status(204)
-        self.finish()
 
 
 class AccountHandler(OwnHandler):
@@ -110,18 +105,10 @@ class LogHandler(OwnHandler):
     async def get(self) -> None:
         """``?offset=&limit=`` → ``{"items": [{"id", "at", "access_key", "action", "target", "result"}], "total"}``:
         what was done in the user's name, newest first."""
-        items, total = await self.client.own_audit(
-            self._number("offset", 0, 0, 2**31), self._number("limit", 50, 1, LARGEST_PAGE)
-        )
+        offset, limit = self.number("offset", 0), self.number("limit", 50, 1, LARGEST_PAGE)
+        items, total = await self.client.own_audit(offset, limit)
         names = ("id", "at", "access_key", "action", "target", "result")
         self.finish({"items": [{name: one[name] for name in names} for one in items], "total": total})
-
-    def _number(self, name: str, default: int, least: int, most: int) -> int:
-        given = self.get_query_argument(name, str(default))
-        number = read_number(given)
-        if number is None or not least <= number <= most:
-            raise bad_value(name, given, f"{least} to {most}")
-        return number
 
 
 def fingerprint_of(public_key: str) -> str | None:

@@ -19,7 +19,6 @@ from tornado import web
 from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import read_number
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 LARGEST_PAGE = 100
@@ -226,13 +225,6 @@ class AdminHandler(BaiHandler):
         if (await self.client.whoami())["role"] not in roles:
             raise Forbidden(Reason.of("forbidden", role=" or ".join(f"{role}s" for role in roles)))
 
-    def number(self, field: str, least: int, default: int) -> int:
-        given = self.get_query_argument(field, str(default))
-        found = read_number(given)
-        if found is None or not least <= found < 2**31:
-            raise bad_value(field, given, f"a number from {least}")
-        return found
-
     def flag(self, field: str) -> bool:
         given = self.fields().get(field)
         if not isinstance(given, bool):
@@ -250,10 +242,6 @@ class AdminHandler(BaiHandler):
             raise BadRequest(answer["msg"])
         return answer
 
-    def done(self) -> None:
-        self.set_status(204)
-        self.finish()
-
 
 class TableHandler(AdminHandler):
     @web.authenticated
@@ -263,8 +251,8 @@ class TableHandler(AdminHandler):
         table = TABLES.get(name)
         if table is None:
             raise NotFound(Reason.of("not-found", kind="list", name=name))
-        limit = min(self.number("limit", 1, LARGEST_PAGE), LARGEST_PAGE)
-        window = Window(self.number("offset", 0, 0), limit, self.get_query_argument("text", ""))
+        limit = min(self.number("limit", LARGEST_PAGE, least=1), LARGEST_PAGE)
+        window = Window(self.number("offset", 0, largest=2**31 - 1), limit, self.get_query_argument("text", ""))
         await self.require_admin(of_all=False)
         items, total = await table.read(self.client, window)
         self.finish({"items": items, "total": total})

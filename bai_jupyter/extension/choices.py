@@ -136,8 +136,7 @@ class ChoiceHandler(KernelsHandler):
             kernelspec = _named(*self.kernelspecs.install_for(runs))
         await notebooks.write(contents, model, None, kernelspec)
         self.kernels.consents.give(path, {})
-        self.set_status(204)
-        self.finish()
+        self.done()
 
     def _contents_of(self, path: str) -> tuple[Any, str]:
         return notebooks.contents_of(path, self.contents_manager, self.extension.folder_contents)

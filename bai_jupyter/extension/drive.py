@@ -15,7 +15,7 @@ from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension.folder_contents import FolderContents, Place
 from bai_jupyter.extension.folder_trees import zip_of
-from bai_jupyter.extension.folders import DownloadHandler, FoldersBaseHandler
+from bai_jupyter.extension.folders import DownloadHandler
 from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected, bad_value
 
 
@@ -40,12 +40,12 @@ class ContentsHandler(DriveHandler, stock.ContentsHandler):
         return url_path_join(self.base_url, "bai", "api", "contents", url_escape(path))
 
 
-class PageHandler(DriveHandler, FoldersBaseHandler):
+class PageHandler(DriveHandler):
     @web.authenticated
     @authorized
     async def get(self, path: str) -> None:
         """``?offset=…&match=…``: a directory as Jupyter's contents have it, with this part of its entries."""
-        offset, match = self.number("offset", 0, 2**53), self.get_query_argument("match", "", strip=False)
+        offset, match = self.number("offset", 0), self.get_query_argument("match", "", strip=False)
         model = await self.contents_manager.get_page(path, offset, match)
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(model, default=json_default))

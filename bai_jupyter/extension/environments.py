@@ -25,8 +25,7 @@ class EnvironmentHandler(BaiHandler):
         """Refused while sessions use it; then it is no longer among the kernelspecs."""
         await self.client.remove_image(name)
         await self.extension.refresh_images()
-        self.set_status(204)
-        self.finish()
+        self.done()
 
 
 HANDLERS = [

@@ -23,23 +23,10 @@ from bai_jupyter.extension.handlers import BaiHandler, bad_value
 LARGEST_PAGE = 1000
 
 
-class FoldersBaseHandler(BaiHandler):
-    def number(self, field: str, default: int, largest: int) -> int:
-        given = self.get_query_argument(field, str(default))
-        found = read_number(given)
-        if found is None or found > largest:
-            raise bad_value(field, given, f"a number from 0 to {largest}")
-        return found
-
-    def finish_empty(self) -> None:
-        self.set_status(204)
-        self.finish()
-
-
 # Folders
 
 
-class FoldersHandler(FoldersBaseHandler):
+class FoldersHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
@@ -58,43 +45,43 @@ class FoldersHandler(FoldersBaseHandler):
         self.finish(made)
 
 
-class FolderHandler(FoldersBaseHandler):
+class FolderHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def patch(self, folder: str) -> None:
         """``{"name"}``: call it so."""
         await self.client.rename_folder(folder, self.fields().get("name", ""))
-        self.finish_empty()
+        self.done()
 
     @web.authenticated
     @authorized
     async def delete(self, folder: str) -> None:
         """Into the trash."""
         await self.client.delete_folder(folder)
-        self.finish_empty()
+        self.done()
 
 
-class RestoreHandler(FoldersBaseHandler):
+class RestoreHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, folder: str) -> None:
         await self.client.restore_folder(folder)
-        self.finish_empty()
+        self.done()
 
 
-class PurgeHandler(FoldersBaseHandler):
+class PurgeHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, folder: str) -> None:
         """Out of the trash, for good."""
         await self.client.purge_folder(folder)
-        self.finish_empty()
+        self.done()
 
 
 # Sharing
 
 
-class MembersHandler(FoldersBaseHandler):
+class MembersHandler(BaiHandler):
     """Those with whom a folder is shared. Only its owner learns of them."""
 
     @web.authenticated
@@ -110,7 +97,7 @@ class MembersHandler(FoldersBaseHandler):
         """``{"member": id, "permission"}``: what that person may from now on; without a permission, nothing."""
         given = self.fields()
         await self.client.change_share(folder, given.get("member", ""), given.get("permission"))
-        self.finish_empty()
+        self.done()
 
 
 def member_view(share: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +105,7 @@ def member_view(share: dict[str, Any]) -> dict[str, Any]:
     return {"id": person["uuid"], "email": person["email"], "permission": share["perm"]}
 
 
-class InviteHandler(FoldersBaseHandler):
+class InviteHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, folder: str) -> None:
@@ -128,50 +115,50 @@ class InviteHandler(FoldersBaseHandler):
         self.finish({"invited": invited})
 
 
-class InvitationsHandler(FoldersBaseHandler):
+class InvitationsHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
         self.finish({"invitations": await self.client.list_invitations()})
 
 
-class InvitationHandler(FoldersBaseHandler):
+class InvitationHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, invitation: str) -> None:
         """Accept it."""
         await self.client.accept_invitation(invitation)
-        self.finish_empty()
+        self.done()
 
     @web.authenticated
     @authorized
     async def delete(self, invitation: str) -> None:
         await self.client.decline_invitation(invitation)
-        self.finish_empty()
+        self.done()
 
 
 # Files
 
 
-class FilesHandler(FoldersBaseHandler):
+class FilesHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def get(self, folder: str) -> None:
-        offset = self.number("offset", 0, 2**53)
-        limit = self.number("limit", LARGEST_PAGE, LARGEST_PAGE)
+        offset = self.number("offset", 0)
+        limit = self.number("limit", LARGEST_PAGE, largest=LARGEST_PAGE)
         page = await self.client.list_files(folder, self.get_query_argument("path", ""), offset, limit)
         self.finish({name: page[name] for name in ("items", "total", "offset")})
 
 
-class DirectoriesHandler(FoldersBaseHandler):
+class DirectoriesHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, folder: str) -> None:
         await self.client.make_directory(folder, self.fields().get("path", ""))
-        self.finish_empty()
+        self.done()
 
 
-class DownloadHandler(FoldersBaseHandler):
+class DownloadHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def get(self, folder: str) -> None:
@@ -210,7 +197,7 @@ class DownloadHandler(FoldersBaseHandler):
 # Uploads
 
 
-class UploadsHandler(FoldersBaseHandler):
+class UploadsHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, folder: str) -> None:
@@ -221,7 +208,7 @@ class UploadsHandler(FoldersBaseHandler):
         self.finish({"token": token})
 
 
-class UploadHandler(FoldersBaseHandler):
+class UploadHandler(BaiHandler):
     """The upload of the header ``Upload-Token``: how far it is, more of it, or drop it."""
 
     @property
@@ -249,13 +236,13 @@ class UploadHandler(FoldersBaseHandler):
     @authorized
     async def delete(self) -> None:
         await self.client.drop_upload(self.upload_token)
-        self.finish_empty()
+        self.done()
 
 
 # In sessions that run
 
 
-class AttachedHandler(FoldersBaseHandler):
+class AttachedHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self, session: str) -> None:
@@ -266,7 +253,7 @@ class AttachedHandler(FoldersBaseHandler):
         self.finish({"mounts": view["mounts"]})
 
 
-class AttachedFolderHandler(FoldersBaseHandler):
+class AttachedFolderHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def delete(self, session: str, folder: str) -> None:

@@ -15,6 +15,7 @@ from bai_jupyter._version import __version__
 from bai_jupyter.client import ManagerClient, link_of
 from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import read_number
 from bai_jupyter.extension.app_proxy import entry, said_by
 
 NOT_CONNECTED = (
@@ -57,6 +58,19 @@ class BaiHandler(APIHandler):
         if not isinstance(given, dict):
             raise bad_value("body", given, "an object")
         return given
+
+    def number(self, field: str, default: int, least: int = 0, largest: int = 2**53) -> int:
+        """A parameter of the query. Raises ``BadRequest``."""
+        given = self.get_query_argument(field, str(default))
+        found = read_number(given)
+        if found is None or not least <= found <= largest:
+            raise bad_value(field, given, f"a number from {least} to {largest}")
+        return found
+
+    def done(self) -> None:
+        """All is well, and there is nothing to say."""
+        self.set_status(204)
+        self.finish()
 
     def write_error(self, _: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -115,8 +129,7 @@ class SessionHandler(BaiHandler):
     @authorized
     async def delete(self, session: str) -> None:
         await self.client.destroy_session(session)
-        self.set_status(204)
-        self.finish()
+        self.done()
 
 
 class ExtendHandler(BaiHandler):
@@ -125,8 +138,7 @@ class ExtendHandler(BaiHandler):
     async def post(self, session: str) -> None:
         """Keep it for a while, if it would be stopped for being idle."""
         await self.client.extend(session)
-        self.set_status(204)
-        self.finish()
+        self.done()
 
 
 class LogsHandler(BaiHandler):
@@ -143,8 +155,7 @@ class RestartHandler(BaiHandler):
     async def post(self, session: str) -> None:
         """Its container, with its files, and every kernel in it."""
         await self.client.restart(session)
-        self.set_status(204)
-        self.finish()
+        self.done()
 
 
 class CommitHandler(BaiHandler):

@@ -73,8 +73,7 @@ class ExecutionsHandler(BaiHandler):
         if len(msg_ids) > MAX_SETTLED:
             raise BadRequest(f"msg_id: {len(msg_ids)} given; at most {MAX_SETTLED} at once.")
         _executions(self.kernel_manager, kernel_id).settle(set(msg_ids))
-        self.set_status(204)
-        self.finish()
+        self.done()
 
 
 class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
