@@ -30,7 +30,8 @@ def test_first_notebook(lab: Any, up: Any) -> None:
     lab.page.keyboard.press("ArrowRight")
     lab.page.keyboard.press("ArrowRight")
     expect(lab.page.locator(".widget-readout").first).to_have_text("5")
-    assert lab.run("print(slider.value)") == "5\n"
+    # The page sends the last value once the kernel has taken the one before, which may be after the next cell.
+    assert any(lab.run("print(slider.value)") == "5\n" for _ in range(20))
 
     lab.run("from IPython.display import Image, SVG; SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>')")
     expect(lab.page.locator(".jp-OutputArea-output svg, .jp-OutputArea-output img").first).to_be_attached()
