@@ -38,6 +38,7 @@ _EXAMPLES = {
     "agent join": "bai agent join TOKEN\nbai agent join TOKEN --name gpu-1 --state /var/lib/bai",
     "manager": "bai manager run --port 8090\nbai manager run --ip 0.0.0.0 --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
+    "env": "bai env save demo --name torch-extra\nbai env list",
     "user": "bai user list\nbai user add alice@example.org --name alice --project vision --password",
     "project": "bai project add vision --cpu 64 --gpu 8\nbai project join vision alice@example.org",
     "policy": "bai policy add student --cpu 8 --gpu 1 --sessions 2\nbai policy bind student user:alice@example.org",
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(command, noun)
     _add_vfolders(command, noun("vfolder", "Folders: make, fill, share"))
     _add_images(command, noun("image", "Build images and tell the manager of them"))
+    _add_environments(command, noun("env", "Environments that you make of running sessions"))
     _add_people(command, noun("user", "Who may come in (admins)"), noun("project", "Teams and their limits (admins)"))
     _add_policies(command, noun("policy", "Limits to put on people (superadmins)"))
     _add_presets(command, noun("preset", "Resources by name (superadmins)"))
@@ -424,6 +426,17 @@ def _add_images(command: Any, image: Any) -> None:
     command(image, "list", "image:list_", "Images you can start sessions from")
     remove = command(image, "rm", "image:rm", "Forget images; containers and the engine keep them (superadmins)")
     remove.add_argument("names", nargs="+", metavar="name")
+
+
+def _add_environments(command: Any, env: Any) -> None:
+    save = command(env, "save", "env:save", "Save what a running session's container has become, for you alone")
+    save.add_argument("session", help="name or id")
+    save.add_argument("--name", help="what it is called within yours (as the session)")
+    save.add_argument("--no-wait", action="store_true", help="return as soon as it is begun")
+    save.add_argument("--timeout", type=parse_span, default=1800.0, metavar="TIME", help="wait at most this long (30m)")
+    command(env, "list", "env:list_", "Yours, newest first")
+    remove = command(env, "rm", "env:rm", "Delete environments of yours that no session uses")
+    remove.add_argument("names", nargs="+", metavar="name", help="as `bai env list` shows it")
 
 
 def _add_people(command: Any, user: Any, project: Any) -> None:
