@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from bai_jupyter._version import __version__
 from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, parse_span
 from bai_jupyter.common.errors import BaiError
-from bai_jupyter.common.slots import parse_size
+from bai_jupyter.common.slots import parse_size, read_number
 
 _EXAMPLES = {
     "": "bai up\nbai session start python:3.11 --cpu 2 --mem 4g",
@@ -126,6 +126,13 @@ def _size(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _count(text: str) -> int:
+    number = read_number(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return number
 
 
 def _add_detached(detach: argparse.ArgumentParser) -> None:
@@ -493,7 +500,7 @@ def _add_policies(command: Any, policy: Any) -> None:
     command(policy, "list", "people:list_", "Resource policies").set_defaults(kind="policy")
     for parser in _add_puts(command, policy, "people:policy_put", "a resource policy"):
         _add_limits(parser)
-        parser.add_argument("--sessions", type=int, help="sessions at once")
+        parser.add_argument("--sessions", type=_count, help="sessions at once")
         parser.add_argument("--lifetime", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument("--idle", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument(
@@ -506,6 +513,16 @@ def _add_policies(command: Any, policy: Any) -> None:
             help="stop sessions in which nothing runs and use stays below this, such as cuda_util=5; none: do not",
         )
         parser.add_argument("--low-use-for", type=parse_span, metavar="TIME", help="for so long (1h)")
+        parser.add_argument("--folders", type=_count, metavar="N", help="how many of their own; 0: no limit")
+        parser.add_argument(
+            "--folder-size", type=_size, metavar="SIZE", help="of each folder, such as 100g; 0: no limit"
+        )
+        parser.add_argument(
+            "--all-folders",
+            type=_size,
+            metavar="SIZE",
+            help="of all folders of a user or project on one volume together; 0: no limit",
+        )
         parser.add_argument("--others", choices=("none", "any"), help="how much of slots that are not named")
     command(policy, "rm", "people:policy_rm", "Remove a policy that binds nobody").add_argument("name")
     bind = command(policy, "bind", "people:policy_bind", "Put a policy on users, keypairs, projects or domains")
