@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
@@ -152,7 +152,7 @@ class Volumes:
                         os.mkdir(inside, 0o700, dir_fd=subvolume)
                     os.close(folders.open_owned(subvolume, inside, owner))
                 _enter_scope(above, subvolume, params.get("scope"))
-                btrfs.limit(subvolume, params["quota_bytes"])
+                btrfs.limit(above, subvolume, params["quota_bytes"])
         return True
 
     async def _limit_folder(self, params: Params) -> dict[str, Any]:
@@ -161,31 +161,47 @@ class Volumes:
         return {}
 
     def _limit(self, params: Params) -> None:
-        with opened(self._open(params)) as root, opened(files.open_folder(root, ())) as readable:
-            btrfs.limit(readable, params["quota_bytes"])
+        with self._limited(params) as (beside, folder):
+            btrfs.limit(beside, folder, params["quota_bytes"])
 
     async def _limit_scopes(self, params: Params) -> dict[str, Any]:
-        """Whose folders count together and to which limit: of those with hard limits; what is missing is left out."""
+        """Whose folders count together and to which limit, and that of each: of those with hard limits.
+
+        May be repeated. What is missing is left out. A limit may be below what is used: then nothing can be added.
+        """
         await self._run(self._slow, partial(self._gather, params))
         return {}
 
     def _gather(self, params: Params) -> None:
         for scope in params["scopes"]:
-            for subpath in scope["folders"]:
+            for subpath, quota_bytes in scope["folders"].items():
+                place = {"volume": params["volume"], "subpath": subpath}
                 with suppress(FileNotFoundError):
-                    self._settle({"volume": params["volume"], "subpath": subpath}, scope)
+                    if self._settle(place, scope):
+                        self._limit({**place, "quota_bytes": quota_bytes})
 
-    def _settle(self, params: Params, scope: Params | None) -> None:
-        """Have a folder with a hard limit count for that scope alone; None: for none."""
+    def _settle(self, params: Params, scope: Params | None) -> bool:
+        """Have a folder with a hard limit count for that scope alone; None: for none.
+
+        False, and nothing done, where limits are not kept any more.
+        """
+        with self._limited(params) as (beside, folder):
+            if not btrfs.keeps_limits(beside):
+                return False
+            _enter_scope(beside, folder, scope)
+            return True
+
+    @contextmanager
+    def _limited(self, params: Params) -> Iterator[tuple[int, int]]:
+        """Where a folder with a hard limit lies, which has none itself, and the folder: both open."""
         above, _ = _split(_split(params["subpath"])[0])
         with (
             opened(folders.open_below(self._root_of(params["volume"]), above)) as parent,
             opened(files.open_folder(parent, ())) as beside,
             opened(self._open(params)) as root,
-            opened(files.open_folder(root, ())) as readable,
+            opened(files.open_folder(root, ())) as folder,
         ):
-            if btrfs.keeps_limits(beside):
-                _enter_scope(beside, readable, scope)
+            yield beside, folder
 
     def _owner_beside(self, home: Params | None) -> Identity:
         if os.geteuid() != 0:

@@ -55,9 +55,9 @@ async def make_in(
 
 
 def scope_of(key: str, limit_bytes: int | None, *folders: dict[str, Any]) -> dict[str, Any]:
-    """All folders of one owner; ``folders`` are those that the manager would name."""
-    subpaths = [one["subpath"] for one in folders]
-    return {"key": key, "name": "All of kim", "limit_bytes": limit_bytes, "others": subpaths, "folders": subpaths}
+    """All folders of one owner; ``folders`` are those that the manager would name, with limits if they say so."""
+    own = {one["subpath"]: one.get("quota_bytes") for one in folders}
+    return {"key": key, "name": "All of kim", "limit_bytes": limit_bytes, "others": list(own), "folders": own}
 
 
 async def gather(volumes: Volumes, *scopes: dict[str, Any]) -> None:
@@ -260,6 +260,29 @@ async def test_folders_that_were_there_count_whatever_was_done_of_it_before(volu
     write(volume / one["subpath"] / "y", 4 * MIB)
     await gather(volumes, scope_of("user:kim", None, one, two))
     write(volume / one["subpath"] / "z", 20 * MIB)
+
+
+async def test_limits_below_what_is_used_are_set_and_raised_again(volumes: Volumes, volume: Path) -> None:
+    one, two = [await make_in(volumes, name, None) for name in ("f1", "f2")]
+    files = volume / one["subpath"]
+    write(files / "x", 6 * MIB)
+    for _ in range(2):
+        await gather(volumes, scope_of("user:kim", None, {**one, "quota_bytes": 2 * MIB}, two))
+        with no_room():
+            write(files / "y", MIB)
+        await gather(volumes, scope_of("user:kim", 3 * MIB, one, two))
+        for place in (one, two):
+            with no_room():
+                write(volume / place["subpath"] / "y", MIB)
+        await gather(volumes, scope_of("user:kim", 20 * MIB, {**one, "quota_bytes": 10 * MIB}, two))
+        (files / "y").unlink(missing_ok=True)
+        commit(volume)
+        write(files / "y", 2 * MIB)
+        with no_room():
+            write(files / "z", 4 * MIB)
+        for name in ("y", "z"):
+            (files / name).unlink(missing_ok=True)
+        commit(volume)
 
 
 async def test_an_upload_over_what_all_may_hold_is_refused_with_figures_and_not_torn(

@@ -73,6 +73,10 @@ def largest(user_id: Id, project_id: Id) -> sa.Select:  # type: ignore[type-arg]
     return sa.select(sa.func.min(policies.max_vfolder_bytes)).where(policies.name.in_(binding))
 
 
+LARGEST = largest(t.vfolders.c.user_id, t.vfolders.c.project_id).scalar_subquery().label("most_bytes")
+"""What the policies of a folder's owner let it hold."""
+
+
 def largest_of(conn: Connection, user_id: UserId | None, project_id: str | None) -> int | None:
     found: int | None = conn.execute(largest(user_id, project_id)).scalar_one()
     return found
@@ -128,14 +132,17 @@ def quota_scope_id(user_id: str | None, project_id: str | None) -> str:
     return (f"user:{user_id}" if project_id is None else f"project:{project_id}").replace("-", "")
 
 
+_LIMITED = ("volume", "user_id", "project_id", "subpath", "quota_bytes")
+
+
 def hard_scopes(conn: Connection) -> dict[str, dict[str, dict[str, Any]]]:
-    """On each volume each owner's folders with hard limits, and the limit for all of them: as agents are told.
+    """On each volume each owner's folders with hard limits, and the limits of each and of all: as agents are told.
 
     Those that are being deleted are left out: they need not have room.
     """
     kept = t.vfolders.c.subpath.like(HARD_QUOTA_PLACES) & (t.vfolders.c.status != FolderStatus.PURGING)
     query = (
-        sa.select(*(t.vfolders.c[one] for one in ("volume", "user_id", "project_id", "subpath")), SCOPE_LIMIT)
+        sa.select(*(t.vfolders.c[one] for one in _LIMITED), LARGEST, SCOPE_LIMIT)
         .select_from(with_scope_limits(with_owners(t.vfolders)))
         .where(kept)
         .order_by(t.vfolders.c.id)
@@ -143,8 +150,9 @@ def hard_scopes(conn: Connection) -> dict[str, dict[str, dict[str, Any]]]:
     found: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in conn.execute(query):
         key = quota_scope_id(row.user_id, row.project_id)
-        new = {"key": key, "limit_bytes": row.scope_bytes, "folders": []}
-        found[row.volume].setdefault(key, new)["folders"].append(row.subpath)
+        new = {"key": key, "limit_bytes": row.scope_bytes, "folders": {}}
+        limit_bytes = _least((row.quota_bytes, row.most_bytes))
+        found[row.volume].setdefault(key, new)["folders"][row.subpath] = limit_bytes
     return found
 
 

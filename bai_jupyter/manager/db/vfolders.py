@@ -449,7 +449,7 @@ def _seen_by(viewer: Viewer) -> sa.Select:  # type: ignore[type-arg]
             t.projects.c.name.label("project_name"),
             folder_rules.SCOPE_LIMIT,
             folder_rules.HAS_SOFT_BESIDE,
-            folder_rules.largest(t.vfolders.c.user_id, t.vfolders.c.project_id).scalar_subquery().label("most_bytes"),
+            folder_rules.LARGEST,
         )
         .select_from(folder_rules.with_scope_limits(folder_rules.with_owners(t.vfolders.outerjoin(shares, mine))))
         .order_by(rank, t.vfolders.c.name, t.vfolders.c.created_at.desc())

@@ -45,8 +45,8 @@ _DELETE_TIMEOUT_S = 3600.0
 class VFolderService:
     """Long work (a copy, a purge) goes on when its caller hangs up; what a manager did not finish shows as it is.
 
-    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner. ``on_owners`` is
-    told when somebody has a folder more.
+    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner. ``on_limits`` is
+    told when somebody has a folder more, or one has another limit.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class VFolderService:
         volumes: Volumes,
         now: Callable[[], datetime],
         on_mounts: Callable[[SessionId, UserId], None],
-        on_owners: Callable[[], None],
+        on_limits: Callable[[], None],
     ) -> None:
         self._store, self._volumes, self._now = store, volumes, now
-        self._on_mounts, self._on_owners = on_mounts, on_owners
+        self._on_mounts, self._on_limits = on_mounts, on_limits
         self._working: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -114,10 +114,10 @@ class VFolderService:
         new = self._new(caller, name, project_id, volume, params, FolderStatus.READY)
         await self._refuse_taken(caller, new)
         await self._store.read(folder_rules.check_count, owner, is_projects=project_id is not None)
-        new = await self._bounded(new)
+        limit_bytes = await self._limit_of(new)
         place = {"volume": new.volume, "subpath": new.subpath}
         scope = await self._store.read(folder_rules.scope, new)
-        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": new.quota_bytes, "scope": scope}
+        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": limit_bytes, "scope": scope}
         made = await self._volumes.call(place, "make_folder", wanted)
         new = replace(new, subpath=made.get("subpath", new.subpath))
         try:
@@ -126,7 +126,7 @@ class VFolderService:
         except PublicError:
             await self._volumes.call(place, "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
             raise
-        self._on_owners()
+        self._on_limits()
         return await self.get(caller, new.id)
 
     async def clone(self, caller: Caller, ref: str, params: Params) -> VFolderRecord:
@@ -136,10 +136,11 @@ class VFolderService:
         name = requests.folder_name(params, "target_name")
         volume = await self._volumes.choose(owner_of(caller), requests.optional_word(params, "target_host"))
         await self._volumes.holder(source.volume, volume)
-        new = await self._bounded(self._new(caller, name, None, volume, params, FolderStatus.CLONING))
+        new = self._new(caller, name, None, volume, params, FolderStatus.CLONING)
+        limit_bytes = await self._limit_of(new)
         if not await self._store.write(vfolders.create, new, self._now(), owner_of(caller)):
             raise FolderExists(Reason.of("folder-used", name=name))
-        await self._finish(self._copy(source, new))
+        await self._finish(self._copy(source, new, limit_bytes))
         return await self.get(caller, new.id)
 
     async def rename(self, caller: Caller, ref: str, params: Params) -> None:
@@ -163,10 +164,11 @@ class VFolderService:
         folder = await self._owned(caller, ref)
         whose = folder.user_name or folder.project_name or ""
         folder_rules.check_size(folder.name, whose, quota_bytes, folder.used_bytes or 0, folder.most_bytes)
-        quota_bytes = folder.most_bytes if quota_bytes is None else quota_bytes
         if has_hard_quota(folder.subpath):
-            await self._volumes.call(place_of(folder), "limit_folder", {"quota_bytes": quota_bytes})
+            limit_bytes = replace(folder, quota_bytes=quota_bytes).limit_bytes
+            await self._volumes.call(place_of(folder), "limit_folder", {"quota_bytes": limit_bytes})
         await self._store.write(vfolders.set_quota, folder.id, quota_bytes)
+        self._on_limits()
         return await self.get(caller, folder.id)
 
     async def trash(self, caller: Caller, ref: str) -> None:
@@ -215,7 +217,7 @@ class VFolderService:
         await self._volumes.holder(folder.volume)
         if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
-        self._on_owners()
+        self._on_limits()
         scope = await self._store.read(folder_rules.scope, replace(folder, user_id=UserId(owner.user_id)))
         new = {"beside": await self._home(UserId(owner.user_id)), "scope": scope}
         await self._finish(self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S))
@@ -263,12 +265,12 @@ class VFolderService:
             quota_bytes=requests.quota(params, "quota"),
         )
 
-    async def _bounded(self, new: NewFolder) -> NewFolder:
-        """As large as the policies of its owner allow, if no quota was asked for. Raises ``QuotaExceeded``."""
+    async def _limit_of(self, new: NewFolder) -> int | None:
+        """Its quota, else as much as the policies of its owner allow. Raises ``QuotaExceeded``."""
         most = await self._store.read(folder_rules.largest_of, new.user_id, new.project_id)
         owner = "yours" if new.project_id is None else "the project"
         folder_rules.check_size(new.name, owner, new.quota_bytes, 0, most)
-        return replace(new, quota_bytes=most if new.quota_bytes is None else new.quota_bytes)
+        return most if new.quota_bytes is None else new.quota_bytes
 
     async def _project(self, caller: Caller, group: str | None) -> str | None:
         """The project that is to own a folder; only its admins may have it own one."""
@@ -291,11 +293,11 @@ class VFolderService:
         found = await self._store.read(vfolders.home_of, user_id)
         return None if found is None else {"volume": found[0], "subpath": found[1]}
 
-    async def _copy(self, source: VFolderRecord, new: NewFolder) -> None:
+    async def _copy(self, source: VFolderRecord, new: NewFolder, limit_bytes: int | None) -> None:
         target = {"volume": new.volume, "subpath": new.subpath}
         beside = await self._home(new.user_id) if new.user_id else None
         scope = await self._store.read(folder_rules.scope, new)
-        wanted = {**target, "beside": beside, "name": new.name, "quota_bytes": new.quota_bytes, "scope": scope}
+        wanted = {**target, "beside": beside, "name": new.name, "quota_bytes": limit_bytes, "scope": scope}
         try:
             made = await self._volumes.copy(place_of(source), wanted, _COPY_TIMEOUT_S)
         except PublicError:
@@ -304,7 +306,7 @@ class VFolderService:
             await self._store.write(vfolders.forget, new.id)
             raise
         await self._store.write(vfolders.complete, new.id, made.get("subpath", new.subpath))
-        self._on_owners()
+        self._on_limits()
 
     async def _delete(self, folder: VFolderRecord) -> None:
         try:

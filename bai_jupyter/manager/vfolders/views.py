@@ -107,8 +107,7 @@ def quota_kind(folder: VFolderRecord) -> str | None:
     """``hard``: the file system keeps the limit, whoever writes. ``soft``: uploads that would pass it are refused."""
     if folder.limit_bytes is None:
         return None
-    is_told = folder.limit_bytes == folder.quota_bytes  # to the file system
-    return "hard" if is_told and has_hard_quota(folder.subpath) else "soft"
+    return "hard" if has_hard_quota(folder.subpath) else "soft"
 
 
 def quota_scope_kind(folder: VFolderRecord) -> str | None:

@@ -134,7 +134,7 @@ def _is_full(files, mib):
             raise
         return True
     finally:
-        file.unlink()
+        file.unlink(missing_ok=True)
         subprocess.run(["sync", "-f", files], check=True)
 
 
@@ -244,13 +244,44 @@ async def test_a_policy_of_the_main_keypair_counts_and_nobody_is_given_a_folder_
     assert (refused.status, refused.json["msg"]) == (412, said)
 
 
-async def test_a_policy_is_told_to_the_file_system(hard_agent, manager, admin):
+async def test_a_policy_that_changes_is_told_to_the_file_system(hard_agent, manager, admin, disk, helpers):
     await manager.services.people.create_policy("small", {"max_vfolder_size": 4 * KIB**2})
     await manager.store.write(_bind_all, "small")
     made = await admin.post("/folders", {"name": "data", "host": "local:data"})
     assert (made["max_size"], made["quota_kind"]) == (4 * KIB**2, "hard")
-    await manager.services.people.modify_policy("small", {"max_vfolder_size": 2 * KIB**2})
-    shown = await admin.get("/folders/data")
-    assert (shown["max_size"], shown["quota_kind"]) == (2 * KIB**2, "soft")  # until somebody tells the file system
-    await set_quota(admin, made, "2m", 200)
-    assert (await admin.get("/folders/data"))["quota_kind"] == "hard"
+    files = disk.volumes["local:data"] / ".vfolders" / str(UUID(made["id"])) / "files"
+    (files / "x").write_bytes(bytes(3 * KIB**2))
+    for limit_mib, asked in ((2, None), (8, None), (5, "5m"), (2, "5m")):  # below what is used, too
+        if asked:
+            await set_quota(admin, made, asked, 200)
+        await manager.services.people.modify_policy("small", {"max_vfolder_size": max(limit_mib, 2) * KIB**2})
+        shown = await admin.get("/folders/data")
+        assert (shown["max_size"], shown["quota_kind"]) == (limit_mib * KIB**2, "hard")
+        room = max(0, limit_mib - 3)
+        await helpers.wait_until(lambda room=room: _is_full(files, room + 1), "the limit")
+        if room > 1:
+            await helpers.wait_until(lambda room=room: not _is_full(files, room - 1), "the room")
+
+
+async def test_who_gets_another_policy_has_its_limits(hard_agent, manager, admin, disk, helpers):
+    """Also if the agent was away meanwhile."""
+    people = manager.services.people
+    await people.create_policy("each", {"max_vfolder_size": 4 * KIB**2})
+    await people.create_policy("all", {"max_quota_scope_size": 8 * KIB**2})
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    files = disk.volumes["local:data"] / ".vfolders" / str(UUID(made["id"])) / "files"
+    change = 'modify_user(email: "admin@localhost", props: {resource_policy: $name}) {ok msg}'
+    query = f"mutation($name: String!) {{{change}}}"
+
+    async def move_to(policy):
+        answer = await admin.post("/admin/gql", {"query": query, "variables": {"name": policy}}, 200)
+        assert answer["data"]["modify_user"]["ok"], answer
+
+    await move_to("each")
+    await helpers.wait_until(lambda: _is_full(files, 5), "the limit of each folder")
+    await hard_agent.close()
+    await move_to("all")
+    assert _is_full(files, 5)
+    await hard_agent.connect()
+    await helpers.wait_until(lambda: not _is_full(files, 5), "that limit to go")
+    await helpers.wait_until(lambda: _is_full(files, 9), "the limit of all together")
