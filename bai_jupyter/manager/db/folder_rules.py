@@ -107,11 +107,7 @@ def scope(conn: Connection, folder: Owned) -> dict[str, Any] | None:
 
     As agents are told (``messages.Call``). What lies in the trash counts.
     """
-    owners, key, owned = (
-        (t.users, folder.user_id, t.vfolders.c.user_id)
-        if folder.project_id is None
-        else (t.projects, folder.project_id, t.vfolders.c.project_id)
-    )
+    owners, key = (t.users, folder.user_id) if folder.project_id is None else (t.projects, folder.project_id)
     policies = t.resource_policies
     owner = conn.execute(
         sa.select(owners.c.name, policies.c.max_quota_scope_bytes)
@@ -120,11 +116,38 @@ def scope(conn: Connection, folder: Owned) -> dict[str, Any] | None:
     ).first()
     if owner is None or owner.max_quota_scope_bytes is None:
         return None
-    here = (owned == key) & (t.vfolders.c.volume == folder.volume) & (t.vfolders.c.id != folder.id)
-    others = conn.execute(sa.select(t.vfolders.c.subpath).where(here)).scalars()
+    others = conn.execute(sa.select(t.vfolders.c.subpath).where(_is_beside(folder))).scalars()
     name = f"All folders of {owner.name} on {folder.volume} together"
     scope_id = quota_scope_id(folder.user_id, folder.project_id)
     return {"key": scope_id, "name": name, "limit_bytes": owner.max_quota_scope_bytes, "others": list(others)}
+
+
+def beside(conn: Connection, folder: Owned) -> list[tuple[VFolderId, str]]:
+    """Id and subpath of all other folders of that folder's owner on its volume."""
+    query = sa.select(t.vfolders.c.id, t.vfolders.c.subpath).where(_is_beside(folder))
+    return [(VFolderId(row.id), row.subpath) for row in conn.execute(query)]
+
+
+def check_together(conn: Connection, folder: Owned, called: str, size_bytes: int) -> None:
+    """Raises ``QuotaExceeded`` if that folder is too large to be its owner's beside all others on its volume."""
+    together = scope(conn, folder)
+    if together is None:
+        return
+    counted = sa.select(sa.func.coalesce(sa.func.sum(t.vfolders.c.used_bytes), 0)).where(_is_beside(folder))
+    limit, used = together["limit_bytes"], int(conn.execute(counted).scalar_one())
+    if (excess := used + size_bytes - limit) > 0:
+        figures = {"limit": limit, "used": used, "need": size_bytes, "excess": excess}
+        shown = {name: format_size(amount) for name, amount in figures.items()}
+        raise QuotaExceeded(Reason.of("quota-reached", folder=together["name"], file=called, **shown))
+
+
+def _is_beside(folder: Owned) -> sa.ColumnElement[bool]:
+    owned = (
+        t.vfolders.c.user_id == folder.user_id
+        if folder.project_id is None
+        else t.vfolders.c.project_id == folder.project_id
+    )
+    return owned & (t.vfolders.c.volume == folder.volume) & (t.vfolders.c.id != folder.id)
 
 
 def quota_scope_id(user_id: str | None, project_id: str | None) -> str:
@@ -173,11 +196,22 @@ SCOPE_LIMIT = _policies.c.max_quota_scope_bytes.label("scope_bytes")
 """What all folders of a folder's owner on one volume may hold together."""
 
 _beside = t.vfolders.alias("beside")
+_OF_SAME_SCOPE = (
+    _beside.c.volume == t.vfolders.c.volume,
+    (_beside.c.user_id == t.vfolders.c.user_id) | (_beside.c.project_id == t.vfolders.c.project_id),
+)
+SCOPE_USED = (
+    sa.select(sa.cast(sa.func.coalesce(sa.func.sum(_beside.c.used_bytes), 0), sa.BigInteger))
+    .where(*_OF_SAME_SCOPE)
+    .scalar_subquery()
+    .label("scope_used_bytes")
+)
+"""What they hold, as they were counted last."""
+
 HAS_SOFT_BESIDE = (
     sa.exists()
     .where(
-        _beside.c.volume == t.vfolders.c.volume,
-        (_beside.c.user_id == t.vfolders.c.user_id) | (_beside.c.project_id == t.vfolders.c.project_id),
+        *_OF_SAME_SCOPE,
         _beside.c.subpath.not_like(HARD_QUOTA_PLACES),
         _beside.c.status.in_([FolderStatus.READY, FolderStatus.TRASHED]),
     )

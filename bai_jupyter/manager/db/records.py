@@ -160,6 +160,7 @@ class VFolderRecord:
     cloneable: bool
     quota_bytes: int | None
     scope_bytes: int | None  # for all folders of its owner on its volume together
+    scope_used_bytes: int  # by them, as last measured
     has_soft_beside: bool  # whether the file system keeps no limit in one of these
     used_bytes: int | None  # as last measured
     num_files: int | None

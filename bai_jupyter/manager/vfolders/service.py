@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from bai_jupyter.common.errors import NotFound, PublicError
-from bai_jupyter.common.ids import SessionId, UserId, new_vfolder_id
+from bai_jupyter.common.ids import SessionId, UserId, VFolderId, new_vfolder_id
 from bai_jupyter.common.messages import has_hard_quota
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FolderStatus
@@ -93,13 +93,8 @@ class VFolderService:
         folder = await self.get(caller, ref)
         if folder.status is not FolderStatus.READY:
             return folder
-        try:
-            usage = await self._volumes.call(place_of(folder), "folder_usage", timeout_s=MEASURE_TIMEOUT_S)
-        except PublicError as error:
-            log.info("folder %s: its use is not known: %s", folder.id, error)
-            return folder
-        await self._store.write(vfolders.set_usage, folder.id, usage["used_bytes"], usage["num_files"])
-        return replace(folder, used_bytes=usage["used_bytes"], num_files=usage["num_files"])
+        usage = await self._measure(folder.id, place_of(folder))
+        return _as_counted(folder, usage)
 
     # Changing
 
@@ -215,6 +210,7 @@ class VFolderService:
         if owner is None:
             raise NotFound(Reason.of("not-found", kind="user", name=address), title="No such user.")
         await self._volumes.holder(folder.volume)
+        folder = await self._measured_for(UserId(owner.user_id), folder)
         if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
         self._on_limits()
@@ -240,6 +236,28 @@ class VFolderService:
             self._on_mounts(one.session_id, one.user_id)
 
     # Inside
+
+    async def _measure(self, folder_id: VFolderId, place: dict[str, Any]) -> tuple[int, int] | None:
+        """Bytes and files, on record from now on; None where that cannot be found out quickly."""
+        try:
+            usage = await self._volumes.call(place, "folder_usage", timeout_s=MEASURE_TIMEOUT_S)
+        except PublicError as error:
+            log.info("folder %s: its use is not known: %s", folder_id, error)
+            return None
+        found = usage["used_bytes"], usage["num_files"]
+        await self._store.write(vfolders.set_usage, folder_id, *found)
+        return found
+
+    async def _measured_for(self, user_id: UserId, folder: VFolderRecord) -> VFolderRecord:
+        """A folder with its use as it is now; so are those on record that would count together with it if that user
+        owned it."""
+        theirs = replace(folder, user_id=user_id)
+        limited = await self._store.read(folder_rules.scope, theirs) is not None
+        beside = await self._store.read(folder_rules.beside, theirs) if limited else []
+        places = [(one, {"volume": folder.volume, "subpath": subpath}) for one, subpath in beside]
+        measured = [self._measure(*one) for one in [(folder.id, place_of(folder)), *places]]
+        usage, *_ = await asyncio.gather(*measured)
+        return _as_counted(folder, usage)
 
     async def _owned(self, caller: Caller, ref: str) -> VFolderRecord:
         folder = await self.get(caller, ref)
@@ -327,6 +345,10 @@ class VFolderService:
         self._working.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("work on a folder failed: %s", error)
+
+
+def _as_counted(folder: VFolderRecord, usage: tuple[int, int] | None) -> VFolderRecord:
+    return folder if usage is None else replace(folder, used_bytes=usage[0], num_files=usage[1])
 
 
 def viewer_of(caller: Caller) -> Viewer:

@@ -67,8 +67,20 @@ async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_
         await bai("create", name)
     told = [line for line in (await bai("list"))[1].splitlines() if "together" in line]
     mail = (await admin.get("/folders/one"))["user_email"]
-    limits = [f"All folders of {mail} on {host} together: up to 1 GiB (soft)." for host in ("local:data", "local:home")]
+    limits = [
+        f"All folders of {mail} on {host} together: 0 B of 1 GiB (soft)." for host in ("local:data", "local:home")
+    ]
     assert told == limits
+
+    await manager.store.write(lambda conn: conn.execute(t.vfolders.update().values(used_bytes=3 * 1024**3)))
+    await manager.services.people.modify_policy("small", {"max_vfolder_size": 2 * 1024**3})
+    lines = (await bai("list"))[1].splitlines()
+    (told,) = [line for line in lines if line.startswith(f"All folders of {mail} on local:data")]
+    assert told.endswith(
+        " together: 6 GiB of 1 GiB (soft). That is more than they may hold: nothing can be added until "
+        "enough is deleted."
+    )
+    assert "one holds more than it may: nothing can be added until enough of it is deleted." in lines
 
 
 async def test_files_go_there_and_come_back(agent, admin, bai_of, disk, monkeypatch):

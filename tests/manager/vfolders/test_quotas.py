@@ -120,6 +120,41 @@ async def test_a_folder_that_is_handed_over_counts_for_its_new_owner(hard_agent,
     assert (await kim.get("/folders/data"))["quota_scope_kind"] == "hard"
 
 
+async def test_nobody_is_handed_more_than_all_of_theirs_may_hold(agent, admin, make_user, manager, disk):
+    await manager.services.people.create_policy("small", {"max_quota_scope_size": 1024 * KIB})
+    kim = await make_user("kim")
+    await manager.store.write(
+        lambda conn: conn.execute(t.users.update().where(t.users.c.name == "kim").values(resource_policy="small"))
+    )
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    theirs = await kim.post("/folders", {"name": "hers", "host": "local:data"})
+    (disk.folder(made) / "x").write_bytes(bytes(600 * KIB))
+    (disk.folder(theirs) / "x").write_bytes(bytes(500 * KIB))  # none of it was counted since
+    given = {"vfolder": made["id"], "user_email": "kim@localhost"}
+    refused = await admin.call("POST", "/folders/_/change-ownership", given)
+    said = (
+        "All folders of kim on local:data together may hold 1 MiB; 500 KiB used, data needs 600 KiB: 76 KiB too much."
+    )
+    assert (refused.status, refused.json["msg"].startswith(said)) == (412, True), refused.json
+    assert (await admin.get("/folders/data"))["is_owner"]
+    assert (await kim.call("GET", "/folders/data")).status == 404
+    (disk.folder(theirs) / "x").write_bytes(bytes(400 * KIB))
+    for _ in range(2):  # repeated, it is the same
+        await admin.post("/folders/_/change-ownership", given, status=200)
+        assert (await kim.get("/folders/data"))["quota_scope_used"] == 1000 * KIB
+
+
+async def test_with_whom_a_folder_is_shared_does_not_learn_of_the_others(together_1m, admin, make_user):
+    kim = await make_user("kim")
+    await admin.post("/folders", {"name": "data", "host": "local:data"})
+    assert (await admin.get("/folders/data"))["quota_scope_used"] == 0
+    await admin.post("/folders/data/invite", {"perm": "ro", "user_ids": ["kim@localhost"]})
+    (invitation,) = (await kim.get("/folders/invitations/list"))["invitations"]
+    await kim.post("/folders/invitations/accept", {"inv_id": invitation["id"]}, status=200)
+    shown = await kim.get("/folders/data")
+    assert (shown["quota_scope_max_size"], shown["quota_scope_used"]) == (1024 * KIB, None)
+
+
 def _is_full(files, mib):
     """Whether a session could not write that much there now; what it wrote is gone again."""
     file = files / "probe"
