@@ -177,19 +177,15 @@ class Volumes:
             for subpath, quota_bytes in scope["folders"].items():
                 place = {"volume": params["volume"], "subpath": subpath}
                 with suppress(FileNotFoundError):
-                    if self._settle(place, scope):
-                        self._limit({**place, "quota_bytes": quota_bytes})
+                    self._bound(place, scope, quota_bytes)
 
-    def _settle(self, params: Params, scope: Params | None) -> bool:
-        """Have a folder with a hard limit count for that scope alone; None: for none.
-
-        False, and nothing done, where limits are not kept any more.
-        """
+    def _bound(self, params: Params, scope: Params | None, quota_bytes: int | None) -> None:
+        """Have a folder with a hard limit count for that scope alone, and hold no more than that; None: for none, and
+        anything. Nothing is done where limits are not kept any more."""
         with self._limited(params) as (beside, folder):
-            if not btrfs.keeps_limits(beside):
-                return False
-            _enter_scope(beside, folder, scope)
-            return True
+            if btrfs.keeps_limits(beside):
+                _enter_scope(beside, folder, scope)
+                btrfs.limit(beside, folder, quota_bytes)
 
     @contextmanager
     def _limited(self, params: Params) -> Iterator[tuple[int, int]]:
@@ -214,7 +210,7 @@ class Volumes:
     async def _give_folder(self, params: Params) -> dict[str, Any]:
         """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated.
 
-        From then on it counts for that one's ``scope``, if it lies where limits are hard.
+        From then on it counts for that one's ``scope`` and may hold ``quota_bytes``, if it lies where limits are hard.
         """
         await self._run(self._slow, partial(self._give, params))
         return {}
@@ -223,14 +219,16 @@ class Volumes:
         new = self._owner_beside(params["beside"])
         is_limited = has_hard_quota(params["subpath"])
         if is_limited:
-            self._settle(params, None)  # giving takes room for a moment, which the new owner may not have
-        with opened(self._open(params)) as root:
-            old = self._user_of(root)
-            if old.uid != new.uid:
-                with opened(files.open_folder(root, ())) as folder:
-                    files.give_tree(folder, old.uid, new)
-        if is_limited:
-            self._settle(params, params.get("scope"))
+            self._bound(params, None, None)  # giving takes room for a moment, which there may not be
+        try:
+            with opened(self._open(params)) as root:
+                old = self._user_of(root)
+                if old.uid != new.uid:
+                    with opened(files.open_folder(root, ())) as folder:
+                        files.give_tree(folder, old.uid, new)
+        finally:
+            if is_limited:
+                self._bound(params, params["scope"], params["quota_bytes"])
 
     async def _delete_folder(self, params: Params) -> dict[str, Any]:
         """All of it, whoever owns what is inside. May be repeated."""
@@ -241,8 +239,7 @@ class Volumes:
         parent, name = _split(params["subpath"])
         if has_hard_quota(params["subpath"]):
             with suppress(FileNotFoundError):
-                self._settle(params, None)  # deleting takes room for a moment
-                self._limit({**params, "quota_bytes": None})
+                self._bound(params, None, None)  # deleting takes room for a moment
             parent, name = _split(parent)
         root = self._root_of(params["volume"])
         with opened(folders.open_below(root, parent)) as above:

@@ -213,10 +213,7 @@ class VFolderService:
         folder = await self._measured_for(UserId(owner.user_id), folder)
         if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
-        self._on_limits()
-        scope = await self._store.read(folder_rules.scope, replace(folder, user_id=UserId(owner.user_id)))
-        new = {"beside": await self._home(UserId(owner.user_id)), "scope": scope}
-        await self._finish(self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S))
+        await self._finish(self._give(folder, UserId(owner.user_id)))
 
     # Rights, and sessions that run
 
@@ -325,6 +322,16 @@ class VFolderService:
             raise
         await self._store.write(vfolders.complete, new.id, made.get("subpath", new.subpath))
         self._on_limits()
+
+    async def _give(self, folder: VFolderRecord, user_id: UserId) -> None:
+        most = await self._store.read(folder_rules.largest_of, user_id, None)
+        theirs = replace(folder, user_id=user_id, most_bytes=most)
+        scope = await self._store.read(folder_rules.scope, theirs)
+        new = {"beside": await self._home(user_id), "quota_bytes": theirs.limit_bytes, "scope": scope}
+        try:
+            await self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S)
+        finally:
+            self._on_limits()
 
     async def _delete(self, folder: VFolderRecord) -> None:
         try:
