@@ -74,6 +74,7 @@ class Volumes:
         self._stopping = threading.Event()
         self._measured: dict[tuple[str, str], tuple[Usage, float, float]] = {}  # and when, and how long it took
         self._counting = threading.Lock()
+        self._counts: dict[tuple[str, str], asyncio.Future[Usage]] = {}
         self._receiving: dict[str, asyncio.Task[Any]] = {}
         self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
             "volume_usage": self._volume_usage,
@@ -265,7 +266,13 @@ class Volumes:
         return place
 
     async def _folder_usage(self, params: Params) -> dict[str, Any]:
-        usage = await self._run(self._slow, partial(self._in_folder, params, partial(self._measure, params)))
+        """Who asks while it is counted waits for the same count."""
+        key = (params["volume"], params["subpath"])
+        if (count := self._counts.get(key)) is None:
+            work = partial(self._in_folder, params, partial(self._measure, params))
+            count = self._counts[key] = asyncio.ensure_future(self._run(self._slow, work))
+            count.add_done_callback(lambda _: self._counts.pop(key))
+        usage = await asyncio.shield(count)
         return {"used_bytes": usage.used_bytes, "num_files": usage.num_files}
 
     def _measure(self, params: Params, root: int) -> Usage:

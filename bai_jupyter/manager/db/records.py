@@ -172,6 +172,11 @@ class VFolderRecord:
         """Its own quota, as far as its owner's policies allow that now."""
         return min((limit for limit in (self.quota_bytes, self.most_bytes) if limit is not None), default=None)
 
+    @property
+    def is_limited(self) -> bool:
+        """By itself, or together with its owner's others."""
+        return self.limit_bytes is not None or self.scope_bytes is not None
+
 
 @dataclass(frozen=True)
 class Person:

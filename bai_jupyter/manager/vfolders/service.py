@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEASURE_TIMEOUT_S = 10.0
+_MOMENT_S = 0.5
 _COPY_TIMEOUT_S = 6 * 3600.0
 _DELETE_TIMEOUT_S = 3600.0
 
@@ -60,6 +61,7 @@ class VFolderService:
         self._store, self._volumes, self._now = store, volumes, now
         self._on_mounts, self._on_limits = on_mounts, on_limits
         self._working: set[asyncio.Task[Any]] = set()
+        self._counts: dict[VFolderId, asyncio.Task[Any]] = {}
 
     async def start(self) -> None:
         await self._store.write(vfolders.break_clones)
@@ -80,6 +82,17 @@ class VFolderService:
         if everybody:
             policy.require(caller.role, "folder:any-owner")
         return await self._store.read(vfolders.list_all if everybody else vfolders.visible, viewer_of(caller))
+
+    async def counted(self, caller: Caller) -> Sequence[VFolderRecord]:
+        """As ``list``, with their use as it is now where that is found out within a moment; where not, it is on record
+        when it is. A home without a limit is left out: it may hold everything that somebody has."""
+        found = await self.list(caller)
+        ready = [one for one in found if one.status is FolderStatus.READY]
+        work = [self._count(one) for one in ready if one.is_limited or one.name != folder_rules.HOME]
+        if not work:
+            return found
+        await asyncio.wait(work, timeout=_MOMENT_S)
+        return await self.list(caller)
 
     async def get(self, caller: Caller, ref: str) -> VFolderRecord:
         """By id or by name. What is another's and what is missing raise the same ``NotFound``."""
@@ -234,7 +247,9 @@ class VFolderService:
 
     # Inside
 
-    async def _measure(self, folder_id: VFolderId, place: dict[str, Any]) -> tuple[int, int] | None:
+    async def _measure(
+        self, folder_id: VFolderId, place: dict[str, Any], known: tuple[int | None, int | None] | None = None
+    ) -> tuple[int, int] | None:
         """Bytes and files, on record from now on; None where that cannot be found out quickly."""
         try:
             usage = await self._volumes.call(place, "folder_usage", timeout_s=MEASURE_TIMEOUT_S)
@@ -242,8 +257,17 @@ class VFolderService:
             log.info("folder %s: its use is not known: %s", folder_id, error)
             return None
         found = usage["used_bytes"], usage["num_files"]
-        await self._store.write(vfolders.set_usage, folder_id, *found)
+        if found != known:
+            await self._store.write(vfolders.set_usage, folder_id, *found)
         return found
+
+    def _count(self, folder: VFolderRecord) -> asyncio.Task[Any]:
+        """Once at a time."""
+        if (count := self._counts.get(folder.id)) is None:
+            known = folder.used_bytes, folder.num_files
+            count = self._counts[folder.id] = self._begin(self._measure(folder.id, place_of(folder), known))
+            count.add_done_callback(lambda _: self._counts.pop(folder.id))
+        return count
 
     async def _measured_for(self, user_id: UserId, folder: VFolderRecord) -> VFolderRecord:
         """A folder with its use as it is now; so are those on record that would count together with it if that user
@@ -343,10 +367,13 @@ class VFolderService:
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that goes on also if nobody waits any more."""
+        return await asyncio.shield(self._begin(work))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return task
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._working.discard(task)

@@ -582,7 +582,6 @@ def test_what_all_folders_together_may_hold(page: Page, cluster: RealManager, lo
     assert folders.get_by_role("meter").count() == 0
     made = cluster.ask("POST", "/folders", {"name": "counted", "host": "local:data"})
     cluster.write_file(made["id"], "x", 3 * 1024**2)
-    cluster.ask("GET", "/folders/counted")  # which counts what is there
     cluster.limit_folders(10 * 1024**2)
     refresh.click()
     together = folders.get_by_role("region", name="Your folders on local:data, a soft limit")

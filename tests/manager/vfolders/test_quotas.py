@@ -1,5 +1,6 @@
 """Limits of one folder that the file system keeps, and limits of all folders of one owner."""
 
+import asyncio
 import errno
 import os
 import subprocess
@@ -142,6 +143,25 @@ async def test_nobody_is_handed_more_than_all_of_theirs_may_hold(agent, admin, m
     for _ in range(2):  # repeated, it is the same
         await admin.post("/folders/_/change-ownership", given, status=200)
         assert (await kim.get("/folders/data"))["quota_scope_used"] == 1000 * KIB
+
+
+async def test_a_listing_counts_what_is_there(agent, admin, disk, manager, helpers):
+    """Not a home that has no limit; and who asks while it is counted waits for that count."""
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    for place, size in ((disk.folder(made), 3000), (disk.volumes["local:home"], 5000)):
+        (place / "x").write_bytes(bytes(size))
+
+    async def listed():
+        return {one["name"]: one["cur_size"] for one in await admin.get("/folders")}
+
+    before = (await listed())["home"]
+    assert (await listed())["data"] == 3000
+    assert before < 5000
+    await manager.services.people.create_policy("small", {"max_vfolder_size": 1024 * KIB})
+    await manager.store.write(_bind_all, "small")
+    assert (await listed())["home"] >= 5000
+    (disk.folder(made) / "y").write_bytes(bytes(1000))
+    assert {one["data"] for one in await asyncio.gather(*(listed() for _ in range(5)))} == {4000}
 
 
 async def test_with_whom_a_folder_is_shared_does_not_learn_of_the_others(together_1m, admin, make_user):
