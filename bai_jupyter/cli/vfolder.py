@@ -21,6 +21,7 @@ _WORDS = {
     FolderStatus.BROKEN: "Incomplete",
 }
 _MAY = {"ro": "read", "rw": "write", "wd": "write"}
+_UNTIL_LESS = {"hard": "nothing can be added until enough", "soft": "nothing can be uploaded until enough"}
 _PERMISSIONS = {"read": "ro", "write": "rw"}
 
 
@@ -41,11 +42,9 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
             terminal.line(line)
         for folder in found:
             if folder["max_size"] is not None and folder["cur_size"] > folder["max_size"]:
-                terminal.line(f"{folder['name']}{_OVER}")
+                less = _UNTIL_LESS[folder["quota_kind"]]
+                terminal.line(f"{folder['name']} holds more than it may: {less} of it is deleted.")
     return Exit.DONE
-
-
-_OVER = " holds more than it may: nothing can be added until enough of it is deleted."
 
 
 def _together(folder: Json) -> str:
@@ -55,7 +54,8 @@ def _together(folder: Json) -> str:
     shown = f"{format_size(limit)} ({folder['quota_scope_kind']})"
     if used is None:
         return f"{together}: up to {shown}."
-    over = " That is more than they may hold: nothing can be added until enough is deleted." if used > limit else ""
+    less = _UNTIL_LESS[folder["quota_scope_kind"]]
+    over = f" That is more than they may: {less} is deleted." if used > limit else ""
     return f"{together}: {format_size(used)} of {shown}.{over}"
 
 

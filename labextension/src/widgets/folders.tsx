@@ -263,15 +263,17 @@ function Together({ together, trans }: { together: ITogether; trans: Translation
     <section className="jp-bai-Level" aria-label={label}>
       <h3 className="jp-bai-Title">{label}</h3>
       <Meter label={label} use={{ slot: trans.__('storage'), used, limit, text: formatPart(used, limit, trans) }} />
-      {used > limit && <Excess trans={trans} />}
+      {used > limit && <Excess isHard={together.isHard} trans={trans} />}
     </section>
   );
 }
 
-function Excess({ trans }: { trans: TranslationBundle }): JSX.Element {
+function Excess({ isHard, trans }: { isHard: boolean; trans: TranslationBundle }): JSX.Element {
   return (
     <div className="jp-bai-Row-sentence">
-      {trans.__('That is more than may be there: nothing can be added until enough is deleted.')}
+      {isHard
+        ? trans.__('That is more than may be there: nothing can be added until enough is deleted.')
+        : trans.__('That is more than may be there: nothing can be uploaded until enough is deleted.')}
     </div>
   );
 }
@@ -285,7 +287,7 @@ function Quota({ folder, limit, trans }: { folder: IFolder; limit: number; trans
         <Bar percent={Math.min(100, (100 * folder.cur_size) / limit)} label={trans.__('Use of %1', folder.name)} />
         <bdi dir="ltr">{keepUnits(use)}</bdi>
       </div>
-      {folder.cur_size > limit && <Excess trans={trans} />}
+      {folder.cur_size > limit && <Excess isHard={folder.quota_kind === 'hard'} trans={trans} />}
     </>
   );
 }

@@ -589,7 +589,7 @@ def test_what_all_folders_together_may_hold(page: Page, cluster: RealManager, lo
     look_at(page, "folders-together", "#jp-bai-panel")
     cluster.limit_folders(1024**2)
     refresh.click()
-    expect(together).to_contain_text("nothing can be added until enough is deleted")
+    expect(together).to_contain_text("nothing can be uploaded until enough is deleted")
     look_at(page, "folders-together-full", "#jp-bai-panel")
     cluster.limit_folders(0)
     refresh.click()

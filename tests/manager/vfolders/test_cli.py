@@ -75,9 +75,9 @@ async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_
     (disk.folder(await admin.get("/folders/one")) / "x").write_bytes(bytes(3 * 1024))
     await manager.services.people.modify_policy("small", {"max_vfolder_size": 2048, "max_quota_scope_size": 1024})
     lines = (await bai("list"))[1].splitlines()
-    over = "That is more than they may hold: nothing can be added until enough is deleted."
+    over = "That is more than they may: nothing can be uploaded until enough is deleted."
     assert f"All folders of {mail} on local:data together: 3 KiB of 1 KiB (soft). {over}" in lines
-    assert "one holds more than it may: nothing can be added until enough of it is deleted." in lines
+    assert "one holds more than it may: nothing can be uploaded until enough of it is deleted." in lines
     assert not [line for line in lines if line.startswith("two holds")]
 
 
