@@ -49,10 +49,12 @@ async def _save(client: ManagerClient, options: argparse.Namespace, terminal: Te
 
 
 def _left_out(session: Json) -> str:
+    """Packages too: where one is not root, pip and R put them below /home/work, which is each session's own."""
     folders = ", ".join(mount["target"] for mount in session["mounts"])
-    if not folders:
-        return "Not included: running programs and variables. No folder is mounted."
-    return f"Not included: running programs, variables, and mounted folders: {folders}."
+    below = f", and mounted folders ({folders})" if folders else ""
+    return (
+        f"Not included: running programs, variables, and all below /home/work: what pip or R put there for you{below}."
+    )
 
 
 async def _ended(client: ManagerClient, task: str, image: str, timeout_s: float, terminal: Terminal) -> Json:
@@ -92,7 +94,7 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
             terminal.line(image["name"])
     else:
         terminal.table(["NAME", "SIZE", "FROM", "MADE"], [_row(image) for image in found])
-        none = "No environments of yours. Install what you need in a session, then: bai env save SESSION"
+        none = "No environments of yours. Make one of what a session's container has become: bai env save SESSION"
         terminal.line(f"{plural(len(found), 'environment')}." if found else none)
     return Exit.DONE
 

@@ -22,14 +22,15 @@ def real(bai, tmp_path, monkeypatch):
 
 def test_a_session_is_saved_listed_and_deleted(bai, real) -> None:
     assert bai("env", "list").lines == [
-        "No environments of yours. Install what you need in a session, then: bai env save SESSION"
+        "No environments of yours. Make one of what a session's container has become: bai env save SESSION"
     ]
     ran = bai("env", "save", "demo", "--name", "With torch")
     (line,) = ran.lines
     name = re.fullmatch(r"demo is saved as (bai-user/[^ ,]+), 1000 B\.", line)[1]
     assert (ran.code, "/with-torch:" in name) == (Exit.DONE, True)
     assert ran.err.splitlines() == [
-        "Not included: running programs, variables, and mounted folders: /home/work/home.",
+        "Not included: running programs, variables, and all below /home/work: what pip or R put there for you, and "
+        "mounted folders (/home/work/home).",
         f"demo is being saved as {name}",
         f"To start one of it: bai session start {name}",
     ]
