@@ -200,24 +200,20 @@ _OF_SAME_SCOPE = (
     _beside.c.volume == t.vfolders.c.volume,
     (_beside.c.user_id == t.vfolders.c.user_id) | (_beside.c.project_id == t.vfolders.c.project_id),
 )
-SCOPE_USED = (
-    sa.select(sa.cast(sa.func.coalesce(sa.func.sum(_beside.c.used_bytes), 0), sa.BigInteger))
-    .where(*_OF_SAME_SCOPE)
-    .scalar_subquery()
-    .label("scope_used_bytes")
+_COUNTED = sa.select(sa.cast(sa.func.coalesce(sa.func.sum(_beside.c.used_bytes), 0), sa.BigInteger))
+_SOFT = sa.exists().where(
+    *_OF_SAME_SCOPE,
+    _beside.c.subpath.not_like(HARD_QUOTA_PLACES),
+    _beside.c.status.in_([FolderStatus.READY, FolderStatus.TRASHED]),
 )
-"""What they hold, as they were counted last."""
-
-HAS_SOFT_BESIDE = (
-    sa.exists()
-    .where(
-        *_OF_SAME_SCOPE,
-        _beside.c.subpath.not_like(HARD_QUOTA_PLACES),
-        _beside.c.status.in_([FolderStatus.READY, FolderStatus.TRASHED]),
-    )
-    .label("has_soft_beside")
+_IS_LIMITED = _policies.c.max_quota_scope_bytes.is_not(None)  # or else nothing is looked for: that takes time
+SCOPE_USED = sa.case((_IS_LIMITED, _COUNTED.where(*_OF_SAME_SCOPE).scalar_subquery()), else_=0).label(
+    "scope_used_bytes"
 )
-"""Whether a folder's owner has one on its volume, perhaps this, in which the file system keeps no limit."""
+"""What they hold, as they were counted last; 0 without a limit."""
+HAS_SOFT_BESIDE = sa.case((_IS_LIMITED, _SOFT), else_=sa.false()).label("has_soft_beside")
+"""Whether a folder's owner has one on its volume, perhaps this, in which the file system keeps no limit; False without
+a limit for all of them."""
 
 _KEYS = {
     "domain": t.domains.c.name,
