@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
@@ -74,6 +74,7 @@ class Volumes:
         self._stopping = threading.Event()
         self._measured: dict[tuple[str, str], tuple[Usage, float, float]] = {}  # and when, and how long it took
         self._counting = threading.Lock()
+        self._counts: dict[tuple[str, str], asyncio.Future[Usage]] = {}
         self._receiving: dict[str, asyncio.Task[Any]] = {}
         self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
             "volume_usage": self._volume_usage,
@@ -152,7 +153,7 @@ class Volumes:
                         os.mkdir(inside, 0o700, dir_fd=subvolume)
                     os.close(folders.open_owned(subvolume, inside, owner))
                 _enter_scope(above, subvolume, params.get("scope"))
-                btrfs.limit(subvolume, params["quota_bytes"])
+                btrfs.limit(above, subvolume, params["quota_bytes"])
         return True
 
     async def _limit_folder(self, params: Params) -> dict[str, Any]:
@@ -161,31 +162,43 @@ class Volumes:
         return {}
 
     def _limit(self, params: Params) -> None:
-        with opened(self._open(params)) as root, opened(files.open_folder(root, ())) as readable:
-            btrfs.limit(readable, params["quota_bytes"])
+        with self._limited(params) as (beside, folder):
+            btrfs.limit(beside, folder, params["quota_bytes"])
 
     async def _limit_scopes(self, params: Params) -> dict[str, Any]:
-        """Whose folders count together and to which limit: of those with hard limits; what is missing is left out."""
+        """Whose folders count together and to which limit, and that of each: of those with hard limits.
+
+        May be repeated. What is missing is left out. A limit may be below what is used: then nothing can be added.
+        """
         await self._run(self._slow, partial(self._gather, params))
         return {}
 
     def _gather(self, params: Params) -> None:
         for scope in params["scopes"]:
-            for subpath in scope["folders"]:
+            for subpath, quota_bytes in scope["folders"].items():
+                place = {"volume": params["volume"], "subpath": subpath}
                 with suppress(FileNotFoundError):
-                    self._settle({"volume": params["volume"], "subpath": subpath}, scope)
+                    self._bound(place, scope, quota_bytes)
 
-    def _settle(self, params: Params, scope: Params | None) -> None:
-        """Have a folder with a hard limit count for that scope alone; None: for none."""
+    def _bound(self, params: Params, scope: Params | None, quota_bytes: int | None) -> None:
+        """Have a folder with a hard limit count for that scope alone, and hold no more than that; None: for none, and
+        anything. Nothing is done where limits are not kept any more."""
+        with self._limited(params) as (beside, folder):
+            if btrfs.keeps_limits(beside):
+                _enter_scope(beside, folder, scope)
+                btrfs.limit(beside, folder, quota_bytes)
+
+    @contextmanager
+    def _limited(self, params: Params) -> Iterator[tuple[int, int]]:
+        """Where a folder with a hard limit lies, which has none itself, and the folder: both open."""
         above, _ = _split(_split(params["subpath"])[0])
         with (
             opened(folders.open_below(self._root_of(params["volume"]), above)) as parent,
             opened(files.open_folder(parent, ())) as beside,
             opened(self._open(params)) as root,
-            opened(files.open_folder(root, ())) as readable,
+            opened(files.open_folder(root, ())) as folder,
         ):
-            if btrfs.keeps_limits(beside):
-                _enter_scope(beside, readable, scope)
+            yield beside, folder
 
     def _owner_beside(self, home: Params | None) -> Identity:
         if os.geteuid() != 0:
@@ -198,7 +211,7 @@ class Volumes:
     async def _give_folder(self, params: Params) -> dict[str, Any]:
         """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated.
 
-        From then on it counts for that one's ``scope``, if it lies where limits are hard.
+        From then on it counts for that one's ``scope`` and may hold ``quota_bytes``, if it lies where limits are hard.
         """
         await self._run(self._slow, partial(self._give, params))
         return {}
@@ -207,14 +220,16 @@ class Volumes:
         new = self._owner_beside(params["beside"])
         is_limited = has_hard_quota(params["subpath"])
         if is_limited:
-            self._settle(params, None)  # giving takes room for a moment, which the new owner may not have
-        with opened(self._open(params)) as root:
-            old = self._user_of(root)
-            if old.uid != new.uid:
-                with opened(files.open_folder(root, ())) as folder:
-                    files.give_tree(folder, old.uid, new)
-        if is_limited:
-            self._settle(params, params.get("scope"))
+            self._bound(params, None, None)  # giving takes room for a moment, which there may not be
+        try:
+            with opened(self._open(params)) as root:
+                old = self._user_of(root)
+                if old.uid != new.uid:
+                    with opened(files.open_folder(root, ())) as folder:
+                        files.give_tree(folder, old.uid, new)
+        finally:
+            if is_limited:
+                self._bound(params, params["scope"], params["quota_bytes"])
 
     async def _delete_folder(self, params: Params) -> dict[str, Any]:
         """All of it, whoever owns what is inside. May be repeated."""
@@ -225,8 +240,7 @@ class Volumes:
         parent, name = _split(params["subpath"])
         if has_hard_quota(params["subpath"]):
             with suppress(FileNotFoundError):
-                self._settle(params, None)  # deleting takes room for a moment
-                self._limit({**params, "quota_bytes": None})
+                self._bound(params, None, None)  # deleting takes room for a moment
             parent, name = _split(parent)
         root = self._root_of(params["volume"])
         with opened(folders.open_below(root, parent)) as above:
@@ -252,7 +266,13 @@ class Volumes:
         return place
 
     async def _folder_usage(self, params: Params) -> dict[str, Any]:
-        usage = await self._run(self._slow, partial(self._in_folder, params, partial(self._measure, params)))
+        """Who asks while it is counted waits for the same count."""
+        key = (params["volume"], params["subpath"])
+        if (count := self._counts.get(key)) is None:
+            work = partial(self._in_folder, params, partial(self._measure, params))
+            count = self._counts[key] = asyncio.ensure_future(self._run(self._slow, work))
+            count.add_done_callback(lambda _: self._counts.pop(key))
+        usage = await asyncio.shield(count)
         return {"used_bytes": usage.used_bytes, "num_files": usage.num_files}
 
     def _measure(self, params: Params, root: int) -> Usage:
