@@ -15,7 +15,6 @@ import gc
 import os
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import loopback
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -135,11 +135,7 @@ def missing() -> MissingTool:
 
 @pytest.fixture
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return loopback.free_port()
 
 
 class SmallDisk:

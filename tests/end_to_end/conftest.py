@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import loopback
 import pytest
 import pytest_asyncio
 from end_to_end.hubs import JupyterHub, Visitor, installed_proxy
@@ -94,7 +95,7 @@ def ports(free_port: int) -> dict[str, int]:
     """All different, also from the manager's."""
     names, found = ("port", "proxy_port", "hub_port", "route_port", "service_port"), {free_port}
     while len(found) <= len(names):
-        found.add(cluster_module.free_port())
+        found.add(loopback.free_port())
     return dict(zip(names, found - {free_port}, strict=True))
 
 

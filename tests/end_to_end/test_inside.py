@@ -5,7 +5,6 @@ import fcntl
 import os
 import re
 import signal
-import socket
 import struct
 import sys
 import termios
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from loopback import free_port
 
 from bai_jupyter.client import ManagerClient
 
@@ -31,12 +31,6 @@ pytestmark = [
         indirect=True,
     ),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def a_session(cluster: Any, *ports: int) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from end_to_end.cluster import Cluster, free_port
+from end_to_end.cluster import Cluster
+from loopback import free_port
 
 from bai_jupyter.client import ManagerClient, SessionRequest
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import loopback
 import pytest
 from end_to_end.kernels import WAIT_S, kernel_of
 from end_to_end.wire import Wire
@@ -15,9 +16,7 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture
 def wire(free_port: int) -> Iterator[Wire]:
-    from end_to_end_cluster import free_port as another_port
-
-    wire = Wire(another_port(), free_port)
+    wire = Wire(loopback.free_port(), free_port)
     yield wire
     wire.close()
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+import loopback
 import pytest
 import pytest_asyncio
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
@@ -201,9 +202,7 @@ def lines(count: int) -> str:
 
 @pytest_asyncio.fixture
 async def server(cluster: Any) -> AsyncIterator[Server]:
-    from end_to_end_cluster import free_port
-
-    server = Server(cluster, free_port())
+    server = Server(cluster, loopback.free_port())
     await server.start()
     yield server
     await server.hang_up()

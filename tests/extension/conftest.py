@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 import pytest
 from fakes_extension import StubManager, session_view
 from jupyter_client.asynchronous import AsyncKernelClient
+from loopback import free_port
 from real_manager import RealManager
 from tornado.httpclient import HTTPClientError
 
@@ -87,7 +88,7 @@ class Server:
         return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
     def start(self) -> None:
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         argv = [
             *(sys.executable, "-m", self.program, "--no-browser", "--allow-root", f"--port={self.port}"),
             *("--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}"),
@@ -148,13 +149,6 @@ class Server:
             if pid:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid[0]), signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 _PIDFD_GETFD = 438

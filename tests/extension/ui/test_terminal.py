@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from end_to_end.cluster import Cluster, free_port
+from end_to_end.cluster import Cluster
+from loopback import free_port
 from playwright.sync_api import Browser, Page, expect
 
 from bai_jupyter.client import ManagerClient, SessionRequest

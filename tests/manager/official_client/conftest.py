@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from end_to_end.cluster import Cluster, free_port
+from end_to_end.cluster import Cluster
 from environments import environment
+from loopback import free_port
 
 CLIENT = "backend.ai-client==23.9.10"
 YARL = "yarl<1.17"  # the client signs with an attribute that yarl has dropped since

@@ -4,11 +4,16 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
 import uuid
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
+from bai_agent.runtimes import pids
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -194,6 +199,39 @@ print(*words[-2:], "|", variables.get("GREETING"))
 """
 
 
+def is_alone_waited_for(pid: int) -> bool:
+    """The process's parent waits for a child's end and has no other."""
+    with suppress(OSError):
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return children == [str(pid)] and Path(f"/proc/{parent}/wchan").read_text() == "do_wait"
+    return False
+
+
+@asynccontextmanager
+async def interrupted_again(port: str) -> AsyncIterator[None]:
+    """When its ssh has ended, the client interrupts the proxy that it started for it, once, which may take no notice.
+
+    It then waits for ever; its user would press Ctrl-C, as is done here.
+    """
+
+    async def watch() -> None:
+        waited = False
+        while True:
+            await asyncio.sleep(1)
+            waits = [proxy for proxy in pids.with_argument(f"127.0.0.1:{port}") if is_alone_waited_for(proxy)]
+            for proxy in waits if waited else []:
+                with suppress(ProcessLookupError):
+                    os.kill(proxy, signal.SIGINT)
+            waited = bool(waits)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize("cluster", [pytest.param({"runtime": "docker"}, id="docker")], indirect=True)
 @pytest.mark.parametrize("whose", ["session's", "owner's"])
@@ -209,13 +247,15 @@ async def test_ssh_and_scp(client_of_cluster, cluster, image_with_ssh, make_free
     port = str(make_free_port())
     for command in (["scp"], ["session", "scp"]):  # the second one brings back what the first one has sent
         way = ("sent", "work@localhost:there") if len(command) == 1 else ("work@localhost:there", "back")
-        copied = await client_of_cluster.cli(*command, "app-here", "-p", port, *way)
+        async with interrupted_again(port):
+            copied = await client_of_cluster.cli(*command, "app-here", "-p", port, *way)
         assert copied.code == 0, copied
     assert (client_of_cluster.home / "back").read_bytes() == (client_of_cluster.home / "sent").read_bytes()
     inside = "id -un; command -v python; sha256sum there; exit 7"
     digest = hashlib.sha256(bytes(range(256)) * 4096).hexdigest()
     for command in (["ssh"], ["session", "ssh"]):
-        ran = await client_of_cluster.cli(*command, "app-here", "-p", port, inside)
+        async with interrupted_again(port):
+            ran = await client_of_cluster.cli(*command, "app-here", "-p", port, inside)
         assert ran.code == 7, ran
         assert ran.out.splitlines()[-3:] == ["work", "/opt/venv/bin/python", f"{digest}  there"], ran
 
