@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,23 +88,13 @@ class Connection:
 
         ``path`` is already quoted (see ``paths``); ``query`` values of ``None`` are left out.
         """
-        try:
-            async with asyncio.timeout(timeout_s), self._exchange(method, path, body, query) as answer:
-                start = await answer.started
-                content = await answer.body()
-        except (OSError, TimeoutError) as error:
-            raise self._away(error) from error
-        if not answer.is_complete:
-            raise ManagerAway(self.config.endpoint)
-        content_type = answer.headers.get("Content-Type", "")
-        if not 200 <= start.code < 300:
-            raise error_of(start.code, content_type, content, self.config.endpoint)
+        status, _, content = await self._completed(self._exchange(method, path, body, query), timeout_s)
         if not content:
             return None
         try:
             return json.loads(content)
         except ValueError as error:
-            raise unexpected(start.code, self.config.endpoint) from error
+            raise unexpected(status, self.config.endpoint) from error
 
     @asynccontextmanager
     async def forward(
@@ -150,11 +140,7 @@ class Connection:
     async def _told(self, path: str, query: dict[str, str], silence_s: float) -> AsyncGenerator[tuple[str, Json], None]:
         try:
             async with self._exchange("GET", path, None, query) as answer:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    start = await answer.started
-                    if start.code != 200:
-                        content_type = answer.headers.get("Content-Type", "")
-                        raise error_of(start.code, content_type, await answer.body(), self.config.endpoint)
+                await self._begun(answer, CONNECT_TIMEOUT_S)
                 reader = EventReader()
                 while (piece := await answer.next_piece(silence_s)) is not None:
                     for name, data in reader.feed(piece):
@@ -285,6 +271,32 @@ class Connection:
             if reading is not None:
                 reading.cancel()  # it may hold a piece that nobody takes
                 await asyncio.wait([reading])
+
+    async def _completed(
+        self, sending: AbstractAsyncContextManager[Answer], timeout_s: float
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Status, headers and body of an answer that is a success and came whole."""
+        try:
+            async with asyncio.timeout(timeout_s), sending as answer:
+                start = await answer.started
+                content = await answer.body()
+        except (OSError, TimeoutError) as error:
+            raise self._away(error) from error
+        if not answer.is_complete:
+            raise ManagerAway(self.config.endpoint)
+        if not 200 <= start.code < 300:
+            raise self._refusal(start.code, answer, content)
+        return start.code, answer.headers, content
+
+    async def _begun(self, answer: Answer, timeout_s: float) -> None:
+        """Wait until an answer begins whose body is read as it comes. Raises for a refusal."""
+        async with asyncio.timeout(timeout_s):
+            start = await answer.started
+            if start.code != 200:
+                raise self._refusal(start.code, answer, await answer.body())
+
+    def _refusal(self, status: int, answer: Answer, content: bytes) -> PublicError:
+        return error_of(status, answer.headers.get("Content-Type", ""), content, self.config.endpoint)
 
     async def _whole(self, answer: Answer) -> AsyncGenerator[bytes, None]:
         while (piece := await answer.next_piece(TRANSFER_TIMEOUT_S)) is not None:

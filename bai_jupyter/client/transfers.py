@@ -9,7 +9,7 @@ from typing import BinaryIO
 from tornado.httputil import HTTPHeaders
 
 from bai_jupyter.client.connection import TRANSFER_TIMEOUT_S, Connection
-from bai_jupyter.client.faults import ManagerAway, error_of
+from bai_jupyter.client.faults import ManagerAway
 from bai_jupyter.client.paths import folder_path
 from bai_jupyter.common.errors import BadRequest
 from bai_jupyter.common.reasons import Reason
@@ -122,11 +122,7 @@ class Transfers(Connection):
         target, headers = self._target("/storage/download", {"token": token}), HTTPHeaders({"Host": self._host})
         try:
             async with self._send("GET", target, headers, b"") as answer:
-                async with asyncio.timeout(TRANSFER_TIMEOUT_S):
-                    start = await answer.started
-                if start.code != 200:
-                    kind = answer.headers.get("Content-Type", "")
-                    raise error_of(start.code, kind, await answer.body(), self.config.endpoint)
+                await self._begun(answer, TRANSFER_TIMEOUT_S)
                 yield answer.headers["Content-Disposition"], self._whole(answer)
         except (OSError, TimeoutError) as error:
             raise self._away(error) from error
@@ -136,20 +132,8 @@ class Transfers(Connection):
     ) -> tuple[int, HTTPHeaders, bytes]:
         """One piece of a transfer, whose token is its only credential."""
         sent = HTTPHeaders({"Host": self._host, **headers})
-        try:
-            async with (
-                asyncio.timeout(TRANSFER_TIMEOUT_S),
-                self._send(method, self._target(path, {"token": token}), sent, content) as answer,
-            ):
-                start = await answer.started
-                received = await answer.body()
-        except (OSError, TimeoutError) as error:
-            raise self._away(error) from error
-        if not answer.is_complete:
-            raise ManagerAway(self.config.endpoint)
-        if not 200 <= start.code < 300:
-            raise error_of(start.code, answer.headers.get("Content-Type", ""), received, self.config.endpoint)
-        return start.code, answer.headers, received
+        sending = self._send(method, self._target(path, {"token": token}), sent, content)
+        return await self._completed(sending, TRANSFER_TIMEOUT_S)
 
 
 def _read_at(source: BinaryIO, offset: int, length: int) -> bytes:
