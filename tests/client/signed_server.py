@@ -4,17 +4,15 @@ import asyncio
 import json
 from typing import ClassVar
 
+from signed_handler import SignedHandler
 from tornado.iostream import StreamClosedError
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from bai_jupyter.common import signing
 from bai_jupyter.common.errors import (
     AlreadyExists,
-    AuthFailed,
     BadRequest,
     NotFound,
-    PublicError,
     QuotaExceeded,
     Unavailable,
 )
@@ -23,28 +21,8 @@ from bai_jupyter.common.reasons import Reason
 ACCESS_KEY, SECRET_KEY = "AKIATEST", "s3cret"
 
 
-class Signed(RequestHandler):
-    """Refuses what ``common.signing`` refuses, as the manager does."""
-
-    def prepare(self) -> None:
-        headers = self.request.headers
-        access_key, signature = signing.parse_authorization(headers["Authorization"])
-        parts = signing.SignedParts(
-            self.request.method or "",
-            self.request.uri or "",
-            headers["Date"],
-            headers["Host"],
-            headers.get("Content-Type", ""),
-            "x-backendai-version",
-            headers["X-BackendAI-Version"],
-        )
-        if access_key != ACCESS_KEY or not signing.verify(SECRET_KEY, parts, signature, self.request.body):
-            self.refuse(AuthFailed(Reason.of("signature")))
-
-    def refuse(self, error: PublicError) -> None:
-        self.set_status(error.status)
-        self.set_header("Content-Type", "application/problem+json")
-        self.finish(json.dumps(error.to_problem()))
+class Signed(SignedHandler):
+    keypair = ACCESS_KEY, SECRET_KEY
 
 
 class Echo(Signed):
