@@ -2,14 +2,13 @@
 
 Level-triggered: a message or an event only says *look at this kernel again*; what to do follows from what is wanted and
 what is there. One task per kernel at a time, errors back off, a slow sweep looks at everything, so a lost event costs
-time and nothing else. ``next_step`` is the decision, pure; the rest carries it out.
+time and nothing else. ``steps`` has the decision, pure; the rest carries it out.
 
 Owns neither the processes in a container (``jupyter_kernels``) nor the link.
 """
 
 import asyncio
 import contextlib
-import enum
 import hashlib
 import json
 import logging
@@ -43,6 +42,7 @@ from bai_agent.runtimes.kernelspecs import tuned
 from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
+from bai_agent.steps import STARTING, Step, next_step
 from bai_agent.warm_pool import WarmPool
 from bai_jupyter.common.ids import JupyterKernelId, KernelId, SessionId
 from bai_jupyter.common.messages import (
@@ -59,8 +59,7 @@ from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Targe
 
 log = logging.getLogger(__name__)
 
-_STARTING = frozenset({KernelStatus.PREPARING, KernelStatus.PULLING, KernelStatus.CREATING})
-_WANTED = _STARTING | {KernelStatus.RUNNING}
+_WANTED = STARTING | {KernelStatus.RUNNING}
 _BACKOFF_S = (0.2, 30.0)
 _SWEEP_S = 30.0
 _STATS_TIMEOUT_S = 5.0
@@ -93,34 +92,6 @@ class JupyterKernelsLike(Protocol):
     async def stop_all(self, kernel_id: KernelId, why: Reason | None = None) -> None: ...
 
     async def close(self) -> None: ...
-
-
-class Step(enum.Enum):
-    NOTHING = "nothing"
-    START = "start"  # from wherever it stopped
-    RUN = "run"  # it runs: see to what is inside
-    RESTART = "restart"  # a restart was asked for that it has not had
-    END = "end"  # it is not wanted any more
-    ENDED = "ended"  # it ended, and nobody here asked for that
-    CLEAR = "clear"  # it is over; something of it is left
-
-
-def next_step(target: Target, status: KernelStatus, container: ContainerState | None, *, restart: bool = False) -> Step:
-    """What to do about a kernel wanted as ``target``, last told as ``status``, and found as ``container`` (or not).
-
-    ``restart``: one more was asked for than it has had.
-    """
-    if status in FINAL:
-        return Step.CLEAR if container is not None else Step.NOTHING
-    if target is Target.TERMINATED or status is KernelStatus.TERMINATING:
-        return Step.END
-    if restart and status is KernelStatus.RUNNING and container is not None:
-        return Step.RESTART
-    if container is not None and container.running:
-        return Step.RUN
-    if container is None:
-        return Step.START if status in _STARTING else Step.ENDED
-    return Step.START if container.started_at is None else Step.ENDED
 
 
 class Reconciler:
@@ -247,7 +218,7 @@ class Reconciler:
     def is_starting_something(self) -> bool:
         """A container, or a Jupyter kernel in one."""
         return any(
-            state.report.status in _STARTING
+            state.report.status in STARTING
             or any(one.status is JupyterKernelStatus.STARTING for one in state.report.jupyter_kernels)
             for state in self.book.states.values()
         )
