@@ -27,6 +27,7 @@ from bai_agent.doors import Doors
 from bai_agent.ends import Ends
 from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
+from bai_agent.looks import Looks
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.mounting import Mounting
 from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, COMMAND, OWNER_BOOTSTRAP, Programs
@@ -60,7 +61,6 @@ from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Targe
 log = logging.getLogger(__name__)
 
 _WANTED = STARTING | {KernelStatus.RUNNING}
-_BACKOFF_S = (0.2, 30.0)
 _SWEEP_S = 30.0
 _STATS_TIMEOUT_S = 5.0
 
@@ -118,22 +118,21 @@ class Reconciler:
     ) -> None:
         self.jupyter: JupyterKernelsLike
         self.book = Book(store, on_report)
+        self._looks = Looks(self._reconcile, self._tell_what_it_waits_for)
         self._runtime = runtime
         self._site = site
         self._doors, self._access = doors, access
         self._containers = Containers(runtime, inventory, shares, site, self.book, pool)
         self._mounting = Mounting(runtime, site, self.book)
         self._gate = Gate(runtime, shares, self.book)
-        self._hold = Hold(runtime, self.book, patience or Patience(), self._look_later)
+        self._hold = Hold(runtime, self.book, patience or Patience(), self._looks.later)
         self._ends = Ends(runtime, site.agent, self.book)
-        self._programs = Programs(runtime, self.book, self._look_at)
+        self._programs = Programs(runtime, self.book, self._looks.now)
         self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
         self._freezing: set[SessionId] = set()  # some of its containers are frozen already
         self._orphan_grace_s = orphan_grace_s
         self._orphans: dict[KernelId, float] = {}  # not wanted: when to remove
         self._told_everything = False  # a complete Wanted has come
-        self._workers: dict[KernelId, asyncio.Task[None]] = {}
-        self._wakes: dict[KernelId, asyncio.Event] = {}
         self._background: list[asyncio.Task[None]] = []
         self._said: set[str] = set()  # what the runtime said works badly
 
@@ -147,16 +146,16 @@ class Reconciler:
         for kernel_id, state in self.book.states.items():
             if state.report.status not in FINAL and state.report.runtime_ref is not None:
                 await self._adopt(kernel_id, state.report.runtime_ref, state.want.image)
-            self._look_at(kernel_id)
+            self._looks.now(kernel_id)
         await self._check_runtime()
         self._background = [asyncio.create_task(self._listen()), asyncio.create_task(self._sweep())]
 
     async def stop(self) -> None:
         """Stop looking. Containers stay."""
-        tasks = [*self._background, *self._workers.values()]
-        for task in tasks:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._looks.stop()
         await self._programs.close()
         await self._doors.close()
 
@@ -185,7 +184,7 @@ class Reconciler:
         state = self.book.states.get(kernel_id)
         if state is not None and state.report.status not in FINAL:
             self._condemned[kernel_id] = reason
-            self._look_at(kernel_id)
+            self._looks.now(kernel_id)
 
     def open_ref_of(self, kernel_id: KernelId) -> str | None:
         """As ``ref_of``, but ``None`` while nothing may run in it yet."""
@@ -284,7 +283,7 @@ class Reconciler:
         except RuntimeFault:
             for one in released:
                 self._mounting.put_back(one, target)
-                self._look_at(one)
+                self._looks.now(one)
             raise
 
     def _running_ref(self, kernel_id: KernelId) -> str:
@@ -333,7 +332,7 @@ class Reconciler:
             self._begin(want)
         if want.target is Target.TERMINATED:
             self._containers.cancel_pull(kernel_id)
-        self._look_at(kernel_id)
+        self._looks.now(kernel_id)
 
     def _begin(self, want: KernelWant) -> None:
         stray = self.book.strays.pop(want.kernel_id, None)
@@ -359,7 +358,7 @@ class Reconciler:
         if kernel_id not in self._orphans:
             log.warning("kernel %s: nobody wants it; removing it in %s s", kernel_id, self._orphan_grace_s)
             self._orphans[kernel_id] = time.monotonic() + self._orphan_grace_s
-            self._look_later(self._orphan_grace_s, kernel_id)
+            self._looks.later(self._orphan_grace_s, kernel_id)
 
     # Looking
 
@@ -368,43 +367,6 @@ class Reconciler:
         state = self.book.states.get(kernel_id)
         if state is not None and state.report.status not in FINAL:
             self.book.tell(kernel_id)
-
-    def _look_at(self, kernel_id: KernelId) -> None:
-        wake = self._wakes.setdefault(kernel_id, asyncio.Event())
-        wake.set()
-        if kernel_id not in self._workers:
-            self._workers[kernel_id] = asyncio.create_task(self._work(kernel_id, wake))
-
-    def _look_later(self, delay_s: float, kernel_id: KernelId) -> None:
-        asyncio.get_running_loop().call_later(delay_s, self._look_at, kernel_id)
-
-    async def _work(self, kernel_id: KernelId, wake: asyncio.Event) -> None:
-        """Reconcile until there was nothing new to look at and nothing failed."""
-        failures = 0
-        try:
-            while wake.is_set():
-                wake.clear()
-                try:
-                    await self._reconcile(kernel_id)
-                    failures = 0
-                except asyncio.CancelledError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the agent
-                    failures += 1
-                    self._log_failure(kernel_id, failures, error)
-                    self._tell_what_it_waits_for(kernel_id, error)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), _delay(failures))
-                    wake.set()
-        finally:
-            del self._workers[kernel_id]
-
-    def _log_failure(self, kernel_id: KernelId, failures: int, error: Exception) -> None:
-        if isinstance(error, RuntimeFault):
-            level = logging.WARNING if failures == 1 else logging.DEBUG
-            log.log(level, "kernel %s: %s (attempt %s)", kernel_id, error, failures)
-        else:
-            log.error("kernel %s: attempt %s failed", kernel_id, failures, exc_info=error)
 
     def _tell_what_it_waits_for(self, kernel_id: KernelId, error: Exception) -> None:
         """It is tried again, a start until the manager's deadline; meanwhile the owner sees what is amiss."""
@@ -483,13 +445,13 @@ class Reconciler:
         except asyncio.CancelledError:
             if not self._was_pull_cancelled(kernel_id):
                 raise
-            self._look_at(kernel_id)
+            self._looks.now(kernel_id)
         except FAULTS as fault:
             if isinstance(fault, RuntimeFault) and fault.reason.code == "engine-down":
                 raise  # the engine may come back; the manager has a deadline for starting
             await self._fail(kernel_id, self._site.why_not_made(fault))
         else:
-            self._look_at(kernel_id)
+            self._looks.now(kernel_id)
 
     def _was_pull_cancelled(self, kernel_id: KernelId) -> bool:
         """True if only the pull was cancelled, because nobody wants this any more, and not our own task."""
@@ -641,7 +603,7 @@ class Reconciler:
         reason = Reason.of("creating", agent=self._site.agent)
         self.book.tell(kernel_id, status=KernelStatus.CREATING, restarts=state.want.restarts, reason=reason)
         log.info("kernel %s: restarted", kernel_id)
-        self._look_at(kernel_id)
+        self._looks.now(kernel_id)
 
     async def _end(self, kernel_id: KernelId) -> None:
         ref = self.book.states[kernel_id].report.runtime_ref
@@ -726,7 +688,6 @@ class Reconciler:
     def _drop(self, kernel_id: KernelId) -> None:
         self._forget_life(kernel_id)
         self._orphans.pop(kernel_id, None)
-        self._wakes.pop(kernel_id, None)
         self.book.drop(kernel_id)
 
     async def _find(self) -> None:
@@ -762,7 +723,7 @@ class Reconciler:
             await self._ends.note_out_of_memory(event.kernel_id)
         for kernel_id in list(self.book.states) if event.kernel_id is None else [event.kernel_id]:
             if kernel_id in self.book.states:
-                self._look_at(kernel_id)
+                self._looks.now(kernel_id)
 
     async def _sweep(self) -> None:
         while True:
@@ -774,7 +735,7 @@ class Reconciler:
                 log.warning("sweep: %s", fault)
             self.book.save_again()
             for kernel_id in list(self.book.states):
-                self._look_at(kernel_id)
+                self._looks.now(kernel_id)
 
     async def _check_runtime(self) -> None:
         """An engine that was restarted, or an admin who reloaded the firewall, may have undone what keeps us safe."""
@@ -788,8 +749,3 @@ def _digest(want: KernelWant) -> str:
     """Of all that can be wanted anew; a token is exchanged without anybody wanting anything."""
     wanted = json.dumps(to_json(replace(want, access_token=None)), sort_keys=True)
     return hashlib.sha256(wanted.encode()).hexdigest()
-
-
-def _delay(failures: int) -> float:
-    shortest, longest = _BACKOFF_S
-    return float(min(longest, shortest * 2 ** (failures - 1)))

@@ -248,8 +248,8 @@ def want(world: World, **changes: Any) -> Any:
 async def quiet(reconciler: Reconciler) -> None:
     """Wait until no kernel is being worked on: here, until the step that kills it was reached."""
     async with asyncio.timeout(15):
-        while reconciler._workers:
-            await asyncio.wait(list(reconciler._workers.values()))
+        while tasks := list(reconciler._looks._tasks.values()):
+            await asyncio.wait(tasks)
             await asyncio.sleep(0)
 
 
@@ -630,7 +630,7 @@ async def test_killed_while_ending_with_its_command_the_next_agent_tells_its_cod
     wanted = want(world, command="exit 7")
     first.wanted(Wanted([wanted], complete=True))
     await world.status(wanted.kernel_id, KernelStatus.RUNNING)
-    await _until(lambda: first.book.states[wanted.kernel_id].command_code == 7 and not first._workers)
+    await _until(lambda: first.book.states[wanted.kernel_id].command_code == 7 and not first._looks._tasks)
     await world.end_agent()
 
     await world.agent()
@@ -755,7 +755,7 @@ async def test_a_folder_that_cannot_be_had_is_refused_once_and_the_session_goes_
     assert seen(world, wanted.kernel_id) == {"one": "one"}
     assert (scratch / "files" / "mine").exists()
     (world.bench.volume / "missing").mkdir()
-    agent._look_at(wanted.kernel_id)
+    agent._looks.now(wanted.kernel_id)
     await quiet(agent)
     assert seen(world, wanted.kernel_id) == {"one": "one"}
     agent.wanted(Wanted([replace(wanted, mounts=[one, missing], mount_changes=2)], complete=False))
@@ -791,7 +791,7 @@ async def test_a_released_folder_waits_for_the_manager_s_word_and_not_for_ever(w
     async def released_and_looked_at() -> dict[str, str]:
         await agent.release_mount(wanted.kernel_id, one.target, is_forced=True)
         agent.wanted(Wanted([wanted], complete=True))
-        agent._look_at(wanted.kernel_id)
+        agent._looks.now(wanted.kernel_id)
         await quiet(agent)
         return seen(world, wanted.kernel_id)
 
