@@ -9,8 +9,6 @@ Owns neither the processes in a container (``jupyter_kernels``) nor the link.
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +23,7 @@ from bai_agent.devices.base import Figures
 from bai_agent.devices.inventory import Inventory
 from bai_agent.doors import Doors
 from bai_agent.ends import Ends
+from bai_agent.freezing import Freezing
 from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
 from bai_agent.looks import Looks
@@ -45,7 +44,7 @@ from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
 from bai_agent.steps import STARTING, Step, next_step
 from bai_agent.warm_pool import WarmPool
-from bai_jupyter.common.ids import JupyterKernelId, KernelId, SessionId
+from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import (
     JupyterKernelReport,
     JupyterKernelWant,
@@ -53,7 +52,6 @@ from bai_jupyter.common.messages import (
     KernelSpecFacts,
     KernelWant,
     Wanted,
-    to_json,
 )
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus, Target
@@ -129,7 +127,7 @@ class Reconciler:
         self._ends = Ends(runtime, site.agent, self.book)
         self._programs = Programs(runtime, self.book, self._looks.now)
         self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
-        self._freezing: set[SessionId] = set()  # some of its containers are frozen already
+        self._freezing = Freezing(runtime, self.book)
         self._orphan_grace_s = orphan_grace_s
         self._orphans: dict[KernelId, float] = {}  # not wanted: when to remove
         self._told_everything = False  # a complete Wanted has come
@@ -231,38 +229,16 @@ class Reconciler:
         return self.book.held()
 
     def is_suspended(self, kernel_id: KernelId) -> bool:
-        """Also if only others of its session are: an engine that failed, or a kill, may have left it so."""
-        state = self.book.states.get(kernel_id)
-        if state is None or state.want.cluster_host is None:
-            return state is not None and state.report.suspended
-        return any(self.book.states[one].report.suspended for one in self.book.together(kernel_id))
+        """Also if only others of its session are."""
+        return self._freezing.is_suspended(kernel_id)
 
     async def suspend(self, kernel_id: KernelId, why: Reason | None = None) -> None:
-        """Freeze what runs in it and in its session's others, in all or in none; ``why`` if not by somebody's word.
-
-        Raises ``KeyError`` or ``RuntimeFault``.
-        """
-        self._running_ref(kernel_id)
-        session_id = self.book.states[kernel_id].want.session_id
-        self._freezing.add(session_id)
-        try:
-            for one in self.book.together(kernel_id):
-                self.book.change(one, asleep=_digest(self.book.states[one].want))
-                await self._runtime.pause(self._running_ref(one))
-                self.book.tell(one, suspended=True, suspended_for=why)
-        except RuntimeFault:
-            with contextlib.suppress(RuntimeFault):
-                await self.resume(kernel_id)
-            raise
-        finally:
-            self._freezing.discard(session_id)
+        """Freeze all of its session, ``why`` if not by somebody's word. Raises ``KeyError`` or ``RuntimeFault``."""
+        await self._freezing.suspend(kernel_id, why)
 
     async def resume(self, kernel_id: KernelId) -> None:
-        """Let it and its session's others go on, those that were suspended. Raises ``KeyError`` or ``RuntimeFault``."""
-        self._running_ref(kernel_id)
-        for one in self.book.together(kernel_id):
-            await self._runtime.unpause(self._running_ref(one))
-            self.book.tell(one, suspended=False, suspended_for=None)
+        """Let its session go on. Raises ``KeyError`` or ``RuntimeFault``."""
+        await self._freezing.resume(kernel_id)
 
     async def rescue(self, kernel_id: KernelId) -> None:
         """Before an interrupt: what waits for memory gets enough of it to hear of that."""
@@ -274,23 +250,17 @@ class Reconciler:
 
         Raises ``KeyError`` or ``RuntimeFault``.
         """
-        self._running_ref(kernel_id)
+        self.book.running_ref(kernel_id)
         released = []
         try:
             for one in self.book.together(kernel_id):
-                await self._mounting.release(one, self._running_ref(one), target, is_forced=is_forced)
+                await self._mounting.release(one, self.book.running_ref(one), target, is_forced=is_forced)
                 released.append(one)
         except RuntimeFault:
             for one in released:
                 self._mounting.put_back(one, target)
                 self._looks.now(one)
             raise
-
-    def _running_ref(self, kernel_id: KernelId) -> str:
-        report = self.book.states[kernel_id].report
-        if report.runtime_ref is None or report.status is not KernelStatus.RUNNING:
-            raise KeyError(kernel_id)
-        return report.runtime_ref
 
     async def logs(self, kernel_id: KernelId, tail: int) -> str:
         """The container's output, and what processes inside printed. Raises ``KeyError``."""
@@ -386,7 +356,7 @@ class Reconciler:
         container = await self._runtime.inspect(ref) if ref else None
         state = self.book.states[kernel_id]  # it may have changed while we asked
         if container is not None and container.paused:
-            container = await self._wake_if_wanted(kernel_id, container)
+            container = await self._freezing.thaw_if_wanted(kernel_id, container)
             state = self.book.states[kernel_id]
         if kernel_id in self._condemned and ref is not None and state.report.status not in FINAL:
             await self._end_condemned(kernel_id, ref, self._condemned[kernel_id])
@@ -413,28 +383,6 @@ class Reconciler:
                 await self._clear(kernel_id)
             case Step.NOTHING:
                 pass
-
-    async def _wake_if_wanted(self, kernel_id: KernelId, container: ContainerState) -> ContainerState:
-        """Frozen, nothing can be done to it: it is thawed when anything else is wanted than when that began, or if it
-        is not whole: an agent was killed on the way, or somebody else froze one container of several."""
-        state = self.book.states[kernel_id]
-        if state.asleep is None:  # frozen from outside
-            self.book.change(kernel_id, asleep=_digest(state.want))
-        is_wanted = state.asleep not in (None, _digest(state.want))
-        if state.report.runtime_ref is not None and (is_wanted or await self._is_half_frozen(kernel_id)):
-            await self._runtime.unpause(state.report.runtime_ref)
-            for other in self.book.together(kernel_id):
-                await self._runtime.unpause(self._running_ref(other))
-            return replace(container, paused=False)
-        return container
-
-    async def _is_half_frozen(self, kernel_id: KernelId) -> bool:
-        """Others of its session run on, and nobody is about to freeze them."""
-        for other in self.book.together(kernel_id):
-            found = await self._runtime.inspect(self._running_ref(other))
-            if found is not None and found.running and not found.paused:
-                return self.book.states[kernel_id].want.session_id not in self._freezing
-        return False
 
     # Steps
 
@@ -743,9 +691,3 @@ class Reconciler:
         for sentence in sorted(said - self._said):
             log.warning("%s", sentence)
         self._said = said
-
-
-def _digest(want: KernelWant) -> str:
-    """Of all that can be wanted anew; a token is exchanged without anybody wanting anything."""
-    wanted = json.dumps(to_json(replace(want, access_token=None)), sort_keys=True)
-    return hashlib.sha256(wanted.encode()).hexdigest()
