@@ -29,17 +29,16 @@ from bai_agent.hold import Hold, Patience
 from bai_agent.looks import Looks
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.mounting import Mounting
-from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, COMMAND, OWNER_BOOTSTRAP, Programs
+from bai_agent.programs import COMMAND, Programs
+from bai_agent.readiness import Readiness, Unfit
+from bai_agent.removal import Removal
 from bai_agent.runtimes.base import (
-    UNKNOWN_EXIT,
     ContainerEvent,
-    ContainerState,
     Runtime,
     RuntimeFault,
-    describe_exit,
 )
 from bai_agent.runtimes.kernelspecs import tuned
-from bai_agent.shares.holding import Holding, NotHeld
+from bai_agent.shares.holding import Holding
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
 from bai_agent.steps import STARTING, Step, next_step
@@ -126,7 +125,8 @@ class Reconciler:
         self._hold = Hold(runtime, self.book, patience or Patience(), self._looks.later)
         self._ends = Ends(runtime, site.agent, self.book)
         self._programs = Programs(runtime, self.book, self._looks.now)
-        self._condemned: dict[KernelId, Reason] = {}  # to be ended by ourselves, and why
+        self._readiness = Readiness(runtime, site, self.book, self._mounting, self._gate, doors, self._programs)
+        self._removal = Removal(runtime, self.book, self._containers, self._gate, doors, self._ends)
         self._freezing = Freezing(runtime, self.book)
         self._orphan_grace_s = orphan_grace_s
         self._orphans: dict[KernelId, float] = {}  # not wanted: when to remove
@@ -139,6 +139,7 @@ class Reconciler:
     async def start(self) -> None:
         """Find what an earlier agent left and go on with it."""
         self.book.jupyter_reports = self.jupyter.reports
+        self._removal.stop_jupyter = self.jupyter.stop_all
         self.book.load()
         await self._find()
         for kernel_id, state in self.book.states.items():
@@ -181,7 +182,7 @@ class Reconciler:
         """End a kernel that the agent itself cannot let run on."""
         state = self.book.states.get(kernel_id)
         if state is not None and state.report.status not in FINAL:
-            self._condemned[kernel_id] = reason
+            self._removal.condemn(kernel_id, reason)
             self._looks.now(kernel_id)
 
     def open_ref_of(self, kernel_id: KernelId) -> str | None:
@@ -358,8 +359,8 @@ class Reconciler:
         if container is not None and container.paused:
             container = await self._freezing.thaw_if_wanted(kernel_id, container)
             state = self.book.states[kernel_id]
-        if kernel_id in self._condemned and ref is not None and state.report.status not in FINAL:
-            await self._end_condemned(kernel_id, ref, self._condemned[kernel_id])
+        if self._removal.is_condemned(kernel_id):
+            await self._removal.end_condemned(kernel_id)
             return
         restart = state.want.restarts > state.report.restarts
         match next_step(state.want.target, state.report.status, container, restart=restart):
@@ -371,16 +372,15 @@ class Reconciler:
                 self.book.tell(kernel_id, suspended=container.paused, suspended_for=why)
                 if not container.paused:
                     await self._containers.fit(kernel_id)
-                    if await self._has_folders(kernel_id):
-                        await self._see_to(kernel_id)
+                    await self._see_to(kernel_id)
             case Step.RESTART:
                 await self._restart(kernel_id)
             case Step.END:
-                await self._end(kernel_id)
+                await self._removal.end(kernel_id)
             case Step.ENDED:
-                await self._explain_end(kernel_id, container)
+                await self._removal.explain(kernel_id, container)
             case Step.CLEAR:
-                await self._clear(kernel_id)
+                await self._removal.clear(kernel_id)
             case Step.NOTHING:
                 pass
 
@@ -397,7 +397,7 @@ class Reconciler:
         except FAULTS as fault:
             if isinstance(fault, RuntimeFault) and fault.reason.code == "engine-down":
                 raise  # the engine may come back; the manager has a deadline for starting
-            await self._fail(kernel_id, self._site.why_not_made(fault))
+            await self._removal.fail(kernel_id, self._site.why_not_made(fault))
         else:
             self._looks.now(kernel_id)
 
@@ -409,12 +409,10 @@ class Reconciler:
         return not wanted and task is not None and task.cancelling() == 0
 
     async def _see_to(self, kernel_id: KernelId) -> None:
+        ref = self.book.ref_of(kernel_id)
+        if ref is None or not await self._is_ready(kernel_id, ref):
+            return
         state = self.book.states[kernel_id]
-        ref = state.report.runtime_ref
-        if ref is None or not await self._is_let_in(kernel_id, ref):
-            return
-        if not await self._has_doors(kernel_id) or not await self._is_bootstrapped(kernel_id, ref):
-            return
         if state.report.status is not KernelStatus.RUNNING:
             log.info("kernel %s: %s -> RUNNING", kernel_id, state.want.image)
         held = await self._hold.see_to(kernel_id, ref)
@@ -436,6 +434,13 @@ class Reconciler:
             env = {name: value for name, value in access.items() if name not in want.environ}
             await self._see_to_command(kernel_id, ref, want.command, env)
 
+    async def _is_ready(self, kernel_id: KernelId, ref: str) -> bool:
+        try:
+            return await self._readiness.reached(kernel_id, ref)
+        except Unfit as unfit:
+            await self._removal.fail(kernel_id, unfit.reason)
+            return False
+
     def _specs(self, kernel_id: KernelId) -> dict[str, KernelSpecFacts]:
         """What its Jupyter kernels are started by."""
         state = self.book.states[kernel_id]
@@ -445,180 +450,26 @@ class Reconciler:
             specs = [tuned(spec, mounted) for spec in specs]
         return {spec.name: spec for spec in specs}
 
-    async def _has_folders(self, kernel_id: KernelId) -> bool:
-        """See to its folders, before anything runs in it. One that cannot have them from the start ends."""
-        ref = self.book.states[kernel_id].report.runtime_ref
-        if ref is None:
-            return False
-        try:
-            await self._mounting.fit(kernel_id, ref)
-        except RuntimeFault as fault:
-            if await self._runtime.is_ending(ref):
-                return False  # an event tells that
-            has_begun = self.book.states[kernel_id].report.status is KernelStatus.RUNNING
-            if has_begun or fault.reason.code == "engine-down":
-                raise
-            await self.jupyter.stop_all(kernel_id, fault.reason)
-            await self._fail(kernel_id, fault.reason)
-            return False
-        return True
-
-    async def _is_let_in(self, kernel_id: KernelId, ref: str) -> bool:
-        """Where the limits of its GPUs cannot be held a session ends."""
-        try:
-            return await self._gate.open(kernel_id, ref)
-        except NotHeld as fault:
-            await self.jupyter.stop_all(kernel_id)
-            await self._fail(kernel_id, self._site.why_not_made(fault))
-            return False
-
-    async def _stop_container(self, kernel_id: KernelId, ref: str) -> None:
-        await self._gate.shut(kernel_id, ref)
-        await self._runtime.stop(ref)
-
-    async def _has_doors(self, kernel_id: KernelId) -> bool:
-        """See to the doors that the session asked for. One that asked for a door that is not here ends."""
-        for door in self.book.states[kernel_id].want.doors:
-            if door not in self._doors:
-                missing = Reason.of("door-missing", agent=self._site.agent, door=door)
-                await self.jupyter.stop_all(kernel_id, missing)
-                await self._fail(kernel_id, missing)
-                return False
-            try:
-                await self._doors.open(kernel_id, self.book.run_folder(kernel_id), door)
-            except OSError as error:  # its user hinders it, and goes without
-                log.warning("kernel %s: its door %s could not be put in place: %s", kernel_id, door, error)
-        return True
-
-    async def _is_bootstrapped(self, kernel_id: KernelId, ref: str) -> bool:
-        """Run the bootstrap scripts before anything else, the owner's first.
-
-        A session whose script fails is of no use and ends.
-        """
-        if self.book.states[kernel_id].bootstrapped:
-            return True
-        want = self.book.states[kernel_id].want
-        if want.cluster_host is not None and not await self._has_sshd(kernel_id, ref):
-            return False
-        for program, script in ((OWNER_BOOTSTRAP, want.owner_bootstrap), (BOOTSTRAP, want.bootstrap)):
-            if script is not None and not await self._has_run(kernel_id, ref, program, script):
-                return False
-        self.book.change(kernel_id, bootstrapped=True)
-        return True
-
-    async def _has_sshd(self, kernel_id: KernelId, ref: str) -> bool:
-        """True once it is known whether others of its cluster find an SSH server there. It goes on without one."""
-        return await self._programs.code(kernel_id, ref, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, {}) is not None
-
-    async def _has_run(self, kernel_id: KernelId, ref: str, program: str, script: str) -> bool:
-        """True once it has ended well."""
-        code = await self._programs.code(kernel_id, ref, program, script, {})
-        if code is None:
-            self.book.tell(kernel_id, reason=Reason.of("bootstrapping", agent=self._site.agent))
-            return False
-        if code in (0, UNKNOWN_EXIT):
-            return True
-        line = self._programs.last_line(kernel_id, program)
-        failed = Reason.of(f"{program}-failed", code=describe_exit(code), line=line)
-        await self.jupyter.stop_all(kernel_id, failed)
-        await self._fail(kernel_id, failed)
-        return False
-
     async def _see_to_command(self, kernel_id: KernelId, ref: str, command: str, env: Mapping[str, str]) -> None:
         """A batch session ends with its command. That it has ended is on disk before the container is stopped."""
         code = await self._programs.code(kernel_id, ref, COMMAND, command, env)
         if code is None or await self._runtime.is_ending(ref):
             return  # if the container ended and took the command along, an event tells that
         self.book.change(kernel_id, command_code=code)
-        await self._end_with_command(kernel_id, ref, code)
-
-    async def _end_with_command(self, kernel_id: KernelId, ref: str, code: int) -> None:
-        reason = Reason.of("task-finished") if code == 0 else Reason.of("task-failed", code=describe_exit(code))
-        reason = self._ends.out_of_memory(kernel_id) or reason if code else reason
-        await self.jupyter.stop_all(kernel_id, reason)
-        await self._stop_container(kernel_id, ref)
-        await self._finish(kernel_id, KernelStatus.TERMINATED, code, reason)
+        await self._removal.end_with_command(kernel_id, code)
 
     async def _restart(self, kernel_id: KernelId) -> None:
         """The same container with all its files. Killed in between, the next agent begins this again."""
         state = self.book.states[kernel_id]
         ref = state.report.runtime_ref
         assert ref is not None
-        await self.jupyter.stop_all(kernel_id)
-        await self._stop_container(kernel_id, ref)
+        await self._removal.stop(kernel_id, ref)
         await self._runtime.start(ref)
         self.book.change(kernel_id, programs={}, bootstrapped=False, command_code=None)
         reason = Reason.of("creating", agent=self._site.agent)
         self.book.tell(kernel_id, status=KernelStatus.CREATING, restarts=state.want.restarts, reason=reason)
         log.info("kernel %s: restarted", kernel_id)
         self._looks.now(kernel_id)
-
-    async def _end(self, kernel_id: KernelId) -> None:
-        ref = self.book.states[kernel_id].report.runtime_ref
-        self.book.tell(kernel_id, status=KernelStatus.TERMINATING, reason=None)
-        code = None
-        if ref is not None:
-            await self.jupyter.stop_all(kernel_id)
-            await self._stop_container(kernel_id, ref)
-            container = await self._runtime.inspect(ref)
-            code = container.exit_code if container else None
-        await self._finish(kernel_id, KernelStatus.TERMINATED, code, None)
-
-    async def _end_condemned(self, kernel_id: KernelId, ref: str, reason: Reason) -> None:
-        await self.jupyter.stop_all(kernel_id, reason)
-        await self._stop_container(kernel_id, ref)
-        await self._finish(kernel_id, KernelStatus.TERMINATED, None, reason)
-
-    async def _explain_end(self, kernel_id: KernelId, container: ContainerState | None) -> None:
-        """It is gone, and we did not ask for it: say why."""
-        state = self.book.states[kernel_id]
-        if state.command_code is not None and state.report.runtime_ref is not None:
-            await self._end_with_command(kernel_id, state.report.runtime_ref, state.command_code)
-            return
-        reason = await self._ends.why(kernel_id, container)
-        await self.jupyter.stop_all(kernel_id, reason)
-        await self._finish(kernel_id, KernelStatus.TERMINATED, container.exit_code if container else None, reason)
-
-    async def _fail(self, kernel_id: KernelId, reason: Reason) -> None:
-        """It never ran. Whatever was made of it goes away before that is told."""
-        log.warning("kernel %s: %s", kernel_id, reason.text)
-        await self._finish(kernel_id, KernelStatus.ERROR, None, reason)
-
-    async def _finish(self, kernel_id: KernelId, status: KernelStatus, code: int | None, reason: Reason | None) -> None:
-        """Remove all of it, then let go of its devices and say so: never the other way round."""
-        printed = await self._ends.last_printed(kernel_id)
-        await self._clear(kernel_id)
-        ended = [
-            item
-            if item.status is JupyterKernelStatus.DEAD
-            else replace(item, status=JupyterKernelStatus.DEAD, exit_code=code, reason=reason)
-            for item in self.book.all_jupyter_reports(kernel_id)
-        ]
-        self._forget_life(kernel_id)
-        self.book.tell(
-            kernel_id,
-            status=status,
-            runtime_ref=None,
-            devices={},
-            exit_code=code,
-            reason=reason,
-            jupyter_kernels=ended,
-            log=printed,
-        )
-        log.info("kernel %s: %s (%s)", kernel_id, status, reason.text if reason else "as wanted")
-
-    def _forget_life(self, kernel_id: KernelId) -> None:
-        self._ends.forget(kernel_id)
-        self._gate.forget(kernel_id)
-        self._condemned.pop(kernel_id, None)
-
-    async def _clear(self, kernel_id: KernelId) -> None:
-        await self._doors.shut(kernel_id)
-        refs = {found.ref for found in await self._runtime.list_ours() if found.kernel_id == kernel_id}
-        for ref in refs:
-            await self._runtime.remove(ref)
-        await self._containers.release(kernel_id)
-        await asyncio.to_thread(folders.delete, self.book.store.kernel_folder(kernel_id))
 
     # Orphans and strays
 
@@ -629,12 +480,12 @@ class Reconciler:
         log.warning("kernel %s: removing it, nobody wants it", kernel_id)
         if kernel_id in self.book.states:
             await self.jupyter.stop_all(kernel_id)
-        await self._clear(kernel_id)
+        await self._removal.clear(kernel_id)
         if self._is_due(kernel_id):  # not wanted meanwhile
             self._drop(kernel_id)
 
     def _drop(self, kernel_id: KernelId) -> None:
-        self._forget_life(kernel_id)
+        self._removal.forget(kernel_id)
         self._orphans.pop(kernel_id, None)
         self.book.drop(kernel_id)
 
@@ -645,7 +496,7 @@ class Reconciler:
         for kernel_id, item in found.items():
             state = self.book.states.get(kernel_id)
             if state is not None and state.report.status in FINAL:
-                await self._clear(kernel_id)
+                await self._removal.clear(kernel_id)
             elif state is not None and state.report.runtime_ref != item.ref:
                 self.book.tell(kernel_id, runtime_ref=item.ref)
         if self._told_everything:
