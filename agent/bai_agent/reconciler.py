@@ -1,8 +1,8 @@
 """Wanted containers against found containers: start, adopt, end, remove orphans.
 
 Level-triggered: a message or an event only says *look at this kernel again*; what to do follows from what is wanted and
-what is there. One task per kernel at a time, errors back off, a slow sweep looks at everything, so a lost event costs
-time and nothing else. ``steps`` has the decision, pure; the rest carries it out.
+what is there. ``looks`` is the loop: one task per kernel at a time, errors back off. A slow sweep looks at everything,
+so a lost event costs time and nothing else. ``steps`` is the decision, pure; the rest carries it out.
 
 Owns neither the processes in a container (``jupyter_kernels``) nor the link.
 """
@@ -13,8 +13,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
 
 from bai_agent import folders
 from bai_agent.book import FINAL, Book, boot_id, first_revision, recovered_revision
@@ -26,27 +24,22 @@ from bai_agent.ends import Ends
 from bai_agent.freezing import Freezing
 from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
+from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.looks import Looks
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.mounting import Mounting
 from bai_agent.programs import COMMAND, Programs
 from bai_agent.readiness import Readiness, Unfit
 from bai_agent.removal import Removal
-from bai_agent.runtimes.base import (
-    ContainerEvent,
-    Runtime,
-    RuntimeFault,
-)
+from bai_agent.runtimes.base import ContainerEvent, Runtime, RuntimeFault
 from bai_agent.runtimes.kernelspecs import tuned
 from bai_agent.shares.holding import Holding
 from bai_agent.shares.watchdog import Watched
 from bai_agent.state import KernelState, StateFolder
 from bai_agent.steps import STARTING, Step, next_step
 from bai_agent.warm_pool import WarmPool
-from bai_jupyter.common.ids import JupyterKernelId, KernelId
+from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.messages import (
-    JupyterKernelReport,
-    JupyterKernelWant,
     KernelReport,
     KernelSpecFacts,
     KernelWant,
@@ -60,35 +53,6 @@ log = logging.getLogger(__name__)
 _WANTED = STARTING | {KernelStatus.RUNNING}
 _SWEEP_S = 30.0
 _STATS_TIMEOUT_S = 5.0
-
-
-class JupyterKernelsLike(Protocol):
-    """What the reconciler needs of ``jupyter_kernels.JupyterKernels``."""
-
-    async def converge(
-        self,
-        kernel_id: KernelId,
-        ref: str,
-        wants: Iterable[JupyterKernelWant],
-        kernelspecs: dict[str, KernelSpecFacts],
-        image: str = ...,
-    ) -> None: ...
-
-    async def adopt(self, kernel_id: KernelId, ref: str, image: str = ...) -> None: ...
-
-    def reports(self, kernel_id: KernelId) -> list[JupyterKernelReport]: ...
-
-    async def activity(self, kernel_id: KernelId) -> tuple[bool, float | None]: ...
-
-    async def save(self, kernel_id: KernelId, seconds: float) -> list[dict[str, object]]: ...
-
-    async def interrupt(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId) -> None: ...
-
-    def relay_socket(self, kernel_id: KernelId, jupyter_kernel_id: JupyterKernelId, generation: int) -> Path: ...
-
-    async def stop_all(self, kernel_id: KernelId, why: Reason | None = None) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 class Reconciler:
@@ -113,7 +77,7 @@ class Reconciler:
         pool: WarmPool | None = None,
         orphan_grace_s: float = 60.0,
     ) -> None:
-        self.jupyter: JupyterKernelsLike
+        self.jupyter: JupyterKernels
         self.book = Book(store, on_report)
         self._looks = Looks(self._reconcile, self._tell_what_it_waits_for)
         self._runtime = runtime
@@ -139,7 +103,7 @@ class Reconciler:
     async def start(self) -> None:
         """Find what an earlier agent left and go on with it."""
         self.book.jupyter_reports = self.jupyter.reports
-        self._removal.stop_jupyter = self.jupyter.stop_all
+        self._removal.jupyter = self.jupyter
         self.book.load()
         await self._find()
         for kernel_id, state in self.book.states.items():

@@ -5,9 +5,7 @@ Only then are its devices let go of and its end is told: never the other way rou
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Protocol
 
 from bai_agent import folders
 from bai_agent.book import FINAL, Book
@@ -15,6 +13,7 @@ from bai_agent.containers import Containers
 from bai_agent.doors import Doors
 from bai_agent.ends import Ends
 from bai_agent.gate import Gate
+from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.runtimes.base import ContainerState, Runtime, describe_exit
 from bai_jupyter.common.ids import KernelId
 from bai_jupyter.common.reasons import Reason
@@ -23,16 +22,10 @@ from bai_jupyter.common.statuses import JupyterKernelStatus, KernelStatus
 log = logging.getLogger(__name__)
 
 
-class StopJupyterKernels(Protocol):
-    """End all of a kernel's, and tell why: by default that their session was ended."""
-
-    def __call__(self, kernel_id: KernelId, why: Reason | None = None) -> Awaitable[None]: ...
-
-
 class Removal:
-    """``stop_jupyter`` is set before anything ends."""
+    """``jupyter`` is set before anything ends."""
 
-    stop_jupyter: StopJupyterKernels
+    jupyter: JupyterKernels
 
     def __init__(
         self, runtime: Runtime, book: Book, containers: Containers, gate: Gate, doors: Doors, ends: Ends
@@ -52,7 +45,7 @@ class Removal:
 
     async def stop(self, kernel_id: KernelId, ref: str, why: Reason | None = None) -> None:
         """What runs in it, and its container, which can be started again."""
-        await self.stop_jupyter(kernel_id, why)
+        await self.jupyter.stop_all(kernel_id, why)
         await self._gate.shut(kernel_id, ref)
         await self._runtime.stop(ref)
 
@@ -68,8 +61,7 @@ class Removal:
         await self._finish(kernel_id, KernelStatus.TERMINATED, code, None)
 
     async def end_condemned(self, kernel_id: KernelId) -> None:
-        reason = self._condemned[kernel_id]
-        await self._stop_and_finish(kernel_id, None, reason)
+        await self._stop_and_finish(kernel_id, None, self._condemned[kernel_id])
 
     async def end_with_command(self, kernel_id: KernelId, code: int) -> None:
         """A batch session's has ended with ``code``."""
@@ -90,13 +82,13 @@ class Removal:
             await self.end_with_command(kernel_id, state.command_code)
             return
         reason = await self._ends.why(kernel_id, container)
-        await self.stop_jupyter(kernel_id, reason)
+        await self.jupyter.stop_all(kernel_id, reason)
         await self._finish(kernel_id, KernelStatus.TERMINATED, container.exit_code if container else None, reason)
 
     async def fail(self, kernel_id: KernelId, reason: Reason) -> None:
         """It is of no use. Whatever was made of it goes away before that is told."""
         log.warning("kernel %s: %s", kernel_id, reason.text)
-        await self.stop_jupyter(kernel_id, reason)
+        await self.jupyter.stop_all(kernel_id, reason)
         await self._finish(kernel_id, KernelStatus.ERROR, None, reason)
 
     async def _finish(self, kernel_id: KernelId, status: KernelStatus, code: int | None, reason: Reason | None) -> None:
