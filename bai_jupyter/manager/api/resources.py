@@ -102,7 +102,7 @@ class CheckPresetsHandler(ApiHandler):
     async def post(self) -> Answer:
         """``{"group"?: project, "scaling_group"?}``: what could still be started there, and which presets fit now."""
         project, group = self.params.get("group"), self.params.get("scaling_group")
-        return 200, await self.services.sessions.check_presets(self.caller, project, group)
+        return 200, await self.services.creation.check_presets(self.caller, project, group)
 
 
 class RecalculateHandler(ApiHandler):

@@ -140,7 +140,7 @@ async def test_a_port_of_the_manager_leads_to_one_live_session(manager, agent, a
     await hub.post("/wards", {"name": "kim"})
     refused = await hub.call("POST", f"/session{KIM}", server(":0"))
     assert (refused.status, refused.json["data"]["reason"]["code"]) == (400, "route-ports-missing")
-    manager.services.sessions._own_routes = [":42001", ":42002"]
+    manager.services.creation._own_routes = [":42001", ":42002"]
     for name, path in (("first", ":42001"), ("second", ":42002")):
         made = await hub.post(f"/session{KIM}", server(":0", name))
         assert (await hub.get(f"/session/{name}{KIM}"))["route"] == {"path": path, "port": 8888}
@@ -159,7 +159,7 @@ async def test_what_comes_to_such_a_port_is_not_read(manager, agent, admin, make
     hub = await make_hub()
     await hub.post("/wards", {"name": "kim"})
     sessions = manager.services.sessions
-    sessions._own_routes = [f":{free_port}"]
+    manager.services.creation._own_routes = [f":{free_port}"]
     ports = OwnPorts(sessions, manager.services.apps)
     await ports.open(bind_sockets(free_port, "127.0.0.1"))
     try:
