@@ -15,22 +15,13 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 
 from bai_jupyter.client import ManagerClient
 
 DEADLINE_S = 60.0
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.parametrize(
-        "cluster",
-        [
-            pytest.param({"runtime": "process"}, id="process"),
-            pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-        ],
-        indirect=True,
-    ),
-]
+pytestmark = [pytest.mark.asyncio, on_both_runtimes]
 
 
 def free_port() -> int:
