@@ -1,12 +1,10 @@
 """Paths of the manager that lead to a JupyterHub's servers: who may have one, and what is answered there."""
 
 import asyncio
-import json
 from contextlib import suppress
 
 import pytest
 from fakes_agent import IMAGE
-from tornado.httpclient import HTTPRequest
 from tornado.netutil import bind_sockets
 
 from bai_jupyter.common.reasons import Reason
@@ -45,7 +43,9 @@ async def test_only_a_service_that_acts_for_a_user_may_ask(agent, admin, make_us
     assert (view["route"], view["doors"]) == ({"path": "/user/kim/", "port": 8888}, ["hub"])
 
 
-async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(manager, agent, admin, make_hub, make_user):
+async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(
+    manager, agent, admin, call_with, make_hub, make_user
+):
     hub, bob = await make_hub(), await make_user("bob")
     made = await hub.post("/wards", {"name": "kim"})
     without = server(manager_access="user")
@@ -63,14 +63,7 @@ async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(manager
     (token,) = [want.access_token for want in agent.wants.values() if want.session_id == session]
 
     async def call(method: str, path: str, body: dict | None = None) -> int:
-        request = HTTPRequest(
-            manager.endpoint + path,
-            method,
-            {"Authorization": f"Bearer {token}"},
-            None if body is None else json.dumps(body),
-            allow_nonstandard_methods=True,
-        )
-        return (await admin.http.fetch(request, raise_error=False)).code
+        return (await call_with(token, method, path, body))[0]
 
     mine = {"name": "from-server", "image": IMAGE.name, "enqueueOnly": True}
     assert await call("POST", "/session", mine) == 201
