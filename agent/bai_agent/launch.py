@@ -18,16 +18,15 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from bai_agent import asking, folders
 from bai_agent.keeper import Keeper, RelayFailedError
-from bai_agent.listener import SAVER, Listener
+from bai_agent.listener import Listener
 from bai_agent.relay.__main__ import NOT_LISTENING, NOT_THE_KERNEL
 from bai_agent.runtimes import pids
 from bai_agent.runtimes.base import Process, Runtime, RuntimeFault, describe_exit
-from bai_agent.variables import outside
-from bai_agent.variables.languages import LANGUAGES, SAVE_TO, WAKE_FROM, Language
+from bai_agent.variables.languages import Language
+from bai_agent.variables.of_launch import LaunchVariables
 from bai_jupyter.common.ids import JupyterKernelId, KernelId
 from bai_jupyter.common.messages import JupyterKernelReport, JupyterKernelWant, KernelSpecFacts
 from bai_jupyter.common.reasons import Reason
@@ -39,7 +38,6 @@ log = logging.getLogger(__name__)
 TAPE_LIMIT_BYTES = 1024**3  # per tape; the design's bound per Jupyter kernel
 CONNECT_S = 300.0  # a kernel that does not listen by then has failed; of many at once on few cores the last is late
 WAKE_S = 1800.0  # one that restores its variables has so long: there may be much to read
-_SAVE_MARGIN_S = 10.0  # an object that takes long by itself is not interrupted; then nobody waits for it
 _TERM_GRACE_S = 2.0
 _PORTS = {"shell": 1, "iopub": 2, "stdin": 3, "hb": 4, "control": 5}
 _CONNECTION_FILE = "connection.json"
@@ -80,9 +78,7 @@ class Launch:
         self.keeper = Keeper(place.ours)
         self.listener = Listener(place.ours)
         self._key = ""
-        self._language: Language | None = None  # if it can save its variables
-        self._is_to_wake = False
-        self._saving = asyncio.Lock()
+        self.variables = LaunchVariables(runtime, kernel_id, place.shared.parent, place.shared.name, self.keeper)
         self.process: Process | None = None
         self.report = report
 
@@ -90,8 +86,7 @@ class Launch:
 
     def start(self, ref: str, want: JupyterKernelWant, spec: KernelSpecFacts, image: str) -> None:
         self._key = want.key
-        self._language = LANGUAGES.get(spec.language) if want.save_to is not None else None
-        self._is_to_wake = want.wake_from is not None
+        self.variables.begin(want, spec)
         self.listener.active_at = time.time()
         self._run(self._start(ref, want, spec, image))
 
@@ -112,50 +107,8 @@ class Launch:
         inside = {"connection_file": connection_file, "resource_dir": spec.metadata.get("resource_dir", "")}
         argv = [_fill(word, inside) for word in spec.argv]
         await self._kill_strays(connection_file)
-        env = {**spec.env, **want.env, **self._prepare_variables(want)}
+        env = {**spec.env, **want.env, **self.variables.prepare(want)}
         return await self._runtime.exec(ref, argv, env=env, cwd=want.cwd, log_path=self._place.shared / "log")
-
-    def _prepare_variables(self, want: JupyterKernelWant) -> dict[str, str]:
-        """Put in what saves and restores variables, where that can be done; the environment that tells it where."""
-        language = self._language
-        if language is None or want.save_to is None:
-            return {}
-        try:
-            program = self._put_in(language)
-            if want.wake_from is None:
-                return {SAVE_TO: want.save_to}
-            call = language.wake(program, self._inside(self._woken))
-            folders.replace_private(self._run_folder, self._startup, call.encode())
-        except OSError as error:  # its user hinders it, or the disk is full; it goes without
-            log.warning("launch %s: its variables can be neither saved nor restored: %s", self._place.ours.name, error)
-            self._language = None
-            return {}
-        startup = {language.startup: self._inside(self._startup)}
-        return {SAVE_TO: want.save_to, WAKE_FROM: want.wake_from, **startup}
-
-    def _put_in(self, language: Language) -> str:
-        """The program, as it is here. Its path inside. Raises ``OSError``."""
-        folders.replace_private(self._run_folder, language.file, language.program())
-        return self._inside(language.file)
-
-    @property
-    def _run_folder(self) -> Path:
-        return self._place.shared.parent
-
-    @property
-    def _startup(self) -> str:
-        return outside.STARTUP.format(self._place.shared.name)
-
-    @property
-    def _woken(self) -> str:
-        return outside.WOKEN.format(self._place.shared.name)
-
-    @property
-    def _wakes(self) -> bool:
-        return os.path.lexists(self._run_folder / self._startup)
-
-    def _inside(self, name: str) -> str:
-        return self._runtime.to_inside(self.kernel_id, self._run_folder / name)
 
     def _make_folders(self, want: JupyterKernelWant) -> str:
         """Both folders, empty, and the connection file in the shared one. Its path as seen inside."""
@@ -217,10 +170,10 @@ class Launch:
         if self.report.status is not JupyterKernelStatus.STARTING:
             return
         hearing = asyncio.create_task(asking.first_word(self.keeper, self._key))
-        patience_s = WAKE_S if self._wakes else CONNECT_S
+        patience_s = WAKE_S if self.variables.wakes else CONNECT_S
         done, _ = await asyncio.wait({hearing, watch}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         if hearing in done and not hearing.exception() and hearing.result():
-            self._set(JupyterKernelStatus.RUNNING, reason=self._how_it_woke())
+            self._set(JupyterKernelStatus.RUNNING, reason=self.variables.how_it_woke())
         elif not done:
             hearing.cancel()
             await self._end(Reason.of("kernel-died-start", code="none", line="it listens, but does not answer"))
@@ -228,54 +181,10 @@ class Launch:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
 
-    # Variables
-
-    def _how_it_woke(self) -> Reason | None:
-        """None for a kernel that was to begin with no variables."""
-        if not self._wakes:
-            cannot = Reason.of("wake-failed", cause="this kernel is not one that can restore them")
-            return cannot if self._is_to_wake else None
-        report = outside.read_report(self._run_folder, self._woken)
-        return Reason.of("wake-failed", cause="it said nothing of it") if report is None else outside.woken(report)
-
     async def save(self, seconds: float) -> dict[str, object]:
         """Have it save its variables, unless something runs in it. As in ``messages.Call``; raises nothing."""
-        report: outside.Report | None = None
-        refused = self._why_not_saved()
-        if refused is None and self._language is not None:
-            async with self._saving:
-                try:
-                    report = await self._ask_to_save(self._language, seconds)
-                except TimeoutError:
-                    refused = Reason.of("save-late", seconds=f"{seconds:g}")
-                except (OSError, ValueError) as error:
-                    refused = Reason.of("save-failed", cause=str(error))
-        if report is not None and report.error is not None:
-            refused = Reason.of("save-failed", cause=report.error)
-        if report is None and refused is None:
-            refused = Reason.of("save-failed", cause="the kernel does not say how it went")
-        said = outside.Report("", None, 0, 0, [], [], []) if report is None else report
-        return {
-            "jupyter_kernel_id": self.report.jupyter_kernel_id,
-            "refused": refused.to_json() if refused else None,
-            "variables": said.variables,
-            "bytes": said.size_bytes,
-            "left_out": said.left_out,
-            "doubtful": said.doubtful,
-        }
-
-    def _why_not_saved(self) -> Reason | None:
-        if self._language is None:
-            return Reason.of("save-language")
-        return Reason.of("save-busy") if self.is_busy else None
-
-    async def _ask_to_save(self, language: Language, seconds: float) -> outside.Report | None:
-        name, ask = outside.SAVED.format(self._place.shared.name), uuid4().hex
-        code = language.save(self._put_in(language), self._inside(name), ask, seconds)
-        async with asyncio.timeout(seconds + _SAVE_MARGIN_S):
-            await asking.run_silently(self.keeper, self._key, SAVER, code)
-        report = outside.read_report(self._run_folder, name)
-        return report if report is not None and report.ask == ask else None
+        saved = await self.variables.save(self._key, seconds, is_busy=self.is_busy)
+        return {"jupyter_kernel_id": self.report.jupyter_kernel_id, **saved}
 
     # Watch
 
@@ -320,7 +229,7 @@ class Launch:
             return True
         if process is None:
             return False
-        self.process, self._key, self._language = process, key, language
+        self.process, self._key, self.variables.language = process, key, language
         kills = await self._oom_kills(ref)
         watch = self._run(self._watch(ref, kills, image, None))
         if not await self.keeper.adopt():
@@ -408,7 +317,7 @@ class Launch:
             "reason": self.report.reason.to_json() if self.report.reason else None,
             "process": asdict(self.process) if self.process else None,
             "key": self._key,
-            "saves": self._language and self._language.name,
+            "saves": self.variables.language and self.variables.language.name,
         }
         scratch = self._place.ours / "launch.tmp"
         try:
