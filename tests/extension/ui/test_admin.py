@@ -1,5 +1,6 @@
 """What superadmins change in *Backend.AI Admin*, in a real Lab in front of a real manager, light and dark."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -98,7 +99,7 @@ def test_a_preset_is_made_changed_and_deleted(page: Page, look_at: Any) -> None:
     dialog.get_by_label("Resources").fill("cpu=1, mem=512m")
     dialog.get_by_label("Shared memory").fill("much")
     dialog.get_by_role("button", name="Create").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("much")
+    expect(dialog.get_by_role("alert")).to_have_text(re.compile("^Shared memory: 'much' is not"))
     look_at(page, "admin-preset", ".jp-Dialog-content", whole=True)
     dialog.get_by_label("Shared memory").fill("64m")
     dialog.get_by_role("button", name="Create").click()
@@ -157,7 +158,7 @@ def test_a_project_is_made_and_given_members_and_agents(page: Page, cluster: Rea
     default = admin.get_by_role("row", name="default").filter(has_text="domain default")
     default.get_by_role("button", name="Delete default").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("dialog")).to_contain_text("Resource group default has 1 agents.")
+    expect(page.get_by_role("dialog")).to_contain_text("Resource group default has 1 agent.")
     page.get_by_role("dialog").get_by_role("button").last.click()
     gpu.get_by_role("button", name="Delete gpu").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
