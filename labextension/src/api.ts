@@ -48,6 +48,8 @@ export interface ISession {
   /** Milliseconds since it runs; `null` if it does not yet. */
   runningFor: number | null;
   progress: number | null;
+  /** By the names of the checks; empty once it has ended. */
+  idleChecks: Record<string, IIdleCheck>;
 }
 
 /** One container of a session. */
@@ -93,8 +95,6 @@ export interface ISessionDetail extends ISession {
   creationTime: string;
   terminationTime: string | null;
   kernels: IContainer[];
-  /** By the names of the checks. */
-  idleChecks: Record<string, IIdleCheck>;
 }
 
 /** A session came to a status. */

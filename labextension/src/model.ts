@@ -81,6 +81,11 @@ export class SessionLog extends Watched<string> {
   }
 }
 
+/** Whether something would stop it for being idle, and it may be kept for a while. */
+export function isKeepable({ idleChecks }: ISession): boolean {
+  return Object.values(idleChecks).some(({ extra }) => (extra.extensions_left ?? 0) > 0);
+}
+
 /** Whether nothing of it runs any more, or soon will not. */
 export function isEnding({ status }: ISession): boolean {
   return ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(status);

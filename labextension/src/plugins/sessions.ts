@@ -72,6 +72,11 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       run: id => model.end(id),
       failed: name => trans.__('%1 was not ended', name)
     });
+    add(CommandIDs.extendSession, {
+      label: trans.__('Keep Session'),
+      run: id => model.keep(id),
+      failed: name => trans.__('%1 is not kept', name)
+    });
     add(CommandIDs.restartSession, {
       label: trans.__('Restart Session…'),
       confirm: {

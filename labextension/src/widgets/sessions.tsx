@@ -7,7 +7,7 @@ import React from 'react';
 
 import { describeAge, describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
-import { isEnding, Sessions } from '../model';
+import { isEnding, isKeepable, Sessions } from '../model';
 import { CommandIDs } from '../tokens';
 import { mismatchOf, ServerVersion } from '../versions';
 import { lookOf, sentenceOf } from '../words';
@@ -193,6 +193,7 @@ export function Actions({ session, trans, run, has, isInTab = false }: IActionsP
     [trans.__('Details'), CommandIDs.showSession, !isInTab],
     [trans.__('Log'), CommandIDs.showLog, !isInTab],
     [trans.__('Terminal'), CommandIDs.openTerminal, isRunning && has(CommandIDs.openTerminal)],
+    [trans.__('Keep'), CommandIDs.extendSession, isRunning && isKeepable(session)],
     [trans.__('Restart'), CommandIDs.restartSession, isRunning],
     [trans.__('Save as environment…'), CommandIDs.commitSession, isRunning],
     [trans.__('End…'), CommandIDs.endSession, isInTab && !isEnding(session)]

@@ -88,6 +88,14 @@ def test_a_cluster_its_limits_and_its_folders(page: Page, cluster: RealManager, 
     expect(tab).to_contain_text("Stops if idle for 1 h")
     expect(tab).to_contain_text("can be kept 2 times more")
     look_at(page, "session-cluster", f"#jp-bai-session-{session}", whole=True)
+    with page.expect_response(f"**/bai/api/sessions/{session}/extend?*") as answered:
+        tab.get_by_role("button", name="Keep").click()
+    assert answered.value.json()["message"] == "Nothing stops this session for being idle."
+    refused = page.get_by_role("dialog")
+    expect(refused).to_contain_text("two-of-it is not kept")
+    refused.get_by_role("button").click()
+    extra["extensions_left"] = 0
+    expect(tab.get_by_role("button", name="Keep")).to_have_count(0)
     page.route(f"**/bai/api/sessions/{session}?*", lambda route: route.fulfill(status=500, json=REFUSED))
     expect(tab.get_by_text("It is not told.")).to_be_visible()
     expect(tab).to_contain_text("/home/work/data · read only")
