@@ -435,8 +435,9 @@ class ManagerClient:
         """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}``."""
         return await self.request("POST", "/resource/dry-run", request.to_json())
 
-    async def get_session(self, session: str) -> Json:
-        return await self.request("GET", _session(session))
+    async def get_session(self, session: str, owner: str | None = None) -> Json:
+        """``owner``: for admins, the keypair of somebody whose session it is; so in all calls that take it."""
+        return await self.request("GET", _session(session), query={"owner_access_key": owner})
 
     async def find_running(self, session: str) -> str:
         """The id of a running session of one's own. Raises ``NotFound``: a superadmin sees others', but joins none."""
@@ -453,7 +454,7 @@ class ManagerClient:
         return (await self.request("GET", "/sessions", query=query))["sessions"]
 
     async def destroy_session(self, session: str, forced: bool = False, owner: str | None = None) -> None:
-        """Ask for its end; it is gone when its status is final (``wait_for``). ``owner``: for admins, a keypair's."""
+        """Ask for its end; it is gone when its status is final (``wait_for``)."""
         query = {"forced": "true" if forced else None, "owner_access_key": owner}
         await self.request("DELETE", _session(session), query=query)
 
@@ -526,14 +527,16 @@ class ManagerClient:
                         return {"status": status, "message": data["message"]}
         return {"status": "running", "message": ""}
 
-    async def logs(self, session: str, kernel_id: str | None = None) -> str:
+    async def logs(self, session: str, kernel_id: str | None = None, owner: str | None = None) -> str:
         """Of its main container, or of that one."""
-        found = await self.request("GET", f"{_session(session)}/logs", query={"kernel_id": kernel_id})
+        query = {"kernel_id": kernel_id, "owner_access_key": owner}
+        found = await self.request("GET", f"{_session(session)}/logs", query=query)
         return found["result"]["logs"]
 
-    async def status_history(self, session: str) -> list[Json]:
+    async def status_history(self, session: str, owner: str | None = None) -> list[Json]:
         """Each change of its status, oldest first: ``{"status", "at", "reason"}``."""
-        return (await self.request("GET", f"{_session(session)}/status-history"))["changes"]
+        query = {"owner_access_key": owner}
+        return (await self.request("GET", f"{_session(session)}/status-history", query=query))["changes"]
 
     async def audit(self, only: str, limit: int = 50) -> list[Json]:
         """What was done in one's own name, of everybody for a superadmin, newest first; ``only`` is a filter."""

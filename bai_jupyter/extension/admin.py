@@ -170,7 +170,7 @@ def usage_of(project: Json, since: datetime, now: datetime) -> Json:
 
 
 _SESSION = (
-    "session_id name access_key user_email group_name scaling_group image type status status_data created_at "
+    "session_id name access_key user_id user_email group_name scaling_group image type status status_data created_at "
     "requested_slots"
 )
 _SEARCHED = ("name", "user_email", "image", "status")
@@ -264,17 +264,6 @@ class AgentHandler(AdminHandler):
     async def patch(self, agent: str) -> None:
         """``{"schedulable": bool}``: let it take new sessions, or run empty."""
         await self.client.set_schedulable([agent], self.flag("schedulable"))
-        self.done()
-
-
-class SessionHandler(AdminHandler):
-    @web.authenticated
-    @authorized
-    async def delete(self, session: str) -> None:
-        """End somebody's session; ``owner`` is the access key that its list has."""
-        owner = self.get_query_argument("owner")
-        await self.require_admin(of_all=False)
-        await self.client.destroy_session(session, owner=owner)
         self.done()
 
 
@@ -529,7 +518,6 @@ HANDLERS = [
     (r"/bai/api/admin/(images)/(.+)/(aliases)", HoldingHandler),  # names of images have slashes
     (r"/bai/api/admin/images/(.+)", ImageHandler),
     (r"/bai/api/admin/agents/([^/]+)", AgentHandler),
-    (r"/bai/api/admin/sessions/([^/]+)", SessionHandler),
     (r"/bai/api/admin/users/([^/]+)/keypairs", UserKeypairsHandler),
     (r"/bai/api/admin/(projects)/([^/]+)/(members)", HoldingHandler),
     (r"/bai/api/admin/(resource-groups)/([^/]+)/(scopes)", HoldingHandler),

@@ -5,7 +5,8 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Edits, IEdit, ordersOf } from './adminEdits';
 import { describeSlots, formatSize, IUse, usesOf } from './amounts';
-import { addAdmin, AdminRow, changeAdmin, endAdmin, IReason, IScope, removeAdmin } from './api';
+import { addAdmin, AdminRow, changeAdmin, endSession, IReason, IScope, removeAdmin } from './api';
+import { describeEnd } from './session';
 import { slotsOf } from './typed';
 
 export interface IColumn {
@@ -47,6 +48,15 @@ export interface IAddition {
   edit: (edits: Edits) => IEdit | Promise<IEdit>;
 }
 
+/** A session, and whose it is. */
+export interface ISessionRef {
+  id: string;
+  name: string;
+  /** The keypair's that it counts for, and the id of its user. */
+  owner: string;
+  user: string;
+}
+
 export interface ITable {
   /** What the server calls it. */
   name: string;
@@ -56,6 +66,8 @@ export interface ITable {
   /** The first one names the row. */
   columns: IColumn[];
   actions: IRowAction[];
+  /** The session that a row is about; its name opens that one's tab. */
+  session?: (row: AdminRow) => ISessionRef;
   addition?: IAddition;
   /** How often it is asked for, if not every few seconds. */
   intervalSeconds?: number;
@@ -105,6 +117,12 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
 
   const session: Omit<IPlainTable, 'label'> = {
     keyOf: row => shown(row.session_id),
+    session: row => ({
+      id: shown(row.session_id),
+      name: shown(row.name),
+      owner: shown(row.access_key),
+      user: shown(row.user_id)
+    }),
     columns: [
       field(trans.__('Name'), 'name'),
       field(trans.__('Owner'), 'user_email'),
@@ -119,10 +137,8 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
       {
         verb: trans.__('End'),
         label: row => (OVER.includes(shown(row.status)) ? '' : trans.__('End %1', shown(row.name))),
-        confirm: trans.__(
-          'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
-        ),
-        run: (settings, row) => endAdmin(settings, shown(row.session_id), shown(row.access_key))
+        confirm: describeEnd(false, trans),
+        run: (settings, row) => endSession(settings, shown(row.session_id), shown(row.access_key))
       }
     ]
   };

@@ -105,6 +105,11 @@ export interface IChange {
   reason: IReason | null;
 }
 
+export interface IProjectOf {
+  name: string | null;
+  owner: string;
+}
+
 /** Something that was done to a session. */
 export interface IAuditEntry {
   id: number;
@@ -364,28 +369,28 @@ export async function listSessions(settings: Settings): Promise<ISession[]> {
   return (await requestAPI<{ sessions: ISession[] }>(settings, 'sessions')).sessions;
 }
 
-/** Also one that has ended. */
-export async function getSession(settings: Settings, id: string): Promise<ISessionDetail> {
-  return requestAPI(settings, `sessions/${encodeURIComponent(id)}`);
+/** Also one that has ended. `owner`: for admins, a keypair of the person whose it is; so in all calls that take it. */
+export async function getSession(settings: Settings, id: string, owner?: string): Promise<ISessionDetail> {
+  return requestAPI(settings, sessionPath(id, '', owner));
 }
 
 /** Each change of its status, oldest first. */
-export async function sessionHistory(settings: Settings, id: string): Promise<IChange[]> {
-  return (await requestAPI<{ changes: IChange[] }>(settings, `sessions/${encodeURIComponent(id)}/history`)).changes;
+export async function sessionHistory(settings: Settings, id: string, owner?: string): Promise<IChange[]> {
+  return (await requestAPI<{ changes: IChange[] }>(settings, sessionPath(id, '/history', owner))).changes;
 }
 
 /** The newest of what was done to it, as far as one may see that. */
-export async function sessionAudit(settings: Settings, id: string): Promise<IAuditEntry[]> {
-  return (await requestAPI<{ entries: IAuditEntry[] }>(settings, `sessions/${encodeURIComponent(id)}/audit`)).entries;
+export async function sessionAudit(settings: Settings, id: string, owner?: string): Promise<IAuditEntry[]> {
+  return (await requestAPI<{ entries: IAuditEntry[] }>(settings, sessionPath(id, '/audit', owner))).entries;
 }
 
-/** The name of the project that it counts for; `null` if that is gone. */
-export async function sessionProject(settings: Settings, id: string): Promise<string | null> {
-  return (await requestAPI<{ name: string | null }>(settings, `sessions/${encodeURIComponent(id)}/project`)).name;
+/** The name of the project that it counts for, `null` if that is gone, and its owner's e-mail address. */
+export async function sessionProject(settings: Settings, id: string, owner?: string): Promise<IProjectOf> {
+  return requestAPI(settings, sessionPath(id, '/project', owner));
 }
 
-export async function endSession(settings: Settings, id: string): Promise<void> {
-  await requestAPI(settings, `sessions/${encodeURIComponent(id)}`, { method: 'DELETE' });
+export async function endSession(settings: Settings, id: string, owner?: string): Promise<void> {
+  await requestAPI(settings, sessionPath(id, '', owner), { method: 'DELETE' });
 }
 
 /** Keep a session that would be stopped for being idle. */
@@ -394,8 +399,8 @@ export async function extendSession(settings: Settings, id: string): Promise<voi
 }
 
 /** What its container and the programs in it printed last. */
-export async function sessionLog(settings: Settings, id: string): Promise<string> {
-  return (await requestAPI<{ logs: string }>(settings, `sessions/${encodeURIComponent(id)}/logs`)).logs;
+export async function sessionLog(settings: Settings, id: string, owner?: string): Promise<string> {
+  return (await requestAPI<{ logs: string }>(settings, sessionPath(id, '/logs', owner))).logs;
 }
 
 /** Its container, with its files, and every kernel in it. */
@@ -633,11 +638,6 @@ export async function changeAdmin(settings: Settings, list: string, key: string,
 
 export async function removeAdmin(settings: Settings, list: string, key: string): Promise<void> {
   await requestAPI(settings, adminPath(list, key), { method: 'DELETE' });
-}
-
-/** End a session of that keypair's. */
-export async function endAdmin(settings: Settings, id: string, owner: string): Promise<void> {
-  await requestAPI(settings, `${adminPath('sessions', id)}?owner=${encodeURIComponent(owner)}`, { method: 'DELETE' });
 }
 
 /** What belongs to one in a list, such as a project's members: these and no others. */
@@ -982,6 +982,11 @@ function openSocket(settings: Settings, path: string, query = new URLSearchParam
 
 function withBody(method: string, body: unknown): RequestInit {
   return { method, body: JSON.stringify(body) };
+}
+
+function sessionPath(id: string, part: string, owner?: string): string {
+  const query = owner === undefined ? '' : `?owner=${encodeURIComponent(owner)}`;
+  return `sessions/${encodeURIComponent(id)}${part}${query}`;
 }
 
 function dotfilePath(path: string): string {

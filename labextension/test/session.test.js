@@ -187,3 +187,19 @@ test('a session that is stopped for being idle is kept as long as it may be', ()
   ];
   assert.deepStrictEqual(asked.map(idleChecks => isKeepable(view({ idleChecks }))), [false, false, false, true]);
 });
+
+test("an admin asks for somebody else's by a keypair of theirs, and is told whose it is", async () => {
+  const answer = path => (path.endsWith('/project') ? { name: 'lab', owner: 'kim@lab.org' } : view());
+  const asked = [];
+  const fetch = async request => {
+    const { pathname, searchParams } = new URL(request.url);
+    asked.push(searchParams.get('owner'));
+    return new Response(JSON.stringify(answer(pathname)));
+  };
+  const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+  const theirs = await new session.SessionDetail(settings, 's', 'AKIA').ask();
+  const own = await new session.SessionDetail(settings, 's').ask();
+  assert.deepStrictEqual(asked, ['AKIA', 'AKIA', null, null]);
+  assert.deepStrictEqual([theirs.owner, own.owner], ['kim@lab.org', null]);
+  assert.ok(session.factsOf(theirs, NOW, trans).some(([label, text]) => label === 'Owner' && text === 'kim@lab.org'));
+});

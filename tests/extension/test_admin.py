@@ -13,14 +13,21 @@ from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.errors import AuthFailed
 from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
 
+ABOUT_SESSION = ("/history", "/audit", "/project", "/logs")
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
+@pytest.fixture(scope="module")
+def ned(cluster: RealManager) -> ClientConfig:
+    """Somebody who is no admin."""
+    return cluster.add_user("ned")
+
+
 @pytest.fixture
-def bai_as_user(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """``bai``, for somebody who is no admin."""
-    user = cluster.add_user("ned")
-    monkeypatch.setattr(cluster, "config", user)
+def bai_as_user(
+    cluster: RealManager, ned: ClientConfig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Any:
+    monkeypatch.setattr(cluster, "config", ned)
     return request.getfixturevalue("bai")
 
 
@@ -71,7 +78,7 @@ async def test_a_keypair_is_switched_off_and_another_users_session_ended(
     _, page = await bai("GET", "admin/sessions?text=pia@")
     (row,) = page["items"]
     assert (row["name"], row["user_email"]) == ("long", "pia@localhost")
-    assert await bai("DELETE", f"admin/sessions/{row['session_id']}?owner={row['access_key']}") == (204, None)
+    assert await bai("DELETE", f"sessions/{row['session_id']}?owner={row['access_key']}") == (204, None)
     assert await bai("PATCH", f"admin/keypairs/{pia.access_key}", {"is_active": False}) == (204, None)
     _, page = await bai("GET", "admin/keypairs?text=pia@")
     assert [(one["access_key"], one["is_active"]) for one in page["items"]] == [(pia.access_key, False)]
@@ -269,7 +276,7 @@ async def test_an_image_gets_other_names_is_forgotten_and_looked_at_again(bai: C
         ("PUT", f"admin/projects/{NOBODY}/members", {"items": NOBODY}, 400, "items"),
         ("POST", "admin/resource-groups", {"name": "g", "scheduler": "dice"}, 400, "dice"),
         ("PATCH", "admin/resource-groups/nothing", {"is_active": False}, 400, "nothing"),
-        ("DELETE", "admin/resource-groups/default", None, 400, "agents"),
+        ("DELETE", "admin/resource-groups/default", None, 400, "1 agent."),
         ("PUT", "admin/resource-groups/nothing/scopes", {"items": ["domain:default"]}, 400, "nothing"),
         ("PUT", "admin/resource-groups/default/scopes", {"items": ["domain:default", "x:y"]}, 400, "x:y"),
         ("POST", "admin/images", {"name": ""}, 400, "image name"),
@@ -292,7 +299,6 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
     asked: list[tuple[str, str, Any]] = [("GET", f"admin/{name}", None) for name in TABLES]
     asked += [
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
-        ("DELETE", f"admin/sessions/{NOBODY}?owner=AKIA", None),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
         ("POST", "admin/users", {"email": "z@lab.org", "username": "z", "password": "p" * 12, "role": "user"}),
         ("POST", "admin/users/ned@localhost/keypairs", {}),
@@ -311,6 +317,18 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
     for method, path, body in asked:
         status, answer = await bai_as_user(method, path, body)
         assert (status, "Only" in answer["message"], "superadmins" in answer["message"]) == (403, True, True), path
+
+
+async def test_who_is_no_admin_sees_nobody_elses_session(bai_as_user: Callable[..., Any], cluster: RealManager) -> None:
+    otto = cluster.add_user("otto")
+    body = {"name": "private", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    session, owner = cluster.ask("POST", "/session", body, otto)["sessionId"], otto.access_key
+    for what in ("", *ABOUT_SESSION):
+        (status, hidden), (_, none) = [
+            await bai_as_user("GET", f"sessions/{one}{what}?owner={owner}") for one in (session, NOBODY)
+        ]
+        assert (status, hidden["message"].replace(session, NOBODY)) == (404, none["message"])
+    assert (await bai_as_user("DELETE", f"sessions/{session}?owner={owner}"))[0] == 404
 
 
 async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
@@ -334,7 +352,12 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
     assert status == 201
     body = {"name": "bens", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
     made = cluster.ask("POST", "/session", body, ClientConfig(cluster.config.endpoint, **keypair))
-    assert await bai("DELETE", f"admin/sessions/{made['sessionId']}?owner={keypair['access_key']}") == (204, None)
+    session, owner = made["sessionId"], keypair["access_key"]
+    shown = {what: await bai("GET", f"sessions/{session}{what}?owner={owner}") for what in ("", *ABOUT_SESSION)}
+    assert {what: status for what, (status, _) in shown.items()} == dict.fromkeys(shown, 200)
+    assert (shown[""][1]["name"], shown["/project"][1]) == ("bens", {"name": "default", "owner": "ben@lab"})
+    assert (await bai("GET", f"sessions/{session}"))[0] == 404  # it is not the admin's own
+    assert await bai("DELETE", f"sessions/{session}?owner={owner}") == (204, None)
     assert await bai("PATCH", f"admin/keypairs/{keypair['access_key']}", {"is_active": False}) == (204, None)
 
     refused = [

@@ -7,8 +7,8 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { AdminList } from '../admin';
 import { Edits } from '../adminEdits';
-import { IAddition, IRowAction } from '../adminTables';
-import { AdminRow, getUser } from '../api';
+import { IAddition, IRowAction, ISessionRef } from '../adminTables';
+import { AdminRow, getUser, IUser } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { createAdmin } from '../widgets/admin';
@@ -32,27 +32,29 @@ export const admin: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const settings = app.serviceManager.serverSettings;
-    let role: string | null = null; // not known
+    let user: IUser | null = null; // not known
     app.commands.addCommand(CommandIDs.showAdmin, {
       label: trans.__('Backend.AI Admin'),
       describedBy: { args: { type: 'object', properties: {} } },
-      isVisible: () => isAdmin(role),
-      isEnabled: () => isAdmin(role),
-      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, role!, actorOn, trans))
+      isVisible: () => isAdmin(user),
+      isEnabled: () => isAdmin(user),
+      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, user!.role, actorOn, trans))
     });
     palette?.addItem({ command: CommandIDs.showAdmin, category: 'Backend.AI' });
     void registry?.load(admin.id).catch(console.warn); // its schema adds to the menu
 
-    const edits = () => new Edits(settings, trans, role === 'superadmin');
+    const edits = () => new Edits(settings, trans, user?.role === 'superadmin');
     const actorOn = (model: AdminList) => ({
       act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, edits(), trans),
-      add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(edits()), trans)
+      add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(edits()), trans),
+      show: ({ id, name, owner, user: whose }: ISessionRef) =>
+        void app.commands.execute(CommandIDs.showSession, whose === user?.id ? { id, name } : { id, name, owner })
     });
 
     /** Once the manager has answered; the page may be there before. */
     const learn = async () => {
-      role = (await getUser(settings).catch(() => null))?.role ?? null;
-      if (role !== null) {
+      user = await getUser(settings).catch(() => null);
+      if (user !== null) {
         sessions.changed.disconnect(learn);
         app.commands.notifyCommandChanged(CommandIDs.showAdmin);
       }
@@ -62,6 +64,6 @@ export const admin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-function isAdmin(role: string | null): boolean {
-  return role === 'superadmin' || role === 'admin';
+function isAdmin(user: IUser | null): boolean {
+  return user?.role === 'superadmin' || user?.role === 'admin';
 }

@@ -184,11 +184,13 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
 interface IActionsProps extends Pick<IRowProps, 'session' | 'trans' | 'run' | 'has'> {
   /** In the session's own tab, which has what it prints, and where nothing else ends it. */
   isInTab?: boolean;
+  /** Somebody else's: looked at and ended by an admin, no more. */
+  isOthers?: boolean;
 }
 
 /** What can be done with a session. */
-export function Actions({ session, trans, run, has, isInTab = false }: IActionsProps): JSX.Element {
-  const isRunning = session.status === 'RUNNING';
+export function Actions({ session, trans, run, has, isInTab = false, isOthers = false }: IActionsProps): JSX.Element {
+  const isRunning = session.status === 'RUNNING' && !isOthers;
   const offered: [string, string, boolean][] = [
     [trans.__('Details'), CommandIDs.showSession, !isInTab],
     [trans.__('Log'), CommandIDs.showLog, !isInTab],
