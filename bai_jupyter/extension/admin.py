@@ -350,21 +350,38 @@ def checked(given: Json, fields: Mapping[str, type]) -> Json:
     return props
 
 
+def asked_for(kind: Kind, given: Json) -> dict[str, tuple[str, object]]:
+    """What one more is made with: arguments with their GraphQL types. Raises ``BadRequest``."""
+    props = checked(given, {kind.named_by: str, **kind.fields})
+    called = props.pop(kind.named_by, None)
+    if called is None:
+        raise bad_value(kind.named_by, called, "a text")
+    return {kind.named_by: ("String!", called), "props": (kind.made_with, {**kind.fixed, **props})}
+
+
 class KindHandler(TableHandler):
     @web.authenticated
     @authorized
     async def post(self, name: str) -> None:
         """One more, by its name and its fields."""
         kind = KINDS[name]
-        fields = {kind.named_by: str, **kind.fields}
-        props = checked(self.fields(), fields)
-        called = props.pop(kind.named_by, None)
-        if called is None:
-            raise bad_value(kind.named_by, called, "a text")
-        made = {kind.named_by: ("String!", called), "props": (kind.made_with, {**kind.fixed, **props})}
+        made = asked_for(kind, self.fields())
         await self.require_admin(of_all=not kind.of_domain)
         await self.change(f"create_{kind.noun}", made)
         self.done()
+
+
+class UserRefusalHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """As a new user → ``{"refusal"}``: why there would be none, ``null`` if there would. Nobody is made."""
+        asked = asked_for(KINDS["users"], self.fields())
+        await self.require_admin(of_all=False)
+        declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in asked.items())
+        document = f"query({declared}) {{user_refusal(email: $email, props: $props)}}"
+        answer = await self.client.graphql(document, **{name: value for name, (_, value) in asked.items()})
+        self.finish({"refusal": answer["user_refusal"]})
 
 
 class ThingHandler(AdminHandler):
@@ -511,6 +528,7 @@ class ImageHandler(AdminHandler):
 _MADE = "|".join(name for name, kind in KINDS.items() if kind.made_with)
 
 HANDLERS = [
+    (r"/bai/api/admin/user-refusals", UserRefusalHandler),
     (rf"/bai/api/admin/({_MADE})", KindHandler),
     (r"/bai/api/admin/(images)", ImagesHandler),
     (r"/bai/api/admin/([a-z-]+)", TableHandler),

@@ -126,6 +126,20 @@ async def test_a_user_is_made_in_a_project_switched_off_and_given_a_keypair(
     assert cluster.ask("GET", "/auth", config=rae)["user"]["name"] == "rae"
 
 
+async def test_why_a_user_would_not_be_made_is_said_and_nobody_is_made(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    cluster.add_user("sue")
+    body = {"email": "sid@lab.org", "username": "sid", "password": "a long secret of sid", "role": "user"}
+    total = (await bai("GET", "admin/users"))[1]["total"]
+    assert await bai("POST", "admin/user-refusals", body) == (200, {"refusal": None})
+    _, answer = await bai("POST", "admin/user-refusals", {**body, "username": "sue"})
+    assert answer == {"refusal": "There is a user with the name sue already."}
+    _, answer = await bai("POST", "admin/user-refusals", {**body, "role": "king"})
+    assert answer["refusal"].startswith("role: 'king' is not one of")
+    assert (await bai("GET", "admin/users"))[1]["total"] == total
+
+
 async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: RealManager) -> None:
     cluster.ask(
         "POST", "/admin/gql", {"query": 'mutation {create_keypair_resource_policy(name: "few", props: {}) {ok msg}}'}
@@ -301,6 +315,7 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
         ("POST", "admin/users", {"email": "z@lab.org", "username": "z", "password": "p" * 12, "role": "user"}),
+        ("POST", "admin/user-refusals", {"email": "z@lab.org", "password": "p" * 12}),
         ("POST", "admin/users/ned@localhost/keypairs", {}),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": 99}),

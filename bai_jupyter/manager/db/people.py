@@ -127,8 +127,8 @@ def set_members(conn: Connection, project_id: str, user_ids: Collection[str], *,
     members = t.project_members
     for user_id in user_ids:
         user = require_user(conn, t.users.c.id, user_id)
-        if are_members and user.domain != project.domain:
-            raise BadRequest(f"{user.email} is of domain {user.domain}, project {project.name} of {project.domain}.")
+        if are_members:
+            _check_same_domain(user.email, user.domain, project)
         conn.execute(members.delete().where(members.c.project_id == project_id, members.c.user_id == user_id))
         if are_members:
             conn.execute(members.insert().values(project_id=project_id, user_id=user_id))
@@ -187,10 +187,8 @@ def scopes_of(conn: Connection, domain: str, user_id: UserId, access_key: str) -
 
 def add_user(conn: Connection, user: NewUser, now: datetime) -> UserId:
     """Make a user without keypair and folders; ``accounts.create_user`` makes those too."""
-    require_domain(conn, user.domain)
     user_id, email = new_user_id(), user.email or f"{user.name}@localhost"
-    _check_unique(conn, {"name": user.name, "email": email})
-    projects = _projects_of(conn, user.domain, user.projects)
+    projects = check_new_user(conn, user.name, email, user.domain, user.projects)
     conn.execute(
         t.users.insert().values(
             id=user_id,
@@ -213,6 +211,18 @@ def add_user(conn: Connection, user: NewUser, now: datetime) -> UserId:
     for project_id in projects:
         set_members(conn, project_id, [user_id], are_members=True)
     return user_id
+
+
+def check_new_user(
+    conn: Connection, name: str, email: str, domain: str, projects: Collection[str] | None
+) -> tuple[str, ...]:
+    """The ids of the projects that such a user would be in. Raises why there can be none."""
+    require_domain(conn, domain)
+    _check_unique(conn, {"name": name, "email": email})
+    found = _projects_of(conn, domain, projects)
+    for project_id in found:
+        _check_same_domain(email, domain, require_project(conn, project_id))
+    return found
 
 
 def change_user(conn: Connection, user_id: UserId, values: Mapping[str, Any], now: datetime) -> None:
@@ -335,6 +345,11 @@ def _projects_of(conn: Connection, domain: str, wanted: Collection[str] | None) 
         query = sa.select(t.projects.c.id).where(t.projects.c.domain == domain, t.projects.c.name == DEFAULT)
         return (conn.execute(query).scalar_one(),)
     return tuple(require_project(conn, project_id).id for project_id in wanted)
+
+
+def _check_same_domain(email: str, domain: str, project: Any) -> None:
+    if domain != project.domain:
+        raise BadRequest(f"{email} is of domain {domain}, project {project.name} of {project.domain}.")
 
 
 def _require_own_key(conn: Connection, user_id: UserId, access_key: str) -> None:

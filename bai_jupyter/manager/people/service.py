@@ -12,13 +12,13 @@ from typing import Any, TypedDict
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
+from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound, PublicError
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller, KeypairAuth
-from bai_jupyter.manager.auth.passwords import hash_password
+from bai_jupyter.manager.auth.passwords import check_password, hash_password
 from bai_jupyter.manager.auth.vault import Vault, new_keypair
 from bai_jupyter.manager.db import accounts, catalog, groups, listings, people, policies
 from bai_jupyter.manager.db import tables as t
@@ -154,18 +154,19 @@ class PeopleService:
 
     async def create_user(self, caller: Caller, email: str, props: Props) -> UserId:
         """A user with a first keypair and a home folder; without ``group_ids`` in the domain's default project."""
-        domain = str(props.get("domain_name") or caller.domain)
-        check_domain(caller, domain)
-        given = {key: value for key, value in props.items() if key not in ("password", "domain_name") and value != ""}
-        values = inputs.read(inputs.USER, given)
-        _check_role(caller, values.get("role", policy.USER))
-        address = inputs.email("email", email)
-        return await self._add_user(
-            email=address,
-            domain=domain,
-            password_hash=await _hash(props.get("password")),
-            **{"name": address, "role": policy.USER, **_creatable(values)},
-        )
+        values = _new_user(caller, email, props)
+        return await self._add_user(password_hash=await _hash(props.get("password")), **values)
+
+    def user_refusal(self, conn: Connection, caller: Caller, email: str, props: Props) -> str | None:
+        """Why ``create_user`` would make none now; None if it would."""
+        try:
+            new = _new_user(caller, email, props)
+            if password := props.get("password"):
+                check_password(inputs.text("password", password))
+            people.check_new_user(conn, new["name"], new["email"], new["domain"], new.get("projects"))
+        except PublicError as refused:
+            return refused.message
+        return None
 
     async def modify_user(self, caller: Caller, email: str, props: Props) -> None:
         user = await self._find_user(caller, email)
@@ -395,6 +396,17 @@ def _group_values(props: Props) -> dict[str, Any]:
     given = {key: value for key, value in props.items() if key != "scheduler_opts"}
     options = props.get("scheduler_opts")
     return inputs.read(inputs.RESOURCE_GROUP, given) | ({} if options is None else inputs.scheduler_opts(options))
+
+
+def _new_user(caller: Caller, email: str, props: Props) -> dict[str, Any]:
+    """Of a ``NewUser`` what was said of it, but for its password. Raises what the caller may not make."""
+    domain = str(props.get("domain_name") or caller.domain)
+    check_domain(caller, domain)
+    given = {key: value for key, value in props.items() if key not in ("password", "domain_name") and value != ""}
+    values = inputs.read(inputs.USER, given)
+    _check_role(caller, values.get("role", policy.USER))
+    address = inputs.email("email", email)
+    return {"name": address, "role": policy.USER, **_creatable(values), "email": address, "domain": domain}
 
 
 def _creatable(values: dict[str, Any]) -> dict[str, Any]:
