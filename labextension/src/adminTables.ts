@@ -69,6 +69,8 @@ export interface ITable {
   /** The session that a row is about; its name opens that one's tab. */
   session?: (row: AdminRow) => ISessionRef;
   addition?: IAddition;
+  /** What the button says that makes many of a file. */
+  importing?: string;
   /** How often it is asked for, if not every few seconds. */
   intervalSeconds?: number;
 }
@@ -204,7 +206,8 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
           edit: (edits, row) => edits.newKeypair(row)
         }
       ],
-      addition: { label: trans.__('New user'), edit: edits => edits.newUser() }
+      addition: { label: trans.__('New user'), edit: edits => edits.newUser() },
+      importing: trans.__('From CSV…')
     },
     {
       name: 'projects',

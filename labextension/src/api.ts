@@ -631,6 +631,11 @@ export async function addAdmin(settings: Settings, list: string, values: object)
   await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
+/** Why a user such as this one would not be made; `null` if it would. Makes nobody. */
+export async function userRefusal(settings: Settings, user: object): Promise<string | null> {
+  return (await requestAPI<{ refusal: string | null }>(settings, 'admin/user-refusals', withBody('POST', user))).refusal;
+}
+
 /** Some of what one in a list is. */
 export async function changeAdmin(settings: Settings, list: string, key: string, values: object): Promise<void> {
   await requestAPI(settings, adminPath(list, key), withBody('PATCH', values));

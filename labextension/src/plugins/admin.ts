@@ -11,8 +11,10 @@ import { IAddition, IRowAction, ISessionRef } from '../adminTables';
 import { AdminRow, getUser, IUser } from '../api';
 import { Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
+import { UserImport } from '../userImport';
 import { createAdmin } from '../widgets/admin';
 import { showTab } from '../widgets/mainTab';
+import { ImportDialog } from '../widgets/userImport';
 import { act, fillIn } from './acting';
 
 const TAB_ID = 'jp-bai-admin';
@@ -47,6 +49,8 @@ export const admin: JupyterFrontEndPlugin<void> = {
     const actorOn = (model: AdminList) => ({
       act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, edits(), trans),
       add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(edits()), trans),
+      import: () =>
+        void new ImportDialog(new UserImport(settings, trans), trans).launch().then(() => model.refresh()),
       show: ({ id, name, owner, user: whose }: ISessionRef) =>
         void app.commands.execute(CommandIDs.showSession, whose === user?.id ? { id, name } : { id, name, owner })
     });

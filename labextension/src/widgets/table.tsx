@@ -17,6 +17,8 @@ import { StateIcon } from './state';
 export interface IActor {
   act: (action: IRowAction, row: AdminRow) => void;
   add: (addition: IAddition) => void;
+  /** Make many of a file, if that is offered. */
+  import?: () => void;
   /** Open a session's tab, if rows are about sessions. */
   show?: (session: ISessionRef) => void;
 }
@@ -51,6 +53,11 @@ export function TableView(props: ITableProps): JSX.Element {
         {table.addition && (
           <button className="jp-bai-Button jp-bai-Table-addition" onClick={() => actor.add(table.addition!)}>
             {table.addition.label}
+          </button>
+        )}
+        {table.importing && actor.import && (
+          <button className="jp-bai-Button" onClick={actor.import}>
+            {table.importing}
           </button>
         )}
       </div>

@@ -231,3 +231,39 @@ def test_a_domains_admin_changes_its_people_and_only_looks_at_the_rest(
     expect(admin.get_by_role("button", name="New policy")).to_have_count(0)
     expect(admin.get_by_role("button", name="Change default")).to_have_count(0)
     page.close()
+
+
+def test_users_are_made_of_a_file_after_a_look_at_each_line(page: Page, cluster: RealManager, look_at: Any) -> None:
+    cluster.add_user("zoe")
+    admin = open_list(page, "Users")
+    admin.get_by_role("button", name="From CSV…").click()
+    dialog = page.get_by_role("dialog", name="Users from CSV")
+    expect(dialog.get_by_role("button", name="Create", exact=True)).to_have_attribute("aria-disabled", "true")
+    content = (
+        "email,username,password,role,projects\n"
+        "yan@lab.org,yan,a long secret,user,default\n"
+        "zoe@lab.org,zoe,a long secret,user,\n"
+        "xia@lab.org,xia,short,king,\n"
+        "wim@lab.org,wim,,user,\n"
+    )
+    file = {"name": "users.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    dialog.get_by_label("File", exact=True).set_input_files(file)
+    row = dialog.get_by_role("row")
+    expect(row.filter(has_text="yan@lab.org")).to_contain_text("As user in default/default.")
+    expect(row.filter(has_text="zoe@lab.org")).to_contain_text("There is a user with the name zoe already.")
+    expect(row.filter(has_text="xia@lab.org")).to_contain_text("role: 'king' is not one of")
+    expect(row.filter(has_text="wim@lab.org")).to_contain_text("without a password")
+    expect(dialog.get_by_role("status")).to_have_text("2 users would be created. 2 lines are refused.")
+    look_at(page, "admin-import", ".jp-Dialog-content", whole=True)
+    expect(admin.get_by_role("row", name="yan@lab.org")).to_have_count(0)
+
+    dialog.get_by_role("button", name="Create 2 users").focus()
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("status")).to_have_text("2 users were created. 2 lines are refused.")
+    expect(row.filter(has_text="yan@lab.org")).to_contain_text("Created")
+    expect(dialog.get_by_role("button", name="Create")).to_have_count(0)
+    expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+    look_at(page, "admin-imported", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Close").click()
+    expect(admin.get_by_role("row", name="yan@lab.org")).to_be_visible()
+    expect(admin.get_by_role("row", name="wim@lab.org")).to_be_visible()
