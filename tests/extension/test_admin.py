@@ -11,7 +11,7 @@ from real_manager import RealManager
 
 from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.errors import AuthFailed
-from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
+from bai_jupyter.extension.admin_lists import MONTHS, TABLES, filter_of, months_until, usage_of
 
 ABOUT_SESSION = ("/history", "/audit", "/project", "/logs")
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import RealManager, environ_of
 
-from bai_jupyter.extension.admin import MONTHS, months_until
+from bai_jupyter.extension.admin_lists import MONTHS, months_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
