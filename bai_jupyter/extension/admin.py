@@ -4,6 +4,7 @@ Superadmins all of it. A domain's admin sees of each list (``admin_lists``) what
 domain's people, keypairs and projects.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +12,13 @@ from dataclasses import dataclass, field
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
+from bai_jupyter._version import __version__
 from bai_jupyter.client import Json
 from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.extension.admin_lists import TABLES, Window
+from bai_jupyter.extension.admin_lists import LARGEST_PAGE, OF_ALL, TABLES, Window, errors, volumes
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
-LARGEST_PAGE = 100
 SUPERADMIN, ADMIN = "superadmin", "admin"
 
 
@@ -56,9 +57,47 @@ class TableHandler(AdminHandler):
             raise NotFound(Reason.of("not-found", kind="list", name=name))
         limit = min(self.number("limit", LARGEST_PAGE, least=1), LARGEST_PAGE)
         window = Window(self.number("offset", 0, largest=2**31 - 1), limit, self.get_query_argument("text", ""))
-        await self.require_admin(of_all=False)
+        await self.require_admin(of_all=name in OF_ALL)
         items, total = await table.read(self.client, window)
         self.finish({"items": items, "total": total})
+
+
+class HealthHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """How the cluster is: ``{"versions", "is_frozen", "agents", "volumes", "errors", "error_count"}``."""
+        await self.require_admin(of_all=True)
+        client = self.client
+        status, agents, held, told = await asyncio.gather(
+            client.request("GET", "/manager/status"), client.list_agents(), volumes(client), errors(client)
+        )
+        shown = [{name: one[name] for name in _OF_AGENT} for one in agents]
+        for one, agent in zip(shown, agents, strict=True):
+            one["sick"] = [device["model"] for device in agent["devices"] if device["health"] != "ok"]
+        newest = [{name: one[name] for name in ("created_at", "source", "message")} for one in told[:1]]
+        self.finish(
+            {
+                "versions": {"extension": __version__, "manager": status["nodes"][0]["version"]},
+                "is_frozen": status["status"] == "frozen",
+                "agents": shown,
+                "volumes": held,
+                "errors": newest,
+                "error_count": len(told),
+            }
+        )
+
+    @web.authenticated
+    @authorized
+    async def patch(self) -> None:
+        """``{"is_frozen": bool}``: pause new sessions, or let them go on."""
+        body = {"status": "frozen" if self.flag("is_frozen") else "running"}
+        await self.require_admin(of_all=True)
+        await self.client.request("PUT", "/manager/status", body)
+        self.done()
+
+
+_OF_AGENT = ("name", "status", "schedulable", "resource_group", "runtime", "isolated", "heard_at", "version")
 
 
 class AgentHandler(AdminHandler):
@@ -94,6 +133,7 @@ _LIMITS = {
     "suspend_after": int,
 }
 _PROJECT = {"description": str, "is_active": bool, "total_resource_slots": dict, "resource_policy": str}
+_DOMAIN = {"description": str, "is_active": bool, "total_resource_slots": dict, "resource_policy": str}
 _GROUP = {"description": str, "is_active": bool, "is_public": bool, "scheduler": str, "scheduler_opts": dict}
 _USER = {"username": str, "password": str, "role": str, "domain_name": str, "group_ids": list, "is_active": bool}
 
@@ -113,6 +153,7 @@ KINDS: Mapping[str, Kind] = {
         found_by=("gid", "UUID!"),
         of_domain=True,
     ),
+    "domains": Kind("domain", _DOMAIN, "ModifyDomainInput!", "DomainInput!", "purge_domain"),
     "policies": Kind(
         "keypair_resource_policy",
         _LIMITS,
@@ -331,6 +372,7 @@ class ImageHandler(AdminHandler):
 _MADE = "|".join(name for name, kind in KINDS.items() if kind.made_with)
 
 HANDLERS = [
+    (r"/bai/api/admin/health", HealthHandler),
     (r"/bai/api/admin/user-refusals", UserRefusalHandler),
     (rf"/bai/api/admin/({_MADE})", KindHandler),
     (r"/bai/api/admin/(images)", ImagesHandler),

@@ -3,6 +3,7 @@
 A page asks for a list by its name, and cannot send a query of its own; no secret is among the fields.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Protocol
 
 from bai_jupyter.client import Json, ManagerClient
 
+LARGEST_PAGE = 100
 MONTHS = 6
 
 
@@ -107,6 +109,39 @@ async def _images(client: ManagerClient) -> list[Json]:
     return [{**one, "aliases": aliases.get(one["name"], [])} for one in await client.list_images()]
 
 
+async def volumes(client: ManagerClient) -> list[Json]:
+    """All places where folders lie: how full, whether limits are hard there, and the agents that have it.
+
+    ``used_bytes`` and ``capacity_bytes`` are missing, and ``trouble`` says why, where no such agent answers.
+    """
+    listed = Paged("storage_volume_list", "id backend capabilities hardware_metadata usage", ())
+    found: list[Json] = []
+    is_more = True
+    while is_more:
+        items, total = await listed.read(client, Window(len(found), LARGEST_PAGE, ""))
+        found += map(_volume, items)
+        is_more = bool(items) and len(found) < total
+    return found
+
+
+def _volume(told: Json) -> Json:
+    hardware = json.loads(told["hardware_metadata"])
+    return {
+        "name": told["id"],
+        "backend": told["backend"],
+        "quota_kind": "hard" if "quota" in told["capabilities"] else "soft",
+        "agents": hardware["metadata"]["agents"],
+        "trouble": hardware["status_info"],
+        **json.loads(told["usage"]),
+    }
+
+
+async def errors(client: ManagerClient) -> list[Json]:
+    """Of the manager's log since it started, at most 1,000, newest first; ``created_at`` in ISO 8601."""
+    logs = (await client.request("GET", "/logs/error", query={"page_size": 1000}))["logs"]
+    return [{**one, "created_at": datetime.fromtimestamp(one["created_at"], UTC).isoformat()} for one in logs]
+
+
 async def _usage(client: ManagerClient) -> list[Json]:
     """What each project has held this month, in UTC."""
     now = datetime.now(UTC)
@@ -179,7 +214,7 @@ TABLES: Mapping[str, Table] = {
         "uuid email username role status domain_name resource_policy groups {id name}",
         ("email", "username", "full_name"),
     ),
-    "domains": _graphql("domains", "name is_active"),
+    "domains": _graphql("domains", "name description is_active resource_policy total_resource_slots scaling_groups"),
     "projects": _graphql(
         "groups", "id name description domain_name is_active resource_policy total_resource_slots scaling_groups"
     ),
@@ -200,6 +235,20 @@ TABLES: Mapping[str, Table] = {
         ("name", "architecture", "size_bytes", "is_private", "aliases", "agents"),
         ("name", "architecture", "aliases"),
     ),
+    "volumes": Whole(
+        volumes,
+        ("name", "backend", "quota_kind", "agents", "trouble", "used_bytes", "capacity_bytes"),
+        ("name", "agents"),
+    ),
+    "folders": Paged(
+        "vfolder_list",
+        "id name host user_email group_name usage_mode status cur_size max_size created_at",
+        ("name", "host", "user_email", "group_name"),
+    ),
+    "errors": Whole(errors, ("created_at", "severity", "source", "message"), ("source", "message")),
     "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
     "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
 }
+
+OF_ALL = frozenset({"volumes", "folders", "errors"})
+"""Lists of the cluster as a whole, for superadmins alone."""

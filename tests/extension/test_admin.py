@@ -1,6 +1,7 @@
 """*Backend.AI Admin*: its lists and changes, in front of a real manager; for superadmins alone."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 from real_manager import RealManager
 
+from bai_jupyter._version import __version__
 from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.errors import AuthFailed
-from bai_jupyter.extension.admin_lists import MONTHS, TABLES, filter_of, months_until, usage_of
+from bai_jupyter.extension.admin_lists import MONTHS, OF_ALL, TABLES, filter_of, months_until, usage_of
 
 ABOUT_SESSION = ("/history", "/audit", "/project", "/logs")
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -138,6 +140,54 @@ async def test_why_a_user_would_not_be_made_is_said_and_nobody_is_made(
     _, answer = await bai("POST", "admin/user-refusals", {**body, "role": "king"})
     assert answer["refusal"].startswith("role: 'king' is not one of")
     assert (await bai("GET", "admin/users"))[1]["total"] == total
+
+
+async def test_a_domain_is_made_limited_and_deleted(bai: Callable[..., Any]) -> None:
+    body = {"name": "chemistry", "description": "labs", "total_resource_slots": {"cpu": "8"}}
+    assert await bai("POST", "admin/domains", body) == (204, None)
+    row = await row_of(bai, "domains", "chemistry")
+    assert (row["description"], json.loads(row["total_resource_slots"]), row["is_active"]) == (
+        "labs",
+        {"cpu": "8"},
+        True,
+    )
+    changed = {"is_active": False, "total_resource_slots": {}, "resource_policy": "default"}
+    assert await bai("PATCH", "admin/domains/chemistry", changed) == (204, None)
+    row = await row_of(bai, "domains", "chemistry")
+    assert {name: row[name] for name in changed} == {**changed, "total_resource_slots": "{}"}
+    assert await bai("DELETE", "admin/domains/chemistry") == (204, None)
+    status, answer = await bai("DELETE", "admin/domains/default")
+    assert (status, "still has" in answer["message"]) == (400, True)
+
+
+async def test_how_the_cluster_is_and_that_new_sessions_are_paused(bai: Callable[..., Any]) -> None:
+    _, health = await bai("GET", "admin/health")
+    assert health["versions"] == {"extension": __version__, "manager": __version__}
+    (agent,) = health["agents"]
+    assert (agent["name"], agent["status"], agent["sick"]) == ("lab-1", "ALIVE", [])
+    assert {one["name"] for one in health["volumes"]} >= {"local:home"}
+    assert health["is_frozen"] is False
+    assert await bai("PATCH", "admin/health", {"is_frozen": True}) == (204, None)
+    assert (await bai("GET", "admin/health"))[1]["is_frozen"] is True
+    assert await bai("PATCH", "admin/health", {"is_frozen": False}) == (204, None)
+    assert (await bai("GET", "admin/health"))[1]["is_frozen"] is False
+    assert (await bai("PATCH", "admin/health", {"is_frozen": "yes"}))[0] == 400
+
+
+async def test_volumes_say_how_full_they_are_and_which_limits_they_keep(bai: Callable[..., Any]) -> None:
+    row = await row_of(bai, "volumes", "local:home")
+    assert (row["quota_kind"] in ("hard", "soft"), "lab-1" in row["agents"], row["trouble"]) == (True, True, None)
+    assert 0 < row["used_bytes"] < row["capacity_bytes"]
+
+
+async def test_errors_of_the_manager_newest_first(bai: Callable[..., Any]) -> None:
+    for what in ("first", "second"):
+        logging.getLogger("bai_jupyter.manager").error("a %s fault", what)
+    _, page = await bai("GET", "admin/errors?text=fault")
+    assert [one["message"] for one in page["items"]] == ["a second fault", "a first fault"]
+    assert datetime.fromisoformat(page["items"][0]["created_at"]).tzinfo is not None
+    _, health = await bai("GET", "admin/health")
+    assert (health["errors"][0]["message"], health["error_count"] >= 2) == ("a second fault", True)
 
 
 async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: RealManager) -> None:
@@ -351,7 +401,7 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
 ) -> None:
     bai = bai_as_domain_admin
     for name in TABLES:
-        assert (await bai("GET", f"admin/{name}"))[0] == 200, name
+        assert (await bai("GET", f"admin/{name}"))[0] == (403 if name in OF_ALL else 200), name
     for name in ("users", "projects"):
         _, page = await bai("GET", f"admin/{name}")
         assert {one["domain_name"] for one in page["items"]} == {"lab"}
@@ -381,6 +431,9 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
         ("POST", "admin/users", {**user, "email": "x@lab", "username": "x", "role": "superadmin"}, 400),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400),
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}, 403),
+        ("GET", "admin/health", None, 403),
+        ("PATCH", "admin/health", {"is_frozen": True}, 403),
+        ("POST", "admin/domains", {"name": "other"}, 403),
         ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}, 403),
         ("DELETE", "admin/policies/default", None, 403),
         ("PUT", "admin/resource-groups/default/scopes", {"items": []}, 403),
