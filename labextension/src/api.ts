@@ -631,6 +631,48 @@ export async function addAdmin(settings: Settings, list: string, values: object)
   await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
+/** A volume that folders lie on. */
+export interface IVolume {
+  name: string;
+  /** Why nothing is known of its space; that is there otherwise. */
+  trouble: string | null;
+  used_bytes?: number;
+  capacity_bytes?: number;
+}
+
+export interface IHealthOfAgent {
+  name: string;
+  status: string;
+  schedulable: boolean;
+  isolated: boolean;
+  /** ISO 8601. */
+  heard_at: string | null;
+  version: string;
+  /** Devices with which something is wrong. */
+  sick: string[];
+}
+
+/** How the cluster is. */
+export interface IHealth {
+  versions: { extension: string; manager: string };
+  /** Whether new sessions are paused. */
+  is_frozen: boolean;
+  agents: IHealthOfAgent[];
+  volumes: IVolume[];
+  /** The newest of so many since the manager started. */
+  errors: { created_at: string; source: string; message: string }[];
+  error_count: number;
+}
+
+export async function getHealth(settings: Settings): Promise<IHealth> {
+  return requestAPI(settings, 'admin/health');
+}
+
+/** Pause new sessions, or let them go on. */
+export async function changeHealth(settings: Settings, isFrozen: boolean): Promise<void> {
+  await requestAPI(settings, 'admin/health', withBody('PATCH', { is_frozen: isFrozen }));
+}
+
 /** Why a user such as this one would not be made; `null` if it would. Makes nobody. */
 export async function userRefusal(settings: Settings, user: object): Promise<string | null> {
   return (await requestAPI<{ refusal: string | null }>(settings, 'admin/user-refusals', withBody('POST', user))).refusal;

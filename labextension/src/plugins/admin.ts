@@ -1,14 +1,15 @@
 /** *Backend.AI Admin*: the cluster's lists in a tab of the main area, for admins. */
 
 import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { Dialog, ICommandPalette, showDialog, showErrorMessage } from '@jupyterlab/apputils';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { AdminList } from '../admin';
 import { Edits } from '../adminEdits';
-import { IAddition, IRowAction, ISessionRef } from '../adminTables';
+import { IAddition, IRowAction, ISessionRef } from '../tables';
 import { AdminRow, getUser, IUser } from '../api';
+import { Health } from '../health';
 import { Sessions } from '../model';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { UserImport } from '../userImport';
@@ -40,7 +41,7 @@ export const admin: JupyterFrontEndPlugin<void> = {
       describedBy: { args: { type: 'object', properties: {} } },
       isVisible: () => isAdmin(user),
       isEnabled: () => isAdmin(user),
-      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, user!.role, actorOn, trans))
+      execute: () => showTab(app.shell, TAB_ID, () => createAdmin(settings, user!.role, actorOn, healthOf(), trans))
     });
     palette?.addItem({ command: CommandIDs.showAdmin, category: 'Backend.AI' });
     void registry?.load(admin.id).catch(console.warn); // its schema adds to the menu
@@ -54,6 +55,22 @@ export const admin: JupyterFrontEndPlugin<void> = {
       show: ({ id, name, owner, user: whose }: ISessionRef) =>
         void app.commands.execute(CommandIDs.showSession, whose === user?.id ? { id, name } : { id, name, owner })
     });
+
+    const healthOf = () => {
+      if (user?.role !== 'superadmin') {
+        return null;
+      }
+      const model = new Health(settings);
+      const pause = async (isFrozen: boolean) => {
+        const title = trans.__('Pause new sessions?');
+        const body = trans.__('New sessions are refused until they are taken again. What waits keeps its place, and what runs goes on.');
+        const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Pause') })];
+        if (!isFrozen || (await showDialog({ title, body, buttons, defaultButton: 0 })).button.accept) {
+          await model.pause(isFrozen).catch(error => showErrorMessage(trans.__('Nothing was changed'), error as Error));
+        }
+      };
+      return { model, pause: (isFrozen: boolean) => void pause(isFrozen) };
+    };
 
     /** Once the manager has answered; the page may be there before. */
     const learn = async () => {

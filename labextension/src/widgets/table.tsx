@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import { AdminList, IShown, PAGE } from '../admin';
-import { IAddition, IColumn, IPlainTable, IRowAction, ISessionRef, ITable, reasonOf } from '../adminTables';
+import { IAddition, IColumn, IPlainTable, IRowAction, ISessionRef, ITable, reasonOf } from '../tables';
 import { keepUnits } from '../amounts';
 import { AdminRow } from '../api';
 import { lookOf } from '../words';

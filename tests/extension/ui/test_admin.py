@@ -1,5 +1,6 @@
 """What superadmins change in *Backend.AI Admin*, in a real Lab in front of a real manager, light and dark."""
 
+import logging
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -25,9 +26,18 @@ def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -
     page.close()
 
 
+PARTS = {
+    **dict.fromkeys(("Users", "Projects", "Domains", "Keypairs"), "People"),
+    **dict.fromkeys(("Volumes", "Folders"), "Storage"),
+    **dict.fromkeys(("This month", "By month"), "Usage"),
+}
+
+
 def open_list(page: Page, name: str) -> Locator:
     admin = page.locator(".jp-bai-Admin")
-    admin.get_by_role("tab", name=name, exact=True).click()
+    for one in (PARTS.get(name), name):
+        if one is not None:
+            admin.get_by_role("tab", name=one, exact=True).click()
     return admin
 
 
@@ -241,7 +251,7 @@ def test_users_are_made_of_a_file_after_a_look_at_each_line(page: Page, cluster:
     expect(dialog.get_by_role("button", name="Create", exact=True)).to_have_attribute("aria-disabled", "true")
     content = (
         "email,username,password,role,projects\n"
-        "yan@lab.org,yan,a long secret,user,default\n"
+        "yan@lab.org,yan,a long secret,user,default/default\n"
         "zoe@lab.org,zoe,a long secret,user,\n"
         "xia@lab.org,xia,short,king,\n"
         "wim@lab.org,wim,,user,\n"
@@ -267,3 +277,50 @@ def test_users_are_made_of_a_file_after_a_look_at_each_line(page: Page, cluster:
     dialog.get_by_role("button", name="Close").click()
     expect(admin.get_by_role("row", name="yan@lab.org")).to_be_visible()
     expect(admin.get_by_role("row", name="wim@lab.org")).to_be_visible()
+
+
+def test_how_the_cluster_is_and_new_sessions_are_paused_and_taken_again(page: Page, look_at: Any) -> None:
+    admin = open_list(page, "Health")
+    checks = admin.get_by_role("list", name="Health").get_by_role("listitem")
+    expect(checks.filter(has_text="Agents")).to_contain_text("One is ready.")
+    expect(checks.filter(has_text="New sessions")).to_contain_text("Are taken.")
+    expect(checks.filter(has_text="Storage")).to_be_visible()
+    admin.get_by_role("button", name="Pause new sessions…").press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("What waits keeps its place")
+    dialog.get_by_role("button", name="Pause").click()
+    expect(checks.filter(has_text="New sessions")).to_contain_text("Paused")
+    look_at(page, "admin-health", ".jp-bai-Admin", whole=True)
+    admin.get_by_role("button", name="Take new sessions again").click()
+    expect(checks.filter(has_text="New sessions")).to_contain_text("Are taken.")
+
+
+def test_a_domain_is_made_and_volumes_folders_and_errors_are_looked_at(
+    page: Page, cluster: RealManager, look_at: Any
+) -> None:
+    admin = open_list(page, "Domains")
+    admin.get_by_role("button", name="New domain").click()
+    dialog = page.get_by_role("dialog", name="New Domain")
+    dialog.get_by_label("Name").fill("chemistry")
+    dialog.get_by_label("Limits").fill("cpu=8")
+    dialog.get_by_role("button", name="Create").click()
+    row = admin.get_by_role("row", name="chemistry")
+    expect(row).to_contain_text("8 CPU")
+    look_at(page, "admin-domains", ".jp-bai-Admin", whole=True)
+    row.get_by_role("button", name="Delete chemistry").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+
+    open_list(page, "Volumes")
+    home = admin.get_by_role("row", name="local:home")
+    expect(home).to_contain_text("lab-1")
+    expect(home.get_by_role("meter")).to_have_attribute("aria-valuetext", re.compile(" of .*iB"))
+    look_at(page, "admin-volumes", ".jp-bai-Admin", whole=True)
+    cluster.ask("POST", "/folders", {"name": "shown", "host": "local:home"})
+    open_list(page, "Folders")
+    expect(admin.get_by_role("row", name="shown")).to_contain_text("admin@localhost")
+    look_at(page, "admin-folders", ".jp-bai-Admin", whole=True)
+    logging.getLogger("bai_jupyter.manager").error("a fault that is shown")
+    open_list(page, "Errors")
+    expect(admin.get_by_role("row").filter(has_text="a fault that is shown")).to_be_visible()
+    look_at(page, "admin-errors", ".jp-bai-Admin", whole=True)
