@@ -60,6 +60,30 @@ export function rounded(hours: number): number {
   return Number(hours.toFixed(2));
 }
 
+/** Which of so many points is there, of a chart that is so wide. */
+export function pointAt(x: number, width: number, count: number): number {
+  return Math.min(count - 1, Math.max(0, Math.floor((x / width) * count)));
+}
+
+/** Where a key leads from a point, the last one if there is none yet; `null` for keys that lead nowhere. */
+export function pointAfter(key: string, at: number | null, count: number): number | null {
+  const last = count - 1;
+  switch (key) {
+    case 'ArrowLeft':
+    case 'ArrowDown':
+      return Math.max(0, (at ?? count) - 1);
+    case 'ArrowRight':
+    case 'ArrowUp':
+      return Math.min(last, (at ?? last - 1) + 1);
+    case 'Home':
+      return 0;
+    case 'End':
+      return last;
+    default:
+      return null;
+  }
+}
+
 /** What somebody may look at: oneself; for admins all whom they reach, and each of their projects. */
 export async function scopesOf(settings: Settings, trans: TranslationBundle): Promise<[string, string][]> {
   const me: [string, string] = ['me', trans.__('me')];

@@ -69,3 +69,13 @@ test('only admins may look at others', async () => {
   assert.deepStrictEqual(await values('admin'), ['me', 'my domain', 'project lab/nlp']);
   assert.deepStrictEqual(await values('superadmin'), ['me', 'everybody', 'project lab/nlp']);
 });
+
+test('the cursor of a chart is moved by keys and by the pointer, and stays in it', () => {
+  const from = (key, at) => usage.pointAfter(key, at, 30);
+  assert.deepStrictEqual(
+    [from('ArrowLeft', null), from('ArrowLeft', 5), from('ArrowLeft', 0), from('ArrowRight', null), from('ArrowRight', 5), from('ArrowRight', 29)],
+    [29, 4, 0, 29, 6, 29]
+  );
+  assert.deepStrictEqual([from('Home', 7), from('End', 7), from('Enter', 7), from('t', 7)], [0, 29, null, null]);
+  assert.deepStrictEqual([-1, 0, 9.9, 10, 299, 300].map(x => usage.pointAt(x, 300, 30)), [0, 0, 0, 1, 29, 29]);
+});

@@ -7,7 +7,7 @@ import React from 'react';
 import { IUsed } from '../api';
 import { baiIcon } from '../icons';
 import { Capacity } from '../model';
-import { csvOf, Figure, figuresOf, rounded, Step, Usage } from '../usage';
+import { csvOf, Figure, figuresOf, pointAfter, pointAt, rounded, Step, Usage } from '../usage';
 import { Bars } from './bars';
 import { createCapacity } from './capacity';
 import { save } from './save';
@@ -97,13 +97,15 @@ interface IRowsProps {
   trans: TranslationBundle;
 }
 
-/** One of each figure that was held at all. */
+/** One of each figure that was held at all, with one cursor for all of them. */
 function Charts({ rows, step, trans }: IRowsProps): JSX.Element {
+  const [cursor, setCursor] = React.useState<number | null>(null);
   const sum = (figure: Figure) => rows.reduce((total, row) => total + row[figure], 0);
   const held = figuresOf(trans).filter(([figure]) => sum(figure) > 0);
   if (held.length === 0) {
     return <p className="jp-bai-Hint">{trans.__('Nothing was held in this time.')}</p>;
   }
+  const at = cursor === null ? null : Math.min(cursor, rows.length - 1); // days, weeks and months are not as many
   return (
     <div className="jp-bai-Charts">
       {held.map(([figure, name]) => (
@@ -118,18 +120,66 @@ function Charts({ rows, step, trans }: IRowsProps): JSX.Element {
               )}
             </span>
           </figcaption>
-          <Bars
-            heights={rows.map(row => row[figure])}
-            titles={rows.map(row => `${dateOf(row.date, step)}: ${rounded(row[figure]).toLocaleString()}`)}
-            tall={96}
-          />
-          <div className="jp-bai-Charts-axis">
-            <span>{dateOf(rows[0].date, step)}</span>
-            <span>{dateOf(rows[rows.length - 1].date, step)}</span>
-          </div>
+          <Chart {...{ rows, step, figure, name, at, setCursor, trans }} />
         </figure>
       ))}
     </div>
+  );
+}
+
+interface IChartProps extends IRowsProps {
+  figure: Figure;
+  name: string;
+  /** Where the cursor is. */
+  at: number | null;
+  setCursor: (at: number | null) => void;
+}
+
+/** Arrows, Home and End move its cursor, and so does the pointer; T leads to the same as a table. */
+function Chart({ rows, step, figure, name, at, setCursor, trans }: IChartProps): JSX.Element {
+  const chart = React.useRef<HTMLDivElement>(null);
+  const last = rows.length - 1;
+  const said = (place: number) =>
+    trans.__('%1: %2', dateOf(rows[place].date, step), rounded(rows[place][figure]).toLocaleString());
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    const next = pointAfter(event.key, at, rows.length);
+    if (next !== null) {
+      event.preventDefault();
+      setCursor(next);
+    } else if (event.key.toLowerCase() === 't') {
+      chart.current!.closest('.jp-bai-Usage')!.querySelector<HTMLElement>('.jp-bai-Table-frame')!.focus();
+    }
+  };
+  const onPointerMove = (event: React.PointerEvent) => {
+    const { left, width } = chart.current!.getBoundingClientRect();
+    setCursor(pointAt(event.clientX - left, width, rows.length));
+  };
+  return (
+    <>
+      <div
+        ref={chart}
+        className="jp-bai-Charts-chart"
+        role="slider"
+        tabIndex={0}
+        aria-label={trans.__('%1 at', name)}
+        aria-valuemin={0}
+        aria-valuemax={last}
+        aria-valuenow={at ?? last}
+        aria-valuetext={said(at ?? last)}
+        onKeyDown={onKeyDown}
+        onPointerMove={onPointerMove}
+        onPointerLeave={() => document.activeElement === chart.current || setCursor(null)}
+        onFocus={() => at === null && setCursor(last)}
+        onBlur={() => setCursor(null)}
+      >
+        <Bars heights={rows.map(row => row[figure])} tall={96} cursor={at} />
+      </div>
+      <div className="jp-bai-Charts-axis">
+        <span>{dateOf(rows[0].date, step)}</span>
+        <strong aria-hidden="true">{at === null ? '' : said(at)}</strong>
+        <span>{dateOf(rows[last].date, step)}</span>
+      </div>
+    </>
   );
 }
 

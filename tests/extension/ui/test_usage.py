@@ -1,5 +1,6 @@
 """The tab *Usage* in a real Lab in front of a real manager, light and dark."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ def test_usage_by_month_of_everybody_as_charts_figures_and_a_file(page: Page, lo
     expect(usage.get_by_role("figure")).to_have_count(3)
     expect(usage.get_by_role("row").nth(1).get_by_role("cell").nth(2)).to_have_text("0.5")
     look_at(page, "usage-days", "#jp-bai-usage", whole=True)
+    cpu, gpu = [usage.get_by_role("slider", name=name) for name in ("CPU core-hours at", "GPU-hours at")]
+    cpu.focus()
+    cpu.press("Home")
+    cpu.press("ArrowRight")
+    day = f"{now - timedelta(days=28):%b} {(now - timedelta(days=28)).day}"
+    expect(cpu).to_have_attribute("aria-valuetext", f"{day}: 0")
+    expect(gpu).to_have_attribute("aria-valuetext", f"{day}: 0.5")  # one cursor for all
+    look_at(page, "usage-cursor", "#jp-bai-usage", whole=True)
+    gpu.hover()  # its middle
+    expect(usage.get_by_role("figure", name="GPU-hours")).to_contain_text(re.compile(r"[A-Z][a-z]+ \d+: 0.5"))
+    cpu.press("t")
+    expect(usage.get_by_role("group", name="Figures")).to_be_focused()
     usage.get_by_label("By").select_option("month")
     usage.get_by_label("Of").select_option("everybody")
     expect(usage.get_by_role("figure", name="GPU-hours")).to_contain_text("15 in all")
