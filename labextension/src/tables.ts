@@ -51,9 +51,9 @@ export interface IAddition {
 export interface ISessionRef {
   id: string;
   name: string;
-  /** The keypair's that it counts for, and the id of its user. */
-  owner: string;
-  user: string;
+  /** For admins, the keypair's that it counts for, and the id of its user, as far as they are known. */
+  owner?: string;
+  user?: string;
 }
 
 export interface ITable {

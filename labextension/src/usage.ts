@@ -3,7 +3,8 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { getUser, IUsed, listAllAdmin, usageByDay } from './api';
+import { AdminRow, getUser, ICosts, IUsed, listAllAdmin, usageByDay, usageBySession } from './api';
+import { IPlainTable, shown } from './tables';
 import { Watched } from './watched';
 
 type Settings = ServerConnection.ISettings;
@@ -132,4 +133,66 @@ export class Usage extends Watched<IUsed[]> {
 
   private _step: Step = 'day';
   private _scope = 'me';
+}
+
+/** So many days of which it can be asked which sessions held most. */
+export const SPANS = [7, 30, 365];
+
+/** Which sessions held most; `days` and `scope` say when, up to now, and whose. */
+export class Costs extends Watched<ICosts> {
+  constructor(
+    private readonly settings: Settings,
+    private readonly now = () => new Date()
+  ) {
+    super('costs', 60);
+  }
+
+  get days(): number {
+    return this._days;
+  }
+
+  get scope(): string {
+    return this._scope;
+  }
+
+  show(days: number, scope: string): void {
+    this._days = days;
+    this._scope = scope;
+    this.forget();
+  }
+
+  protected load(): Promise<ICosts> {
+    const now = this.now();
+    const first = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate() - this._days + 1));
+    const [begin, end] = [first, now].map(day => day.toISOString().slice(0, 10));
+    return usageBySession(this.settings, begin, end, this._scope);
+  }
+
+  private _days = SPANS[0];
+  private _scope = 'me';
+}
+
+/** `isOwn`: whether the sessions are one's own; of others the keypair is shown, and they are asked for by it. */
+export function costTable(isOwn: boolean, trans: TranslationBundle): IPlainTable {
+  const hours = figuresOf(trans).map(([figure, label]) => ({
+    label,
+    text: (row: AdminRow) => rounded(Number(row[figure])).toLocaleString()
+  }));
+  const keypair = { label: trans.__('Keypair'), text: (row: AdminRow) => shown(row.access_key) };
+  return {
+    label: trans.__('Sessions that held most'),
+    keyOf: row => shown(row.session_id),
+    columns: [
+      { label: trans.__('Session'), text: row => shown(row.name) },
+      { label: trans.__('Environment'), text: row => shown(row.image) },
+      ...hours,
+      ...(isOwn ? [] : [keypair])
+    ],
+    actions: [],
+    session: row => ({
+      id: shown(row.session_id),
+      name: shown(row.name),
+      ...(isOwn ? {} : { owner: shown(row.access_key) })
+    })
+  };
 }

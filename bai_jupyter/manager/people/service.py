@@ -34,6 +34,8 @@ DEFAULT_RATE_LIMIT = 30_000
 """Requests in 15 minutes of a new user's keypair: far above what one person's tools need."""
 
 Props = Mapping[str, Any]
+UsagePart = Callable[[list[Use], datetime, datetime, datetime], list[dict[str, Any]]]
+"""``usage.by_day`` or ``usage.by_session``."""
 
 
 class WardView(TypedDict):
@@ -315,10 +317,10 @@ class PeopleService:
         now = self._now()
         return [usage.project_usage(one, [use for use in uses if use.project_id == one.id], now) for one in projects]
 
-    async def usage_by_day(
-        self, caller: Caller, since: datetime, until: datetime, project_id: str | None, *, of_all: bool
+    async def usage_by(
+        self, part: UsagePart, caller: Caller, since: datetime, until: datetime, project_id: str | None, *, of_all: bool
     ) -> list[dict[str, Any]]:
-        """What the caller held; for admins also what a project did, or all whom they reach."""
+        """What the caller held, by days or sessions; for admins also what a project did, or all whom they reach."""
         if project_id is None and not of_all:
             reach = Reach(user_id=caller.user_id)
         else:
@@ -326,7 +328,7 @@ class PeopleService:
             reach = Reach() if policy.may(caller.role, "domain:any") else Reach(domain=caller.domain)
         if project_id is not None:
             await self._check_project(caller, project_id)
-        return await self._store.read(_load_days, reach, since, until, project_id, self._now())
+        return await self._store.read(_load_parts, part, reach, since, until, project_id, self._now())
 
     async def stats(self, reach: Reach) -> list[dict[str, Any]]:
         """What was held in each quarter of an hour of the last 30 days."""
@@ -446,11 +448,16 @@ def _load_usage(
     return listings.list_projects(conn, reach, *where), list_uses(conn, reach, since, until, project_ids)
 
 
-def _load_days(
-    conn: Connection, reach: Reach, since: datetime, until: datetime, project_id: str | None, now: datetime
+def _load_parts(
+    conn: Connection,
+    part: UsagePart,
+    reach: Reach,
+    since: datetime,
+    until: datetime,
+    project_id: str | None,
+    now: datetime,
 ) -> list[dict[str, Any]]:
-    uses = list_uses(conn, reach, since, until, None if project_id is None else [project_id])
-    return usage.by_day(uses, since, until, now)
+    return part(list_uses(conn, reach, since, until, None if project_id is None else [project_id]), since, until, now)
 
 
 def _grant(conn: Connection, group: str, scope: str) -> None:

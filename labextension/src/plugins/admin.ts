@@ -53,7 +53,7 @@ export const admin: JupyterFrontEndPlugin<void> = {
       import: () =>
         void new ImportDialog(new UserImport(settings, trans), trans).launch().then(() => model.refresh()),
       show: ({ id, name, owner, user: whose }: ISessionRef) =>
-        void app.commands.execute(CommandIDs.showSession, whose === user?.id ? { id, name } : { id, name, owner })
+        void app.commands.execute(CommandIDs.showSession, whose === user?.id ? { id, name } : { id, name, owner: owner! })
     });
 
     const healthOf = () => {

@@ -7,28 +7,32 @@ import React from 'react';
 import { IUsed } from '../api';
 import { baiIcon } from '../icons';
 import { Capacity } from '../model';
-import { csvOf, Figure, figuresOf, pointAfter, pointAt, rounded, Step, Usage } from '../usage';
+import { Costs, costTable, csvOf, Figure, figuresOf, pointAfter, pointAt, rounded, SPANS, Step, Usage } from '../usage';
 import { Bars } from './bars';
 import { createCapacity } from './capacity';
 import { save } from './save';
 import { Loading, Section, Trouble, useChanges } from './section';
+import { IActor, Rows } from './table';
 import { createTabs } from './tabs';
 
 /** `scopes` are what can be looked at: `[value, label]`. */
 export function createUsage(
   capacity: Capacity,
   usage: Usage,
+  costs: Costs,
   scopes: [string, string][],
+  show: IActor['show'],
   trans: TranslationBundle
 ): MainAreaWidget {
   const now = createCapacity(capacity, trans);
   now.title.label = trans.__('Now');
   const history = new Section(trans.__('History'), [usage], <History model={usage} scopes={scopes} trans={trans} />);
   history.addClass('jp-bai-Usage');
-  const tab = createTabs([history, now], trans.__('Usage'));
+  const cost = new Section(trans.__('Cost'), [costs], <Cost {...{ model: costs, scopes, show, trans }} />);
+  const tab = createTabs([history, cost, now], trans.__('Usage'));
   tab.title.label = trans.__('Backend.AI Usage');
   tab.title.icon = baiIcon;
-  tab.disposed.connect(() => [capacity, usage].forEach(model => model.dispose()));
+  tab.disposed.connect(() => [capacity, usage, costs].forEach(model => model.dispose()));
   return tab;
 }
 
@@ -65,6 +69,45 @@ function History({ model, scopes, trans }: IHistoryProps): JSX.Element {
       <Loading model={model} label={trans.__('Usage is being loaded')} />
       {value && <Charts rows={value} step={step} trans={trans} />}
       {value && <Figures rows={value} step={step} trans={trans} />}
+    </>
+  );
+}
+
+interface ICostProps {
+  model: Costs;
+  scopes: [string, string][];
+  show: IActor['show'];
+  trans: TranslationBundle;
+}
+
+/** Which sessions held most. */
+function Cost({ model, scopes, show, trans }: ICostProps): JSX.Element {
+  useChanges(model);
+  const { value, days, scope } = model;
+  const spans = SPANS.map((one): [string, string] => [`${one}`, trans.__('the last %1 days', one)]);
+  const count = value?.sessions.length ?? 0;
+  return (
+    <>
+      <Trouble model={model} trans={trans} />
+      <div className="jp-bai-Table-head">
+        <Choice label={trans.__('In')} value={`${days}`} options={spans} choose={one => model.show(Number(one), scope)} />
+        {scopes.length > 1 && (
+          <Choice label={trans.__('Of')} value={scope} options={scopes} choose={one => model.show(days, one)} />
+        )}
+        <span role="status">
+          {value &&
+            (count === 0 ? trans.__('Nothing was held in this time.') : trans.__('%1 of %2, the largest first', count, value.total_count))}
+        </span>
+      </div>
+      <Loading model={model} label={trans.__('Usage is being loaded')} />
+      {value && count > 0 && (
+        <Rows
+          table={costTable(scope === 'me', trans)}
+          rows={value.sessions.map(one => ({ ...one }))}
+          trans={trans}
+          actor={{ act: () => undefined, add: () => undefined, show }}
+        />
+      )}
     </>
   );
 }
