@@ -41,6 +41,15 @@ class Resources(Connection):
 
     async def usage_by_day(self, start: str, end: str, scope: str = "me") -> list[Json]:
         """What was held on each day from ``20261101`` to another; admins also of ``all``, or of a project's id."""
-        asked = {"scope": scope} if scope in ("me", "all") else {"group_id": scope}
-        query = {"start_date": start, "end_date": end, **asked}
-        return (await self.request("GET", "/resource/usage/days", query=query))["days"]
+        return (await self.request("GET", "/resource/usage/days", query=_usage(start, end, scope)))["days"]
+
+    async def usage_by_session(self, start: str, end: str, scope: str = "me", limit: int = 50) -> Json:
+        """What each session held from one day to another, the largest first: ``{"sessions", "total_count"}``."""
+        return await self.request(
+            "GET", "/resource/usage/sessions", query={**_usage(start, end, scope), "limit": limit}
+        )
+
+
+def _usage(start: str, end: str, scope: str) -> Json:
+    asked = {"scope": scope} if scope in ("me", "all") else {"group_id": scope}
+    return {"start_date": start, "end_date": end, **asked}

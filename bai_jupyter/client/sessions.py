@@ -31,8 +31,9 @@ class Sessions(Connection):
         """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}``."""
         return await self.request("POST", "/resource/dry-run", request.to_json())
 
-    async def get_session(self, session: str) -> Json:
-        return await self.request("GET", session_path(session))
+    async def get_session(self, session: str, owner: str | None = None) -> Json:
+        """``owner``: for admins, the keypair of somebody whose session it is; so in all calls that take it."""
+        return await self.request("GET", session_path(session), query={"owner_access_key": owner})
 
     async def find_running(self, session: str) -> str:
         """The id of a running session of one's own. Raises ``NotFound``: a superadmin sees others', but joins none."""
@@ -49,7 +50,7 @@ class Sessions(Connection):
         return (await self.request("GET", "/sessions", query=query))["sessions"]
 
     async def destroy_session(self, session: str, forced: bool = False, owner: str | None = None) -> None:
-        """Ask for its end; it is gone when its status is final (``wait_for``). ``owner``: for admins, a keypair's."""
+        """Ask for its end; it is gone when its status is final (``wait_for``)."""
         query = {"forced": "true" if forced else None, "owner_access_key": owner}
         await self.request("DELETE", session_path(session), query=query)
 
@@ -122,14 +123,16 @@ class Sessions(Connection):
                         return {"status": status, "message": data["message"]}
         return {"status": "running", "message": ""}
 
-    async def logs(self, session: str, kernel_id: str | None = None) -> str:
+    async def logs(self, session: str, kernel_id: str | None = None, owner: str | None = None) -> str:
         """Of its main container, or of that one."""
-        found = await self.request("GET", f"{session_path(session)}/logs", query={"kernel_id": kernel_id})
+        query = {"kernel_id": kernel_id, "owner_access_key": owner}
+        found = await self.request("GET", f"{session_path(session)}/logs", query=query)
         return found["result"]["logs"]
 
-    async def status_history(self, session: str) -> list[Json]:
+    async def status_history(self, session: str, owner: str | None = None) -> list[Json]:
         """Each change of its status, oldest first: ``{"status", "at", "reason"}``."""
-        return (await self.request("GET", f"{session_path(session)}/status-history"))["changes"]
+        query = {"owner_access_key": owner}
+        return (await self.request("GET", f"{session_path(session)}/status-history", query=query))["changes"]
 
     async def events(
         self, session_id: str | None = None, silence_s: float = 60
