@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from bai_agent.volumes import Volumes
 from fakes_agent import IMAGE, FakeAgent, StreamHandler
@@ -74,6 +75,28 @@ class RealManager:
         }}"""
         keypair = self.ask("POST", "/admin/gql", {"query": made})["data"]["create_keypair"]["keypair"]
         return ClientConfig(self.config.endpoint, **keypair)
+
+    def limit_folders(self, size_bytes: int) -> None:
+        """What all folders of the first admin on one volume may hold together; 0: no limit."""
+        props = f"{{max_quota_scope_size: {size_bytes}}}"
+        made = self.ask(
+            "POST",
+            "/admin/gql",
+            {
+                "query": f"""mutation {{
+            create_keypair_resource_policy(name: "folders", props: {props}) {{ok}}
+            modify_keypair_resource_policy(name: "folders", props: {props}) {{ok}}
+            modify_user(email: "admin@localhost", props: {{resource_policy: "folders"}}) {{ok}}
+        }}"""
+            },
+        )["data"]
+        assert made["modify_keypair_resource_policy"]["ok"]
+        assert made["modify_user"]["ok"]
+
+    def write_file(self, folder: str, name: str, size_bytes: int) -> None:
+        """As a session would: nothing has counted it when this returns."""
+        facts = self.ask("GET", f"/folders/{folder}")
+        (self.disk[facts["host"]] / ".vfolders" / str(UUID(facts["id"])) / name).write_bytes(bytes(size_bytes))
 
     def start_session(self, name: str, **config: Any) -> str:
         """The id of a running one."""

@@ -58,11 +58,14 @@ def make_subvolume(parent: int, name: str) -> None:
         os.close(folder)
 
 
-def limit(folder: int, size_bytes: int | None) -> None:
-    """How much the subvolume of this open folder may hold, its own book-keeping counted; None: no limit."""
+def limit(root: int, folder: int, size_bytes: int | None) -> None:
+    """How much the subvolume of this open folder may hold, its own book-keeping counted; None: no limit.
+
+    It may be less than what is there: then nothing can be added. ``root`` as for ``enter_scope``.
+    """
     _, group = _numbers(folder)
     most = _NO_LIMIT if size_bytes is None else size_bytes
-    fcntl.ioctl(folder, _QGROUP_LIMIT, struct.pack("QQQQQQ", group, _LIMITS_REFERENCED, most, 0, 0, 0))
+    fcntl.ioctl(root, _QGROUP_LIMIT, struct.pack("QQQQQQ", group, _LIMITS_REFERENCED, most, 0, 0, 0))
 
 
 def enter_scope(root: int, folder: int, scope: str | None) -> None:

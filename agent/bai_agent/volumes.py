@@ -6,9 +6,10 @@ in threads that act as the folder's owner (``open_folders``), through descriptor
 Where the file system keeps limits (``btrfs``), what such folders of one owner hold together has a hard limit too.
 """
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from bai_agent import btrfs, files, folders
 from bai_agent.acting import acting_as
 from bai_agent.downloads import Downloads
-from bai_agent.files import opened
+from bai_agent.files import Usage, opened
 from bai_agent.open_folders import DRAFTS, LIMITED_DRAFTS, LIMITED_FILES, OpenFolders, Params, key, split
 from bai_agent.quotas import Usages, limits_of, refuse_excess
 from bai_agent.runtimes.base import Identity
@@ -35,6 +36,7 @@ class Volumes:
     def __init__(self, volumes: Mapping[str, Path], agent: str, forced: Identity | None) -> None:
         self._folders = OpenFolders(volumes, agent, forced)
         self._usages = Usages(self._folders)
+        self._counts: dict[tuple[str, str], asyncio.Future[Usage]] = {}
         self._uploads = Uploads(self._folders, self._usages)
         self._downloads = Downloads(self._folders)
         self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
@@ -112,7 +114,7 @@ class Volumes:
                         os.mkdir(inside, 0o700, dir_fd=subvolume)
                     os.close(folders.open_owned(subvolume, inside, owner))
                 _enter_scope(above, subvolume, params.get("scope"))
-                btrfs.limit(subvolume, params["quota_bytes"])
+                btrfs.limit(above, subvolume, params["quota_bytes"])
         return True
 
     async def _limit_folder(self, params: Params) -> dict[str, Any]:
@@ -121,36 +123,48 @@ class Volumes:
         return {}
 
     def _limit(self, params: Params) -> None:
-        with opened(self._folders.open(params)) as root, opened(files.open_folder(root, ())) as readable:
-            btrfs.limit(readable, params["quota_bytes"])
+        with self._limited(params) as (beside, folder):
+            btrfs.limit(beside, folder, params["quota_bytes"])
 
     async def _limit_scopes(self, params: Params) -> dict[str, Any]:
-        """Whose folders count together and to which limit: of those with hard limits; what is missing is left out."""
+        """Whose folders count together and to which limit, and that of each: of those with hard limits.
+
+        May be repeated. What is missing is left out. A limit may be below what is used: then nothing can be added.
+        """
         await self._folders.slowly(partial(self._gather, params))
         return {}
 
     def _gather(self, params: Params) -> None:
         for scope in params["scopes"]:
-            for subpath in scope["folders"]:
+            for subpath, quota_bytes in scope["folders"].items():
+                place = {"volume": params["volume"], "subpath": subpath}
                 with suppress(FileNotFoundError):
-                    self._settle({"volume": params["volume"], "subpath": subpath}, scope)
+                    self._bound(place, scope, quota_bytes)
 
-    def _settle(self, params: Params, scope: Params | None) -> None:
-        """Have a folder with a hard limit count for that scope alone; None: for none."""
+    def _bound(self, params: Params, scope: Params | None, quota_bytes: int | None) -> None:
+        """Have a folder with a hard limit count for that scope alone, and hold no more than that; None: for none, and
+        anything. Nothing is done where limits are not kept any more."""
+        with self._limited(params) as (beside, folder):
+            if btrfs.keeps_limits(beside):
+                _enter_scope(beside, folder, scope)
+                btrfs.limit(beside, folder, quota_bytes)
+
+    @contextmanager
+    def _limited(self, params: Params) -> Iterator[tuple[int, int]]:
+        """Where a folder with a hard limit lies, which has none itself, and the folder: both open."""
         above, _ = split(split(params["subpath"])[0])
         with (
             opened(folders.open_below(self._folders.root_of(params["volume"]), above)) as parent,
             opened(files.open_folder(parent, ())) as beside,
             opened(self._folders.open(params)) as root,
-            opened(files.open_folder(root, ())) as readable,
+            opened(files.open_folder(root, ())) as folder,
         ):
-            if btrfs.keeps_limits(beside):
-                _enter_scope(beside, readable, scope)
+            yield beside, folder
 
     async def _give_folder(self, params: Params) -> dict[str, Any]:
         """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated.
 
-        From then on it counts for that one's ``scope``, if it lies where limits are hard.
+        From then on it counts for that one's ``scope`` and may hold ``quota_bytes``, if it lies where limits are hard.
         """
         await self._folders.slowly(partial(self._give, params))
         return {}
@@ -159,14 +173,16 @@ class Volumes:
         new = self._folders.owner_beside(params["beside"])
         is_limited = has_hard_quota(params["subpath"])
         if is_limited:
-            self._settle(params, None)  # giving takes room for a moment, which the new owner may not have
-        with opened(self._folders.open(params)) as root:
-            old = self._folders.user_of(root)
-            if old.uid != new.uid:
-                with opened(files.open_folder(root, ())) as folder:
-                    files.give_tree(folder, old.uid, new)
-        if is_limited:
-            self._settle(params, params.get("scope"))
+            self._bound(params, None, None)  # giving takes room for a moment, which there may not be
+        try:
+            with opened(self._folders.open(params)) as root:
+                old = self._folders.user_of(root)
+                if old.uid != new.uid:
+                    with opened(files.open_folder(root, ())) as folder:
+                        files.give_tree(folder, old.uid, new)
+        finally:
+            if is_limited:
+                self._bound(params, params["scope"], params["quota_bytes"])
 
     async def _delete_folder(self, params: Params) -> dict[str, Any]:
         """All of it, whoever owns what is inside. May be repeated."""
@@ -177,8 +193,7 @@ class Volumes:
         parent, name = split(params["subpath"])
         if has_hard_quota(params["subpath"]):
             with suppress(FileNotFoundError):
-                self._settle(params, None)  # deleting takes room for a moment
-                self._limit({**params, "quota_bytes": None})
+                self._bound(params, None, None)  # deleting takes room for a moment
             parent, name = split(parent)
         root = self._folders.root_of(params["volume"])
         with opened(folders.open_below(root, parent)) as above:
@@ -204,9 +219,13 @@ class Volumes:
         return place
 
     async def _folder_usage(self, params: Params) -> dict[str, Any]:
-        usage = await self._folders.slowly(
-            partial(self._folders.in_folder, params, partial(self._usages.measure, params))
-        )
+        """Who asks while it is counted waits for the same count."""
+        place = (params["volume"], params["subpath"])
+        if (count := self._counts.get(place)) is None:
+            work = partial(self._folders.in_folder, params, partial(self._usages.measure, params))
+            count = self._counts[place] = asyncio.ensure_future(self._folders.slowly(work))
+            count.add_done_callback(lambda _: self._counts.pop(place))
+        usage = await asyncio.shield(count)
         return {"used_bytes": usage.used_bytes, "num_files": usage.num_files}
 
     # Files

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from bai_jupyter._version import __version__
 from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, parse_span
 from bai_jupyter.common.errors import BaiError
-from bai_jupyter.common.slots import parse_size
+from bai_jupyter.common.slots import parse_size, read_number
 
 _EXAMPLES = {
     "": "bai up\nbai session start python:3.11 --cpu 2 --mem 4g",
@@ -38,6 +38,7 @@ _EXAMPLES = {
     "agent join": "bai agent join TOKEN\nbai agent join TOKEN --name gpu-1 --state /var/lib/bai",
     "manager": "bai manager run --port 8090\nbai manager run --ip 0.0.0.0 --data /srv/bai/manager",
     "image": "bai image build python r\nbai image list",
+    "env": "bai env save demo --name torch-extra\nbai env list",
     "user": "bai user list\nbai user add alice@example.org --name alice --project vision --password",
     "project": "bai project add vision --cpu 64 --gpu 8\nbai project join vision alice@example.org",
     "policy": "bai policy add student --cpu 8 --gpu 1 --sessions 2\nbai policy bind student user:alice@example.org",
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(command, noun)
     _add_vfolders(command, noun("vfolder", "Folders: make, fill, share"))
     _add_images(command, noun("image", "Build images and tell the manager of them"))
+    _add_environments(command, noun("env", "Environments that you make of running sessions"))
     _add_people(command, noun("user", "Who may come in (admins)"), noun("project", "Teams and their limits (admins)"))
     _add_policies(command, noun("policy", "Limits to put on people (superadmins)"))
     _add_presets(command, noun("preset", "Resources by name (superadmins)"))
@@ -124,6 +126,13 @@ def _size(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def _count(text: str) -> int:
+    number = read_number(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return number
 
 
 def _add_detached(detach: argparse.ArgumentParser) -> None:
@@ -426,6 +435,17 @@ def _add_images(command: Any, image: Any) -> None:
     remove.add_argument("names", nargs="+", metavar="name")
 
 
+def _add_environments(command: Any, env: Any) -> None:
+    save = command(env, "save", "env:save", "Save what a running session's container has become, for you alone")
+    save.add_argument("session", help="name or id")
+    save.add_argument("--name", help="what it is called within yours (as the session)")
+    save.add_argument("--no-wait", action="store_true", help="return as soon as it is begun")
+    save.add_argument("--timeout", type=parse_span, default=1800.0, metavar="TIME", help="wait at most this long (30m)")
+    command(env, "list", "env:list_", "Yours, newest first")
+    remove = command(env, "rm", "env:rm", "Delete environments of yours that no session uses")
+    remove.add_argument("names", nargs="+", metavar="name", help="as `bai env list` shows it")
+
+
 def _add_people(command: Any, user: Any, project: Any) -> None:
     command(user, "list", "people:list_", "Users that you can see").set_defaults(kind="user")
     add = command(user, "add", "people:user_add", "Make a user with a keypair and a home folder")
@@ -480,7 +500,7 @@ def _add_policies(command: Any, policy: Any) -> None:
     command(policy, "list", "people:list_", "Resource policies").set_defaults(kind="policy")
     for parser in _add_puts(command, policy, "people:policy_put", "a resource policy"):
         _add_limits(parser)
-        parser.add_argument("--sessions", type=int, help="sessions at once")
+        parser.add_argument("--sessions", type=_count, help="sessions at once")
         parser.add_argument("--lifetime", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument("--idle", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument(
@@ -493,6 +513,16 @@ def _add_policies(command: Any, policy: Any) -> None:
             help="stop sessions in which nothing runs and use stays below this, such as cuda_util=5; none: do not",
         )
         parser.add_argument("--low-use-for", type=parse_span, metavar="TIME", help="for so long (1h)")
+        parser.add_argument("--folders", type=_count, metavar="N", help="how many of their own; 0: no limit")
+        parser.add_argument(
+            "--folder-size", type=_size, metavar="SIZE", help="of each folder, such as 100g; 0: no limit"
+        )
+        parser.add_argument(
+            "--all-folders",
+            type=_size,
+            metavar="SIZE",
+            help="of all folders of a user or project on one volume together; 0: no limit",
+        )
         parser.add_argument("--others", choices=("none", "any"), help="how much of slots that are not named")
     command(policy, "rm", "people:policy_rm", "Remove a policy that binds nobody").add_argument("name")
     bind = command(policy, "bind", "people:policy_bind", "Put a policy on users, keypairs, projects or domains")

@@ -18,7 +18,7 @@ from bai_jupyter.cli.servers import write_private
 from bai_jupyter.cli.session import slots_of
 from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal
 from bai_jupyter.client import Json, ManagerClient
-from bai_jupyter.common.slots import ResourceSlots, SlotLimits
+from bai_jupyter.common.slots import ResourceSlots, SlotLimits, format_size
 
 _LOW_USE_FOR_S = 3600
 
@@ -62,7 +62,15 @@ def _project(one: Json) -> list[str]:
 def _policy(one: Json) -> list[str]:
     others = "none" if one["default_for_unspecified"] == "LIMITED" else "any"
     limits = [one["max_concurrent_sessions"], one["max_session_lifetime"], one["suspend_after"], one["idle_timeout"]]
-    return [one["name"], _slots(one["total_resource_slots"]), others, *map(_shown, limits)]
+    return [one["name"], _slots(one["total_resource_slots"]), others, *map(_shown, limits), _folders(one)]
+
+
+def _folders(policy: Json) -> str:
+    """``at most 10, each 100 GiB, together 500 GiB``."""
+    count, sizes = policy["max_vfolder_count"], (("each", "max_vfolder_size"), ("together", "max_quota_scope_size"))
+    limits = [f"at most {count}"] if count else []
+    limits += [f"{what} {format_size(policy[field])}" for what, field in sizes if policy[field]]
+    return ", ".join(limits) or NOTHING
 
 
 def _group(one: Json) -> list[str]:
@@ -93,8 +101,8 @@ KINDS: Mapping[str, Kind] = {
     "policy": Kind(
         "policies",
         "keypair_resource_policies {name total_resource_slots default_for_unspecified max_concurrent_sessions "
-        "max_session_lifetime suspend_after idle_timeout}",
-        ["NAME", "LIMITS", "OTHER SLOTS", "SESSIONS", "LIFETIME (s)", "SUSPEND (s)", "IDLE (s)"],
+        "max_session_lifetime suspend_after idle_timeout max_vfolder_count max_vfolder_size max_quota_scope_size}",
+        ["NAME", "LIMITS", "OTHER SLOTS", "SESSIONS", "LIFETIME (s)", "SUSPEND (s)", "IDLE (s)", "FOLDERS"],
         _policy,
     ),
     "preset": Kind(
@@ -308,6 +316,9 @@ def policy_put(options: argparse.Namespace, terminal: Terminal) -> int:
             idle_timeout=_seconds(options.idle),
             suspend_after=_seconds(options.suspend),
             utilization=_utilization(options.low_use, options.low_use_for),
+            max_vfolder_count=options.folders,
+            max_vfolder_size=options.folder_size,
+            max_quota_scope_size=options.all_folders,
             default_for_unspecified=options.others and {"none": "LIMITED", "any": "UNLIMITED"}[options.others],
         )
         kind = "CreateKeyPairResourcePolicyInput!" if options.is_new else "ModifyKeyPairResourcePolicyInput!"

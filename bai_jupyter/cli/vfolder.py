@@ -22,6 +22,7 @@ _WORDS = {
     FolderStatus.BROKEN: "Incomplete",
 }
 _MAY = {"ro": "read", "rw": "write", "wd": "write"}
+_UNTIL_LESS = {"hard": "nothing can be added until enough", "soft": "nothing can be uploaded until enough"}
 _PERMISSIONS = {"read": "ro", "write": "rw"}
 
 
@@ -40,13 +41,23 @@ def list_(_options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.line(f"{plural(len(found), 'folder')}." if found else "No folders. Make one: bai vfolder create NAME")
         for line in sorted({_together(folder) for folder in found if folder["quota_scope_max_size"] is not None}):
             terminal.line(line)
+        for folder in found:
+            if folder["max_size"] is not None and folder["cur_size"] > folder["max_size"]:
+                less = _UNTIL_LESS[folder["quota_kind"]]
+                terminal.line(f"{folder['name']} holds more than it may: {less} of it is deleted.")
     return Exit.DONE
 
 
 def _together(folder: Json) -> str:
-    """What all folders of its owner may hold."""
-    limit = f"{format_size(folder['quota_scope_max_size'])} ({folder['quota_scope_kind']})"
-    return f"All folders of {folder['group_name'] or folder['user_email']} on {folder['host']} together: up to {limit}."
+    """What all folders of its owner may hold, and what they hold if that is the reader's to know."""
+    limit, used = folder["quota_scope_max_size"], folder["quota_scope_used"]
+    together = f"All folders of {folder['group_name'] or folder['user_email']} on {folder['host']} together"
+    shown = f"{format_size(limit)} ({folder['quota_scope_kind']})"
+    if used is None:
+        return f"{together}: up to {shown}."
+    less = _UNTIL_LESS[folder["quota_scope_kind"]]
+    over = f" That is more than they may: {less} is deleted." if used > limit else ""
+    return f"{together}: {format_size(used)} of {shown}.{over}"
 
 
 def _row(folder: Json) -> list[str]:

@@ -229,10 +229,10 @@ class Call:
     ``make_folder``           folder, beside (the owner's home folder, or None),           subpath (see below)
                               quota_bytes (may be left out), scope
     ``limit_folder``          folder, quota_bytes                                          ``{}``
-    ``limit_scopes``          volume, scopes (key, limit_bytes, folders: subpaths          ``{}``
-                              of all with hard limits)
+    ``limit_scopes``          volume, scopes (key, limit_bytes, folders: quota_bytes       ``{}``
+                              by subpath, of all with hard limits)
     ``give_folder``           folder, beside (as for ``make_folder``, of the new owner),   ``{}``
-                              scope (the same)
+                              quota_bytes, scope (the same)
     ``delete_folder``         folder                                                       ``{}``
     ``clone_folder``          source and target (folders; target as for ``make_folder``,   subpath (see below)
                               with name, scope)

@@ -161,6 +161,14 @@ export interface IFolder {
   quota_kind: 'hard' | 'soft' | null;
   /** Bytes, as they were counted last. */
   cur_size: number;
+  /** The volume that it lies on. */
+  host: string;
+  quota_scope_id: string;
+  /** Bytes that all folders of its owner on that volume may hold together; `null` is no limit. */
+  quota_scope_max_size: number | null;
+  quota_scope_kind: 'hard' | 'soft' | null;
+  /** Bytes that they hold, as they were counted last; `null` for others, and without a limit. */
+  quota_scope_used: number | null;
 }
 
 export interface IInvitation {

@@ -56,11 +56,34 @@ export function isMountOf(mount: IMount, { id, name }: IFolder): boolean {
   return mount.folder === null ? mount.name === name : mount.folder === id;
 }
 
-/** The user's folders, in three lists. */
+/** All folders of one owner on one volume, which a limit counts together; those in the trash count. */
+export interface ITogether {
+  /** One of them, which says whose they are and where. */
+  folder: IMyFolder;
+  used: number;
+  limit: number;
+  isHard: boolean;
+}
+
+/** What is limited together, where the user may know how much is used: own ones first. */
+export function togetherIn(folders: readonly IMyFolder[]): ITogether[] {
+  const found = new Map<string, ITogether>();
+  for (const folder of folders) {
+    const { quota_scope_used: used, quota_scope_max_size: limit, quota_scope_kind: kind } = folder;
+    const key = `${folder.quota_scope_id} ${folder.host}`;
+    if (used !== null && limit !== null && !found.has(key)) {
+      found.set(key, { folder, used, limit, isHard: kind === 'hard' });
+    }
+  }
+  return [...found.values()].sort((a, b) => Number(b.folder.isMine) - Number(a.folder.isMine));
+}
+
+/** The user's folders, in three lists, and what limits them together. */
 export interface IFolders {
   usable: IMyFolder[];
   trashed: IMyFolder[];
   invitations: IInvitation[];
+  together: ITogether[];
 }
 
 export class Folders extends Watched<IFolders> {
@@ -122,7 +145,8 @@ export class Folders extends Watched<IFolders> {
     return {
       usable: byName.filter(folder => folder.status !== TRASHED),
       trashed: byName.filter(folder => folder.status === TRASHED),
-      invitations
+      invitations,
+      together: togetherIn(byName)
     };
   }
 

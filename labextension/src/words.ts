@@ -5,7 +5,7 @@ import { LabIcon } from '@jupyterlab/ui-components';
 
 import { formatSize, keepUnits } from './amounts';
 import { IApp, IKernelStatus, IMount, IQueue, IReason, ISession, IVerdict } from './api';
-import { IMyFolder } from './folders';
+import { IMyFolder, ITogether } from './folders';
 import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
 import { ENDS_SOON } from './news';
 
@@ -158,6 +158,13 @@ export function describeFolder(folder: IMyFolder, trans: TranslationBundle): str
     facts.push(formatSize(folder.cur_size));
   }
   return facts.join(' · ');
+}
+
+/** `Your folders on local:data, a soft limit` */
+export function describeTogether({ folder, isHard }: ITogether, trans: TranslationBundle): string {
+  const owner = folder.group_name ?? folder.user_email ?? '';
+  const whose = folder.isMine ? trans.__('Your folders on %1', folder.host) : trans.__('Folders of %1 on %2', owner, folder.host);
+  return isHard ? whose : trans.__('%1, a soft limit', whose);
 }
 
 /** `/home/work/data, read only` */

@@ -5,7 +5,7 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { filesIn } = require('../lib/test/drops.js');
-const { Files, isMountOf, Uploads } = require('../lib/test/folders.js');
+const { Files, isMountOf, togetherIn, Uploads } = require('../lib/test/folders.js');
 
 const MIB = 1024 ** 2;
 const folder = { id: 'f', name: 'data' };
@@ -44,6 +44,22 @@ test('of two folders that are called the same, each has its own mounts', () => {
   assert.deepStrictEqual(['1', '2'].map(id => isMountOf(own, { id, name: 'data' })), [true, false]);
   const home = { folder: null, name: 'home' };
   assert.deepStrictEqual(['home', 'data'].map(name => isMountOf(home, { id: '3', name })), [true, false]);
+});
+
+test('what all folders of an owner on a volume may hold is said once, for those who may know what they do', () => {
+  const of = (id, host, isMine, used, limit = 10, kind = 'hard') => ({
+    ...{ quota_scope_id: id, host, isMine, quota_scope_used: used },
+    ...{ quota_scope_max_size: limit, quota_scope_kind: limit && kind }
+  });
+  const shared = of('user:kim', 'nas', false, null);
+  const project = of('project:vision', 'nas', false, 7, 10, 'soft');
+  const [home, data, more] = ['local', 'nas', 'nas'].map(host => of('user:me', host, true, host === 'nas' ? 3 : 1));
+  const found = togetherIn([shared, project, home, data, more, of('user:lee', 'nas', true, null, null)]);
+  assert.deepStrictEqual(found, [
+    { folder: home, used: 1, limit: 10, isHard: true },
+    { folder: data, used: 3, limit: 10, isHard: true },
+    { folder: project, used: 7, limit: 10, isHard: false }
+  ]);
 });
 
 test('an upload goes on from what has come', async t => {

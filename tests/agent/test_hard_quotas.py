@@ -21,9 +21,9 @@ from bai_agent.volumes import Volumes
 
 pytestmark = pytest.mark.asyncio
 
-MIB = 1024**2
+KIB, MIB = 1024, 1024**2
 FOLDER = {"volume": "nas:data", "subpath": ".vfolders/f1"}
-KIM = Identity(1000, 1000)
+KIM, LEE = Identity(1000, 1000), Identity(1001, 1001)
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ async def make_in(
 
 
 def scope_of(key: str, limit_bytes: int | None, *folders: dict[str, Any]) -> dict[str, Any]:
-    """All folders of one owner; ``folders`` are those that the manager would name."""
-    subpaths = [one["subpath"] for one in folders]
-    return {"key": key, "name": "All of kim", "limit_bytes": limit_bytes, "others": subpaths, "folders": subpaths}
+    """All folders of one owner; ``folders`` are those that the manager would name, with limits if they say so."""
+    own = {one["subpath"]: one.get("quota_bytes") for one in folders}
+    return {"key": key, "name": "All of kim", "limit_bytes": limit_bytes, "others": list(own), "folders": own}
 
 
 async def gather(volumes: Volumes, *scopes: dict[str, Any]) -> None:
     await volumes.calls["limit_scopes"]({"volume": "nas:data", "scopes": list(scopes)})
 
 
-def write(file: Path, size: int) -> None:
+def write(file: Path, size: int, who: Identity = KIM) -> None:
     """As a session's process would."""
-    with acting_as(KIM), file.open("wb") as opened:
+    with acting_as(who), file.open("wb") as opened:
         opened.write(bytes(size))
         opened.flush()
         os.fsync(opened.fileno())
@@ -224,11 +224,29 @@ async def test_a_full_scope_lets_folders_go_and_has_room_again(volumes: Volumes,
     with no_room():
         write(volume / left["subpath"] / "x", 4 * MIB)
     await volumes.calls["delete_folder"](gone)
-    await volumes.calls["give_folder"]({**given, "beside": None, "scope": scope_of("user:lee", 5 * MIB)})
+    await volumes.calls["give_folder"](
+        {**given, "beside": None, "quota_bytes": None, "scope": scope_of("user:lee", 5 * MIB)}
+    )
     commit(volume)
     write(volume / left["subpath"] / "x", 6 * MIB)
     with no_room():
         write(volume / given["subpath"] / "y", 4 * MIB)
+
+
+async def test_a_full_folder_is_given_to_somebody_and_keeps_its_limit(volumes: Volumes, volume: Path) -> None:
+    place = await make(volumes, 6 * MIB)
+    files = volume / place["subpath"]
+    for number in range(100):  # so that giving them takes room
+        write(files / f"{number}", KIB)
+    write(files / "x", 3 * MIB)
+    await volumes.calls["limit_folder"]({**place, "quota_bytes": MIB})
+    home = {"volume": "nas:data", "subpath": "lee"}
+    (volume / "lee").mkdir()
+    os.chown(volume / "lee", LEE.uid, LEE.gid)
+    await volumes.calls["give_folder"]({**place, "beside": home, "quota_bytes": 2 * MIB, "scope": None})
+    assert {file.stat().st_uid for file in (files, *files.iterdir())} == {LEE.uid}
+    with no_room():
+        write(files / "y", MIB, LEE)
 
 
 async def test_folders_that_were_there_count_whatever_was_done_of_it_before(volumes: Volumes, volume: Path) -> None:
@@ -260,6 +278,29 @@ async def test_folders_that_were_there_count_whatever_was_done_of_it_before(volu
     write(volume / one["subpath"] / "y", 4 * MIB)
     await gather(volumes, scope_of("user:kim", None, one, two))
     write(volume / one["subpath"] / "z", 20 * MIB)
+
+
+async def test_limits_below_what_is_used_are_set_and_raised_again(volumes: Volumes, volume: Path) -> None:
+    one, two = [await make_in(volumes, name, None) for name in ("f1", "f2")]
+    files = volume / one["subpath"]
+    write(files / "x", 6 * MIB)
+    for _ in range(2):
+        await gather(volumes, scope_of("user:kim", None, {**one, "quota_bytes": 2 * MIB}, two))
+        with no_room():
+            write(files / "y", MIB)
+        await gather(volumes, scope_of("user:kim", 3 * MIB, one, two))
+        for place in (one, two):
+            with no_room():
+                write(volume / place["subpath"] / "y", MIB)
+        await gather(volumes, scope_of("user:kim", 20 * MIB, {**one, "quota_bytes": 10 * MIB}, two))
+        (files / "y").unlink(missing_ok=True)
+        commit(volume)
+        write(files / "y", 2 * MIB)
+        with no_room():
+            write(files / "z", 4 * MIB)
+        for name in ("y", "z"):
+            (files / name).unlink(missing_ok=True)
+        commit(volume)
 
 
 async def test_an_upload_over_what_all_may_hold_is_refused_with_figures_and_not_torn(

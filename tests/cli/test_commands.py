@@ -28,7 +28,7 @@ IMAGE = {
 
 
 @pytest.mark.parametrize(
-    "noun", ["session", "agent", "manager", "vfolder", "image", "kernelspec", "up", "down", "doctor", None]
+    "noun", ["session", "agent", "manager", "vfolder", "image", "env", "kernelspec", "up", "down", "doctor", None]
 )
 def test_help_begins_with_two_examples(bai, noun: str | None) -> None:
     ran = bai(*[noun] if noun else [], "--help")
@@ -49,6 +49,7 @@ def test_every_command_names_a_function(bai) -> None:
     lines += ["vfolder rename x y", "vfolder clone x y", "vfolder mkdir x:y", "vfolder mv x:y z", "vfolder rm x:y"]
     lines += ["vfolder unshare x y", "vfolder leave x"]
     lines += ["image build x", "image add x", "image rm x", "kernelspec install", "kernelspec list"]
+    lines += ["env save x", "env list", "env rm x"]
     for line in lines:
         module, _, function = build_parser().parse_args(line.split()).run.partition(":")
         assert callable(getattr(__import__(f"bai_jupyter.cli.{module}", fromlist=[function]), function))

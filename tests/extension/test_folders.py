@@ -36,6 +36,17 @@ async def test_a_folder_is_made_renamed_trashed_and_restored(bai: Callable[..., 
     assert (await listed(bai))["second"]["status"] == "ready"
 
 
+async def test_what_all_folders_together_hold_of_what_they_may(bai: Callable[..., Any], cluster: RealManager) -> None:
+    folder = await make(bai, "first")
+    assert (await listed(bai))["first"]["quota_scope_used"] is None
+    cluster.limit_folders(1000)
+    cluster.write_file(folder, "x", 700)
+    shown = (await listed(bai))["first"]
+    cluster.limit_folders(0)
+    names = ("host", "quota_scope_max_size", "quota_scope_kind", "quota_scope_used")
+    assert [shown[name] for name in names] == ["local:data", 1000, "soft", 700]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "sentence"),
     [

@@ -105,12 +105,39 @@ async def test_policies_bind_at_every_level(bai, make_user, gql, admin):
     bound = await gql(admin, '{user(email: "alice@localhost") {resource_policy} domain {resource_policy}}')
     assert bound == {"user": {"resource_policy": "student"}, "domain": {"resource_policy": "student"}}
     row = (await bai("policy", "list")).out.splitlines()[2]
-    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "300", "600"]
+    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "300", "600", NOTHING]
     refused = await bai("policy", "rm", "student")
     assert (refused.code, "binds 1 keypair" in refused.err) == (Exit.REFUSED, True)
     assert (await bai("policy", "bind", "student", "alice")).code == Exit.USAGE
     assert (await bai("policy", "set", "student", "--sessions", "5")).code == 0
     assert (await bai("policy", "list", "--json")).json["keypair_resource_policies"][1]["max_concurrent_sessions"] == 5
+
+
+async def test_policies_limit_folders(bai, gql, admin):
+    async def shown():
+        header, _, row = (await bai("policy", "list")).out.splitlines()[:3]
+        return row[header.index("FOLDERS") :]
+
+    assert (await bai("policy", "add", "student", "--folders", "10", "--folder-size", "1.5g")).code == 0
+    assert await shown() == "at most 10, each 1.5 GiB"
+    assert (await bai("policy", "set", "student", "--all-folders", "5t", "--folders", "0")).code == 0
+    assert await shown() == "each 1.5 GiB, together 5 TiB"
+    (told,) = (await bai("policy", "list", "--json")).json["keypair_resource_policies"][1:]
+    assert [told[f"max_{one}"] for one in ("vfolder_count", "vfolder_size", "quota_scope_size")] == [
+        0,
+        3 << 29,
+        5 << 40,
+    ]
+    for words, code, why in (
+        (("--folder-size", "much"), Exit.USAGE, "'much' is not a size such as 512m or 4g"),
+        (("--all-folders", "-1"), Exit.USAGE, "'-1' is not a size such as 512m or 4g"),
+        (("--folders", "few"), Exit.USAGE, "'few' is not a whole number, 0 or more"),
+        (("--folders", "-5"), Exit.USAGE, "'-5' is not a whole number, 0 or more"),
+        (("--folder-size", "9999999t"), Exit.REFUSED, "max_vfolder_size: '9999999t' is not a size such as 10g"),
+    ):
+        refused = await bai("policy", "set", "student", *words)
+        assert (refused.code, why in refused.err) == (code, True), refused.err
+    assert await shown() == "each 1.5 GiB, together 5 TiB"
 
 
 async def test_presets_and_groups(bai, make_user, agent, admin):

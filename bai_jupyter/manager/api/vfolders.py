@@ -61,7 +61,8 @@ class FoldersHandler(ApiHandler):
     @gives([FolderView])
     @needs("folder:read")
     async def get(self) -> Answer:
-        found = await self.services.folders.list(self.caller, everybody=requests.flag(self.params, "all"))
+        folders, everybody = self.services.folders, requests.flag(self.params, "all")
+        found = await (folders.list(self.caller, everybody=True) if everybody else folders.counted(self.caller))
         group, owner = self.params.get("group_id"), self.params.get("owner_user_email")
         wanted = [one for one in found if group in (None, one.project_id) and owner in (None, one.user_name)]
         return 200, [folder_view(one, self.caller) for one in wanted]

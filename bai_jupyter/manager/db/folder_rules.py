@@ -73,6 +73,10 @@ def largest(user_id: Id, project_id: Id) -> sa.Select:  # type: ignore[type-arg]
     return sa.select(sa.func.min(policies.max_vfolder_bytes)).where(policies.name.in_(binding))
 
 
+LARGEST = largest(t.vfolders.c.user_id, t.vfolders.c.project_id).scalar_subquery().label("most_bytes")
+"""What the policies of a folder's owner let it hold."""
+
+
 def largest_of(conn: Connection, user_id: UserId | None, project_id: str | None) -> int | None:
     found: int | None = conn.execute(largest(user_id, project_id)).scalar_one()
     return found
@@ -103,11 +107,7 @@ def scope(conn: Connection, folder: Owned) -> dict[str, Any] | None:
 
     As agents are told (``messages.Call``). What lies in the trash counts.
     """
-    owners, key, owned = (
-        (t.users, folder.user_id, t.vfolders.c.user_id)
-        if folder.project_id is None
-        else (t.projects, folder.project_id, t.vfolders.c.project_id)
-    )
+    owners, key = (t.users, folder.user_id) if folder.project_id is None else (t.projects, folder.project_id)
     policies = t.resource_policies
     owner = conn.execute(
         sa.select(owners.c.name, policies.c.max_quota_scope_bytes)
@@ -116,11 +116,38 @@ def scope(conn: Connection, folder: Owned) -> dict[str, Any] | None:
     ).first()
     if owner is None or owner.max_quota_scope_bytes is None:
         return None
-    here = (owned == key) & (t.vfolders.c.volume == folder.volume) & (t.vfolders.c.id != folder.id)
-    others = conn.execute(sa.select(t.vfolders.c.subpath).where(here)).scalars()
+    others = conn.execute(sa.select(t.vfolders.c.subpath).where(_is_beside(folder))).scalars()
     name = f"All folders of {owner.name} on {folder.volume} together"
     scope_id = quota_scope_id(folder.user_id, folder.project_id)
     return {"key": scope_id, "name": name, "limit_bytes": owner.max_quota_scope_bytes, "others": list(others)}
+
+
+def beside(conn: Connection, folder: Owned) -> list[tuple[VFolderId, str]]:
+    """Id and subpath of all other folders of that folder's owner on its volume."""
+    query = sa.select(t.vfolders.c.id, t.vfolders.c.subpath).where(_is_beside(folder))
+    return [(VFolderId(row.id), row.subpath) for row in conn.execute(query)]
+
+
+def check_together(conn: Connection, folder: Owned, called: str, size_bytes: int) -> None:
+    """Raises ``QuotaExceeded`` if that folder is too large to be its owner's beside all others on its volume."""
+    together = scope(conn, folder)
+    if together is None:
+        return
+    counted = sa.select(sa.func.coalesce(sa.func.sum(t.vfolders.c.used_bytes), 0)).where(_is_beside(folder))
+    limit, used = together["limit_bytes"], int(conn.execute(counted).scalar_one())
+    if (excess := used + size_bytes - limit) > 0:
+        figures = {"limit": limit, "used": used, "need": size_bytes, "excess": excess}
+        shown = {name: format_size(amount) for name, amount in figures.items()}
+        raise QuotaExceeded(Reason.of("quota-reached", folder=together["name"], file=called, **shown))
+
+
+def _is_beside(folder: Owned) -> sa.ColumnElement[bool]:
+    owned = (
+        t.vfolders.c.user_id == folder.user_id
+        if folder.project_id is None
+        else t.vfolders.c.project_id == folder.project_id
+    )
+    return owned & (t.vfolders.c.volume == folder.volume) & (t.vfolders.c.id != folder.id)
 
 
 def quota_scope_id(user_id: str | None, project_id: str | None) -> str:
@@ -128,14 +155,17 @@ def quota_scope_id(user_id: str | None, project_id: str | None) -> str:
     return (f"user:{user_id}" if project_id is None else f"project:{project_id}").replace("-", "")
 
 
+_LIMITED = ("volume", "user_id", "project_id", "subpath", "quota_bytes")
+
+
 def hard_scopes(conn: Connection) -> dict[str, dict[str, dict[str, Any]]]:
-    """On each volume each owner's folders with hard limits, and the limit for all of them: as agents are told.
+    """On each volume each owner's folders with hard limits, and the limits of each and of all: as agents are told.
 
     Those that are being deleted are left out: they need not have room.
     """
     kept = t.vfolders.c.subpath.like(HARD_QUOTA_PLACES) & (t.vfolders.c.status != FolderStatus.PURGING)
     query = (
-        sa.select(*(t.vfolders.c[one] for one in ("volume", "user_id", "project_id", "subpath")), SCOPE_LIMIT)
+        sa.select(*(t.vfolders.c[one] for one in _LIMITED), LARGEST, SCOPE_LIMIT)
         .select_from(with_scope_limits(with_owners(t.vfolders)))
         .where(kept)
         .order_by(t.vfolders.c.id)
@@ -143,8 +173,9 @@ def hard_scopes(conn: Connection) -> dict[str, dict[str, dict[str, Any]]]:
     found: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in conn.execute(query):
         key = quota_scope_id(row.user_id, row.project_id)
-        new = {"key": key, "limit_bytes": row.scope_bytes, "folders": []}
-        found[row.volume].setdefault(key, new)["folders"].append(row.subpath)
+        new = {"key": key, "limit_bytes": row.scope_bytes, "folders": {}}
+        limit_bytes = _least((row.quota_bytes, row.most_bytes))
+        found[row.volume].setdefault(key, new)["folders"][row.subpath] = limit_bytes
     return found
 
 
@@ -165,17 +196,24 @@ SCOPE_LIMIT = _policies.c.max_quota_scope_bytes.label("scope_bytes")
 """What all folders of a folder's owner on one volume may hold together."""
 
 _beside = t.vfolders.alias("beside")
-HAS_SOFT_BESIDE = (
-    sa.exists()
-    .where(
-        _beside.c.volume == t.vfolders.c.volume,
-        (_beside.c.user_id == t.vfolders.c.user_id) | (_beside.c.project_id == t.vfolders.c.project_id),
-        _beside.c.subpath.not_like(HARD_QUOTA_PLACES),
-        _beside.c.status.in_([FolderStatus.READY, FolderStatus.TRASHED]),
-    )
-    .label("has_soft_beside")
+_OF_SAME_SCOPE = (
+    _beside.c.volume == t.vfolders.c.volume,
+    (_beside.c.user_id == t.vfolders.c.user_id) | (_beside.c.project_id == t.vfolders.c.project_id),
 )
-"""Whether a folder's owner has one on its volume, perhaps this, in which the file system keeps no limit."""
+_COUNTED = sa.select(sa.cast(sa.func.coalesce(sa.func.sum(_beside.c.used_bytes), 0), sa.BigInteger))
+_SOFT = sa.exists().where(
+    *_OF_SAME_SCOPE,
+    _beside.c.subpath.not_like(HARD_QUOTA_PLACES),
+    _beside.c.status.in_([FolderStatus.READY, FolderStatus.TRASHED]),
+)
+_IS_LIMITED = _policies.c.max_quota_scope_bytes.is_not(None)  # or else nothing is looked for: that takes time
+SCOPE_USED = sa.case((_IS_LIMITED, _COUNTED.where(*_OF_SAME_SCOPE).scalar_subquery()), else_=0).label(
+    "scope_used_bytes"
+)
+"""What they hold, as they were counted last; 0 without a limit."""
+HAS_SOFT_BESIDE = sa.case((_IS_LIMITED, _SOFT), else_=sa.false()).label("has_soft_beside")
+"""Whether a folder's owner has one on its volume, perhaps this, in which the file system keeps no limit; False without
+a limit for all of them."""
 
 _KEYS = {
     "domain": t.domains.c.name,

@@ -160,6 +160,7 @@ class VFolderRecord:
     cloneable: bool
     quota_bytes: int | None
     scope_bytes: int | None  # for all folders of its owner on its volume together
+    scope_used_bytes: int  # by them, as last measured
     has_soft_beside: bool  # whether the file system keeps no limit in one of these
     used_bytes: int | None  # as last measured
     num_files: int | None
@@ -170,6 +171,11 @@ class VFolderRecord:
     def limit_bytes(self) -> int | None:
         """Its own quota, as far as its owner's policies allow that now."""
         return min((limit for limit in (self.quota_bytes, self.most_bytes) if limit is not None), default=None)
+
+    @property
+    def is_limited(self) -> bool:
+        """By itself, or together with its owner's others."""
+        return self.limit_bytes is not None or self.scope_bytes is not None
 
 
 @dataclass(frozen=True)

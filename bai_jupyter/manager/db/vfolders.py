@@ -4,7 +4,7 @@ What lies in a folder is the agents' matter. Who may change what is decided in `
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import uuid4
@@ -230,7 +230,7 @@ def hand_over(conn: Connection, folder: VFolderRecord, owner: Owner, address: st
     """Make somebody else the owner. What others were given stays; what nobody has answered yet is taken back.
 
     False, and nothing done, if that person has another folder of the name. Raises ``QuotaExceeded`` if their policies
-    allow no further one, or none that large.
+    allow no further one, none that large, or not that much in all of theirs together.
     """
     user_id = UserId(owner.user_id)
     if folder.user_id == user_id:
@@ -238,6 +238,7 @@ def hand_over(conn: Connection, folder: VFolderRecord, owner: Owner, address: st
     folder_rules.check_count(conn, owner, is_projects=False, called=f"{address} has")
     used, most = folder.used_bytes or 0, folder_rules.largest_of(conn, user_id, None)
     folder_rules.check_size(folder.name, address, used, used, most)
+    folder_rules.check_together(conn, replace(folder, user_id=user_id), folder.name, used)
     if _is_taken(conn, folder.name, user_id, None, apart_from=folder.id):
         return False
     take_away(conn, folder.id, [user_id])
@@ -448,8 +449,9 @@ def _seen_by(viewer: Viewer) -> sa.Select:  # type: ignore[type-arg]
             _ADDRESS.label("user_name"),
             t.projects.c.name.label("project_name"),
             folder_rules.SCOPE_LIMIT,
+            folder_rules.SCOPE_USED,
             folder_rules.HAS_SOFT_BESIDE,
-            folder_rules.largest(t.vfolders.c.user_id, t.vfolders.c.project_id).scalar_subquery().label("most_bytes"),
+            folder_rules.LARGEST,
         )
         .select_from(folder_rules.with_scope_limits(folder_rules.with_owners(t.vfolders.outerjoin(shares, mine))))
         .order_by(rank, t.vfolders.c.name, t.vfolders.c.created_at.desc())
@@ -483,6 +485,7 @@ _PLAIN = (
     "cloneable",
     "quota_bytes",
     "scope_bytes",
+    "scope_used_bytes",
     "has_soft_beside",
     "used_bytes",
     "num_files",

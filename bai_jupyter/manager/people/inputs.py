@@ -36,6 +36,7 @@ _NAME = re.compile(r"\w(?:[\w.+@-]{0,62}\w)?", re.ASCII)
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
 _SELECTIONS = ("dispersed", "concentrated")
 _MAX_INT = 2**31 - 1
+_MAX_BYTES = 2**63 - 1
 _MOST_PERCENT = 100
 _SPAN = re.compile(r"([0-9]{1,9})([smhd]?)")
 _SPAN_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -115,9 +116,12 @@ def size_or_none(field: str, value: object) -> int | None:
     if value in (0, -1, "0", "-1"):
         return None
     try:
-        return parse_size(value)  # type: ignore[arg-type]
+        size_bytes = parse_size(value)  # type: ignore[arg-type]
     except ValueError:
-        refuse(field, value, "a size such as 10g, or 0 for no limit")
+        size_bytes = _MAX_BYTES + 1
+    if size_bytes > _MAX_BYTES:
+        refuse(field, value, "a size such as 10g, less than 8388608t, or 0 for no limit")
+    return size_bytes
 
 
 def names(field: str, value: object) -> list[str]:

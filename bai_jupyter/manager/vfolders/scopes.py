@@ -1,4 +1,4 @@
-"""Has file systems with hard limits keep what policies allow each owner's folders on a volume together."""
+"""Has file systems with hard limits keep what policies allow each folder, and each owner's on a volume together."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ Scopes = dict[str, dict[str, Any]]
 
 
 class ScopeLimits:
-    """Tells each agent all scopes of its volumes when it came, and later those that changed.
+    """Tells each agent all scopes of its volumes, and the limits of their folders, when it came; later what changed.
 
     ``nudge`` it when an agent came, or when a policy, whom it binds, or whose a folder is may have changed.
     """
@@ -51,7 +51,7 @@ class ScopeLimits:
             except asyncio.CancelledError:
                 raise
             except Exception:
-                log.exception("limits of all folders together are not looked after; it is tried again")
+                log.exception("limits of folders are not looked after; it is tried again")
                 self._try_again()
 
     async def _bring(self, volume: str, scopes: Scopes) -> None:
@@ -60,7 +60,7 @@ class ScopeLimits:
         except Unavailable:
             pass  # it is told when it comes back
         except PublicError as error:
-            log.warning("limits of all folders together on %s are not in force yet: %s", volume, error)
+            log.warning("limits of folders on %s are not in force yet: %s", volume, error)
             self._try_again()
 
     def _try_again(self) -> None:

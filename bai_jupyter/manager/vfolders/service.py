@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from bai_jupyter.common.errors import NotFound, PublicError
-from bai_jupyter.common.ids import SessionId, UserId, new_vfolder_id
+from bai_jupyter.common.ids import SessionId, UserId, VFolderId, new_vfolder_id
 from bai_jupyter.common.messages import has_hard_quota
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import FolderStatus
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEASURE_TIMEOUT_S = 10.0
+_MOMENT_S = 0.5
 _COPY_TIMEOUT_S = 6 * 3600.0
 _DELETE_TIMEOUT_S = 3600.0
 
@@ -45,8 +46,8 @@ _DELETE_TIMEOUT_S = 3600.0
 class VFolderService:
     """Long work (a copy, a purge) goes on when its caller hangs up; what a manager did not finish shows as it is.
 
-    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner. ``on_owners`` is
-    told when somebody has a folder more.
+    ``on_mounts`` gets each session that lost a folder, or the right to write there, and its owner. ``on_limits`` is
+    told when somebody has a folder more, or one has another limit.
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class VFolderService:
         volumes: Volumes,
         now: Callable[[], datetime],
         on_mounts: Callable[[SessionId, UserId], None],
-        on_owners: Callable[[], None],
+        on_limits: Callable[[], None],
     ) -> None:
         self._store, self._volumes, self._now = store, volumes, now
-        self._on_mounts, self._on_owners = on_mounts, on_owners
+        self._on_mounts, self._on_limits = on_mounts, on_limits
         self._working: set[asyncio.Task[Any]] = set()
+        self._counts: dict[VFolderId, asyncio.Task[Any]] = {}
 
     async def start(self) -> None:
         await self._store.write(vfolders.break_clones)
@@ -81,6 +83,17 @@ class VFolderService:
             policy.require(caller.role, "folder:any-owner")
         return await self._store.read(vfolders.list_all if everybody else vfolders.visible, viewer_of(caller))
 
+    async def counted(self, caller: Caller) -> Sequence[VFolderRecord]:
+        """As ``list``, with their use as it is now where that is found out within a moment; where not, it is on record
+        when it is. A home without a limit is left out: it may hold everything that somebody has."""
+        found = await self.list(caller)
+        ready = [one for one in found if one.status is FolderStatus.READY]
+        work = [self._count(one) for one in ready if one.is_limited or one.name != folder_rules.HOME]
+        if not work:
+            return found
+        await asyncio.wait(work, timeout=_MOMENT_S)
+        return await self.list(caller)
+
     async def get(self, caller: Caller, ref: str) -> VFolderRecord:
         """By id or by name. What is another's and what is missing raise the same ``NotFound``."""
         found = await self._store.read(vfolders.find, requests.folder_ref(ref), viewer_of(caller))
@@ -93,13 +106,8 @@ class VFolderService:
         folder = await self.get(caller, ref)
         if folder.status is not FolderStatus.READY:
             return folder
-        try:
-            usage = await self._volumes.call(place_of(folder), "folder_usage", timeout_s=MEASURE_TIMEOUT_S)
-        except PublicError as error:
-            log.info("folder %s: its use is not known: %s", folder.id, error)
-            return folder
-        await self._store.write(vfolders.set_usage, folder.id, usage["used_bytes"], usage["num_files"])
-        return replace(folder, used_bytes=usage["used_bytes"], num_files=usage["num_files"])
+        usage = await self._measure(folder.id, place_of(folder))
+        return _as_counted(folder, usage)
 
     # Changing
 
@@ -114,10 +122,10 @@ class VFolderService:
         new = self._new(caller, name, project_id, volume, params, FolderStatus.READY)
         await self._refuse_taken(caller, new)
         await self._store.read(folder_rules.check_count, owner, is_projects=project_id is not None)
-        new = await self._bounded(new)
+        limit_bytes = await self._limit_of(new)
         place = {"volume": new.volume, "subpath": new.subpath}
         scope = await self._store.read(folder_rules.scope, new)
-        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": new.quota_bytes, "scope": scope}
+        wanted = {"beside": await self._home(caller.user_id), "quota_bytes": limit_bytes, "scope": scope}
         made = await self._volumes.call(place, "make_folder", wanted)
         new = replace(new, subpath=made.get("subpath", new.subpath))
         try:
@@ -126,7 +134,7 @@ class VFolderService:
         except PublicError:
             await self._volumes.call(place, "delete_folder", timeout_s=_DELETE_TIMEOUT_S)
             raise
-        self._on_owners()
+        self._on_limits()
         return await self.get(caller, new.id)
 
     async def clone(self, caller: Caller, ref: str, params: Params) -> VFolderRecord:
@@ -136,10 +144,11 @@ class VFolderService:
         name = requests.folder_name(params, "target_name")
         volume = await self._volumes.choose(owner_of(caller), requests.optional_word(params, "target_host"))
         await self._volumes.holder(source.volume, volume)
-        new = await self._bounded(self._new(caller, name, None, volume, params, FolderStatus.CLONING))
+        new = self._new(caller, name, None, volume, params, FolderStatus.CLONING)
+        limit_bytes = await self._limit_of(new)
         if not await self._store.write(vfolders.create, new, self._now(), owner_of(caller)):
             raise FolderExists(Reason.of("folder-used", name=name))
-        await self._finish(self._copy(source, new))
+        await self._finish(self._copy(source, new, limit_bytes))
         return await self.get(caller, new.id)
 
     async def rename(self, caller: Caller, ref: str, params: Params) -> None:
@@ -163,10 +172,11 @@ class VFolderService:
         folder = await self._owned(caller, ref)
         whose = folder.user_name or folder.project_name or ""
         folder_rules.check_size(folder.name, whose, quota_bytes, folder.used_bytes or 0, folder.most_bytes)
-        quota_bytes = folder.most_bytes if quota_bytes is None else quota_bytes
         if has_hard_quota(folder.subpath):
-            await self._volumes.call(place_of(folder), "limit_folder", {"quota_bytes": quota_bytes})
+            limit_bytes = replace(folder, quota_bytes=quota_bytes).limit_bytes
+            await self._volumes.call(place_of(folder), "limit_folder", {"quota_bytes": limit_bytes})
         await self._store.write(vfolders.set_quota, folder.id, quota_bytes)
+        self._on_limits()
         return await self.get(caller, folder.id)
 
     async def trash(self, caller: Caller, ref: str) -> None:
@@ -213,12 +223,10 @@ class VFolderService:
         if owner is None:
             raise NotFound(Reason.of("not-found", kind="user", name=address), title="No such user.")
         await self._volumes.holder(folder.volume)
+        folder = await self._measured_for(UserId(owner.user_id), folder)
         if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
-        self._on_owners()
-        scope = await self._store.read(folder_rules.scope, replace(folder, user_id=UserId(owner.user_id)))
-        new = {"beside": await self._home(UserId(owner.user_id)), "scope": scope}
-        await self._finish(self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S))
+        await self._finish(self._give(folder, UserId(owner.user_id)))
 
     # Rights, and sessions that run
 
@@ -238,6 +246,39 @@ class VFolderService:
             self._on_mounts(one.session_id, one.user_id)
 
     # Inside
+
+    async def _measure(
+        self, folder_id: VFolderId, place: dict[str, Any], known: tuple[int | None, int | None] | None = None
+    ) -> tuple[int, int] | None:
+        """Bytes and files, on record from now on; None where that cannot be found out quickly."""
+        try:
+            usage = await self._volumes.call(place, "folder_usage", timeout_s=MEASURE_TIMEOUT_S)
+        except PublicError as error:
+            log.info("folder %s: its use is not known: %s", folder_id, error)
+            return None
+        found = usage["used_bytes"], usage["num_files"]
+        if found != known:
+            await self._store.write(vfolders.set_usage, folder_id, *found)
+        return found
+
+    def _count(self, folder: VFolderRecord) -> asyncio.Task[Any]:
+        """Once at a time."""
+        if (count := self._counts.get(folder.id)) is None:
+            known = folder.used_bytes, folder.num_files
+            count = self._counts[folder.id] = self._begin(self._measure(folder.id, place_of(folder), known))
+            count.add_done_callback(lambda _: self._counts.pop(folder.id))
+        return count
+
+    async def _measured_for(self, user_id: UserId, folder: VFolderRecord) -> VFolderRecord:
+        """A folder with its use as it is now; so are those on record that would count together with it if that user
+        owned it."""
+        theirs = replace(folder, user_id=user_id)
+        limited = await self._store.read(folder_rules.scope, theirs) is not None
+        beside = await self._store.read(folder_rules.beside, theirs) if limited else []
+        places = [(one, {"volume": folder.volume, "subpath": subpath}) for one, subpath in beside]
+        measured = [self._measure(*one) for one in [(folder.id, place_of(folder)), *places]]
+        usage, *_ = await asyncio.gather(*measured)
+        return _as_counted(folder, usage)
 
     async def _owned(self, caller: Caller, ref: str) -> VFolderRecord:
         folder = await self.get(caller, ref)
@@ -263,12 +304,12 @@ class VFolderService:
             quota_bytes=requests.quota(params, "quota"),
         )
 
-    async def _bounded(self, new: NewFolder) -> NewFolder:
-        """As large as the policies of its owner allow, if no quota was asked for. Raises ``QuotaExceeded``."""
+    async def _limit_of(self, new: NewFolder) -> int | None:
+        """Its quota, else as much as the policies of its owner allow. Raises ``QuotaExceeded``."""
         most = await self._store.read(folder_rules.largest_of, new.user_id, new.project_id)
         owner = "yours" if new.project_id is None else "the project"
         folder_rules.check_size(new.name, owner, new.quota_bytes, 0, most)
-        return replace(new, quota_bytes=most if new.quota_bytes is None else new.quota_bytes)
+        return most if new.quota_bytes is None else new.quota_bytes
 
     async def _project(self, caller: Caller, group: str | None) -> str | None:
         """The project that is to own a folder; only its admins may have it own one."""
@@ -291,11 +332,11 @@ class VFolderService:
         found = await self._store.read(vfolders.home_of, user_id)
         return None if found is None else {"volume": found[0], "subpath": found[1]}
 
-    async def _copy(self, source: VFolderRecord, new: NewFolder) -> None:
+    async def _copy(self, source: VFolderRecord, new: NewFolder, limit_bytes: int | None) -> None:
         target = {"volume": new.volume, "subpath": new.subpath}
         beside = await self._home(new.user_id) if new.user_id else None
         scope = await self._store.read(folder_rules.scope, new)
-        wanted = {**target, "beside": beside, "name": new.name, "quota_bytes": new.quota_bytes, "scope": scope}
+        wanted = {**target, "beside": beside, "name": new.name, "quota_bytes": limit_bytes, "scope": scope}
         try:
             made = await self._volumes.copy(place_of(source), wanted, _COPY_TIMEOUT_S)
         except PublicError:
@@ -304,7 +345,17 @@ class VFolderService:
             await self._store.write(vfolders.forget, new.id)
             raise
         await self._store.write(vfolders.complete, new.id, made.get("subpath", new.subpath))
-        self._on_owners()
+        self._on_limits()
+
+    async def _give(self, folder: VFolderRecord, user_id: UserId) -> None:
+        most = await self._store.read(folder_rules.largest_of, user_id, None)
+        theirs = replace(folder, user_id=user_id, most_bytes=most)
+        scope = await self._store.read(folder_rules.scope, theirs)
+        new = {"beside": await self._home(user_id), "quota_bytes": theirs.limit_bytes, "scope": scope}
+        try:
+            await self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S)
+        finally:
+            self._on_limits()
 
     async def _delete(self, folder: VFolderRecord) -> None:
         try:
@@ -316,15 +367,22 @@ class VFolderService:
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for work that goes on also if nobody waits any more."""
+        return await asyncio.shield(self._begin(work))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return task
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._working.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("work on a folder failed: %s", error)
+
+
+def _as_counted(folder: VFolderRecord, usage: tuple[int, int] | None) -> VFolderRecord:
+    return folder if usage is None else replace(folder, used_bytes=usage[0], num_files=usage[1])
 
 
 def viewer_of(caller: Caller) -> Viewer:

@@ -33,6 +33,7 @@ class FolderView(TypedDict):
     quota_kind: str | None
     quota_scope_max_size: int | None
     quota_scope_kind: str | None
+    quota_scope_used: int | None
     cur_size: int
     unmanaged_path: None
 
@@ -98,6 +99,7 @@ def folder_view(folder: VFolderRecord, caller: Caller) -> FolderView:
         "quota_kind": quota_kind(folder),
         "quota_scope_max_size": folder.scope_bytes,
         "quota_scope_kind": quota_scope_kind(folder),
+        "quota_scope_used": _quota_scope_used(folder, caller),
         "cur_size": folder.used_bytes or 0,
         "unmanaged_path": None,
     }
@@ -107,8 +109,7 @@ def quota_kind(folder: VFolderRecord) -> str | None:
     """``hard``: the file system keeps the limit, whoever writes. ``soft``: uploads that would pass it are refused."""
     if folder.limit_bytes is None:
         return None
-    is_told = folder.limit_bytes == folder.quota_bytes  # to the file system
-    return "hard" if is_told and has_hard_quota(folder.subpath) else "soft"
+    return "hard" if has_hard_quota(folder.subpath) else "soft"
 
 
 def quota_scope_kind(folder: VFolderRecord) -> str | None:
@@ -116,6 +117,12 @@ def quota_scope_kind(folder: VFolderRecord) -> str | None:
     if folder.scope_bytes is None:
         return None
     return "soft" if folder.has_soft_beside else "hard"
+
+
+def _quota_scope_used(folder: VFolderRecord, caller: Caller) -> int | None:
+    """What they hold, as last counted. With whom one of them is shared does not learn of the others."""
+    is_told = folder.scope_bytes is not None and (is_owner(folder, caller) or folder.project_id is not None)
+    return folder.scope_used_bytes if is_told else None
 
 
 def folder_details(folder: VFolderRecord, caller: Caller) -> FolderDetails:

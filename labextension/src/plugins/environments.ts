@@ -79,7 +79,7 @@ export const environments: JupyterFrontEndPlugin<void> = {
     const inFront = () => statuses.get(notebooks?.currentWidget?.sessionContext.session?.kernel?.id)?.session_id;
     app.commands.addCommand(CommandIDs.commitKernel, {
       label: trans.__('Save as Environment…'),
-      caption: trans.__("Keep what was installed in this kernel's session as an environment of your own"),
+      caption: trans.__("Keep what this kernel's container has become as an environment of your own"),
       describedBy: { args: { type: 'object', properties: {} } },
       isEnabled: () => Boolean(inFront()),
       execute: async () => {
@@ -101,11 +101,14 @@ function notesOf({ mounts }: ISession, from: IImage | undefined, trans: Translat
   const targets = mounts.map(one => one.target).join(', ');
   return [
     trans.__(
-      'Included: packages and all other files that were put into the container since it started. Only you can use it.'
+      'Included: what was written into the container since it started, but for /home/work. Only you can use it.'
     ),
     targets
-      ? trans.__('Not included: running programs, variables, and mounted folders: %1.', targets)
-      : trans.__('Not included: running programs and variables. No folder is mounted.'),
+      ? trans.__(
+          'Not included: running programs, variables, and all below /home/work: what pip or R put there for you, and mounted folders (%1).',
+          targets
+        )
+      : trans.__('Not included: running programs, variables, and all below /home/work: what pip or R put there for you.'),
     ...(from ? [trans.__('It comes from %1, %2, and is larger by what is included.', from.name, formatSize(from.size_bytes))] : [])
   ];
 }

@@ -39,7 +39,7 @@ function Mine({ model, table, actor, trans }: IEnvironmentsProps): JSX.Element {
       <Loading model={model} label={trans.__('Your environments are being loaded')} />
       {found?.length === 0 && (
         <p className="jp-bai-Hint">
-          {trans.__('You have none yet. Install what you need in a kernel, then choose Save as Environment… in the menu Kernel.')}
+          {trans.__('You have none yet. Save as Environment… in the menu Kernel makes one of what a container has become.')}
         </p>
       )}
       {Boolean(found?.length) && <Rows table={table} rows={found!.map(one => ({ ...one }))} trans={trans} actor={actor} />}

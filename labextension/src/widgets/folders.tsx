@@ -7,12 +7,13 @@ import React from 'react';
 import { formatPart, formatSize, keepUnits } from '../amounts';
 import { ApiError, IFolder, IInvitation, IMember } from '../api';
 import { Attachments, IAttached } from '../attachments';
-import { Files, Folders, IFolders, IMyFolder, isAttachable, Uploads } from '../folders';
+import { Files, Folders, IFolders, IMyFolder, isAttachable, ITogether, Uploads } from '../folders';
 import { attachIcon } from '../icons';
 import { Browse } from '../tokens';
-import { describeFolder, describeMount, describePermission } from '../words';
+import { describeFolder, describeMount, describePermission, describeTogether } from '../words';
 import { FilesView } from './files';
 import { Form } from './form';
+import { Meter } from './meter';
 import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
 
 /** Mounts a folder when the kernel of the current notebook starts next; says so in a sentence. */
@@ -88,6 +89,9 @@ function Lists({ folders, files, attachments, mount, browse, trans, value }: IVi
       {value.usable.length === 0 && (
         <p className="jp-bai-Hint">{trans.__('No folders. Files in a folder stay when sessions end.')}</p>
       )}
+      {value.together.map(one => (
+        <Together key={`${one.folder.quota_scope_id} ${one.folder.host}`} together={one} trans={trans} />
+      ))}
       <FolderList
         list={value.usable}
         folders={folders}
@@ -251,14 +255,40 @@ function Attached({ attached, attachments, trans }: IAttachedProps): JSX.Element
   );
 }
 
+/** What all of an owner's folders on a volume hold of what they may. */
+function Together({ together, trans }: { together: ITogether; trans: TranslationBundle }): JSX.Element {
+  const { used, limit } = together;
+  const label = describeTogether(together, trans);
+  return (
+    <section className="jp-bai-Level" aria-label={label}>
+      <h3 className="jp-bai-Title">{label}</h3>
+      <Meter label={label} use={{ slot: trans.__('storage'), used, limit, text: formatPart(used, limit, trans) }} />
+      {used > limit && <Excess isHard={together.isHard} trans={trans} />}
+    </section>
+  );
+}
+
+function Excess({ isHard, trans }: { isHard: boolean; trans: TranslationBundle }): JSX.Element {
+  return (
+    <div className="jp-bai-Row-sentence">
+      {isHard
+        ? trans.__('That is more than may be there: nothing can be added until enough is deleted.')
+        : trans.__('That is more than may be there: nothing can be uploaded until enough is deleted.')}
+    </div>
+  );
+}
+
 function Quota({ folder, limit, trans }: { folder: IFolder; limit: number; trans: TranslationBundle }): JSX.Element {
   const part = formatPart(folder.cur_size, limit, trans);
   const use = folder.quota_kind === 'soft' ? trans.__('%1, a soft limit', part) : part;
   return (
-    <div className="jp-bai-Row-meta">
-      <Bar percent={Math.min(100, (100 * folder.cur_size) / limit)} label={trans.__('Use of %1', folder.name)} />
-      <bdi dir="ltr">{keepUnits(use)}</bdi>
-    </div>
+    <>
+      <div className="jp-bai-Row-meta">
+        <Bar percent={Math.min(100, (100 * folder.cur_size) / limit)} label={trans.__('Use of %1', folder.name)} />
+        <bdi dir="ltr">{keepUnits(use)}</bdi>
+      </div>
+      {folder.cur_size > limit && <Excess isHard={folder.quota_kind === 'hard'} trans={trans} />}
+    </>
   );
 }
 

@@ -78,7 +78,7 @@ def test_a_session_is_saved_as_an_environment(page: Page, sessions: Any, make_se
     page.get_by_role("menubar").get_by_text("Kernel", exact=True).click()
     page.get_by_role("menuitem", name="Save as Environment…").click()
     dialog = page.get_by_role("dialog", name="Save its-own as environment")
-    expect(dialog).to_contain_text("Not included: running programs, variables, and mounted folders: /home/work/data.")
+    expect(dialog).to_contain_text("what pip or R put there for you, and mounted folders (/home/work/data).")
     expect(dialog).to_contain_text("It comes from python:3.11, 1.5 GiB,")
     look_at(page, "save-environment", ".jp-bai-FormDialog")
     name = dialog.get_by_label("Name")

@@ -575,6 +575,29 @@ def test_an_app_opens_and_is_nobody_here(page: Page, cluster: RealManager, look_
     cluster.ask("DELETE", f"/session/{session}")
 
 
+def test_what_all_folders_together_may_hold(page: Page, cluster: RealManager, look_at: Any) -> None:
+    refresh = page.get_by_role("button", name="Refresh", exact=True)
+    (folders,) = section(page, "Folders")
+    expect(row(folders, "home")).to_be_visible()
+    assert folders.get_by_role("meter").count() == 0
+    made = cluster.ask("POST", "/folders", {"name": "counted", "host": "local:data"})
+    cluster.write_file(made["id"], "x", 3 * 1024**2)
+    cluster.limit_folders(10 * 1024**2)
+    refresh.click()
+    together = folders.get_by_role("region", name="Your folders on local:data, a soft limit")
+    expect(together.get_by_role("meter")).to_have_attribute("aria-valuetext", re.compile(r"^\d(\.\d)? of 10 MiB$"))
+    look_at(page, "folders-together", "#jp-bai-panel")
+    cluster.limit_folders(1024**2)
+    refresh.click()
+    expect(together).to_contain_text("nothing can be uploaded until enough is deleted")
+    look_at(page, "folders-together-full", "#jp-bai-panel")
+    cluster.limit_folders(0)
+    refresh.click()
+    expect(folders.get_by_role("meter")).to_have_count(0)
+    cluster.ask("DELETE", "/folders/counted")
+    cluster.ask("POST", f"/folders/{made['id']}/purge")
+
+
 def test_limits_and_presets(page: Page, cluster: RealManager, look_at: Any) -> None:
     change = (
         "mutation ($limits: JSONString) {modify_keypair_resource_policy"

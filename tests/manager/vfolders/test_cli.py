@@ -60,7 +60,7 @@ async def test_a_folder_is_made_listed_deleted_and_restored(agent, admin, bai_of
     assert json.loads((await bai("list", "--json"))[1])["folders"][0]["name"] == "home"
 
 
-async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_of, manager):
+async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_of, manager, disk):
     await manager.services.people.create_policy("small", {"max_quota_scope_size": 1024**3})
     await manager.store.write(lambda conn: conn.execute(t.users.update().values(resource_policy="small")))
     bai = bai_of(admin)
@@ -68,8 +68,18 @@ async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_
         await bai("create", name)
     told = [line for line in (await bai("list"))[1].splitlines() if "together" in line]
     mail = (await admin.get("/folders/one"))["user_email"]
-    limits = [f"All folders of {mail} on {host} together: up to 1 GiB (soft)." for host in ("local:data", "local:home")]
+    limits = [
+        f"All folders of {mail} on {host} together: 0 B of 1 GiB (soft)." for host in ("local:data", "local:home")
+    ]
     assert told == limits
+
+    (disk.folder(await admin.get("/folders/one")) / "x").write_bytes(bytes(3 * 1024))
+    await manager.services.people.modify_policy("small", {"max_vfolder_size": 2048, "max_quota_scope_size": 1024})
+    lines = (await bai("list"))[1].splitlines()
+    over = "That is more than they may: nothing can be uploaded until enough is deleted."
+    assert f"All folders of {mail} on local:data together: 3 KiB of 1 KiB (soft). {over}" in lines
+    assert "one holds more than it may: nothing can be uploaded until enough of it is deleted." in lines
+    assert not [line for line in lines if line.startswith("two holds")]
 
 
 async def test_files_go_there_and_come_back(agent, admin, bai_of, disk, monkeypatch):

@@ -1,5 +1,6 @@
 """Limits of one folder that the file system keeps, and limits of all folders of one owner."""
 
+import asyncio
 import errno
 import os
 import subprocess
@@ -120,6 +121,60 @@ async def test_a_folder_that_is_handed_over_counts_for_its_new_owner(hard_agent,
     assert (await kim.get("/folders/data"))["quota_scope_kind"] == "hard"
 
 
+async def test_nobody_is_handed_more_than_all_of_theirs_may_hold(agent, admin, make_user, manager, disk):
+    await manager.services.people.create_policy("small", {"max_quota_scope_size": 1024 * KIB})
+    kim = await make_user("kim")
+    await manager.store.write(
+        lambda conn: conn.execute(t.users.update().where(t.users.c.name == "kim").values(resource_policy="small"))
+    )
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    theirs = await kim.post("/folders", {"name": "hers", "host": "local:data"})
+    (disk.folder(made) / "x").write_bytes(bytes(600 * KIB))
+    (disk.folder(theirs) / "x").write_bytes(bytes(500 * KIB))  # none of it was counted since
+    given = {"vfolder": made["id"], "user_email": "kim@localhost"}
+    refused = await admin.call("POST", "/folders/_/change-ownership", given)
+    said = (
+        "All folders of kim on local:data together may hold 1 MiB; 500 KiB used, data needs 600 KiB: 76 KiB too much."
+    )
+    assert (refused.status, refused.json["msg"].startswith(said)) == (412, True), refused.json
+    assert (await admin.get("/folders/data"))["is_owner"]
+    assert (await kim.call("GET", "/folders/data")).status == 404
+    (disk.folder(theirs) / "x").write_bytes(bytes(400 * KIB))
+    for _ in range(2):  # repeated, it is the same
+        await admin.post("/folders/_/change-ownership", given, status=200)
+        assert (await kim.get("/folders/data"))["quota_scope_used"] == 1000 * KIB
+
+
+async def test_a_listing_counts_what_is_there(agent, admin, disk, manager, helpers):
+    """Not a home that has no limit; and who asks while it is counted waits for that count."""
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    for place, size in ((disk.folder(made), 3000), (disk.volumes["local:home"], 5000)):
+        (place / "x").write_bytes(bytes(size))
+
+    async def listed():
+        return {one["name"]: one["cur_size"] for one in await admin.get("/folders")}
+
+    before = (await listed())["home"]
+    assert (await listed())["data"] == 3000
+    assert before < 5000
+    await manager.services.people.create_policy("small", {"max_vfolder_size": 1024 * KIB})
+    await manager.store.write(_bind_all, "small")
+    assert (await listed())["home"] >= 5000
+    (disk.folder(made) / "y").write_bytes(bytes(1000))
+    assert {one["data"] for one in await asyncio.gather(*(listed() for _ in range(5)))} == {4000}
+
+
+async def test_with_whom_a_folder_is_shared_does_not_learn_of_the_others(together_1m, admin, make_user):
+    kim = await make_user("kim")
+    await admin.post("/folders", {"name": "data", "host": "local:data"})
+    assert (await admin.get("/folders/data"))["quota_scope_used"] == 0
+    await admin.post("/folders/data/invite", {"perm": "ro", "user_ids": ["kim@localhost"]})
+    (invitation,) = (await kim.get("/folders/invitations/list"))["invitations"]
+    await kim.post("/folders/invitations/accept", {"inv_id": invitation["id"]}, status=200)
+    shown = await kim.get("/folders/data")
+    assert (shown["quota_scope_max_size"], shown["quota_scope_used"]) == (1024 * KIB, None)
+
+
 def _is_full(files, mib):
     """Whether a session could not write that much there now; what it wrote is gone again."""
     file = files / "probe"
@@ -134,7 +189,7 @@ def _is_full(files, mib):
             raise
         return True
     finally:
-        file.unlink()
+        file.unlink(missing_ok=True)
         subprocess.run(["sync", "-f", files], check=True)
 
 
@@ -244,13 +299,44 @@ async def test_a_policy_of_the_main_keypair_counts_and_nobody_is_given_a_folder_
     assert (refused.status, refused.json["msg"]) == (412, said)
 
 
-async def test_a_policy_is_told_to_the_file_system(hard_agent, manager, admin):
+async def test_a_policy_that_changes_is_told_to_the_file_system(hard_agent, manager, admin, disk, helpers):
     await manager.services.people.create_policy("small", {"max_vfolder_size": 4 * KIB**2})
     await manager.store.write(_bind_all, "small")
     made = await admin.post("/folders", {"name": "data", "host": "local:data"})
     assert (made["max_size"], made["quota_kind"]) == (4 * KIB**2, "hard")
-    await manager.services.people.modify_policy("small", {"max_vfolder_size": 2 * KIB**2})
-    shown = await admin.get("/folders/data")
-    assert (shown["max_size"], shown["quota_kind"]) == (2 * KIB**2, "soft")  # until somebody tells the file system
-    await set_quota(admin, made, "2m", 200)
-    assert (await admin.get("/folders/data"))["quota_kind"] == "hard"
+    files = disk.volumes["local:data"] / ".vfolders" / str(UUID(made["id"])) / "files"
+    (files / "x").write_bytes(bytes(3 * KIB**2))
+    for limit_mib, asked in ((2, None), (8, None), (5, "5m"), (2, "5m")):  # below what is used, too
+        if asked:
+            await set_quota(admin, made, asked, 200)
+        await manager.services.people.modify_policy("small", {"max_vfolder_size": max(limit_mib, 2) * KIB**2})
+        shown = await admin.get("/folders/data")
+        assert (shown["max_size"], shown["quota_kind"]) == (limit_mib * KIB**2, "hard")
+        room = max(0, limit_mib - 3)
+        await helpers.wait_until(lambda room=room: _is_full(files, room + 1), "the limit")
+        if room > 1:
+            await helpers.wait_until(lambda room=room: not _is_full(files, room - 1), "the room")
+
+
+async def test_who_gets_another_policy_has_its_limits(hard_agent, manager, admin, disk, helpers):
+    """Also if the agent was away meanwhile."""
+    people = manager.services.people
+    await people.create_policy("each", {"max_vfolder_size": 4 * KIB**2})
+    await people.create_policy("all", {"max_quota_scope_size": 8 * KIB**2})
+    made = await admin.post("/folders", {"name": "data", "host": "local:data"})
+    files = disk.volumes["local:data"] / ".vfolders" / str(UUID(made["id"])) / "files"
+    change = 'modify_user(email: "admin@localhost", props: {resource_policy: $name}) {ok msg}'
+    query = f"mutation($name: String!) {{{change}}}"
+
+    async def move_to(policy):
+        answer = await admin.post("/admin/gql", {"query": query, "variables": {"name": policy}}, 200)
+        assert answer["data"]["modify_user"]["ok"], answer
+
+    await move_to("each")
+    await helpers.wait_until(lambda: _is_full(files, 5), "the limit of each folder")
+    await hard_agent.close()
+    await move_to("all")
+    assert _is_full(files, 5)
+    await hard_agent.connect()
+    await helpers.wait_until(lambda: not _is_full(files, 5), "that limit to go")
+    await helpers.wait_until(lambda: _is_full(files, 9), "the limit of all together")
