@@ -46,7 +46,9 @@ from bai_jupyter.extension.kernelspecs import make_spec
 RETRY_S = (0.5, 1, 2, 5, 10)
 REATTACH_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
-FIND_STATE_ATTEMPTS, FIND_STATE_PAUSE_S = 40, 0.25
+FIND_STATE_ATTEMPTS, FIND_STATE_PAUSE_S, FIND_STATE_LINGER_MS = 40, 0.25, 10_000
+NOTHING = {"code": "", "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
+"""What every kernel runs at once when it is idle, and else when it is."""
 
 
 class RemoteKernelRestarter(AsyncIOLoopKernelRestarter):
@@ -271,6 +273,18 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         kernel.ready.set_result(None)
 
     async def _find_state(self, kernel: Any) -> None:
+        """Learn whether a cell runs. One that says nothing would be taken for idleness, also by a Hub's culler."""
+        await self._wake(kernel)
+        if kernel.execution_state == "dead":
+            return
+        kernel.execution_state = "busy"  # until it has answered on shell, which a running cell holds
+        shell = kernel.connect_shell()
+        try:
+            kernel.session.send(shell, "execute_request", NOTHING)
+        finally:
+            shell.close(linger=FIND_STATE_LINGER_MS)  # the activity watch hears what the kernel does about it
+
+    async def _wake(self, kernel: Any) -> None:
         """Have the kernel say something, from which the activity watch learns that it is there.
 
         Again and again, for the subscription may still be on its way; over control, which a running cell does not hold.
