@@ -138,10 +138,10 @@ def _read(message: str | bytes, subprotocol: str | None) -> tuple[str, list[byte
     """Channel and parts (header, parent header, metadata, content) of what a page sends."""
     if subprotocol == _V1:
         channel, parts = deserialize_msg_from_ws_v1(message)
-        return channel, [bytes(part) for part in parts]
+        return channel, [bytes(part) for part in parts[:4]]
     read = deserialize_binary_message(message) if isinstance(message, bytes) else json.loads(message)
     names = ("header", "parent_header", "metadata", "content")
-    return read.get("channel") or "shell", [json.dumps(read[name]).encode() for name in names]
+    return read.get("channel") or "shell", [json.dumps(read.get(name) or {}).encode() for name in names]
 
 
 def _look_at(done: "asyncio.Future[None]") -> None:

@@ -214,13 +214,14 @@ LIMIT = (
     '{modify_keypair_resource_policy(name: "default", props: $props) {ok msg}}'
 )
 
-ENDS_AT_ONCE = """
-c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went
+ANSWERS_LATE = "c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went\n"
+ENDS_AT_ONCE = f"""
+{ANSWERS_LATE}
 def _break(spawner):
     if spawner.name == "broken":
         spawner.cmd = ["sh", "-c", "echo there is no server here; exit 3"]
-    if spawner.name == "lacking":
-        spawner.cmd = ["jupyterhub-nowhere"]
+    if spawner.name == "silent":
+        spawner.cmd, spawner.http_timeout = ["sh", "-c", "echo still loading; exec sleep 600"], 2
 c.Spawner.pre_spawn_hook = _break
 """
 
@@ -242,7 +243,7 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         ("", {"preset": "huge"}, "preset huge"),
         ("", {"folders": {"secrets": "ro"}}, "Folder secrets does not exist or is not shared with you."),
         ("broken", {}, 'Its last line: "there is no server here".'),
-        ("lacking", {}, "local contains no jupyterhub-nowhere."),
+        ("silent", {}, 'has not answered for 2 s, and is stopped. Its last line: "still loading".'),
     ):
         await is_refused(kim, server, options, sentence)
         assert await sessions(cluster) == []
@@ -263,6 +264,20 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
     assert "Start again as last time" in (await kim.get("/hub/spawn"))[2]
     assert (await kim.call("POST", "/users/kim/server"))[0] == 201  # no body: as last time, too
     assert (await kim.call("GET", "/users/kim"))[1]["servers"][""]["user_options"] == form
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_an_environment_without_a_server(hub: JupyterHub, cluster: Any, visit: Any, python_image: str) -> None:
+    """One for kernels, which users see in the same list."""
+    hub.configure(ANSWERS_LATE)
+    await hub.start()
+    kim = await visit("kim")
+    assert f'<option value="{python_image}">' in (await kim.get("/hub/spawn"))[2]
+    await is_refused(
+        kim, "", {"image": python_image}, f"{python_image} contains no jupyterhub-singleuser. Choose another"
+    )
+    assert await sessions(cluster) == []
 
 
 async def is_refused(kim: Visitor, server: str, options: dict[str, Any], sentence: str) -> None:
