@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -150,14 +150,10 @@ async def leave(*pages: WebSocketClientConnection) -> None:
             pass
 
 
-async def hear(page: WebSocketClientConnection, msg_id: str, until: str) -> tuple[str, str]:
-    """What that execution prints, until it has printed ``until`` or the connection ends; the last message's id."""
-    printed, last = "", ""
+async def messages(page: WebSocketClientConnection) -> AsyncIterator[tuple[str, dict[str, Any], dict[str, Any], Any]]:
+    """Channel, header, parent header and content of each, until the connection ends."""
     async with asyncio.timeout(60):
-        while until not in printed:
-            if (data := await page.read_message()) is None:
-                page.close()
-                break
+        while (data := await page.read_message()) is not None:
             if isinstance(data, bytes):
                 channel, parts = deserialize_msg_from_ws_v1(data)
                 header, parent, _, content = (json.loads(part) for part in parts[:4])
@@ -165,16 +161,35 @@ async def hear(page: WebSocketClientConnection, msg_id: str, until: str) -> tupl
                 message = json.loads(data)
                 channel, header = message["channel"], message["header"]
                 parent, content = message["parent_header"], message["content"]
+            yield channel, header, parent, content
+        page.close()
+
+
+async def hear(page: WebSocketClientConnection, msg_id: str, until: str) -> tuple[str, str]:
+    """What that execution prints, until it has printed ``until`` or the connection ends; the last message's id."""
+    printed, last = "", ""
+    async with aclosing(messages(page)) as all_messages:
+        async for channel, header, parent, content in all_messages:
             if (channel, parent.get("msg_id")) == ("iopub", msg_id):
                 last = header["msg_id"]
                 printed += content.get("text", "")
+            if until in printed:
+                break
     return printed, last
+
+
+async def question_in(page: WebSocketClientConnection) -> dict[str, Any]:
+    async with aclosing(messages(page)) as all_messages:
+        async for _, header, _, _ in all_messages:
+            if header["msg_type"] == "input_request":
+                return header
+    raise AssertionError("nothing was asked")
 
 
 async def run_cell(page: WebSocketClientConnection, code: str) -> str:
     msg_id = uuid4().hex
     header = {"msg_id": msg_id, "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3"}
-    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True, "stop_on_error": True}
     message = {"header": header, "parent_header": {}, "metadata": {"cellId": "cell-1"}, "content": content}
     await page.write_message(json.dumps({**message, "channel": "shell"}))
     return msg_id
@@ -212,6 +227,41 @@ async def test_lines_that_were_on_their_way_when_the_connection_broke(server: An
     await leave(again)
     await ask("DELETE", f"/bai/api/kernels/{kernel_id}/executions?msg_id={msg_id}")
     assert (await ask("GET", f"/bai/api/kernels/{kernel_id}/executions"))["executions"] == []
+
+
+ASKING = """
+import os, time
+print("begun", flush=True)
+while not os.path.exists("go"):
+    time.sleep(0.02)
+print(input("name? "))
+"""
+
+
+async def test_a_question_that_was_asked_meanwhile_is_asked_once(server: Any) -> None:
+    server.options.append("--BaiMappingKernelManager.local_output=1000000")
+    await asyncio.to_thread(server.start)
+    kernel_id = (await asyncio.to_thread(server.ask, "POST", "/api/kernels", {"name": "python3"}))["id"]
+    path = f"/api/kernels/{kernel_id}/channels?session_id=page"
+    page = await dial(server.port, path)
+    msg_id = await run_cell(page, ASKING)
+    _, last = await hear(page, msg_id, until="begun")
+    await leave(page)
+    (server.home / "work" / "go").touch()
+    again = await dial(server.port, path)
+    outputs = f"/bai/api/kernels/{kernel_id}/outputs?msg_id={msg_id}"
+    rest = await dial(server.port, f"{outputs}&after={last}")
+    question = await question_in(rest)
+    header = {"msg_id": uuid4().hex, "msg_type": "input_reply", "session": "s", "username": "", "version": "5.3"}
+    answer = {"header": header, "parent_header": question, "metadata": {}, "content": {"value": "kim"}}
+    await again.write_message(json.dumps({**answer, "channel": "stdin"}))
+    assert (await hear(rest, msg_id, until="nothing"))[0] == "kim\n"
+    all_of_it = await dial(server.port, f"{outputs}&after=")
+    kinds = [header["msg_type"] async for _, header, _, _ in messages(all_of_it)]
+    assert kinds[0] == "status"
+    assert kinds[-1] == "status"
+    assert "input_request" not in kinds
+    await leave(again)
 
 
 async def test_outside_a_session_local_kernels_are_jupyters_own(server: Any) -> None:
