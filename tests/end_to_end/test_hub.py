@@ -1,8 +1,6 @@
 """A real JupyterHub with a real proxy: log in, and your server runs in a session, whatever is killed meanwhile."""
 
 import json
-import os
-import signal
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from http import HTTPStatus
@@ -10,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end.hubs import Heard, JupyterHub, Visitor, http_session, let_agents_take, sessions, tells_why
+from end_to_end.hubs import (
+    PRINTING,
+    Heard,
+    JupyterHub,
+    Visitor,
+    http_session,
+    kill,
+    let_agents_take,
+    sessions,
+    tells_why,
+)
 
 from bai_jupyter.client import ManagerClient
 
@@ -187,27 +195,6 @@ async def test_a_culler_ends_no_server_whose_kernel_elsewhere_runs(hub: JupyterH
     (Path(where.strip()) / "done").touch()
     await cluster.until(is_culled)
 
-
-async def kill(victim: str, hub: JupyterHub, cluster: Any) -> None:
-    """And start it again, if nobody else does."""
-    if victim == "proxy":
-        os.kill(hub.proxy_pid, signal.SIGKILL)  # its Hub starts it again
-    elif victim == "hub":
-        hub.kill()
-        await hub.start()
-    else:
-        cluster.kill(victim)
-        cluster.start(victim)
-
-
-PRINTING = """
-import os, time
-n = 0
-while not os.path.exists("go"):
-    print(n, flush=True)
-    n += 1
-    time.sleep(0.01)
-"""
 
 LIMIT = (
     "mutation($props: ModifyKeyPairResourcePolicyInput!) "
