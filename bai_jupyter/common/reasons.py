@@ -170,6 +170,8 @@ _REFUSED = {
     "file-unknown": "There is no file {path} in the session that its user can read.",
     "port-closed": "Nothing answers at port {port} in the session ({cause}). Start what serves it, and try again.",
     "server-ended": 'The server ended before it answered. {why} Its last line: "{line}".',
+    "server-silent": 'The server has not answered for {seconds} s, and is stopped. Its last line: "{line}". Start it '
+    "again, or tell your admin.",
     "no-singleuser": "{image} contains no {command}. Choose another environment, or have it added: docs/jupyterhub.md.",
     "no-images": "There is no environment that you may use yet. Tell your admin.",
     "no-image": "No environment was chosen, and the Hub names none. Choose one, or tell your admin.",

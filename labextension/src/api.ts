@@ -1007,9 +1007,22 @@ export async function getCapacity(settings: Settings): Promise<ICapacity> {
 
 /** `bai` of a kernel's model; `null` for a local kernel and for one that is gone. */
 export async function kernelStatus(settings: Settings, kernelId: string): Promise<IKernelStatus | null> {
+  return (await kernelModel(settings, kernelId)).bai ?? null;
+}
+
+/** Whether the server keeps what cells say in this local kernel, as one that runs in a session does. */
+export async function keepsOutput(settings: Settings, kernelId: string): Promise<boolean> {
+  return (await kernelModel(settings, kernelId)).bai_keeps_output ?? false;
+}
+
+/** What we add to Jupyter's model of a kernel. */
+async function kernelModel(
+  settings: Settings,
+  kernelId: string
+): Promise<{ bai?: IKernelStatus; bai_keeps_output?: boolean }> {
   const url = URLExt.join(settings.baseUrl, 'api', 'kernels', encodeURIComponent(kernelId));
   const response = await ServerConnection.makeRequest(url, {}, settings);
-  return response.ok ? ((await response.json()).bai ?? null) : null;
+  return response.ok ? response.json() : {};
 }
 
 export async function listExecutions(settings: Settings, kernelId: string): Promise<IExecution[]> {
