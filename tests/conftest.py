@@ -14,6 +14,7 @@ import fcntl
 import gc
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -60,9 +61,53 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
     pytest has no public word for it; this is what it does itself after a module's last test.
     """
+    _limit_again(item)
     module = item.getparent(pytest.Module)
     if item.stash.get(FAILED, False) and module is not None:
         item.session._setupstate.teardown_exact(module.parent)  # type: ignore[arg-type]
+
+
+LIMIT = pytest.StashKey[Any]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, Any, Any]:
+    """A test's time is up as often as it takes: an event loop may take the failure for a callback's and go on."""
+    result = yield
+    item.stash[LIMIT] = settings
+    if signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, settings.timeout)
+    return result
+
+
+def _limit_again(item: pytest.Item) -> None:
+    """pytest-timeout ends its timer with the first failure: the teardown and the second try would have no limit."""
+    if LIMIT in item.stash and not signal.getitimer(signal.ITIMER_REAL)[0]:
+        item.config.hook.pytest_timeout_set_timer(item=item, settings=item.stash[LIMIT])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    _limit_again(item)
+
+
+class SaysWhatFailed:
+    """Names a test when its try fails, not at the end: a run that is cut short has said what it knows."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed or report.outcome == "rerun":  # type: ignore[comparison-overlap]
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"{report.outcome}: {report.nodeid} ({report.when})")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and config.option.verbose <= 0:
+        terminal = config.pluginmanager.get_plugin("terminalreporter")
+        config.pluginmanager.register(SaysWhatFailed(terminal))
 
 
 class FilesApart(LoadScopeScheduling):

@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from tornado.websocket import WebSocketClosedError
 
@@ -29,6 +29,7 @@ _SHELL = ["/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; el
 _QUEUED_PIECES = 16
 _PATIENCE_S = 5.0
 """Who does not take what is shown holds everybody up; after this long they are dropped. So long has a shell to end."""
+_AGAIN_S = 0.5
 
 
 class Socket(Protocol):
@@ -95,22 +96,29 @@ class Terminal:
 
     async def close(self) -> None:
         self._restarts = False
-        if not self.is_over:
-            await self._end(signal.SIGHUP)
         if self._task is not None:
+            await self._hang_up(self._task)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _restart(self) -> None:
         self._restarts = True
         self._fresh.clear()
-        await self._end(signal.SIGHUP)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._fresh.wait()
+        fresh = asyncio.create_task(self._fresh.wait())
+        try:
+            await self._hang_up(fresh)
+            await fresh
+        finally:
+            fresh.cancel()
+
+    async def _hang_up(self, over: asyncio.Task[Any]) -> None:
+        """End the shell, which ends that task. A bash that is about to wait for input does not notice the first try."""
+        assert self._attached is not None
+        for signum in [signal.SIGHUP] * round(_PATIENCE_S / _AGAIN_S) + [signal.SIGKILL]:
+            if over.done():
                 return
-        await self._end(signal.SIGKILL)  # it took no notice
-        await self._fresh.wait()
+            await self._runtime.signal(self._attached.process, signum)
+            await asyncio.wait({over}, timeout=_AGAIN_S)
 
     async def _begin(self) -> None:
         self._attached = await self._attachments.start(
@@ -147,14 +155,10 @@ class Terminal:
     async def _tell(self, frame: bytes) -> None:
         for queue in list(self._lookers):
             try:
-                await asyncio.wait_for(queue.put(frame), _PATIENCE_S)
+                async with asyncio.timeout(_PATIENCE_S):
+                    await queue.put(frame)
             except TimeoutError:
                 self._lookers.discard(queue)
-
-    async def _end(self, signum: signal.Signals) -> None:
-        """``SIGHUP`` is what a shell gets when its terminal's window is closed."""
-        assert self._attached is not None
-        await self._runtime.signal(self._attached.process, signum)
 
 
 class TerminalEnd:
