@@ -10,12 +10,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from signed_handler import SignedHandler
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
-from bai_jupyter.common import signing
-from bai_jupyter.common.errors import AuthFailed, NotFound, PublicError
+from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.reasons import Reason
 
 ACCESS_KEY, SECRET_KEY = "AKIAEXTENSION", "very-s3cret"
@@ -68,7 +68,9 @@ class StubManager:
         await server.close_all_connections()
 
 
-class _Everything(RequestHandler):
+class _Everything(SignedHandler):
+    keypair = ACCESS_KEY, SECRET_KEY
+
     def initialize(self, stub: StubManager) -> None:
         self.stub = stub
 
@@ -80,22 +82,7 @@ class _Everything(RequestHandler):
     def prepare(self) -> None:
         self.stub.calls.append((self.request.method or "", self.request.path))
         if self.request.path != "/":
-            self._check_signature()
-
-    def _check_signature(self) -> None:
-        headers = self.request.headers
-        access_key, signature = signing.parse_authorization(headers["Authorization"])
-        parts = signing.SignedParts(
-            self.request.method or "",
-            self.request.uri or "",
-            headers["Date"],
-            headers["Host"],
-            headers.get("Content-Type", ""),
-            "x-backendai-version",
-            headers["X-BackendAI-Version"],
-        )
-        if access_key != ACCESS_KEY or not signing.verify(SECRET_KEY, parts, signature, self.request.body):
-            self._refuse(AuthFailed(Reason.of("signature")))
+            super().prepare()
 
     def get(self, path: str) -> None:
         stub = self.stub
@@ -120,7 +107,7 @@ class _Everything(RequestHandler):
         elif found := [one for one in stub.sessions if path in (f"session/{one['id']}", f"session/{one['name']}")]:
             self.finish(found[0])
         else:
-            self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
+            self.refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
 
     def post(self, path: str) -> None:
         if path.endswith("/extend"):
@@ -134,27 +121,22 @@ class _Everything(RequestHandler):
             verdict = "refused" if self.stub.refusal else "now"
             self.finish({"verdict": verdict, "reason": self.stub.refusal, "estimate_s": None})
         else:
-            self._refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
+            self.refuse(NotFound(Reason.of("not-found", kind="page", name=path)))
 
     def patch(self, path: str) -> None:
         if path.removeprefix("session/") in [one["id"] for one in self.stub.sessions]:
             self.set_status(204)
         else:
-            self._refuse(NotFound(Reason.of("not-found", kind="session", name=path)))
+            self.refuse(NotFound(Reason.of("not-found", kind="session", name=path)))
 
     def delete(self, path: str) -> None:
         name = path.removeprefix("session/")
         found = [view for view in self.stub.sessions if name in (view["id"], view["name"])]
         if not found:
-            self._refuse(NotFound(Reason.of("not-found", kind="session", name=name)))
+            self.refuse(NotFound(Reason.of("not-found", kind="session", name=name)))
             return
         self.stub.sessions = [view for view in self.stub.sessions if view not in found]
         self.finish({"stats": {"status": "terminated"}})
-
-    def _refuse(self, error: PublicError) -> None:
-        self.set_status(error.status)
-        self.set_header("Content-Type", "application/problem+json")
-        self.finish(json.dumps(error.to_problem()))
 
 
 def session_view(name: str, status: str = "RUNNING", code: str = "running", **more: Any) -> dict[str, Any]:

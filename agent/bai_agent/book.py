@@ -54,6 +54,13 @@ class Book:
         state = self.states.get(kernel_id)
         return state.report.runtime_ref if state else None
 
+    def running_ref(self, kernel_id: KernelId) -> str:
+        """Of one that runs. Raises ``KeyError``."""
+        report = self.states[kernel_id].report
+        if report.runtime_ref is None or report.status is not KernelStatus.RUNNING:
+            raise KeyError(kernel_id)
+        return report.runtime_ref
+
     def running(self) -> list[KernelId]:
         return [key for key, state in self.states.items() if state.report.status is KernelStatus.RUNNING]
 

@@ -8,7 +8,8 @@ from typing import Any
 from bai_agent import terminal_app
 from bai_agent.attachments import Attachments
 from bai_agent.commands import CommandEnd
-from bai_agent.reconciler import JupyterKernelsLike, Reconciler
+from bai_agent.jupyter_kernels import JupyterKernels
+from bai_agent.reconciler import Reconciler
 from bai_agent.runtimes.base import Runtime, RuntimeFault, TerminalSize
 from bai_agent.streams import PIECE_BYTES, End, SocketEnd, Streams, to_unix
 from bai_agent.terminals import TerminalEnd, Terminals
@@ -43,7 +44,7 @@ class AgentService:
         self,
         runtime: Runtime,
         reconciler: Reconciler,
-        jupyter: JupyterKernelsLike,
+        jupyter: JupyterKernels,
         streams: Streams,
         attachments: Attachments,
         terminals: Terminals,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from bai_jupyter.cli.login import find_config, with_manager
-from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, ago, plural
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, ago
 from bai_jupyter.client import Json
 from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.slots import ResourceSlots, describe_amount, format_size
 
 DEFAULT_STATE = ".bai/agent"  # AgentApp's

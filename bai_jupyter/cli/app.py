@@ -10,9 +10,10 @@ from contextlib import suppress
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, plural
+from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal
 from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.errors import PublicError
+from bai_jupyter.common.reasons import plural
 
 PIECE_BYTES = 64 * 1024
 

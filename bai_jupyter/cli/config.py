@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, plural
+from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal
 from bai_jupyter.client import Json, ManagerClient
+from bai_jupyter.common.reasons import plural
 
 _FROM_NOW = "New sessions have it; those that there are keep what they have."
 

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from bai_jupyter.cli.local import DEFAULT_UID, PYTHON
 from bai_jupyter.cli.machine import Engine, ask_engine, ask_gpus
 from bai_jupyter.cli.servers import DataFolder, free_port
-from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, plural
+from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal
 from bai_jupyter.cli.up import MANAGER_PORT
 from bai_jupyter.client import ClientConfig, ConfigError, load_config
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.trust import refusal
 
 LAB_PORT = 8888

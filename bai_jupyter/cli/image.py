@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, exit_code_of, plural
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, exit_code_of
 from bai_jupyter.client import Json, ManagerAway, ManagerClient, load_config
 from bai_jupyter.common.errors import BaiError, PublicError
 from bai_jupyter.common.messages import UNCOMPILED
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.slots import format_size
 
 _SLOW = (

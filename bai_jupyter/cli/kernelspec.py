@@ -9,8 +9,9 @@ from typing import Any
 
 from bai_jupyter.cli.login import with_manager
 from bai_jupyter.cli.session import slots_of
-from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, plural
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal
 from bai_jupyter.client import ManagerClient
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.provisioner.kernelspecs import kernelspec_for, kernelspecs_of
 
 

@@ -3,8 +3,9 @@
 import argparse
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, plural, resources, span
+from bai_jupyter.cli.terminal import NOTHING, Exit, Terminal, resources, span
 from bai_jupyter.client import Json
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.statuses import SessionStatus
 from bai_jupyter.words import ordinal, sentence_of
 

@@ -12,12 +12,12 @@ from bai_jupyter.cli.terminal import (
     Exit,
     Terminal,
     exit_code_of,
-    plural,
     resources,
     span,
 )
 from bai_jupyter.client import Json, ManagerClient, SessionEnded, SessionRequest
 from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.slots import ResourceSlots, format_size
 from bai_jupyter.common.statuses import FINAL, JupyterKernelStatus, SessionResult, SessionStatus
 from bai_jupyter.words import sentence_of, state_of

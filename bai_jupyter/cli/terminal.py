@@ -222,10 +222,6 @@ def resources(slots: Mapping[str, object] | None) -> str:
     return ResourceSlots.parse(slots).describe().replace(",", "") if slots else NOTHING
 
 
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def parse_span(text: str) -> float:
     """``90``, ``30s``, ``5m``, ``2h`` as seconds. Raises ``ArgumentTypeError``, whose words argparse shows."""
     factors = {"s": 1, "m": 60, "h": 3600}

@@ -21,9 +21,10 @@ from bai_jupyter.cli.hub import LocalHub, Login
 from bai_jupyter.cli.local import LocalCluster, lab_user
 from bai_jupyter.cli.machine import Engine, Gpus, ask_engine, ask_gpus, cpu_count, memory
 from bai_jupyter.cli.servers import DataFolder, Server, free_port, left_behind, stop_process
-from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, plural, resources
+from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, resources
 from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.reasons import plural
 
 MANAGER_PORT = 8090
 LAB_PORT = 8888

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, exit_code_of, plural
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, exit_code_of
 from bai_jupyter.client import Json, ManagerClient
 from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.slots import format_size
 from bai_jupyter.common.statuses import FolderStatus
 

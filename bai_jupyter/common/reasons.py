@@ -3,6 +3,7 @@
 A ``Reason`` is stored and sent as ``{code, params}``; the English sentence is made here and nowhere else.
 Sentences say what happened, the figures, and what to do next. A reason cannot be made with a parameter missing,
 so a sentence never has a hole in it.
+``{n:session}`` in one is counted: ``1 session``, ``2 sessions``.
 """
 
 from collections.abc import Mapping
@@ -14,15 +15,15 @@ from typing import TypedDict
 _WAITING = {
     "queued": "{place} in the queue of group {group}.",
     "no-room": "Waits for {asked} in group {group}: {free} of {total} free. {estimate}",
-    "behind-others": "There is room, but {n} earlier sessions go first in group {group}. {estimate}",
+    "behind-others": "There is room, but it waits behind {n:earlier session} in group {group}. {estimate}",
     "quota-wait": "Your {level} {name} allows {limit} {slot}; {used} in use, this asks for {asked}. "
     "Starts when other sessions end, or end one yourself.",
-    "sessions-wait": "Your {level} {name} allows {limit} sessions at once; you have {used}. End one to start this.",
+    "sessions-wait": "Your {level} {name} allows {limit:session} at once; you have {used}. End one to start this.",
     "dependency": "Starts after {session} succeeds; it is {status}.",
     "starts-at": "Starts not before {time}, as you asked.",
     "no-agent": "No agent of group {group} is connected. Tell your admin, or start one with `bai agent run`.",
-    "draining": "No agent of group {group} takes new sessions now: all ({n}) are being emptied or do not answer. "
-    "It starts when one of them does.",
+    "draining": "No agent of group {group} takes new sessions now: it has {n:agent}, being emptied or not answering. "
+    "It starts when one takes them again.",
     "tried-all": "No agent of group {group} can take it: {agents} failed to start it, lack its environment or folders, "
     "or may not be shared. It waits for another one; tell your admin.",
     "frozen": "New sessions are paused by {admin} since {time}. What waits keeps its place.",
@@ -62,8 +63,8 @@ _REFUSED = {
     "too-big": "Asked for {asked}; the largest agent in group {group} has {max}. Ask for at most {max}.",
     "over-quota": "Your {level} {name} allows {limit} {slot}; {used} in use, asked for {asked}: {excess} too much. "
     "Ask for less, or end a session.",
-    "over-sessions": "Your {level} {name} allows {limit} sessions; {used} exist. End one first.",
-    "over-containers": "Your {level} {name} allows {limit} containers per session; asked for {asked}. Ask for fewer.",
+    "over-sessions": "Your {level} {name} allows {limit:session} and has {used}. End one first.",
+    "over-containers": "Your {level} {name} allows {limit:container} per session; asked for {asked}. Ask for fewer.",
     "cluster-mode": "Asked for a cluster over several agents ({mode}). The containers of a session run on one agent: "
     "ask for single-node.",
     "cluster-runtime": "Asked for {asked} containers. Agents of group {group} run sessions without containers, so they "
@@ -84,7 +85,7 @@ _REFUSED = {
     "folder-ro": "Folder {folder} is read only for you. Ask {owner}.",
     "folder-owner": "Only the owner of folder {folder} may do this.",
     "folder-used": "You already have a folder {name}.",
-    "too-many-folders": "{whose} {used} folders, those in the trash included; {limit} are allowed. Purge one first.",
+    "too-many-folders": "{whose} {used:folder}, those in the trash included; the limit is {limit}. Purge one first.",
     "folder-too-large": "A folder of {owner} may hold {limit} by policy; {folder} holds {used}, "
     "and this asks for {asked}.",
     "folder-name": "{name}: letters, digits, . _ - and at most 64; a leading dot means: attached to every session.",
@@ -104,8 +105,8 @@ _REFUSED = {
     "name-ending": "Your session {name} is still ending. Try again, or end it without waiting for its agent.",
     "bad-value": "{field}: {given} is not {expected}.",
     "shm-too-big": "Shared memory {shm} must be less than memory {mem}.",
-    "rate-limited": "{used} requests in 15 min; the limit of this keypair is {limit}. Go on in {seconds} s.",
-    "login-limited": "{used} attempts to log in within 15 min, {limit} are allowed. Go on in {seconds} s.",
+    "rate-limited": "{used:request} in 15 min; the limit of this keypair is {limit}. Go on in {seconds} s.",
+    "login-limited": "{used:attempt} to log in within 15 min; the limit is {limit}. Go on in {seconds} s.",
     "login": "E-mail or password are not right, or the account is not active.",
     "password-expired": "The password must be changed before it can be used: backend.ai update-expired-password. "
     "Or ask your admin for a new one.",
@@ -125,7 +126,7 @@ _REFUSED = {
     "version-skew": "{part} speaks protocol {theirs}, the manager {ours}. Update {older}.",
     "agent-denied": "This agent's token or credential is not valid. Get a new join token from an admin.",
     "nothing-to-extend": "Nothing stops this session for being idle.",
-    "extensions-used": "It was kept {limit} times already without being used, which is as often as is allowed. "
+    "extensions-used": "It was kept {limit:time} already without being used, which is as often as is allowed. "
     "Run something in it, and that counts anew.",
     "suspend-busy": "Something runs in the session, or was asked of it just now, and what runs is not suspended. "
     "Wait for it, or interrupt it.",
@@ -141,10 +142,10 @@ _REFUSED = {
     "saved-none": "No variables of session {name} are saved. Save them with `bai session save {name}` while it runs.",
     "saved-elsewhere": "The variables lie in the folder {folder}, which session {name} does not have. Start it with "
     "that folder.",
-    "wake-which": "{saved} saved kernels and {running} running ones: say which is to get which, with `kernel` and "
+    "wake-which": "{saved:saved kernel} and {running:running one}: say which is to get which, with `kernel` and "
     "`into`. Saved: {saved_ids}. Running: {running_ids}.",
-    "woken": "Restored: {variables} variables, imports and outputs.",
-    "woken-partly": "Restored: {variables} variables, imports and outputs. Not restored, or doubtful: {names}.",
+    "woken": "Restored: {variables:variable}, imports and outputs.",
+    "woken-partly": "Restored: {variables:variable}, imports and outputs. Not restored, or doubtful: {names}.",
     "wake-failed": "Its variables could not be restored: {cause}. It began without them; what was saved is as it was.",
     "held-inside": "The session is held at its memory limit, so nothing new can run in it now. Give it more memory "
     "(`bai session resize`), interrupt its kernel, or end it; then try again.",
@@ -169,6 +170,8 @@ _REFUSED = {
     "file-unknown": "There is no file {path} in the session that its user can read.",
     "port-closed": "Nothing answers at port {port} in the session ({cause}). Start what serves it, and try again.",
     "server-ended": 'The server ended before it answered. {why} Its last line: "{line}".',
+    "server-silent": 'The server has not answered for {seconds} s, and is stopped. Its last line: "{line}". Start it '
+    "again, or tell your admin.",
     "no-singleuser": "{image} contains no {command}. Choose another environment, or have it added: docs/jupyterhub.md.",
     "no-images": "There is no environment that you may use yet. Tell your admin.",
     "no-image": "No environment was chosen, and the Hub names none. Choose one, or tell your admin.",
@@ -181,11 +184,11 @@ _REFUSED = {
     "route-taken": "Another session serves {path}. End that one first.",
     "route-ports-missing": "The manager has no ports that lead into sessions unread. Tell your admin, who can name "
     "some in ManagerApp.route_ports.",
-    "route-ports-taken": "All {count} ports of the manager that lead into sessions are taken. Try again when another "
+    "route-ports-taken": "No port of the manager that leads into sessions is free, of {count}. Try again when another "
     "server has stopped, or tell your admin.",
     "not-committable": "{agent} runs sessions without containers; no image can be made of one.",
     "image-in-use": "{image} is in use by {sessions}. End what uses it, then delete it.",
-    "too-many-images": "You have {used} images made from sessions; {limit} are allowed. Delete one first.",
+    "too-many-images": "You have {used:image} made from sessions; the limit is {limit}. Delete one first.",
     "runtime-unsafe": "This cluster's runtime does not isolate users; it accepts one user only.",
     "door-missing": "{agent} has no door {door}. Tell your admin, who can name it in AgentApp.doors there.",
     "volume-missing": "Folder {folder} lies on volume {volume}, which no agent of group {group} has. Tell your admin.",
@@ -228,8 +231,8 @@ _FILES = {
     "quota-full": "{folder} may hold {limit}, which is used up: {file} does not fit. Delete something first.",
     "folder-full": "This would pass a limit of the folder's size on {agent}. Nothing was changed.",
     "host-full": "The disk on {agent} is full. Nothing was changed.",
-    "upload-offset": "{file}: {offset} bytes have come, and what was sent begins at {given}.",
-    "upload-too-long": "{file}: more was sent than the {size} bytes that were told.",
+    "upload-offset": "{file}: what has come ends at byte {offset}, and what was sent begins at {given}.",
+    "upload-too-long": "{file}: more was sent than was told, {size:byte}.",
 }
 
 # Could not start.
@@ -352,7 +355,7 @@ class Reason:
 
     @property
     def text(self) -> str:
-        return SENTENCES[self.code].format(**self.params).strip()
+        return SENTENCES[self.code].format(**{name: _Given(value) for name, value in self.params.items()}).strip()
 
     @property
     def slug(self) -> str:
@@ -372,6 +375,17 @@ class Reason:
             return cls.of(code, **params)
         except ValueError:
             return cls.of("other", text=raw.get("text") or code)
+
+
+def plural(count: object, noun: str) -> str:
+    return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"
+
+
+class _Given(str):
+    """A parameter in its sentence."""
+
+    def __format__(self, noun: str) -> str:
+        return plural(str(self), noun) if noun else str(self)
 
 
 def _fields(template: str) -> set[str]:

@@ -80,5 +80,3 @@ class Target(StrEnum):
 FINAL = frozenset({SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR})
 WAITING = frozenset({SessionStatus.PENDING})
 STARTING = frozenset({SessionStatus.SCHEDULED, SessionStatus.PREPARING, SessionStatus.PULLING, SessionStatus.CREATING})
-OCCUPYING = frozenset(SessionStatus) - FINAL - WAITING
-"""An agent's slots are taken in these, from the moment of placement until the agent says the container is gone."""

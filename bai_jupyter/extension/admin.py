@@ -1,221 +1,25 @@
 """``/bai/api/admin``: what admins look at and change in the tab *Backend.AI Admin*.
 
-Superadmins all of it. A domain's admin sees of each list what the manager shows them, and changes the domain's people,
-keypairs and projects.
-
-A page asks for a list by its name. Which question of the manager that is, and which fields come back, is said in
-``TABLES`` and nowhere else: a page cannot send a query of its own, and no secret is among the fields.
+Superadmins all of it. A domain's admin sees of each list (``admin_lists``) what the manager shows them, and changes the
+domain's people, keypairs and projects.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from bai_jupyter.client import Json, ManagerClient
+from bai_jupyter._version import __version__
+from bai_jupyter.client import Json
 from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.extension.admin_lists import LARGEST_PAGE, OF_ALL, TABLES, Window, errors, volumes
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
-LARGEST_PAGE = 100
 SUPERADMIN, ADMIN = "superadmin", "admin"
-MONTHS = 6
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which part of a list; ``text`` is looked for in it, and may be empty."""
-
-    offset: int
-    limit: int
-    text: str
-
-
-class Table(Protocol):
-    async def read(self, client: ManagerClient, window: Window) -> tuple[list[Json], int]:
-        """That part, and how many there are with that text."""
-
-
-@dataclass(frozen=True)
-class Paged:
-    """A GraphQL list that the manager searches and cuts."""
-
-    root: str
-    fields: str
-    searched: Sequence[str]
-    narrowed: str = ""  # more arguments, as GraphQL
-
-    async def read(self, client: ManagerClient, window: Window) -> tuple[list[Json], int]:
-        arguments = f"limit: $limit, offset: $offset, filter: $filter{self.narrowed}"
-        document = f"{self.root}({arguments}) {{total_count items {{{self.fields}}}}}"
-        document = f"query($limit: Int!, $offset: Int!, $filter: String) {{{document}}}"
-        condition = filter_of(window.text, self.searched)
-        answer = await client.graphql(document, limit=window.limit, offset=window.offset, filter=condition)
-        return answer[self.root]["items"], answer[self.root]["total_count"]
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A list that the manager gives as a whole: searched and cut here."""
-
-    ask: Callable[[ManagerClient], Awaitable[list[Json]]]
-    fields: Sequence[str]
-    searched: Sequence[str]
-
-    async def read(self, client: ManagerClient, window: Window) -> tuple[list[Json], int]:
-        text = window.text.lower()
-        found = [
-            {name: one.get(name) for name in self.fields}
-            for one in await self.ask(client)
-            if any(text in str(one.get(name) or "").lower() for name in self.searched)
-        ]
-        return found[window.offset : window.offset + window.limit], len(found)
-
-
-def filter_of(text: str, fields: Sequence[str]) -> str | None:
-    """In the manager's language: ``text`` is in one of the fields. No filter for no text."""
-    if not text:
-        return None
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return " | ".join(f'{name} ilike "%{escaped}%"' for name in fields)
-
-
-def _graphql(root: str, fields: str, searched: Sequence[str] = ("name",)) -> Whole:
-    async def ask(client: ManagerClient) -> list[Json]:
-        return (await client.graphql(f"{{{root} {{{fields}}}}}"))[root]
-
-    return Whole(ask, fields.split(), searched)
-
-
-async def _groups(client: ManagerClient) -> list[Json]:
-    """Resource groups, each with the domains and projects that may use it: ``[{"scope", "name"}]``."""
-    answer = await client.graphql(
-        "{scaling_groups {name description is_active is_public scheduler scheduler_opts} "
-        "domains {name scaling_groups} groups {id name domain_name scaling_groups}}"
-    )
-    scopes = [{"scope": f"domain:{one['name']}", **one} for one in answer["domains"]]
-    scopes += [
-        {**one, "scope": f"project:{one['id']}", "name": f"{one['domain_name']}/{one['name']}"}
-        for one in answer["groups"]
-    ]
-    return [
-        {
-            **group,
-            "scopes": [
-                {"scope": one["scope"], "name": one["name"]} for one in scopes if group["name"] in one["scaling_groups"]
-            ],
-        }
-        for group in answer["scaling_groups"]
-    ]
-
-
-async def _images(client: ManagerClient) -> list[Json]:
-    """As everybody sees them, with their other names."""
-    told = (await client.graphql("{images {id aliases}}"))["images"]
-    aliases = {one["id"]: one["aliases"] for one in told}
-    return [{**one, "aliases": aliases.get(one["name"], [])} for one in await client.list_images()]
-
-
-async def _usage(client: ManagerClient) -> list[Json]:
-    """What each project has held this month, in UTC."""
-    now = datetime.now(UTC)
-    return await _usage_in(client, months_until(now, 1)[0], now)
-
-
-async def _usage_by_month(client: ManagerClient) -> list[Json]:
-    """Core-hours that each project has held, by months such as ``202611``, in UTC."""
-    now = datetime.now(UTC)
-    begins = months_until(now, MONTHS)
-    found: dict[tuple[str, str], Json] = {}
-    for since, until in zip(begins, [*begins[1:], now], strict=True):  # one at a time: each is long
-        for one in await _usage_in(client, since, until):
-            key = one["name"], one["domain_name"]
-            row = found.setdefault(key, {"name": key[0], "domain_name": key[1], "months": {}})
-            row["months"][f"{since:%Y%m}"] = one["core_hours"]
-    return [found[key] for key in sorted(found)]
-
-
-async def _usage_in(client: ManagerClient, since: datetime, until: datetime) -> list[Json]:
-    answer = await client.request("GET", "/resource/usage/month", query={"month": f"{since:%Y%m}"})
-    return [usage_of(project, since, until) for project in answer]
-
-
-def months_until(now: datetime, count: int) -> list[datetime]:
-    """When each of the last months began, the one of that moment last."""
-    begins = [now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)]
-    while len(begins) < count:
-        begins.insert(0, (begins[0] - timedelta(days=1)).replace(day=1))
-    return begins
-
-
-def usage_of(project: Json, since: datetime, now: datetime) -> Json:
-    """One project of the manager's ``/resource/usage/month`` in a line: core-hours and GiB-hours since a moment."""
-    core_hours = gib_hours = 0.0
-    for one in project["c_infos"]:
-        ended_at = datetime.fromisoformat(one["terminated_at"]) if one["terminated_at"] else now
-        hours = (min(ended_at, now) - max(datetime.fromisoformat(one["created_at"]), since)) / timedelta(hours=1)
-        core_hours += one["smp"] * max(0.0, hours)
-        gib_hours += one["mem_allocated"] / 2**30 * max(0.0, hours)
-    return {
-        "name": project["g_name"],
-        "domain_name": project["domain_name"],
-        "sessions": len(project["c_infos"]),
-        "core_hours": round(core_hours, 1),
-        "gib_hours": round(gib_hours, 1),
-    }
-
-
-_SESSION = (
-    "session_id name access_key user_email group_name scaling_group image type status status_data created_at "
-    "requested_slots"
-)
-_SEARCHED = ("name", "user_email", "image", "status")
-_POLICY = (
-    "name total_resource_slots default_for_unspecified max_concurrent_sessions max_session_lifetime idle_timeout "
-    "suspend_after"
-)
-
-TABLES: Mapping[str, Table] = {
-    "agents": Whole(
-        ManagerClient.list_agents,
-        ("id", "name", "status", "schedulable", "resource_group", "runtime", "slots", "used", "devices", "version"),
-        ("name", "resource_group", "status"),
-    ),
-    "sessions": Paged("compute_session_list", _SESSION, _SEARCHED),
-    "queue": Paged("compute_session_list", _SESSION, _SEARCHED, ', status: "PENDING", order: "created_at"'),
-    "users": Paged(
-        "user_list",
-        "uuid email username role status domain_name resource_policy groups {id name}",
-        ("email", "username", "full_name"),
-    ),
-    "domains": _graphql("domains", "name is_active"),
-    "projects": _graphql(
-        "groups", "id name description domain_name is_active resource_policy total_resource_slots scaling_groups"
-    ),
-    "keypairs": Paged(
-        "keypair_list",
-        "access_key user_id is_active is_admin resource_policy rate_limit concurrency_used last_used",
-        ("user_id", "access_key", "resource_policy"),
-    ),
-    "policies": _graphql("keypair_resource_policies", _POLICY),
-    "presets": _graphql("resource_presets", "name resource_slots shared_memory"),
-    "resource-groups": Whole(
-        _groups,
-        ("name", "description", "is_active", "is_public", "scheduler", "scheduler_opts", "scopes"),
-        ("name", "description"),
-    ),
-    "images": Whole(
-        _images,
-        ("name", "architecture", "size_bytes", "is_private", "aliases", "agents"),
-        ("name", "architecture", "aliases"),
-    ),
-    "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
-    "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
-}
 
 
 class AdminHandler(BaiHandler):
@@ -253,9 +57,47 @@ class TableHandler(AdminHandler):
             raise NotFound(Reason.of("not-found", kind="list", name=name))
         limit = min(self.number("limit", LARGEST_PAGE, least=1), LARGEST_PAGE)
         window = Window(self.number("offset", 0, largest=2**31 - 1), limit, self.get_query_argument("text", ""))
-        await self.require_admin(of_all=False)
+        await self.require_admin(of_all=name in OF_ALL)
         items, total = await table.read(self.client, window)
         self.finish({"items": items, "total": total})
+
+
+class HealthHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """How the cluster is: ``{"versions", "is_frozen", "agents", "volumes", "errors", "error_count"}``."""
+        await self.require_admin(of_all=True)
+        client = self.client
+        status, agents, held, told = await asyncio.gather(
+            client.request("GET", "/manager/status"), client.list_agents(), volumes(client), errors(client)
+        )
+        shown = [{name: one[name] for name in _OF_AGENT} for one in agents]
+        for one, agent in zip(shown, agents, strict=True):
+            one["sick"] = [device["model"] for device in agent["devices"] if device["health"] != "ok"]
+        newest = [{name: one[name] for name in ("created_at", "source", "message")} for one in told[:1]]
+        self.finish(
+            {
+                "versions": {"extension": __version__, "manager": status["nodes"][0]["version"]},
+                "is_frozen": status["status"] == "frozen",
+                "agents": shown,
+                "volumes": held,
+                "errors": newest,
+                "error_count": len(told),
+            }
+        )
+
+    @web.authenticated
+    @authorized
+    async def patch(self) -> None:
+        """``{"is_frozen": bool}``: pause new sessions, or let them go on."""
+        body = {"status": "frozen" if self.flag("is_frozen") else "running"}
+        await self.require_admin(of_all=True)
+        await self.client.request("PUT", "/manager/status", body)
+        self.done()
+
+
+_OF_AGENT = ("name", "status", "schedulable", "resource_group", "runtime", "isolated", "heard_at", "version")
 
 
 class AgentHandler(AdminHandler):
@@ -264,17 +106,6 @@ class AgentHandler(AdminHandler):
     async def patch(self, agent: str) -> None:
         """``{"schedulable": bool}``: let it take new sessions, or run empty."""
         await self.client.set_schedulable([agent], self.flag("schedulable"))
-        self.done()
-
-
-class SessionHandler(AdminHandler):
-    @web.authenticated
-    @authorized
-    async def delete(self, session: str) -> None:
-        """End somebody's session; ``owner`` is the access key that its list has."""
-        owner = self.get_query_argument("owner")
-        await self.require_admin(of_all=False)
-        await self.client.destroy_session(session, owner=owner)
         self.done()
 
 
@@ -302,6 +133,7 @@ _LIMITS = {
     "suspend_after": int,
 }
 _PROJECT = {"description": str, "is_active": bool, "total_resource_slots": dict, "resource_policy": str}
+_DOMAIN = {"description": str, "is_active": bool, "total_resource_slots": dict, "resource_policy": str}
 _GROUP = {"description": str, "is_active": bool, "is_public": bool, "scheduler": str, "scheduler_opts": dict}
 _USER = {"username": str, "password": str, "role": str, "domain_name": str, "group_ids": list, "is_active": bool}
 
@@ -321,6 +153,7 @@ KINDS: Mapping[str, Kind] = {
         found_by=("gid", "UUID!"),
         of_domain=True,
     ),
+    "domains": Kind("domain", _DOMAIN, "ModifyDomainInput!", "DomainInput!", "purge_domain"),
     "policies": Kind(
         "keypair_resource_policy",
         _LIMITS,
@@ -361,21 +194,38 @@ def checked(given: Json, fields: Mapping[str, type]) -> Json:
     return props
 
 
+def asked_for(kind: Kind, given: Json) -> dict[str, tuple[str, object]]:
+    """What one more is made with: arguments with their GraphQL types. Raises ``BadRequest``."""
+    props = checked(given, {kind.named_by: str, **kind.fields})
+    called = props.pop(kind.named_by, None)
+    if called is None:
+        raise bad_value(kind.named_by, called, "a text")
+    return {kind.named_by: ("String!", called), "props": (kind.made_with, {**kind.fixed, **props})}
+
+
 class KindHandler(TableHandler):
     @web.authenticated
     @authorized
     async def post(self, name: str) -> None:
         """One more, by its name and its fields."""
         kind = KINDS[name]
-        fields = {kind.named_by: str, **kind.fields}
-        props = checked(self.fields(), fields)
-        called = props.pop(kind.named_by, None)
-        if called is None:
-            raise bad_value(kind.named_by, called, "a text")
-        made = {kind.named_by: ("String!", called), "props": (kind.made_with, {**kind.fixed, **props})}
+        made = asked_for(kind, self.fields())
         await self.require_admin(of_all=not kind.of_domain)
         await self.change(f"create_{kind.noun}", made)
         self.done()
+
+
+class UserRefusalHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """As a new user → ``{"refusal"}``: why there would be none, ``null`` if there would. Nobody is made."""
+        asked = asked_for(KINDS["users"], self.fields())
+        await self.require_admin(of_all=False)
+        declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in asked.items())
+        document = f"query({declared}) {{user_refusal(email: $email, props: $props)}}"
+        answer = await self.client.graphql(document, **{name: value for name, (_, value) in asked.items()})
+        self.finish({"refusal": answer["user_refusal"]})
 
 
 class ThingHandler(AdminHandler):
@@ -522,6 +372,8 @@ class ImageHandler(AdminHandler):
 _MADE = "|".join(name for name, kind in KINDS.items() if kind.made_with)
 
 HANDLERS = [
+    (r"/bai/api/admin/health", HealthHandler),
+    (r"/bai/api/admin/user-refusals", UserRefusalHandler),
     (rf"/bai/api/admin/({_MADE})", KindHandler),
     (r"/bai/api/admin/(images)", ImagesHandler),
     (r"/bai/api/admin/([a-z-]+)", TableHandler),
@@ -529,7 +381,6 @@ HANDLERS = [
     (r"/bai/api/admin/(images)/(.+)/(aliases)", HoldingHandler),  # names of images have slashes
     (r"/bai/api/admin/images/(.+)", ImageHandler),
     (r"/bai/api/admin/agents/([^/]+)", AgentHandler),
-    (r"/bai/api/admin/sessions/([^/]+)", SessionHandler),
     (r"/bai/api/admin/users/([^/]+)/keypairs", UserKeypairsHandler),
     (r"/bai/api/admin/(projects)/([^/]+)/(members)", HoldingHandler),
     (r"/bai/api/admin/(resource-groups)/([^/]+)/(scopes)", HoldingHandler),

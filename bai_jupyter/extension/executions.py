@@ -30,15 +30,16 @@ class Execution:
 class Executions:
     """The unsettled executions of one kernel, oldest first; of each cell only the last one counts.
 
-    Beside them the questions (``input()``) that somebody has answered, so that nobody is asked again.
+    Beside them the questions (``input()``) that somebody has answered, so that nobody is asked again. Without a path
+    all of this lives in memory only.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._by_cell: dict[str, Execution] = {}
         self._answered: set[str] = set()
         self._lines = 0  # in the file, those that count no more included
-        for noted in _read(path):
+        for noted in _read(path) if path is not None else ():
             self._put(noted)
 
     def of(self, generation: int) -> list[Execution]:
@@ -54,9 +55,11 @@ class Executions:
         On a full disk it is known until this server ends: the cell runs all the same.
         """
         self._put(noted)
+        if self._path is None:
+            return
         with suppress(OSError):
             if self._lines > 2 * MAX_KEPT:
-                self._rewrite()
+                self._rewrite(self._path)
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._path.open("a") as file:
@@ -68,7 +71,8 @@ class Executions:
             self._by_cell = kept
             if not kept:
                 self._answered.clear()
-            self._rewrite()
+            if self._path is not None:
+                self._rewrite(self._path)
 
     def _put(self, noted: Execution | str) -> None:
         self._lines += 1
@@ -81,11 +85,11 @@ class Executions:
         if len(self._by_cell) > MAX_KEPT:
             del self._by_cell[next(iter(self._by_cell))]
 
-    def _rewrite(self) -> None:
-        draft = self._path.with_suffix(".new")
+    def _rewrite(self, path: Path) -> None:
+        draft = path.with_suffix(".new")
         noted = [*self._by_cell.values(), *self._answered]
         draft.write_text("".join(_line(each) for each in noted))
-        draft.replace(self._path)
+        draft.replace(path)
         self._lines = len(noted)
 
 

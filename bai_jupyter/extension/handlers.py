@@ -67,6 +67,11 @@ class BaiHandler(APIHandler):
             raise bad_value(field, given, f"a number from {least} to {largest}")
         return found
 
+    @property
+    def owner(self) -> str | None:
+        """``?owner=``: for admins, a keypair of the person whose session it is."""
+        return self.get_query_argument("owner", None)
+
     def done(self) -> None:
         """All is well, and there is nothing to say."""
         self.set_status(204)
@@ -123,12 +128,12 @@ class SessionHandler(BaiHandler):
     @authorized
     async def get(self, session: str) -> None:
         """As the manager shows it, also one that has ended."""
-        self.finish(await self.client.get_session(session))
+        self.finish(await self.client.get_session(session, self.owner))
 
     @web.authenticated
     @authorized
     async def delete(self, session: str) -> None:
-        await self.client.destroy_session(session)
+        await self.client.destroy_session(session, owner=self.owner)
         self.done()
 
 
@@ -146,7 +151,7 @@ class LogsHandler(BaiHandler):
     @authorized
     async def get(self, session: str) -> None:
         """``{"logs"}``: what its container and the programs in it printed last, as text."""
-        self.finish({"logs": await self.client.logs(session)})
+        self.finish({"logs": await self.client.logs(session, owner=self.owner)})
 
 
 class RestartHandler(BaiHandler):

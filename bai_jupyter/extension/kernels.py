@@ -34,7 +34,7 @@ from jupyter_server.prometheus.metrics import KERNEL_CURRENTLY_RUNNING_TOTAL
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado import web
 from tornado.ioloop import IOLoop
-from traitlets import Set, Unicode, default
+from traitlets import Int, Set, Unicode, default
 
 from bai_jupyter.common.errors import Unavailable
 from bai_jupyter.extension import app_proxy, status
@@ -42,11 +42,15 @@ from bai_jupyter.extension.executions import Executions
 from bai_jupyter.extension.kept_choices import Consents, LastChoices
 from bai_jupyter.extension.kernel_records import KernelRecord, KernelRecords, pack_launch, unpack_launch
 from bai_jupyter.extension.kernelspecs import make_spec
+from bai_jupyter.extension.local_tape import LocalTape
 
+LOCAL_OUTPUT = 8 * 1024**2
 RETRY_S = (0.5, 1, 2, 5, 10)
 REATTACH_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
-FIND_STATE_ATTEMPTS, FIND_STATE_PAUSE_S = 40, 0.25
+FIND_STATE_ATTEMPTS, FIND_STATE_PAUSE_S, FIND_STATE_LINGER_MS = 40, 0.25, 10_000
+NOTHING = {"code": "", "silent": True, "store_history": False, "allow_stdin": False, "stop_on_error": False}
+"""What every kernel runs at once when it is idle, and else when it is."""
 
 
 class RemoteKernelRestarter(AsyncIOLoopKernelRestarter):
@@ -77,6 +81,18 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         help="Names of kernel provisioners whose kernels live elsewhere and outlive this server.",
     )
     state_dir = Unicode(config=True, help="Folder for what must survive a restart of this server (mode 0700).")
+
+    local_output = Int(
+        min=0,
+        config=True,
+        help="So many bytes of what cells say in each local kernel are kept in memory until a saved notebook holds "
+        "them, for pages whose connection broke meanwhile. 0: none, as in Jupyter. By default 8 MiB if this server "
+        "runs in a session, where much lies between it and its pages, and else 0.",
+    )
+
+    @default("local_output")
+    def _local_output_in_a_session(self) -> int:
+        return LOCAL_OUTPUT if os.environ.get("BAI_TOKEN_FILE") else 0
 
     @default("state_dir")
     def _state_in_data_dir(self) -> str:
@@ -110,9 +126,31 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
 
     def executions(self, kernel_id: str) -> Executions:
         """Which cells of this kernel's notebook may have output that no file holds."""
+        if (tape := self.local_tape(self._kernels[kernel_id])) is not None:
+            return tape
         if kernel_id not in self._executions:
             self._executions[kernel_id] = Executions(self.records.bookmarks(kernel_id) / "executions.jsonl")
         return self._executions[kernel_id]
+
+    def local_tape(self, kernel: Any) -> LocalTape | None:
+        """Where a local kernel's output is kept; ``None`` for a remote one, and where none is kept."""
+        return getattr(kernel, "local_tape", None)
+
+    def start_watching_activity(self, kernel_id: str) -> None:
+        super().start_watching_activity(kernel_id)
+        kernel = self._kernels[kernel_id]
+        if self.is_ours(kernel) or not self.local_output:
+            return
+        if self.local_tape(kernel) is None:
+            kernel.local_tape = LocalTape(self.local_output)
+            self.add_restart_callback(kernel_id, kernel.local_tape.start_over)
+            self.add_restart_callback(kernel_id, kernel.local_tape.close, "dead")
+        kernel.local_tape.listen(kernel.connect_iopub())
+
+    def stop_watching_activity(self, kernel_id: str) -> None:
+        super().stop_watching_activity(kernel_id)
+        if (tape := self.local_tape(self._kernels[kernel_id])) is not None:
+            tape.close()
 
     def _is_remote_spec(self, spec: KernelSpec | None) -> bool:
         provisioner = (spec.metadata if spec else {}).get("kernel_provisioner") or {}
@@ -271,6 +309,18 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
         kernel.ready.set_result(None)
 
     async def _find_state(self, kernel: Any) -> None:
+        """Learn whether a cell runs. One that says nothing would be taken for idleness, also by a Hub's culler."""
+        await self._wake(kernel)
+        if kernel.execution_state == "dead":
+            return
+        kernel.execution_state = "busy"  # until it has answered on shell, which a running cell holds
+        shell = kernel.connect_shell()
+        try:
+            kernel.session.send(shell, "execute_request", NOTHING)
+        finally:
+            shell.close(linger=FIND_STATE_LINGER_MS)  # the activity watch hears what the kernel does about it
+
+    async def _wake(self, kernel: Any) -> None:
         """Have the kernel say something, from which the activity watch learns that it is there.
 
         Again and again, for the subscription may still be on its way; over control, which a running cell does not hold.
@@ -287,6 +337,8 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
     async def _async_restart_kernel(self, kernel_id: str, now: bool = False) -> Any:
         kernel = self.get_kernel(kernel_id)
         if not self.is_ours(kernel):
+            if (tape := self.local_tape(kernel)) is not None:
+                tape.start_over()
             return await super()._async_restart_kernel(kernel_id, now=now)
         self._check_started(kernel)
         await self._cancel(kernel_id)
@@ -406,13 +458,18 @@ class BaiMappingKernelManager(AsyncMappingKernelManager):
     # What is told, and what is kept
 
     def kernel_model(self, kernel_id: str) -> dict[str, Any]:
-        """Jupyter's model; remote kernels also have ``bai`` (``kernel_status``), its sentence is ``reason``."""
+        """Jupyter's model; remote kernels also have ``bai`` (``kernel_status``), its sentence is ``reason``.
+
+        Local ones have ``bai_keeps_output`` where what cells say in them is kept (``local_tape``).
+        """
         model: dict[str, Any] = super().kernel_model(kernel_id)
         kernel = self._kernels[kernel_id]
         if self.is_ours(kernel):
             model["bai"] = status.kernel_status(kernel)
             if model["bai"]["reason"]:
                 model["reason"] = model["bai"]["reason"]["text"]
+        elif self.local_tape(kernel) is not None:
+            model["bai_keeps_output"] = True
         return model
 
     def _on_change(self, kernel: Any, _: Any) -> None:

@@ -1,8 +1,9 @@
 """``/bai/api/kernels/…``: a cell's output from its beginning, for a page that was not there to hear it.
 
 A page that opens a notebook asks which executions its file may lack (``executions``), and reads those again from the
-kernel's tape, whatever has come meanwhile and what is still to come (``outputs``). When it has saved the notebook it
-says which it has seen to their end (``DELETE``). A page whose connection broke reads on behind what it has.
+kernel's tape (a local kernel's: ``local_tape``), whatever has come meanwhile and what is still to come (``outputs``).
+When it has saved the notebook it says which it has seen to their end (``DELETE``). A page whose connection broke reads
+on behind what it has.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ from bai_jupyter.common.errors import BadRequest, NotFound, PublicError, Unavail
 from bai_jupyter.common.records import Channel
 from bai_jupyter.extension.executions import Execution, Executions
 from bai_jupyter.extension.handlers import BaiHandler
+from bai_jupyter.extension.kernels import BaiMappingKernelManager
+from bai_jupyter.extension.local_tape import LocalReplay
 from bai_jupyter.extension.page import gap_message, without_identities
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream, reader_id
 
@@ -32,7 +35,7 @@ PICK_UP_TIMEOUT_S = 60
 async def unsettled(kernels: Any, kernel_id: str) -> list[Execution]:
     """What a notebook's file may lack of this kernel's output.
 
-    Raises ``NotFound`` unless it is a kernel of ours, ``Unavailable`` while this server has yet to find it again.
+    Raises ``NotFound`` if nothing of it is kept, ``Unavailable`` while this server has yet to find it again.
     """
     kernel = _kernel(kernels, kernel_id)
     if kernels.records.is_launched(kernel_id):
@@ -44,8 +47,9 @@ async def unsettled(kernels: Any, kernel_id: str) -> list[Execution]:
 
 def _kernel(kernels: Any, kernel_id: str) -> Any:
     kernel = kernels.get_kernel(kernel_id) if kernel_id in kernels else None
-    if kernel is None or not getattr(kernels, "is_ours", lambda _: False)(kernel):
-        raise NotFound(f"There is no Backend.AI kernel {kernel_id} here.")
+    is_known = isinstance(kernels, BaiMappingKernelManager) and kernel is not None
+    if not is_known or (not kernels.is_ours(kernel) and kernels.local_tape(kernel) is None):
+        raise NotFound(f"There is no kernel {kernel_id} here whose output is kept.")
     return kernel
 
 
@@ -84,7 +88,7 @@ class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """
 
     auth_resource = "kernels"
-    _stream: KernelStream | None = None
+    _stream: KernelStream | LocalReplay | None = None
 
     def set_default_headers(self) -> None:
         """Those of a page mean nothing here."""
@@ -105,17 +109,25 @@ class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
         self._wanted = wanted
         seen = zip(msg_ids, self.get_query_arguments("after"), strict=False)
         self._seen = {msg_id: after for msg_id, after in seen if after}
-        self._open_ends = {(each.msg_id, end) for each in wanted for end in ("reply", "idle")}
-        self._last_parent = b"{}"
+        self._tape = self.kernel_manager.local_tape(self._kernel)
+        # A local kernel's reply goes to the page that asked, and that may be gone.
+        ends = ("reply", "idle") if self._tape is None else ("idle",)
+        self._open_ends = {(each.msg_id, end) for each in wanted for end in ends}
+        self._last_parent = _parent(wanted[0].msg_id)
         await super().get(kernel_id)
 
     async def open(self, _kernel_id: str) -> None:  # type: ignore[override]
         super().open()
         self.set_nodelay(True)
+        leave = partial(self.close, 1000)
+        if self._tape is not None:
+            seen = {each.msg_id: self._seen.get(each.msg_id) for each in self._wanted}
+            self._stream = self._tape.open_replay(seen, self._take, self._on_gap_of, leave)
+            return
         bookmark = Bookmark()
         bookmark.note(self._wanted[0].generation, _earliest(self._wanted))
         self._stream = self._kernel.provisioner.open_replay(
-            reader_id(f"outputs {id(self)}"), bookmark, self._take, self._on_gap, partial(self.close, 1000)
+            reader_id(f"outputs {id(self)}"), bookmark, self._take, self._on_gap, leave
         )
 
     async def _take(self, message: Incoming) -> None:
@@ -148,8 +160,16 @@ class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def _on_gap(self, channel: Channel) -> None:
         if channel is Channel.IOPUB:
             self._seen.clear()  # what the page saw last may be gone with the rest
-            message = gap_message(self._kernel.session, self._last_parent)
-            self.write_message(serialize_msg_to_ws_v1(message[1:], "iopub"), binary=True)
+            self._tell_gap()
+
+    def _on_gap_of(self, msg_id: str) -> None:
+        self._seen.pop(msg_id, None)
+        self._last_parent = _parent(msg_id)
+        self._tell_gap()
+
+    def _tell_gap(self) -> None:
+        message = gap_message(self._kernel.session, self._last_parent)
+        self.write_message(serialize_msg_to_ws_v1(message[1:], "iopub"), binary=True)
 
     def on_close(self) -> None:
         super().on_close()
@@ -160,6 +180,11 @@ class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
 def _earliest(executions: list[Execution]) -> dict[Channel, int]:
     return {channel: min(each.positions.get(channel.name.lower(), 0) for each in executions) for channel in Channel}
+
+
+def _parent(msg_id: str) -> bytes:
+    """A packed parent header, as far as pages look at it."""
+    return json.dumps({"msg_id": msg_id}).encode()
 
 
 def _is_idle(parts: list[bytes]) -> bool:

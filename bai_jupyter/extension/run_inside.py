@@ -164,7 +164,7 @@ def run(path: str, kernel_name: str) -> int:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    print(f"All {total} cells ran.", flush=True)
+    print(f"All cells ran: {total}.", flush=True)
     return 0
 
 

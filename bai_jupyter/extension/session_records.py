@@ -7,7 +7,7 @@ from tornado import web
 
 from bai_jupyter.extension.handlers import BaiHandler
 
-_PROJECT = "query($id: UUID!) {compute_session(id: $id) {group_name}}"
+_PROJECT = "query($id: UUID!) {compute_session(id: $id) {group_name user_email}}"
 _SHOWN = ("id", "at", "action", "access_key", "result")
 
 
@@ -16,7 +16,7 @@ class HistoryHandler(BaiHandler):
     @authorized
     async def get(self, session: str) -> None:
         """``{"changes"}``: each change of its status, oldest first, as the manager says it."""
-        self.finish({"changes": await self.client.status_history(session)})
+        self.finish({"changes": await self.client.status_history(session, self.owner)})
 
 
 class AuditHandler(BaiHandler):
@@ -24,7 +24,7 @@ class AuditHandler(BaiHandler):
     @authorized
     async def get(self, session: str) -> None:
         """``{"entries"}``: the newest of what was done to it, as far as whoever asks may see that."""
-        view = await self.client.get_session(session)
+        view = await self.client.get_session(session, self.owner)
         entries = await self.client.audit(about(view))
         shown = [{name: one[name] for name in _SHOWN} for one in entries if is_about(view, one["target"])]
         self.finish({"entries": shown})
@@ -34,10 +34,10 @@ class ProjectHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def get(self, session: str) -> None:
-        """``{"name"}`` of the project that it counts for; ``null`` if that is gone."""
-        view = await self.client.get_session(session)
+        """``{"name", "owner"}``: of the project that it counts for, ``null`` if that is gone, and whose it is."""
+        view = await self.client.get_session(session, self.owner)
         found = (await self.client.graphql(_PROJECT, id=view["id"]))["compute_session"]
-        self.finish({"name": found["group_name"]})
+        self.finish({"name": found["group_name"], "owner": found["user_email"]})
 
 
 def about(view: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``/bai/api/usage``: what was held day by day, for the tab *Usage*."""
+"""``/bai/api/usage``: what was held, day by day and by sessions, for the tab *Usage*."""
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -17,4 +17,13 @@ class UsageHandler(BaiHandler):
         self.finish({"days": await self.client.usage_by_day(given["start"], given["end"], scope)})
 
 
-HANDLERS = [(r"/bai/api/usage", UsageHandler)]
+class SessionUsageHandler(BaiHandler):
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """As ``UsageHandler``, by sessions: those that held most, → ``{"sessions", "total_count"}``."""
+        start, end = (self.get_query_argument(name, "") for name in ("start", "end"))
+        self.finish(await self.client.usage_by_session(start, end, self.get_query_argument("scope", "me")))
+
+
+HANDLERS = [(r"/bai/api/usage", UsageHandler), (r"/bai/api/usage/sessions", SessionUsageHandler)]

@@ -1,18 +1,27 @@
 """The WebSocket between a page and a kernel: no delay of small packets, and for kernels of ours nothing left out.
 
 A kernel of ours is read past Jupyter's ZMQ sockets: each page has a stream of its own (``page``). What stays Jupyter's:
-sessions, the message format, status messages, everything about local kernels.
+sessions, the message format, status messages, and the connections of local kernels. What is said through those is kept
+where this server keeps it (``local_tape``), for the page's next connection.
 """
 
 import asyncio
+import json
 from typing import Any
 
-from jupyter_server.services.kernels.connection.base import serialize_msg_to_ws_v1
+from jupyter_client.session import DELIM
+from jupyter_server.services.kernels.connection.base import (
+    deserialize_binary_message,
+    deserialize_msg_from_ws_v1,
+    serialize_msg_to_ws_v1,
+)
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from tornado import web
 from tornado.websocket import WebSocketClosedError
 
+from bai_jupyter.common.records import Channel
 from bai_jupyter.extension.kernels import BaiMappingKernelManager
+from bai_jupyter.extension.local_tape import LocalTape
 from bai_jupyter.extension.page import Page
 
 _V1 = "v1.kernel.websocket.jupyter.org"
@@ -53,6 +62,18 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
         connected = asyncio.get_running_loop().create_future()
         connected.set_result(None)
         return connected
+
+    def handle_incoming_message(self, incoming_msg: str) -> None:
+        if (tape := self._local_tape) is not None:
+            channel, parts = _read(incoming_msg, self.subprotocol)
+            tape.hear(channel, [DELIM, b"", *parts])
+        super().handle_incoming_message(incoming_msg)
+
+    def handle_outgoing_message(self, stream: Any, outgoing_msg: list[Any]) -> None:
+        # What comes over IOPub the tape hears by itself; of answers and questions there is only this one copy.
+        if (tape := self._local_tape) is not None and stream.channel in ("shell", "stdin"):
+            tape.take(Channel[stream.channel.upper()], outgoing_msg)
+        super().handle_outgoing_message(stream, outgoing_msg)
 
     async def _write(self, channel: str, message: list[bytes]) -> None:
         """One message to the page. Returns as soon as the system has all of it, or when the page makes room.
@@ -106,6 +127,21 @@ class BaiWebsocketConnection(ZMQChannelsWebsocketConnection):
     def _is_ours(self) -> bool:
         kernels = self.multi_kernel_manager
         return isinstance(kernels, BaiMappingKernelManager) and kernels.is_ours(self.kernel_manager)
+
+    @property
+    def _local_tape(self) -> LocalTape | None:
+        kernels = self.multi_kernel_manager
+        return kernels.local_tape(self.kernel_manager) if isinstance(kernels, BaiMappingKernelManager) else None
+
+
+def _read(message: str | bytes, subprotocol: str | None) -> tuple[str, list[bytes]]:
+    """Channel and parts (header, parent header, metadata, content) of what a page sends."""
+    if subprotocol == _V1:
+        channel, parts = deserialize_msg_from_ws_v1(message)
+        return channel, [bytes(part) for part in parts[:4]]
+    read = deserialize_binary_message(message) if isinstance(message, bytes) else json.loads(message)
+    names = ("header", "parent_header", "metadata", "content")
+    return read.get("channel") or "shell", [json.dumps(read.get(name) or {}).encode() for name in names]
 
 
 def _look_at(done: "asyncio.Future[None]") -> None:

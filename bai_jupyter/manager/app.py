@@ -79,11 +79,14 @@ from bai_jupyter.manager.people.owners import Owners
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
 from bai_jupyter.manager.sessions.callbacks import Callbacks
+from bai_jupyter.manager.sessions.changes import SessionChanges
 from bai_jupyter.manager.sessions.commits import Commits
+from bai_jupyter.manager.sessions.creation import SessionCreation
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.files import SessionFiles
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
 from bai_jupyter.manager.sessions.intake import Intake
+from bai_jupyter.manager.sessions.jupyter_kernels import JupyterKernelService
 from bai_jupyter.manager.sessions.query_counts import QueryCounts
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.routes import read_ports
@@ -361,18 +364,8 @@ class ManagerApp(Application):
         tokens = SessionTokens(self.store, self.vault, now, self.session_token_s)
         volumes = Volumes(self.store, self.registry, self.streams, self.home_volume)
         homes = Homes(self.store, volumes)
-        session_service = SessionService(
-            self.store,
-            self.registry,
-            self.streams,
-            hub,
-            self.vault,
-            self.reconciler,
-            conditions,
-            homes,
-            now,
-            read_ports(self.route_ports),
-        )
+        session_service = SessionService(self.store, self.registry, self.streams, hub, self.reconciler, now)
+        jupyter_kernel_service = JupyterKernelService(session_service, self.store, self.vault, now)
         self.scope_limits = ScopeLimits(self.store, volumes)
 
         def nudge(group: str | None) -> None:
@@ -403,12 +396,25 @@ class ManagerApp(Application):
             user_config=UserConfig(self.store, self.vault),
             graphql=Executor(Parts(self.store, people, self.registry, self.vault, views, volumes)),
             sessions=session_service,
+            creation=SessionCreation(
+                session_service,
+                self.store,
+                hub,
+                self.vault,
+                self.reconciler,
+                conditions,
+                homes,
+                now,
+                read_ports(self.route_ports),
+            ),
+            changes=SessionChanges(session_service, self.store, self.registry, self.streams, hub, self.reconciler),
+            jupyter_kernels=jupyter_kernel_service,
             idle=self.idle_watch,
             commits=Commits(self.store, self.registry, session_service, self.tasks, now, self.max_user_images),
             variables=variables,
             templates=Templates(self.store, now),
             tasks=self.tasks,
-            execution=Execution(session_service, hub, self.vault, self.queries),
+            execution=Execution(session_service, jupyter_kernel_service, hub, self.vault, self.queries),
             apps=Apps(session_service),
             idle_connections=IdleConnections(),
             session_files=SessionFiles(session_service),

@@ -48,6 +48,7 @@ _FIRST_ANSWER_S = 120  # from a cold disk, and after a restart of the manager
 _STOP_S = 300.0
 _NO_SUCH_COMMAND = 127  # a shell's
 _LOOK_EVERY_S = 0.1
+_LONGEST_LINE = 300  # of what a server prints, in a sentence
 _DOORS_FOLDER = "/run/bai"
 _HOME = "/home/work/home"  # the user's home folder, in every session; all else of a container goes with it
 _PLACES = {
@@ -61,15 +62,21 @@ _ANY_OWN_PORT = ":0"  # of the manager
 class BackendAISpawner(Spawner):
     """Runs a user's server in a Backend.AI session."""
 
-    image = Unicode(help="Environment, if the user chooses none. It has jupyterhub-singleuser.").tag(config=True)
-    preset = Unicode(help="Resources, if the user chooses none. Default: what the policy says.").tag(config=True)
+    image = Unicode(
+        help="Environment of a server, if the user chooses none. It must have jupyterhub-singleuser of JupyterHub 6."
+    ).tag(config=True)
+    preset = Unicode(
+        help="Resource preset of a server, if the user chooses none. Empty: as the user's resource policy says."
+    ).tag(config=True)
     images = List(Unicode(), help="Environments that users may choose. Empty: all that they may use.").tag(config=True)
     folders = Dict(
         value_trait=Enum(("ro", "rw")), help='Folders that every server mounts, beside home: {"datasets": "ro"}.'
     ).tag(config=True)
-    resource_group = Unicode("default", help="Agents that may run servers, if the user chooses none.").tag(config=True)
+    resource_group = Unicode(
+        "default", help="Resource group (of agents) that servers run in, if the user chooses none."
+    ).tag(config=True)
     resource_groups = List(
-        Unicode(), help="Groups of agents that users may choose from. Empty: `resource_group`, and no choice."
+        Unicode(), help="Resource groups that users may choose from. Empty: `resource_group`, and no choice."
     ).tag(config=True)
     projects = List(
         Unicode(), help="Projects of the manager in which all users of the Hub are; servers count for the first."
@@ -91,8 +98,9 @@ class BackendAISpawner(Spawner):
     manager_access = Enum(
         ("", "self", "user"),
         "user",
-        help="What a server may do at the manager. user: start kernels in other sessions, see folders and the queue, "
-        "all as its user. Empty: nothing; then its kernels run beside it only.",
+        help="What a server may do at the manager. `user`: what its user may, such as to start kernels in other "
+        "sessions and to see folders and the queue. `self`: see and end its own session. Empty: nothing. With these "
+        "two its kernels run beside it only.",
     ).tag(config=True)
     door = Unicode(
         "hub",
@@ -413,7 +421,7 @@ class BackendAISpawner(Spawner):
         self._changed = asyncio.Event()
 
     async def _until_it_answers(self, client: ManagerClient) -> str:
-        """The proxy's target; the server's path is behind it. Raises ``SpawnException`` if the session ends."""
+        """The proxy's target; the server's path is behind it. Raises ``SpawnException`` if it does not, or ends."""
         target = await self._target(client)
         api = url_path_join(target, self.server.base_url, "api")
         tls = self._tls(client) if target.startswith("https:") else None
@@ -423,10 +431,12 @@ class BackendAISpawner(Spawner):
             done, _ = await asyncio.wait({up, end}, return_when=asyncio.FIRST_COMPLETED)
             view = end.result() if end in done else await client.get_session(self._session)
             if view["status"] in FINAL:  # then the manager may have answered itself: it has no such path any more
-                why = await self._why_it_ended(client, view)
-                raise SpawnException(why.text, reason=why.code, status_code=500)
+                raise _failure(await self._why_it_ended(client, view))
             up.result()
             return target
+        except TimeoutError as error:
+            line = await self._last_line(client)
+            raise _failure(Reason.of("server-silent", seconds=self.http_timeout, line=line)) from error
         finally:
             for task in (up, end):
                 task.cancel()
@@ -435,8 +445,12 @@ class BackendAISpawner(Spawner):
     async def _why_it_ended(self, client: ManagerClient, view: Json) -> Reason:
         if view["exitCode"] == _NO_SUCH_COMMAND:
             return Reason.of("no-singleuser", image=view["image"], command=self.cmd[0])
+        return Reason.of("server-ended", why=view["reason"]["text"], line=await self._last_line(client))
+
+    async def _last_line(self, client: ManagerClient) -> str:
+        """Of what the server has printed, as much as can be shown on a page."""
         lines = (await client.logs(self._session)).strip().splitlines() or ["nothing was printed"]
-        return Reason.of("server-ended", why=view["reason"]["text"], line=lines[-1])
+        return lines[-1][-_LONGEST_LINE:]
 
     async def _target(self, client: ManagerClient) -> str:
         """The manager; with internal_ssl the port of it that is the session's. Raises ``PublicError``."""
@@ -512,6 +526,10 @@ def _check(option: str, chosen: str, allowed: Collection[str]) -> None:
     """Raises ``BadRequest`` if it is chosen and not allowed. Nothing named: all are."""
     if chosen and allowed and chosen not in allowed:
         raise BadRequest(Reason.of("bad-value", field=option, given=chosen, expected=f"one of {', '.join(allowed)}"))
+
+
+def _failure(reason: Reason) -> SpawnException:
+    return SpawnException(reason.text, reason=reason.code, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _refusal(error: PublicError | ConfigError) -> SpawnException:

@@ -4,7 +4,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { IEdit } from './adminEdits';
-import { IPlainTable, IRowAction, momentOf } from './adminTables';
+import { IPlainTable, IRowAction, momentOf } from './tables';
 import { formatSize } from './amounts';
 import {
   addDotfile,

@@ -153,15 +153,23 @@ export class Edits {
     return this._changing('presets', `${row.name}`, this.trans.__('Preset %1', `${row.name}`), this._preset(row));
   }
 
+  async newDomain(): Promise<IEdit> {
+    return this._making('domains', this.trans.__('New Domain'), await this._bounds({}));
+  }
+
+  async domain(row: AdminRow): Promise<IEdit> {
+    return this._changing('domains', `${row.name}`, this.trans.__('Domain %1', `${row.name}`), await this._bounds(row));
+  }
+
   async newProject(): Promise<IEdit> {
     const { trans } = this;
     const domain = { name: 'domain_name', label: trans.__('Domain'), options: await this._names('domains') };
-    return this._making('projects', trans.__('New Project'), [domain, ...(await this._project({}))]);
+    return this._making('projects', trans.__('New Project'), [domain, ...(await this._bounds({}))]);
   }
 
   async project(row: AdminRow): Promise<IEdit> {
     const { trans } = this;
-    const parts = [{ name: 'name', label: trans.__('Name'), value: `${row.name}` }, ...(await this._project(row))];
+    const parts = [{ name: 'name', label: trans.__('Name'), value: `${row.name}` }, ...(await this._bounds(row))];
     return this._changing('projects', `${row.id}`, trans.__('Project %1', `${row.name}`), parts);
   }
 
@@ -293,7 +301,8 @@ export class Edits {
     ];
   }
 
-  private async _project(row: AdminRow): Promise<IPart[]> {
+  /** What is said of a domain or project as a whole. */
+  private async _bounds(row: AdminRow): Promise<IPart[]> {
     const { trans } = this;
     const isBound = Boolean(row.resource_policy); // once there is a policy, only another can take its place
     const none: [string, string][] = isBound ? [] : [['', trans.__('none')]];

@@ -1,68 +1,12 @@
-/** The lists of *Backend.AI Admin*: what each says of its rows, and what can be done to one. Pure. */
+/** The lists of *Backend.AI Admin*, for whom, and in which order. Pure. */
 
-import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { Edits, IEdit, ordersOf } from './adminEdits';
-import { describeSlots, formatSize, IUse, usesOf } from './amounts';
-import { addAdmin, AdminRow, changeAdmin, endAdmin, IReason, IScope, removeAdmin } from './api';
-import { slotsOf } from './typed';
-
-export interface IColumn {
-  label: string;
-  text: (row: AdminRow) => string;
-  /** Shown as bars instead of the text. */
-  uses?: (row: AdminRow) => IUse[];
-  /** Shown as a small chart, before the figures that say the same in the columns beside it. */
-  bars?: (row: AdminRow) => number[];
-  /** For a session's state: its status, whose word and icon are shown in front of the text. */
-  status?: (row: AdminRow) => string;
-}
-
-type Settings = ServerConnection.ISettings;
-
-interface IAction {
-  verb: string;
-  /** The button's name; empty where it cannot be done to that row. */
-  label: (row: AdminRow) => string;
-}
-
-/** Done at once, or after a question. */
-export interface IDeed extends IAction {
-  /** What is lost and what is kept; without it nothing is asked. */
-  confirm?: string;
-  run: (settings: Settings, row: AdminRow) => Promise<void>;
-}
-
-/** Something is filled in first. */
-export interface IChange extends IAction {
-  edit: (edits: Edits, row: AdminRow) => IEdit | Promise<IEdit>;
-}
-
-export type IRowAction = IDeed | IChange;
-
-/** What can be made that is not in a list yet. */
-export interface IAddition {
-  label: string;
-  edit: (edits: Edits) => IEdit | Promise<IEdit>;
-}
-
-export interface ITable {
-  /** What the server calls it. */
-  name: string;
-  label: string;
-  /** What a row is known by. */
-  keyOf: (row: AdminRow) => string;
-  /** The first one names the row. */
-  columns: IColumn[];
-  actions: IRowAction[];
-  addition?: IAddition;
-  /** How often it is asked for, if not every few seconds. */
-  intervalSeconds?: number;
-}
-
-/** What is said of rows, wherever they come from. */
-export type IPlainTable = Omit<ITable, 'name'>;
+import { agentTable, errorTable, folderTable, volumeTable } from './adminCluster';
+import { ordersOf } from './adminEdits';
+import { addAdmin, AdminRow, changeAdmin, endSession, IScope, removeAdmin } from './api';
+import { describeEnd } from './session';
+import { columnsOf, IChange, IColumn, IDeed, IPlainTable, ITable, momentOf, reasonOf, shown, sizeOf } from './tables';
 
 const OVER = ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'];
 
@@ -71,19 +15,14 @@ const OF_DOMAIN = ['sessions', 'queue', 'users', 'projects', 'keypairs'];
 
 /** For somebody of that role. `now` says which months are the last ones, in UTC. */
 export function tablesFor(role: string, trans: TranslationBundle, now = new Date()): ITable[] {
-  return tablesOf(trans, now).map(table =>
+  const tables = tablesOf(trans, now).filter(({ isOfAll }) => role === 'superadmin' || !isOfAll);
+  return tables.map(table =>
     role === 'superadmin' || OF_DOMAIN.includes(table.name) ? table : { ...table, actions: [], addition: undefined }
   );
 }
 
 function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
-  const field = (label: string, name: string): IColumn => ({ label, text: row => shown(row[name]) });
-  const is = (label: string, name: string, yes: string, no: string): IColumn => ({
-    label,
-    text: row => (row[name] ? yes : no)
-  });
-  const slots = (label: string, name: string): IColumn => ({ label, text: row => describeSlots(slotsOf(row[name])) });
-  const limit = (column: IColumn): IColumn => ({ ...column, text: row => column.text(row) || trans.__('no limit') });
+  const { field, is, slots, limit } = columnsOf(trans);
   const seconds = (label: string, name: string): IColumn => ({
     label,
     text: row => describeSeconds(Number(row[name] ?? 0), trans)
@@ -105,6 +44,12 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
 
   const session: Omit<IPlainTable, 'label'> = {
     keyOf: row => shown(row.session_id),
+    session: row => ({
+      id: shown(row.session_id),
+      name: shown(row.name),
+      owner: shown(row.access_key),
+      user: shown(row.user_id)
+    }),
     columns: [
       field(trans.__('Name'), 'name'),
       field(trans.__('Owner'), 'user_email'),
@@ -119,46 +64,19 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
       {
         verb: trans.__('End'),
         label: row => (OVER.includes(shown(row.status)) ? '' : trans.__('End %1', shown(row.name))),
-        confirm: trans.__(
-          'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
-        ),
-        run: (settings, row) => endAdmin(settings, shown(row.session_id), shown(row.access_key))
+        confirm: describeEnd(false, trans),
+        run: (settings, row) => endSession(settings, shown(row.session_id), shown(row.access_key))
       }
     ]
   };
 
   return [
-    {
-      name: 'agents',
-      label: trans.__('Agents'),
-      keyOf: row => shown(row.id),
-      columns: [
-        field(trans.__('Name'), 'name'),
-        { label: trans.__('State'), text: row => agentState(row, trans) },
-        field(trans.__('Group'), 'resource_group'),
-        { label: trans.__('In use'), uses: row => usesOf(slotsOf(row.slots), slotsOf(row.used), trans), text: () => '' },
-        { label: trans.__('Devices'), text: row => devicesOf(row, trans) },
-        field(trans.__('Runtime'), 'runtime'),
-        field(trans.__('Version'), 'version')
-      ],
-      actions: [
-        {
-          verb: trans.__('Drain'),
-          label: row => (row.schedulable ? trans.__('Drain %1', shown(row.name)) : ''),
-          confirm: trans.__('It takes no new sessions until it is resumed. Those that run there go on.'),
-          run: (settings, row) => changeAdmin(settings, 'agents', shown(row.name), { schedulable: false })
-        },
-        {
-          verb: trans.__('Resume'),
-          label: row => (row.schedulable ? '' : trans.__('Resume %1', shown(row.name))),
-          run: (settings, row) => changeAdmin(settings, 'agents', shown(row.name), { schedulable: true })
-        }
-      ]
-    },
+    agentTable(trans),
     { ...session, name: 'sessions', label: trans.__('Sessions') },
     { ...session, name: 'queue', label: trans.__('Queue') },
     {
       name: 'users',
+      part: trans.__('People'),
       label: trans.__('Users'),
       keyOf: row => shown(row.email),
       columns: [
@@ -188,10 +106,12 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
           edit: (edits, row) => edits.newKeypair(row)
         }
       ],
-      addition: { label: trans.__('New user'), edit: edits => edits.newUser() }
+      addition: { label: trans.__('New user'), edit: edits => edits.newUser() },
+      importing: trans.__('From CSV…')
     },
     {
       name: 'projects',
+      part: trans.__('People'),
       label: trans.__('Projects'),
       keyOf: row => shown(row.id),
       columns: [
@@ -218,7 +138,27 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
       addition: { label: trans.__('New project'), edit: edits => edits.newProject() }
     },
     {
+      name: 'domains',
+      part: trans.__('People'),
+      label: trans.__('Domains'),
+      keyOf: byName,
+      columns: [
+        field(trans.__('Name'), 'name'),
+        is(trans.__('Status'), 'is_active', active, inactive),
+        limit(slots(trans.__('Limits'), 'total_resource_slots')),
+        field(trans.__('Policy'), 'resource_policy'),
+        { label: trans.__('Groups'), text: row => ((row.scaling_groups as string[]) ?? []).join(', ') },
+        field(trans.__('Description'), 'description')
+      ],
+      actions: [
+        change((edits, row) => edits.domain(row)),
+        remove('domains', byName, trans.__('While it has users, or projects beside its default one, it is kept.'))
+      ],
+      addition: { label: trans.__('New domain'), edit: edits => edits.newDomain() }
+    },
+    {
       name: 'keypairs',
+      part: trans.__('People'),
       label: trans.__('Keypairs'),
       keyOf: row => shown(row.access_key),
       columns: [
@@ -340,8 +280,12 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
       ],
       addition: { label: trans.__('Add image'), edit: edits => edits.newImage() }
     },
+    volumeTable(trans),
+    folderTable(trans),
+    errorTable(trans),
     {
       name: 'usage',
+      part: trans.__('Usage'),
       label: trans.__('This month'),
       keyOf: row => `${shown(row.domain_name)}/${shown(row.name)}`,
       columns: [
@@ -355,6 +299,7 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
     },
     {
       name: 'months',
+      part: trans.__('Usage'),
       label: trans.__('By month'),
       keyOf: row => `${shown(row.domain_name)}/${shown(row.name)}`,
       columns: [
@@ -376,14 +321,6 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
   ];
 }
 
-function shown(value: unknown): string {
-  return value === null || value === undefined ? '' : `${value}`;
-}
-
-export function reasonOf(row: AdminRow): IReason | null {
-  return JSON.parse(shown(row.status_data) || '{}').reason ?? null;
-}
-
 /** The last six such as `202611`, the one of that moment last; as many as the server tells of. */
 export function monthsUntil(now: Date): string[] {
   return [5, 4, 3, 2, 1, 0].map(back => {
@@ -399,14 +336,6 @@ function monthName(month: string): string {
 
 function hoursIn(row: AdminRow, month: string): number {
   return ((row.months ?? {}) as Record<string, number>)[month] ?? 0;
-}
-
-export function momentOf(value: unknown): string {
-  return value ? new Date(`${value}`).toLocaleString() : '';
-}
-
-function sizeOf(value: unknown): string {
-  return value ? formatSize(Number(value)) : '';
 }
 
 function namesOf(value: unknown): string {
@@ -426,33 +355,4 @@ function describeSeconds(seconds: number, trans: TranslationBundle): string {
     return trans.__('no limit');
   }
   return seconds % 3600 === 0 ? trans.__('%1 h', seconds / 3600) : trans.__('%1 min', Math.round(seconds / 60));
-}
-
-function agentState(row: AdminRow, trans: TranslationBundle): string {
-  if (row.status === 'LOST') {
-    return trans.__('Unreachable');
-  }
-  if (row.status !== 'ALIVE') {
-    return trans.__('Gone');
-  }
-  return row.schedulable ? trans.__('Ready') : trans.__('Draining');
-}
-
-interface IDevice {
-  kind: string;
-  model: string;
-  health: string;
-  figures: Record<string, number | null> | null;
-}
-
-/** `NVIDIA H200 42 %`, one after the other: accelerators only. */
-function devicesOf(row: AdminRow, trans: TranslationBundle): string {
-  return ((row.devices ?? []) as IDevice[])
-    .filter(device => !['cpu', 'mem'].includes(device.kind))
-    .map(({ model, health, figures }) => {
-      const load = figures?.util_pct;
-      const facts = [typeof load === 'number' ? trans.__('%1 %', Math.round(load)) : '', health === 'ok' ? '' : health];
-      return [model, ...facts].filter(Boolean).join(' ');
-    })
-    .join(', ');
 }

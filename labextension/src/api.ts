@@ -48,6 +48,8 @@ export interface ISession {
   /** Milliseconds since it runs; `null` if it does not yet. */
   runningFor: number | null;
   progress: number | null;
+  /** By the names of the checks; empty once it has ended. */
+  idleChecks: Record<string, IIdleCheck>;
 }
 
 /** One container of a session. */
@@ -93,8 +95,6 @@ export interface ISessionDetail extends ISession {
   creationTime: string;
   terminationTime: string | null;
   kernels: IContainer[];
-  /** By the names of the checks. */
-  idleChecks: Record<string, IIdleCheck>;
 }
 
 /** A session came to a status. */
@@ -103,6 +103,11 @@ export interface IChange {
   /** ISO 8601. */
   at: string;
   reason: IReason | null;
+}
+
+export interface IProjectOf {
+  name: string | null;
+  owner: string;
 }
 
 /** Something that was done to a session. */
@@ -372,28 +377,28 @@ export async function listSessions(settings: Settings): Promise<ISession[]> {
   return (await requestAPI<{ sessions: ISession[] }>(settings, 'sessions')).sessions;
 }
 
-/** Also one that has ended. */
-export async function getSession(settings: Settings, id: string): Promise<ISessionDetail> {
-  return requestAPI(settings, `sessions/${encodeURIComponent(id)}`);
+/** Also one that has ended. `owner`: for admins, a keypair of the person whose it is; so in all calls that take it. */
+export async function getSession(settings: Settings, id: string, owner?: string): Promise<ISessionDetail> {
+  return requestAPI(settings, sessionPath(id, '', owner));
 }
 
 /** Each change of its status, oldest first. */
-export async function sessionHistory(settings: Settings, id: string): Promise<IChange[]> {
-  return (await requestAPI<{ changes: IChange[] }>(settings, `sessions/${encodeURIComponent(id)}/history`)).changes;
+export async function sessionHistory(settings: Settings, id: string, owner?: string): Promise<IChange[]> {
+  return (await requestAPI<{ changes: IChange[] }>(settings, sessionPath(id, '/history', owner))).changes;
 }
 
 /** The newest of what was done to it, as far as one may see that. */
-export async function sessionAudit(settings: Settings, id: string): Promise<IAuditEntry[]> {
-  return (await requestAPI<{ entries: IAuditEntry[] }>(settings, `sessions/${encodeURIComponent(id)}/audit`)).entries;
+export async function sessionAudit(settings: Settings, id: string, owner?: string): Promise<IAuditEntry[]> {
+  return (await requestAPI<{ entries: IAuditEntry[] }>(settings, sessionPath(id, '/audit', owner))).entries;
 }
 
-/** The name of the project that it counts for; `null` if that is gone. */
-export async function sessionProject(settings: Settings, id: string): Promise<string | null> {
-  return (await requestAPI<{ name: string | null }>(settings, `sessions/${encodeURIComponent(id)}/project`)).name;
+/** The name of the project that it counts for, `null` if that is gone, and its owner's e-mail address. */
+export async function sessionProject(settings: Settings, id: string, owner?: string): Promise<IProjectOf> {
+  return requestAPI(settings, sessionPath(id, '/project', owner));
 }
 
-export async function endSession(settings: Settings, id: string): Promise<void> {
-  await requestAPI(settings, `sessions/${encodeURIComponent(id)}`, { method: 'DELETE' });
+export async function endSession(settings: Settings, id: string, owner?: string): Promise<void> {
+  await requestAPI(settings, sessionPath(id, '', owner), { method: 'DELETE' });
 }
 
 /** Keep a session that would be stopped for being idle. */
@@ -402,8 +407,8 @@ export async function extendSession(settings: Settings, id: string): Promise<voi
 }
 
 /** What its container and the programs in it printed last. */
-export async function sessionLog(settings: Settings, id: string): Promise<string> {
-  return (await requestAPI<{ logs: string }>(settings, `sessions/${encodeURIComponent(id)}/logs`)).logs;
+export async function sessionLog(settings: Settings, id: string, owner?: string): Promise<string> {
+  return (await requestAPI<{ logs: string }>(settings, sessionPath(id, '/logs', owner))).logs;
 }
 
 /** Its container, with its files, and every kernel in it. */
@@ -603,6 +608,30 @@ export async function usageByDay(settings: Settings, first: string, last: string
   return (await requestAPI<{ days: IUsed[] }>(settings, `usage?${query}`)).days;
 }
 
+/** What one session held in a time. */
+export interface ISessionUse {
+  session_id: string;
+  name: string;
+  image: string;
+  /** Of the keypair that it counts for. */
+  access_key: string | null;
+  core_hours: number;
+  gib_hours: number;
+  gpu_hours: number;
+}
+
+/** Those that held most, the largest first, and how many there are. */
+export interface ICosts {
+  sessions: ISessionUse[];
+  total_count: number;
+}
+
+/** From one day to another, of `me`, `all` or a project's id. */
+export async function usageBySession(settings: Settings, first: string, last: string, scope: string): Promise<ICosts> {
+  const query = new URLSearchParams({ start: first.replace(/-/g, ''), end: last.replace(/-/g, ''), scope });
+  return requestAPI(settings, `usage/sessions?${query}`);
+}
+
 /** Some of a list of the cluster's, for superadmins: what has `text` in it. */
 export async function listAdmin(
   settings: Settings,
@@ -634,6 +663,53 @@ export async function addAdmin(settings: Settings, list: string, values: object)
   await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
+/** A volume that folders lie on. */
+export interface IVolume {
+  name: string;
+  /** Why nothing is known of its space; that is there otherwise. */
+  trouble: string | null;
+  used_bytes?: number;
+  capacity_bytes?: number;
+}
+
+export interface IHealthOfAgent {
+  name: string;
+  status: string;
+  schedulable: boolean;
+  isolated: boolean;
+  /** ISO 8601. */
+  heard_at: string | null;
+  version: string;
+  /** Devices with which something is wrong. */
+  sick: string[];
+}
+
+/** How the cluster is. */
+export interface IHealth {
+  versions: { extension: string; manager: string };
+  /** Whether new sessions are paused. */
+  is_frozen: boolean;
+  agents: IHealthOfAgent[];
+  volumes: IVolume[];
+  /** The newest of so many since the manager started. */
+  errors: { created_at: string; source: string; message: string }[];
+  error_count: number;
+}
+
+export async function getHealth(settings: Settings): Promise<IHealth> {
+  return requestAPI(settings, 'admin/health');
+}
+
+/** Pause new sessions, or let them go on. */
+export async function changeHealth(settings: Settings, isFrozen: boolean): Promise<void> {
+  await requestAPI(settings, 'admin/health', withBody('PATCH', { is_frozen: isFrozen }));
+}
+
+/** Why a user such as this one would not be made; `null` if it would. Makes nobody. */
+export async function userRefusal(settings: Settings, user: object): Promise<string | null> {
+  return (await requestAPI<{ refusal: string | null }>(settings, 'admin/user-refusals', withBody('POST', user))).refusal;
+}
+
 /** Some of what one in a list is. */
 export async function changeAdmin(settings: Settings, list: string, key: string, values: object): Promise<void> {
   await requestAPI(settings, adminPath(list, key), withBody('PATCH', values));
@@ -641,11 +717,6 @@ export async function changeAdmin(settings: Settings, list: string, key: string,
 
 export async function removeAdmin(settings: Settings, list: string, key: string): Promise<void> {
   await requestAPI(settings, adminPath(list, key), { method: 'DELETE' });
-}
-
-/** End a session of that keypair's. */
-export async function endAdmin(settings: Settings, id: string, owner: string): Promise<void> {
-  await requestAPI(settings, `${adminPath('sessions', id)}?owner=${encodeURIComponent(owner)}`, { method: 'DELETE' });
 }
 
 /** What belongs to one in a list, such as a project's members: these and no others. */
@@ -936,9 +1007,22 @@ export async function getCapacity(settings: Settings): Promise<ICapacity> {
 
 /** `bai` of a kernel's model; `null` for a local kernel and for one that is gone. */
 export async function kernelStatus(settings: Settings, kernelId: string): Promise<IKernelStatus | null> {
+  return (await kernelModel(settings, kernelId)).bai ?? null;
+}
+
+/** Whether the server keeps what cells say in this local kernel, as one that runs in a session does. */
+export async function keepsOutput(settings: Settings, kernelId: string): Promise<boolean> {
+  return (await kernelModel(settings, kernelId)).bai_keeps_output ?? false;
+}
+
+/** What we add to Jupyter's model of a kernel. */
+async function kernelModel(
+  settings: Settings,
+  kernelId: string
+): Promise<{ bai?: IKernelStatus; bai_keeps_output?: boolean }> {
   const url = URLExt.join(settings.baseUrl, 'api', 'kernels', encodeURIComponent(kernelId));
   const response = await ServerConnection.makeRequest(url, {}, settings);
-  return response.ok ? ((await response.json()).bai ?? null) : null;
+  return response.ok ? response.json() : {};
 }
 
 export async function listExecutions(settings: Settings, kernelId: string): Promise<IExecution[]> {
@@ -990,6 +1074,11 @@ function openSocket(settings: Settings, path: string, query = new URLSearchParam
 
 function withBody(method: string, body: unknown): RequestInit {
   return { method, body: JSON.stringify(body) };
+}
+
+function sessionPath(id: string, part: string, owner?: string): string {
+  const query = owner === undefined ? '' : `?owner=${encodeURIComponent(owner)}`;
+  return `sessions/${encodeURIComponent(id)}${part}${query}`;
 }
 
 function dotfilePath(path: string): string {

@@ -3,7 +3,7 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { IPlainTable, momentOf } from './adminTables';
+import { IPlainTable, momentOf } from './tables';
 import { formatSize } from './amounts';
 import { IEnvironment, listEnvironments, removeEnvironment } from './api';
 import { Watched } from './watched';

@@ -57,8 +57,9 @@ export class Sessions extends Watched<ISession[]> {
     }
   }
 
-  async end(id: string): Promise<void> {
-    await endSession(this.settings, id);
+  /** `owner`: for admins, a keypair of the person whose it is. */
+  async end(id: string, owner?: string): Promise<void> {
+    await endSession(this.settings, id, owner);
     await this.refresh();
   }
 
@@ -71,14 +72,20 @@ export class Sessions extends Watched<ISession[]> {
 export class SessionLog extends Watched<string> {
   constructor(
     private readonly settings: ServerConnection.ISettings,
-    private readonly sessionId: string
+    private readonly sessionId: string,
+    private readonly owner?: string
   ) {
     super('session-log', 2);
   }
 
   protected load(): Promise<string> {
-    return sessionLog(this.settings, this.sessionId);
+    return sessionLog(this.settings, this.sessionId, this.owner);
   }
+}
+
+/** Whether something would stop it for being idle, and it may be kept for a while. */
+export function isKeepable({ idleChecks }: ISession): boolean {
+  return Object.values(idleChecks).some(({ extra }) => (extra.extensions_left ?? 0) > 0);
 }
 
 /** Whether nothing of it runs any more, or soon will not. */

@@ -24,7 +24,7 @@ const MAX_SETTLED_AT_ONCE = 500;
 
 type Future = Kernel.IShellFuture<KernelMessage.IExecuteRequestMsg, KernelMessage.IExecuteReplyMsg>;
 
-/** The outputs of one notebook's cells, from a kernel on Backend.AI. */
+/** The outputs of one notebook's cells, from a kernel whose output is kept: on Backend.AI, or beside a server there. */
 export class Outputs {
   constructor(
     private readonly settings: ServerConnection.ISettings,
@@ -314,6 +314,9 @@ class Run {
       this._count = (msg.content as KernelMessage.IExecuteInputMsg['content']).execution_count;
     }
     await this._replayed.handleMsg(msg);
+    if (isIdle(msg)) {
+      this.finish(); // also where the reply went to a page that is gone
+    }
   }
 
   finish(): void {
@@ -379,6 +382,10 @@ class Run {
   private _held: (() => void | PromiseLike<void>)[] | null = null;
   private _count: number | null = null;
   private readonly _prompts = new Set<string>();
+}
+
+function isIdle(msg: KernelMessage.IMessage): boolean {
+  return msg.header.msg_type === 'status' && (msg as KernelMessage.IStatusMsg).content.execution_state === 'idle';
 }
 
 function pause(ms: number): Promise<void> {

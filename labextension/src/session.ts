@@ -10,6 +10,7 @@ import {
   IAuditEntry,
   IChange,
   IIdleCheck,
+  IProjectOf,
   ISessionDetail,
   sessionAudit,
   sessionHistory,
@@ -22,13 +23,15 @@ import { Watched } from './watched';
 
 type Settings = ServerConnection.ISettings;
 
-/** A session, and the name of its project as far as it is known. */
-export type Detail = ISessionDetail & { project: string | null };
+/** A session, and as far as they are known, the name of its project, and its owner if that is somebody else. */
+export type Detail = ISessionDetail & { project: string | null; owner: string | null };
 
 export class SessionDetail extends Watched<Detail> {
   constructor(
     private readonly settings: Settings,
-    readonly id: string
+    readonly id: string,
+    /** For admins, a keypair of the person whose session it is, if it is not their own. */
+    readonly owner?: string
   ) {
     super('session', 2);
   }
@@ -39,7 +42,7 @@ export class SessionDetail extends Watched<Detail> {
   }
 
   protected async load(): Promise<Detail> {
-    const [session, project] = await Promise.all([getSession(this.settings, this.id), this._askProject()]);
+    const [session, found] = await Promise.all([getSession(this.settings, this.id, this.owner), this._askProject()]);
     const at = Date.now() / 1000;
     for (const { id, liveStat } of session.kernels) {
       const used = liveStat?.cpu_used_s;
@@ -47,12 +50,13 @@ export class SessionDetail extends Watched<Detail> {
         this._samples.set(id, addSample(this._samples.get(id) ?? [], { at, used }));
       }
     }
-    return { ...session, project };
+    const owner = this.owner === undefined ? null : (found?.owner ?? null);
+    return { ...session, project: found?.name ?? null, owner };
   }
 
   /** It stays the same; who may not know it sees the rest. */
-  private _askProject(): Promise<string | null> {
-    this._project ??= sessionProject(this.settings, this.id).catch(() => {
+  private _askProject(): Promise<IProjectOf | null> {
+    this._project ??= sessionProject(this.settings, this.id, this.owner).catch(() => {
       this._project = undefined;
       return null;
     });
@@ -60,32 +64,34 @@ export class SessionDetail extends Watched<Detail> {
   }
 
   private readonly _samples = new Map<string, ISample[]>();
-  private _project: Promise<string | null> | undefined;
+  private _project: Promise<IProjectOf | null> | undefined;
 }
 
 export class SessionHistory extends Watched<IChange[]> {
   constructor(
     private readonly settings: Settings,
-    private readonly id: string
+    private readonly id: string,
+    private readonly owner?: string
   ) {
     super('session-history', 3);
   }
 
   protected load(): Promise<IChange[]> {
-    return sessionHistory(this.settings, this.id);
+    return sessionHistory(this.settings, this.id, this.owner);
   }
 }
 
 export class SessionAudit extends Watched<IAuditEntry[]> {
   constructor(
     private readonly settings: Settings,
-    private readonly id: string
+    private readonly id: string,
+    private readonly owner?: string
   ) {
     super('session-audit', 5);
   }
 
   protected load(): Promise<IAuditEntry[]> {
-    return sessionAudit(this.settings, this.id);
+    return sessionAudit(this.settings, this.id, this.owner);
   }
 }
 
@@ -134,11 +140,12 @@ export function usesOf(
 
 /** What it is and where, `[label, text]`: only what is known. */
 export function factsOf(session: Detail, now: Date, trans: TranslationBundle): [string, string][] {
-  const { agent, clusterSize, image, isolated, name, project, resourceGroup, runningFor } = session;
+  const { agent, clusterSize, image, isolated, name, owner, project, resourceGroup, runningFor } = session;
   const asked = describeMoment(new Date(session.creationTime), now);
   const ended = session.terminationTime;
   const facts: [string, string | null][] = [
     [trans.__('Name'), name],
+    [trans.__('Owner'), owner],
     [trans.__('Environment'), image],
     [trans.__('Resources'), describeHeld(session, trans)],
     [trans.__('Held so far'), describeCost(heldBy(session), runningFor ?? 0, trans)],
@@ -151,6 +158,15 @@ export function factsOf(session: Detail, now: Date, trans: TranslationBundle): [
     [trans.__('Ended'), ended && describeMoment(new Date(ended), now)]
   ];
   return facts.filter((fact): fact is [string, string] => Boolean(fact[1]));
+}
+
+/** What ending a session does. */
+export function describeEnd(isOwn: boolean, trans: TranslationBundle): string {
+  return isOwn
+    ? trans.__('Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone.')
+    : trans.__(
+        'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
+      );
 }
 
 /** Something that stops or suspends it by itself. */

@@ -3,7 +3,8 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { getUser, IUsed, listAllAdmin, usageByDay } from './api';
+import { AdminRow, getUser, ICosts, IUsed, listAllAdmin, usageByDay, usageBySession } from './api';
+import { IPlainTable, shown } from './tables';
 import { Watched } from './watched';
 
 type Settings = ServerConnection.ISettings;
@@ -60,6 +61,30 @@ export function rounded(hours: number): number {
   return Number(hours.toFixed(2));
 }
 
+/** Which of so many points is there, of a chart that is so wide. */
+export function pointAt(x: number, width: number, count: number): number {
+  return Math.min(count - 1, Math.max(0, Math.floor((x / width) * count)));
+}
+
+/** Where a key leads from a point, the last one if there is none yet; `null` for keys that lead nowhere. */
+export function pointAfter(key: string, at: number | null, count: number): number | null {
+  const last = count - 1;
+  switch (key) {
+    case 'ArrowLeft':
+    case 'ArrowDown':
+      return Math.max(0, (at ?? count) - 1);
+    case 'ArrowRight':
+    case 'ArrowUp':
+      return Math.min(last, (at ?? last - 1) + 1);
+    case 'Home':
+      return 0;
+    case 'End':
+      return last;
+    default:
+      return null;
+  }
+}
+
 /** What somebody may look at: oneself; for admins all whom they reach, and each of their projects. */
 export async function scopesOf(settings: Settings, trans: TranslationBundle): Promise<[string, string][]> {
   const me: [string, string] = ['me', trans.__('me')];
@@ -108,4 +133,66 @@ export class Usage extends Watched<IUsed[]> {
 
   private _step: Step = 'day';
   private _scope = 'me';
+}
+
+/** So many days of which it can be asked which sessions held most. */
+export const SPANS = [7, 30, 365];
+
+/** Which sessions held most; `days` and `scope` say when, up to now, and whose. */
+export class Costs extends Watched<ICosts> {
+  constructor(
+    private readonly settings: Settings,
+    private readonly now = () => new Date()
+  ) {
+    super('costs', 60);
+  }
+
+  get days(): number {
+    return this._days;
+  }
+
+  get scope(): string {
+    return this._scope;
+  }
+
+  show(days: number, scope: string): void {
+    this._days = days;
+    this._scope = scope;
+    this.forget();
+  }
+
+  protected load(): Promise<ICosts> {
+    const now = this.now();
+    const first = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate() - this._days + 1));
+    const [begin, end] = [first, now].map(day => day.toISOString().slice(0, 10));
+    return usageBySession(this.settings, begin, end, this._scope);
+  }
+
+  private _days = SPANS[0];
+  private _scope = 'me';
+}
+
+/** `isOwn`: whether the sessions are one's own; of others the keypair is shown, and they are asked for by it. */
+export function costTable(isOwn: boolean, trans: TranslationBundle): IPlainTable {
+  const hours = figuresOf(trans).map(([figure, label]) => ({
+    label,
+    text: (row: AdminRow) => rounded(Number(row[figure])).toLocaleString()
+  }));
+  const keypair = { label: trans.__('Keypair'), text: (row: AdminRow) => shown(row.access_key) };
+  return {
+    label: trans.__('Sessions that held most'),
+    keyOf: row => shown(row.session_id),
+    columns: [
+      { label: trans.__('Session'), text: row => shown(row.name) },
+      { label: trans.__('Environment'), text: row => shown(row.image) },
+      ...hours,
+      ...(isOwn ? [] : [keypair])
+    ],
+    actions: [],
+    session: row => ({
+      id: shown(row.session_id),
+      name: shown(row.name),
+      ...(isOwn ? {} : { owner: shown(row.access_key) })
+    })
+  };
 }

@@ -276,3 +276,44 @@ test('usage by month: the last six in UTC, as a chart and as figures; nothing wh
   assert.deepStrictEqual([labels.length, labels[0], labels[5]], [6, 'Oct 2025', 'Mar 2026']);
   assert.deepStrictEqual(months.columns.slice(3).map(column => column.text(row)), ['1.5', '0', '0', '0', '0', '3']);
 });
+
+test('what is of the cluster as a whole is for superadmins alone', () => {
+  const all = ['volumes', 'folders', 'errors'];
+  const names = tablesFor('admin', trans).map(table => table.name);
+  assert.ok(all.every(name => name in tables && !names.includes(name)));
+  assert.ok(names.includes('domains'));
+});
+
+test('volumes say how full they are, and folders whose they are', () => {
+  const volume = { used_bytes: 2 * 1024 ** 3, capacity_bytes: 8 * 1024 ** 3, quota_kind: 'hard' };
+  const use = row => tables.volumes.columns.find(column => column.uses).uses(row).map(one => one.text);
+  assert.deepStrictEqual([use(volume), use({ trouble: 'No agent.' })], [['2 of 8 GiB'], []]);
+  assert.deepStrictEqual([volume, { trouble: 'No agent.' }].map(row => textOf('volumes', 'Free', row)), ['6 GiB', 'No agent.']);
+  assert.deepStrictEqual(
+    [{ group_name: 'vision' }, { user_email: 'kim@lab.org' }].map(row => textOf('folders', 'Whose', row)),
+    ['project vision', 'kim@lab.org']
+  );
+  assert.deepStrictEqual([null, 1024 ** 3].map(max_size => textOf('folders', 'Limit', { max_size })), ['no limit', '1 GiB']);
+});
+
+test('a row of a session leads to its tab, with the keypair by which an admin asks for it', () => {
+  const row = { session_id: 's', name: 'demo', access_key: 'AKIA', user_id: 'u' };
+  assert.deepStrictEqual(tables.sessions.session(row), { id: 's', name: 'demo', owner: 'AKIA', user: 'u' });
+  assert.strictEqual(tables.users.session, undefined);
+});
+
+test('a domain is made with its limits', async () => {
+  const asked = [];
+  const settings = settingsOf(() => ({ items: [{ name: 'default' }], total: 1 }), asked);
+  const made = await new Edits(settings, trans).newDomain();
+  const values = Object.fromEntries(made.fields.map(({ name, value }) => [name, value ?? '']));
+  await made.run({ ...values, name: 'physics', total_resource_slots: 'cpu=8' });
+  const [method, path, , body] = asked[asked.length - 1];
+  assert.deepStrictEqual([method, path], ['POST', '/bai/api/admin/domains']);
+  assert.deepStrictEqual(JSON.parse(body), {
+    name: 'physics',
+    description: '',
+    total_resource_slots: { cpu: '8' },
+    is_active: true
+  });
+});

@@ -4,6 +4,7 @@ const assert = require('node:assert');
 const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
+const { isKeepable } = require('../lib/test/model.js');
 const session = require('../lib/test/session.js');
 
 const fill = (text, args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text);
@@ -174,4 +175,31 @@ test('apps are asked for while it runs', async () => {
   await detail.ask();
   assert.deepStrictEqual((await apps.ask()).map(one => one.name), ['p-80']);
   [detail, apps].forEach(model => model.dispose());
+});
+
+test('a session that is stopped for being idle is kept as long as it may be', () => {
+  const check = extra => ({ remaining: 540, extra: { limit: 3600, policy: 'user kim', ...extra } });
+  const asked = [
+    {},
+    { session_lifetime: check({}) },
+    { network_timeout: check({ extensions_left: 0 }) },
+    { session_lifetime: check({}), network_timeout: check({ extensions_left: 1 }) }
+  ];
+  assert.deepStrictEqual(asked.map(idleChecks => isKeepable(view({ idleChecks }))), [false, false, false, true]);
+});
+
+test("an admin asks for somebody else's by a keypair of theirs, and is told whose it is", async () => {
+  const answer = path => (path.endsWith('/project') ? { name: 'lab', owner: 'kim@lab.org' } : view());
+  const asked = [];
+  const fetch = async request => {
+    const { pathname, searchParams } = new URL(request.url);
+    asked.push(searchParams.get('owner'));
+    return new Response(JSON.stringify(answer(pathname)));
+  };
+  const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+  const theirs = await new session.SessionDetail(settings, 's', 'AKIA').ask();
+  const own = await new session.SessionDetail(settings, 's').ask();
+  assert.deepStrictEqual(asked, ['AKIA', 'AKIA', null, null]);
+  assert.deepStrictEqual([theirs.owner, own.owner], ['kim@lab.org', null]);
+  assert.ok(session.factsOf(theirs, NOW, trans).some(([label, text]) => label === 'Owner' && text === 'kim@lab.org'));
 });

@@ -69,3 +69,28 @@ test('only admins may look at others', async () => {
   assert.deepStrictEqual(await values('admin'), ['me', 'my domain', 'project lab/nlp']);
   assert.deepStrictEqual(await values('superadmin'), ['me', 'everybody', 'project lab/nlp']);
 });
+
+test('the cursor of a chart is moved by keys and by the pointer, and stays in it', () => {
+  const from = (key, at) => usage.pointAfter(key, at, 30);
+  assert.deepStrictEqual(
+    [from('ArrowLeft', null), from('ArrowLeft', 5), from('ArrowLeft', 0), from('ArrowRight', null), from('ArrowRight', 5), from('ArrowRight', 29)],
+    [29, 4, 0, 29, 6, 29]
+  );
+  assert.deepStrictEqual([from('Home', 7), from('End', 7), from('Enter', 7), from('t', 7)], [0, 29, null, null]);
+  assert.deepStrictEqual([-1, 0, 9.9, 10, 299, 300].map(x => usage.pointAt(x, 300, 30)), [0, 0, 0, 1, 29, 29]);
+});
+
+test('which sessions held most, in days up to now, and how they are asked for', async () => {
+  const asked = [];
+  const costs = new usage.Costs(settingsOf(() => ({ sessions: [], total_count: 0 }), asked), () => new Date('2026-03-02T10:00:00Z'));
+  await costs.ask();
+  costs.show(30, 'all');
+  await costs.ask();
+  assert.deepStrictEqual(asked, ['/bai/api/usage/sessions 20260224 20260302 me', '/bai/api/usage/sessions 20260201 20260302 all']);
+  const row = { session_id: 's', name: 'train', image: 'python', access_key: 'AKIA', core_hours: 1 / 3, gib_hours: 2, gpu_hours: 0 };
+  const shownBy = table => table.columns.map(({ text }) => text(row));
+  assert.deepStrictEqual(shownBy(usage.costTable(true, trans)), ['train', 'python', '0.33', '2', '0']);
+  assert.deepStrictEqual(shownBy(usage.costTable(false, trans)), ['train', 'python', '0.33', '2', '0', 'AKIA']);
+  assert.deepStrictEqual([true, false].map(isOwn => usage.costTable(isOwn, trans).session(row).owner), [undefined, 'AKIA']);
+  costs.dispose();
+});

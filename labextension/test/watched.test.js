@@ -13,6 +13,7 @@ const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList } = require('../lib/test/admin.js');
 const { Folders, Files } = require('../lib/test/folders.js');
+const { Health } = require('../lib/test/health.js');
 const { Apps, Capacity, SessionLog, Sessions } = require('../lib/test/model.js');
 
 const { ServerVersion } = require('../lib/test/versions.js');
@@ -35,7 +36,7 @@ function show(state) {
 
 function modelsOf(settings) {
   const sessions = new Sessions(settings);
-  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings), new AdminList(settings, 'users')];
+  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings), new AdminList(settings, 'users'), new Health(settings)];
 }
 
 test('nothing is asked while nobody looks, or while the page is hidden, nor ever faster than every two seconds', async t => {

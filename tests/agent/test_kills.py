@@ -33,7 +33,7 @@ async def world(docker_bench: Any, docker_client: Any) -> AsyncIterator[World]:
 
 @pytest.mark.parametrize("before", [SMALL, pytest.param(LARGE, marks=pytest.mark.soak)], ids=["grows", "shrinks"])
 @pytest.mark.parametrize(
-    ("owner", "step"), [("containers", "_hold_pooled"), ("runtime", "resize"), ("reconciler", "_has_folders")]
+    ("owner", "step"), [("containers", "_hold_pooled"), ("runtime", "resize"), ("readiness", "_has_folders")]
 )
 async def test_an_agent_is_killed_after_a_step_of_a_resize(
     world: World, docker_client: Any, monkeypatch: pytest.MonkeyPatch, owner: str, step: str, before: dict[str, str]
@@ -44,7 +44,11 @@ async def test_an_agent_is_killed_after_a_step_of_a_resize(
     ref = (await world.status(want.kernel_id, KernelStatus.RUNNING)).runtime_ref
     pid = docker_client.api.inspect_container(ref)["State"]["Pid"]
 
-    owners = {"containers": world.reconciler._containers, "runtime": world.runtime, "reconciler": world.reconciler}
+    owners = {
+        "containers": world.reconciler._containers,
+        "runtime": world.runtime,
+        "readiness": world.reconciler._readiness,
+    }
     died = die_after(monkeypatch, owners[owner], step)
     resized = replace(want, slots=ResourceSlots.parse(after), resizes=1)
     world.reconciler.wanted(Wanted([resized], complete=False))

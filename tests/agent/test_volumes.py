@@ -219,7 +219,7 @@ async def test_an_upload_replaces_a_link_and_not_what_it_points_to(volumes: Volu
 async def test_a_quota_reached_meanwhile_refuses_with_figures_and_leaves_nothing(
     volumes: Volumes, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bai_agent.volumes._SCAN_SHARE", 0)  # however long the last look took
+    monkeypatch.setattr("bai_agent.quotas._SCAN_SHARE", 0)  # however long the last look took
     limited = {"quota_bytes": 1024**2}
     assert await send(volumes, upload("x", 800 * 1024, **limited), bytes(400 * 1024), b"") == {"offset": 400 * 1024}
     (folder / "by-a-session").write_bytes(bytes(600 * 1024))
@@ -240,7 +240,7 @@ async def test_many_uploads_do_not_have_a_folder_measured_each_time(
     volumes: Volumes, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, look = [], files.usage_of
-    monkeypatch.setattr("bai_agent.volumes._SCAN_SHARE", 10**9)  # however short the last look was
+    monkeypatch.setattr("bai_agent.quotas._SCAN_SHARE", 10**9)  # however short the last look was
     monkeypatch.setattr(files, "usage_of", lambda root: looks.append(root) or look(root))
     for path, size in (("a", 400), ("b", 300), ("a", 500)):
         assert await send(volumes, upload(path, size, quota_bytes=1000), bytes(size), b"") == {"offset": size}

@@ -36,7 +36,7 @@ def test_problem_body_of_a_reason():
     assert error.to_problem() == {
         "type": "https://api.backend.ai/probs/quota-exceeded",
         "title": "Too many.",
-        "msg": "Your user ada allows 2 sessions; 2 exist. End one first.",
+        "msg": "Your user ada allows 2 sessions and has 2. End one first.",
         "data": {"limit": 2, "reason": reason.to_json()},
     }
 

@@ -69,3 +69,11 @@ def test_parameters_this_version_does_not_know_are_kept():
     reason = Reason.from_json({"code": "no-agent", "params": {"group": "lab", "contact": "ada"}})
     assert reason.code == "no-agent"
     assert reason.params["contact"] == "ada"
+
+
+def test_what_is_counted_is_one_or_many():
+    said = [Reason.of("over-sessions", level="user", name="ada", limit=n, used=n).text for n in (1, 2)]
+    assert said == [
+        "Your user ada allows 1 session and has 1. End one first.",
+        "Your user ada allows 2 sessions and has 2. End one first.",
+    ]

@@ -38,6 +38,14 @@ c.BackendAISpawner.cpu_limit = 1
 """
 SERVICE = 'c.JupyterHub.services[0]["url"] = "http://127.0.0.1:{service_port}"\n'
 NO_SERVICE = "c.JupyterHub.services, c.JupyterHub.load_roles = [], []\n"
+PRINTING = """
+import os, time
+n = 0
+while not os.path.exists("go"):
+    print(n, flush=True)
+    n += 1
+    time.sleep(0.01)
+"""
 KEYS = "query($email: String) {keypairs(email: $email) {access_key secret_key}}"
 CREATE = "mutation($email: String!, $props: UserInput!) {create_user(email: $email, props: $props) {ok msg}}"
 
@@ -336,3 +344,15 @@ async def tells_why(visitor: Visitor, server: str, name: str = "kim", sentence: 
         async for event in events:
             if sentence in event["message"]:
                 break
+
+
+async def kill(victim: str, hub: JupyterHub, cluster: Any) -> None:
+    """And start it again, if nobody else does."""
+    if victim == "proxy":
+        os.kill(hub.proxy_pid, signal.SIGKILL)  # its Hub starts it again
+    elif victim == "hub":
+        hub.kill()
+        await hub.start()
+    else:
+        cluster.kill(victim)
+        cluster.start(victim)

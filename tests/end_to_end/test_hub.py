@@ -1,8 +1,6 @@
 """A real JupyterHub with a real proxy: log in, and your server runs in a session, whatever is killed meanwhile."""
 
 import json
-import os
-import signal
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from http import HTTPStatus
@@ -10,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end.hubs import Heard, JupyterHub, Visitor, http_session, let_agents_take, sessions, tells_why
+from end_to_end.hubs import (
+    PRINTING,
+    Heard,
+    JupyterHub,
+    Visitor,
+    http_session,
+    kill,
+    let_agents_take,
+    sessions,
+    tells_why,
+)
 
 from bai_jupyter.client import ManagerClient
 
@@ -90,30 +98,28 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
 
     started = (await kim.ask("GET", KIM, "api/status"))["started"]
     beside_id = await start_kernel(kim, "beside", "python3")
-    page, its_page = await kim.open_page(KIM, kernel_id), await kim.open_page(KIM, beside_id)
-    heard, of_beside = Heard(await page.execute(PRINTING)), Heard(await its_page.execute(PRINTING))
+    kernels = (kernel_id, beside_id)
+    pages = [await kim.open_page(KIM, each) for each in kernels]
+    heard = [Heard(await page.execute(PRINTING)) for page in pages]
     for victim in ("hub", "proxy", "manager", "agent"):
-        await page.listen(heard, until=f"{len(heard.lines) + 50}\n")
+        for page, told in zip(pages, heard, strict=True):
+            await page.listen(told, until=f"{len(told.lines) + 50}\n")
         await kill(victim, hub, cluster)
         await cluster.until(lambda: kim.reaches(f"{KIM}api/status"))
-        await page.close()
-        page = await kim.open_rest(KIM, kernel_id, heard)
-    assert not heard.is_done
+        for page, told in zip(pages, heard, strict=True):
+            await page.listen(told, until=f"{len(told.lines) + 50}\n")  # perhaps what came until the connection broke
+            await page.close()
+        pages = [await kim.open_rest(KIM, each, told) for each, told in zip(kernels, heard, strict=True)]
+    assert not any(told.is_done for told in heard)
     assert (await kim.ask("GET", KIM, "api/status"))["started"] == started
-    await its_page.listen(of_beside)  # what had come until the connection broke
-    await its_page.close()
-    its_page = await kim.open_page(KIM, beside_id, its_page.name)
     await kim.ask("PUT", KIM, "api/contents/work/go", {"type": "file", "format": "text", "content": ""})
-    for one, told in ((page, heard), (its_page, of_beside)):
-        await one.listen(told)
-        await one.close()
-    printed = int(await kim.run(KIM, kernel_id, "print(n)"))
-    assert heard.text == "".join(f"{n}\n" for n in range(printed))
-    # Beside the server Jupyter's own means must do, which may lose what is on its way when a connection breaks.
-    numbers = [*map(int, of_beside.lines)]
-    assert numbers == sorted(set(numbers))
-    assert int(await kim.run(KIM, beside_id, "print(n)")) == numbers[-1] + 1
+    for each, page, told in zip(kernels, pages, heard, strict=True):
+        await page.listen(told)
+        await page.close()
+        printed = int(await kim.run(KIM, each, "print(n)"))
+        assert told.text == "".join(f"{n}\n" for n in range(printed))
 
+    await run_unseen(kim, kernel_id)
     assert (await kim.call("DELETE", "/users/kim/server", {}))[0] in (202, 204)
 
     async def has_stopped() -> bool:
@@ -126,16 +132,15 @@ async def test_kernels_of_one_s_server_run_in_sessions_of_their_own(hub: Jupyter
         return [one["id"] for one in await kim.ask("GET", KIM, "api/kernels")] == [kernel_id]
 
     await cluster.until(is_picked_up)
-    assert await kim.run(KIM, kernel_id, "print(kept)") == f"{where[0]}\n"
-
-    await run_unseen(kim, kernel_id)
-    for _ in range(2):  # it goes on doing something, for a Hub's culler too
+    for _ in range(3):  # it goes on doing something, for a Hub's culler too
         before = await active_at(kim)
 
         async def is_later() -> bool:
             return await active_at(kim) > before  # noqa: B023 - called before the next
 
         await cluster.until(is_later)
+    await kim.ask("PUT", KIM, "api/contents/work/done", {"type": "file", "format": "text", "content": ""})
+    assert await kim.run(KIM, kernel_id, "print(kept)") == f"{where[0]}\n"
 
 
 SILENT = """
@@ -191,39 +196,19 @@ async def test_a_culler_ends_no_server_whose_kernel_elsewhere_runs(hub: JupyterH
     await cluster.until(is_culled)
 
 
-async def kill(victim: str, hub: JupyterHub, cluster: Any) -> None:
-    """And start it again, if nobody else does."""
-    if victim == "proxy":
-        os.kill(hub.proxy_pid, signal.SIGKILL)  # its Hub starts it again
-    elif victim == "hub":
-        hub.kill()
-        await hub.start()
-    else:
-        cluster.kill(victim)
-        cluster.start(victim)
-
-
-PRINTING = """
-import os, time
-n = 0
-while not os.path.exists("go"):
-    print(n, flush=True)
-    n += 1
-    time.sleep(0.01)
-"""
-
 LIMIT = (
     "mutation($props: ModifyKeyPairResourcePolicyInput!) "
     '{modify_keypair_resource_policy(name: "default", props: $props) {ok msg}}'
 )
 
-ENDS_AT_ONCE = """
-c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went
+ANSWERS_LATE = "c.JupyterHub.tornado_settings = {'slow_spawn_timeout': 120}  # so that answers say how it went\n"
+ENDS_AT_ONCE = f"""
+{ANSWERS_LATE}
 def _break(spawner):
     if spawner.name == "broken":
         spawner.cmd = ["sh", "-c", "echo there is no server here; exit 3"]
-    if spawner.name == "lacking":
-        spawner.cmd = ["jupyterhub-nowhere"]
+    if spawner.name == "silent":
+        spawner.cmd, spawner.http_timeout = ["sh", "-c", "echo still loading; exec sleep 600"], 2
 c.Spawner.pre_spawn_hook = _break
 """
 
@@ -245,7 +230,7 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
         ("", {"preset": "huge"}, "preset huge"),
         ("", {"folders": {"secrets": "ro"}}, "Folder secrets does not exist or is not shared with you."),
         ("broken", {}, 'Its last line: "there is no server here".'),
-        ("lacking", {}, "local contains no jupyterhub-nowhere."),
+        ("silent", {}, 'has not answered for 2 s, and is stopped. Its last line: "still loading".'),
     ):
         await is_refused(kim, server, options, sentence)
         assert await sessions(cluster) == []
@@ -266,6 +251,20 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
     assert "Start again as last time" in (await kim.get("/hub/spawn"))[2]
     assert (await kim.call("POST", "/users/kim/server"))[0] == 201  # no body: as last time, too
     assert (await kim.call("GET", "/users/kim"))[1]["servers"][""]["user_options"] == form
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
+async def test_an_environment_without_a_server(hub: JupyterHub, cluster: Any, visit: Any, python_image: str) -> None:
+    """One for kernels, which users see in the same list."""
+    hub.configure(ANSWERS_LATE)
+    await hub.start()
+    kim = await visit("kim")
+    assert f'<option value="{python_image}">' in (await kim.get("/hub/spawn"))[2]
+    await is_refused(
+        kim, "", {"image": python_image}, f"{python_image} contains no jupyterhub-singleuser. Choose another"
+    )
+    assert await sessions(cluster) == []
 
 
 async def is_refused(kim: Visitor, server: str, options: dict[str, Any], sentence: str) -> None:

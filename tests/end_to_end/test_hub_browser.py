@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from end_to_end.hubs import JupyterHub, Visitor, let_agents_take, sessions, tells_why
-from playwright.async_api import Page, async_playwright, expect
+from end_to_end.hubs import PRINTING, JupyterHub, Visitor, kill, let_agents_take, sessions, tells_why
+from playwright.async_api import Locator, Page, async_playwright, expect
 
 from bai_jupyter.client import ManagerClient
 
@@ -18,17 +18,14 @@ LONG_MS = 120_000
 NO_ROOM = "in group default: 0 of"
 NO_AGENT = "No agent of group empty is connected."
 GPUS = [{"id": "gpu", "count": 1, "slots": {"cuda.device": 1}, "mem": "80g"}]
-CHOOSE = """async choice => {
+CALL = """async ([method, path, body]) => {
     const token = document.cookie.match(/_xsrf=([^;]+)/)[1];
-    const call = async (method, path, body) => {
-        const headers = {'X-XSRFToken': token, 'Content-Type': 'application/json'};
-        const answer = await fetch('/user/kim/' + path, {method, headers, body: JSON.stringify(body)});
-        return [answer.status, await answer.text()];
-    };
-    const notebook = {cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5};
-    await call('PUT', 'api/contents/train.ipynb', {type: 'notebook', content: notebook});
-    return call('PUT', 'bai/api/notebooks/train.ipynb/choice', choice);
+    const headers = {'X-XSRFToken': token, 'Content-Type': 'application/json'};
+    const answer = await fetch('/user/kim/' + path, {method, headers, body: JSON.stringify(body)});
+    return [answer.status, await answer.text()];
 }"""
+NOTEBOOK: dict[str, Any] = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+BESIDE = {**NOTEBOOK, "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}}}
 
 
 @pytest.fixture
@@ -71,6 +68,37 @@ async def test_who_waits_sees_the_hub_end_and_start_again(hub: JupyterHub, clust
     await expect(row.locator("td").first).to_have_css("vertical-align", "top")  # its policy lets it have its style
 
 
+async def test_a_cell_of_a_kernel_beside_the_server_shows_every_line(hub: JupyterHub, cluster: Any, page: Page) -> None:
+    """All that lies between page and server is killed in turn while it prints."""
+    await hub.start()
+    await log_in(page, hub)
+    await page.get_by_role("button", name="Start", exact=True).click()
+    await page.locator(".jp-Launcher").wait_for(timeout=LONG_MS)
+    await call(page, "PUT", "api/contents/print.ipynb", {"type": "notebook", "content": BESIDE})
+    await page.goto(f"{hub.url}/user/kim/lab/tree/print.ipynb")
+    await expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=LONG_MS)
+    cell = page.locator(".jp-Notebook .jp-Cell").first
+    await cell.locator(".cm-content").click()
+    await page.keyboard.insert_text(PRINTING)
+    await page.keyboard.press("Shift+Enter")
+    printed = cell.locator(".jp-OutputArea-output pre")
+    for victim in ("proxy", "manager", "agent"):
+        await prints_more(printed)
+        await kill(victim, hub, cluster)
+        await prints_more(printed)
+    await call(page, "PUT", "api/contents/go", {"type": "file", "format": "text", "content": ""})
+    await expect(cell.locator(".jp-InputPrompt")).to_have_text("[1]:", timeout=LONG_MS)
+    lines = (await printed.inner_text()).split()
+    assert lines == [str(n) for n in range(len(lines))]
+
+
+async def prints_more(printed: Locator) -> None:
+    """A hundred lines."""
+    await printed.wait_for(timeout=LONG_MS)
+    last = int((await printed.inner_text()).split()[-1])
+    await expect(printed).to_have_text(re.compile(rf"\b{last + 100}\b"), timeout=LONG_MS)
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize("cluster", [{"runtime": "docker"}], indirect=True)
 async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, python_image: str, page: Page) -> None:
@@ -84,9 +112,9 @@ async def test_a_gpu_from_a_server_without_one(hub: JupyterHub, cluster: Any, py
         await expect(page.locator("#progress-message")).to_contain_text("takes new sessions now", timeout=LONG_MS)
         await admin.set_schedulable(["local"], True)
     await page.locator(".jp-Launcher").wait_for(timeout=LONG_MS)
+    await call(page, "PUT", "api/contents/train.ipynb", {"type": "notebook", "content": NOTEBOOK})
     choice = {"image": python_image, "preset": "gpu"}
-    answer = await page.evaluate(CHOOSE, choice)
-    assert answer[0] == 200, answer
+    await call(page, "PUT", "bai/api/notebooks/train.ipynb/choice", choice)
     await page.goto(f"{hub.url}/user/kim/lab/tree/train.ipynb")
     assert await run(page, "import os, socket; print(os.environ['MOCK_VISIBLE_DEVICES'], os.getcwd())") == (
         "gpu-0 /home/work/home\n"
@@ -187,6 +215,12 @@ async def log_in(page: Page, hub: JupyterHub, name: str = "kim") -> None:
     await page.locator("#username_input").fill(name)
     await page.locator("#password_input").fill("any")
     await page.locator("#login_submit").click()
+
+
+async def call(page: Page, method: str, path: str, body: Any) -> None:
+    """The server's API, as its pages call it."""
+    status, answer = await page.evaluate(CALL, [method, path, body])
+    assert status < 300, answer
 
 
 async def run(page: Page, code: str) -> str:

@@ -14,23 +14,14 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 from loopback import free_port
 
 from bai_jupyter.client import ManagerClient
 
 DEADLINE_S = 60.0
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.parametrize(
-        "cluster",
-        [
-            pytest.param({"runtime": "process"}, id="process"),
-            pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-        ],
-        indirect=True,
-    ),
-]
+pytestmark = [pytest.mark.asyncio, on_both_runtimes]
 
 
 async def a_session(cluster: Any, *ports: int) -> None:

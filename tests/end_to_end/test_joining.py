@@ -6,20 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 from jupyter_client.manager import AsyncKernelManager
 
 from bai_jupyter.client import ManagerClient, SessionRequest
 
 pytestmark = pytest.mark.asyncio
 
-on_both_runtimes = pytest.mark.parametrize(
-    "cluster",
-    [
-        pytest.param({"runtime": "process"}, id="process"),
-        pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-    ],
-    indirect=True,
-)
 WAIT_S = 60
 SMALL = {"cpu": "1", "mem": "512m"}
 WHERE = "import os, socket; print(socket.gethostname(), os.environ['BACKENDAI_KERNEL_ID'])"

@@ -13,17 +13,12 @@ from typing import Any
 
 import pytest
 from end_to_end.kernels import WAIT_S, Kernel, kernel_of
+from end_to_end.runtimes import on_both_runtimes
 from jupyter_client.manager import AsyncKernelManager
 
 from bai_jupyter.client import ManagerClient, SessionRequest
 
 pytestmark = pytest.mark.asyncio
-
-RUNTIMES = [
-    pytest.param({"runtime": "process"}, id="process"),
-    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-]
-on_both_runtimes = pytest.mark.parametrize("cluster", RUNTIMES, indirect=True)
 
 
 @on_both_runtimes

@@ -5,22 +5,13 @@ import signal
 import sys
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 
 from bai_jupyter.cli.run import MAX_SCRIPT_BYTES
 from bai_jupyter.cli.terminal import Exit
 from bai_jupyter.client import ManagerClient
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.parametrize(
-        "cluster",
-        [
-            pytest.param({"runtime": "process"}, id="process"),
-            pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-        ],
-        indirect=True,
-    ),
-]
+pytestmark = [pytest.mark.asyncio, on_both_runtimes]
 
 SMALL = ("--cpu", "1", "--mem", "256m")
 SCRIPT = """

@@ -3,20 +3,11 @@
 from typing import Any
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 
 from bai_jupyter.client import ManagerClient
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.parametrize(
-        "cluster",
-        [
-            pytest.param({"runtime": "process"}, id="process"),
-            pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-        ],
-        indirect=True,
-    ),
-]
+pytestmark = [pytest.mark.asyncio, on_both_runtimes]
 
 
 async def create(client: ManagerClient, name: str, **body: Any) -> Any:

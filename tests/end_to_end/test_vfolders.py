@@ -6,14 +6,11 @@ import os
 
 import pytest
 from end_to_end.kernels import kernel_of
+from end_to_end.runtimes import on_both_runtimes
 
 from bai_jupyter.client import ManagerClient
 
-RUNTIMES = [
-    pytest.param({"runtime": "process"}, id="process"),
-    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-]
-pytestmark = [pytest.mark.asyncio, pytest.mark.parametrize("cluster", RUNTIMES, indirect=True)]
+pytestmark = [pytest.mark.asyncio, on_both_runtimes]
 
 IN_SESSION = """
 from pathlib import Path

@@ -1,6 +1,7 @@
 """*Backend.AI Admin*: its lists and changes, in front of a real manager; for superadmins alone."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,18 +10,26 @@ from typing import Any
 import pytest
 from real_manager import RealManager
 
+from bai_jupyter._version import __version__
 from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.errors import AuthFailed
-from bai_jupyter.extension.admin import MONTHS, TABLES, filter_of, months_until, usage_of
+from bai_jupyter.extension.admin_lists import MONTHS, OF_ALL, TABLES, filter_of, months_until, usage_of
 
+ABOUT_SESSION = ("/history", "/audit", "/project", "/logs")
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
+@pytest.fixture(scope="module")
+def ned(cluster: RealManager) -> ClientConfig:
+    """Somebody who is no admin."""
+    return cluster.add_user("ned")
+
+
 @pytest.fixture
-def bai_as_user(cluster: RealManager, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """``bai``, for somebody who is no admin."""
-    user = cluster.add_user("ned")
-    monkeypatch.setattr(cluster, "config", user)
+def bai_as_user(
+    cluster: RealManager, ned: ClientConfig, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Any:
+    monkeypatch.setattr(cluster, "config", ned)
     return request.getfixturevalue("bai")
 
 
@@ -71,7 +80,7 @@ async def test_a_keypair_is_switched_off_and_another_users_session_ended(
     _, page = await bai("GET", "admin/sessions?text=pia@")
     (row,) = page["items"]
     assert (row["name"], row["user_email"]) == ("long", "pia@localhost")
-    assert await bai("DELETE", f"admin/sessions/{row['session_id']}?owner={row['access_key']}") == (204, None)
+    assert await bai("DELETE", f"sessions/{row['session_id']}?owner={row['access_key']}") == (204, None)
     assert await bai("PATCH", f"admin/keypairs/{pia.access_key}", {"is_active": False}) == (204, None)
     _, page = await bai("GET", "admin/keypairs?text=pia@")
     assert [(one["access_key"], one["is_active"]) for one in page["items"]] == [(pia.access_key, False)]
@@ -117,6 +126,68 @@ async def test_a_user_is_made_in_a_project_switched_off_and_given_a_keypair(
         cluster.ask("GET", "/auth", config=rae)
     assert await bai("PATCH", "admin/users/rae@lab.org", {"is_active": True}) == (204, None)
     assert cluster.ask("GET", "/auth", config=rae)["user"]["name"] == "rae"
+
+
+async def test_why_a_user_would_not_be_made_is_said_and_nobody_is_made(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    cluster.add_user("sue")
+    body = {"email": "sid@lab.org", "username": "sid", "password": "a long secret of sid", "role": "user"}
+    total = (await bai("GET", "admin/users"))[1]["total"]
+    assert await bai("POST", "admin/user-refusals", body) == (200, {"refusal": None})
+    _, answer = await bai("POST", "admin/user-refusals", {**body, "username": "sue"})
+    assert answer == {"refusal": "There is a user with the name sue already."}
+    _, answer = await bai("POST", "admin/user-refusals", {**body, "role": "king"})
+    assert answer["refusal"].startswith("role: 'king' is not one of")
+    assert (await bai("GET", "admin/users"))[1]["total"] == total
+
+
+async def test_a_domain_is_made_limited_and_deleted(bai: Callable[..., Any]) -> None:
+    body = {"name": "chemistry", "description": "labs", "total_resource_slots": {"cpu": "8"}}
+    assert await bai("POST", "admin/domains", body) == (204, None)
+    row = await row_of(bai, "domains", "chemistry")
+    assert (row["description"], json.loads(row["total_resource_slots"]), row["is_active"]) == (
+        "labs",
+        {"cpu": "8"},
+        True,
+    )
+    changed = {"is_active": False, "total_resource_slots": {}, "resource_policy": "default"}
+    assert await bai("PATCH", "admin/domains/chemistry", changed) == (204, None)
+    row = await row_of(bai, "domains", "chemistry")
+    assert {name: row[name] for name in changed} == {**changed, "total_resource_slots": "{}"}
+    assert await bai("DELETE", "admin/domains/chemistry") == (204, None)
+    status, answer = await bai("DELETE", "admin/domains/default")
+    assert (status, "still has" in answer["message"]) == (400, True)
+
+
+async def test_how_the_cluster_is_and_that_new_sessions_are_paused(bai: Callable[..., Any]) -> None:
+    _, health = await bai("GET", "admin/health")
+    assert health["versions"] == {"extension": __version__, "manager": __version__}
+    (agent,) = health["agents"]
+    assert (agent["name"], agent["status"], agent["sick"]) == ("lab-1", "ALIVE", [])
+    assert {one["name"] for one in health["volumes"]} >= {"local:home"}
+    assert health["is_frozen"] is False
+    assert await bai("PATCH", "admin/health", {"is_frozen": True}) == (204, None)
+    assert (await bai("GET", "admin/health"))[1]["is_frozen"] is True
+    assert await bai("PATCH", "admin/health", {"is_frozen": False}) == (204, None)
+    assert (await bai("GET", "admin/health"))[1]["is_frozen"] is False
+    assert (await bai("PATCH", "admin/health", {"is_frozen": "yes"}))[0] == 400
+
+
+async def test_volumes_say_how_full_they_are_and_which_limits_they_keep(bai: Callable[..., Any]) -> None:
+    row = await row_of(bai, "volumes", "local:home")
+    assert (row["quota_kind"] in ("hard", "soft"), "lab-1" in row["agents"], row["trouble"]) == (True, True, None)
+    assert 0 < row["used_bytes"] < row["capacity_bytes"]
+
+
+async def test_errors_of_the_manager_newest_first(bai: Callable[..., Any]) -> None:
+    for what in ("first", "second"):
+        logging.getLogger("bai_jupyter.manager").error("a %s fault", what)
+    _, page = await bai("GET", "admin/errors?text=fault")
+    assert [one["message"] for one in page["items"]] == ["a second fault", "a first fault"]
+    assert datetime.fromisoformat(page["items"][0]["created_at"]).tzinfo is not None
+    _, health = await bai("GET", "admin/health")
+    assert (health["errors"][0]["message"], health["error_count"] >= 2) == ("a second fault", True)
 
 
 async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: RealManager) -> None:
@@ -269,7 +340,7 @@ async def test_an_image_gets_other_names_is_forgotten_and_looked_at_again(bai: C
         ("PUT", f"admin/projects/{NOBODY}/members", {"items": NOBODY}, 400, "items"),
         ("POST", "admin/resource-groups", {"name": "g", "scheduler": "dice"}, 400, "dice"),
         ("PATCH", "admin/resource-groups/nothing", {"is_active": False}, 400, "nothing"),
-        ("DELETE", "admin/resource-groups/default", None, 400, "agents"),
+        ("DELETE", "admin/resource-groups/default", None, 400, "1 agent."),
         ("PUT", "admin/resource-groups/nothing/scopes", {"items": ["domain:default"]}, 400, "nothing"),
         ("PUT", "admin/resource-groups/default/scopes", {"items": ["domain:default", "x:y"]}, 400, "x:y"),
         ("POST", "admin/images", {"name": ""}, 400, "image name"),
@@ -292,9 +363,9 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
     asked: list[tuple[str, str, Any]] = [("GET", f"admin/{name}", None) for name in TABLES]
     asked += [
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
-        ("DELETE", f"admin/sessions/{NOBODY}?owner=AKIA", None),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
         ("POST", "admin/users", {"email": "z@lab.org", "username": "z", "password": "p" * 12, "role": "user"}),
+        ("POST", "admin/user-refusals", {"email": "z@lab.org", "password": "p" * 12}),
         ("POST", "admin/users/ned@localhost/keypairs", {}),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": 99}),
@@ -313,12 +384,24 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
         assert (status, "Only" in answer["message"], "superadmins" in answer["message"]) == (403, True, True), path
 
 
+async def test_who_is_no_admin_sees_nobody_elses_session(bai_as_user: Callable[..., Any], cluster: RealManager) -> None:
+    otto = cluster.add_user("otto")
+    body = {"name": "private", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    session, owner = cluster.ask("POST", "/session", body, otto)["sessionId"], otto.access_key
+    for what in ("", *ABOUT_SESSION):
+        (status, hidden), (_, none) = [
+            await bai_as_user("GET", f"sessions/{one}{what}?owner={owner}") for one in (session, NOBODY)
+        ]
+        assert (status, hidden["message"].replace(session, NOBODY)) == (404, none["message"])
+    assert (await bai_as_user("DELETE", f"sessions/{session}?owner={owner}"))[0] == 404
+
+
 async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
     bai_as_domain_admin: Callable[..., Any], cluster: RealManager
 ) -> None:
     bai = bai_as_domain_admin
     for name in TABLES:
-        assert (await bai("GET", f"admin/{name}"))[0] == 200, name
+        assert (await bai("GET", f"admin/{name}"))[0] == (403 if name in OF_ALL else 200), name
     for name in ("users", "projects"):
         _, page = await bai("GET", f"admin/{name}")
         assert {one["domain_name"] for one in page["items"]} == {"lab"}
@@ -334,7 +417,12 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
     assert status == 201
     body = {"name": "bens", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
     made = cluster.ask("POST", "/session", body, ClientConfig(cluster.config.endpoint, **keypair))
-    assert await bai("DELETE", f"admin/sessions/{made['sessionId']}?owner={keypair['access_key']}") == (204, None)
+    session, owner = made["sessionId"], keypair["access_key"]
+    shown = {what: await bai("GET", f"sessions/{session}{what}?owner={owner}") for what in ("", *ABOUT_SESSION)}
+    assert {what: status for what, (status, _) in shown.items()} == dict.fromkeys(shown, 200)
+    assert (shown[""][1]["name"], shown["/project"][1]) == ("bens", {"name": "default", "owner": "ben@lab"})
+    assert (await bai("GET", f"sessions/{session}"))[0] == 404  # it is not the admin's own
+    assert await bai("DELETE", f"sessions/{session}?owner={owner}") == (204, None)
     assert await bai("PATCH", f"admin/keypairs/{keypair['access_key']}", {"is_active": False}) == (204, None)
 
     refused = [
@@ -343,6 +431,9 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
         ("POST", "admin/users", {**user, "email": "x@lab", "username": "x", "role": "superadmin"}, 400),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400),
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}, 403),
+        ("GET", "admin/health", None, 403),
+        ("PATCH", "admin/health", {"is_frozen": True}, 403),
+        ("POST", "admin/domains", {"name": "other"}, 403),
         ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}, 403),
         ("DELETE", "admin/policies/default", None, 403),
         ("PUT", "admin/resource-groups/default/scopes", {"items": []}, 403),

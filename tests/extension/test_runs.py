@@ -216,7 +216,7 @@ def test_all_cells_run_and_their_outputs_are_kept_as_a_page_keeps_them(tmp_path:
         "shown.update('after')",
         "from IPython.display import clear_output\nprint('gone')\nclear_output(wait=True)\nprint('here')",
     )
-    assert (code, printed[-1]) == (0, "All 4 cells ran.")
+    assert (code, printed[-1]) == (0, "All cells ran: 4.")
     text, result = outputs[0]
     assert (text["text"], result["output_type"], result["data"]["text/plain"]) == ("one\ntwo\n", "execute_result", "42")
     assert outputs[1][0]["data"]["text/plain"] == "'after'"

@@ -75,7 +75,10 @@ async def test_what_was_done_to_it_by_its_id_and_by_its_name_while_it_had_that(
 
 
 async def test_its_project_is_named(bai: Callable[..., Any], start: Any) -> None:
-    assert await bai("GET", f"sessions/{start('of-project')}/project") == (200, {"name": "default"})
+    assert await bai("GET", f"sessions/{start('of-project')}/project") == (
+        200,
+        {"name": "default", "owner": "mia@localhost"},
+    )
 
 
 async def test_a_strangers_session_is_not_there(bai: Callable[..., Any], cluster: RealManager) -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.error import HTTPError
 
@@ -57,6 +58,35 @@ def test_same_kernel_session_and_variables(server: Any, wait_until: Callable[...
     server.stop()
     server.start()
     assert server.ask("GET", "/api/sessions") == []
+
+
+SILENT = """
+import os, time
+open("begun", "w").close()
+while not os.path.exists("done"):
+    time.sleep(0.05)
+"""
+
+
+def test_a_silent_cell_is_no_idleness_for_the_next_server_either(server: Any, wait_until: Callable[..., Any]) -> None:
+    """A Hub's culler goes by the activity that the server tells."""
+
+    def state() -> str:
+        return str(server.ask("GET", f"/api/kernels/{kernel_id}")["execution_state"])
+
+    server.start()
+    kernel_id = start_notebook(server, wait_until)["kernel"]["id"]
+    with ThreadPoolExecutor() as threads:
+        cell = threads.submit(server.run, kernel_id, SILENT)
+        wait_until((server.home / "work" / "begun").exists, "the cell")
+        server.stop(signal.SIGKILL)
+        server.start()
+        wait_until(lambda: state() == "busy", "a busy kernel")
+        before = server.ask("GET", "/api/status")["last_activity"]
+        wait_until(lambda: server.ask("GET", "/api/status")["last_activity"] > before, "some activity")
+        (server.home / "work" / "done").touch()
+        cell.result()
+    wait_until(lambda: state() == "idle", "an idle kernel")
 
 
 def test_a_stop_only_lets_go(server: Any, wait_until: Callable[..., Any]) -> None:

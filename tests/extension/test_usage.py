@@ -24,6 +24,9 @@ async def test_what_was_held_by_oneself_by_all_and_in_a_project(bai: Callable[..
         (day,) = answer["days"]
         assert (status, day["date"], day["sessions"] > 0) == (200, f"{today:%Y-%m-%d}", True)
         assert day["core_hours"] >= 0
+        status, answer = await bai("GET", asked.replace("usage", "usage/sessions") + scope)
+        assert (status, answer["total_count"] > 0) == (200, True)
+        assert "counted" in [one["name"] for one in answer["sessions"]]
     assert (await bai("GET", f"{asked}&scope=nosuch"))[0] == 404
     assert (await bai("GET", "usage?start=20240101&end=20260101"))[0] == 400
     assert (await bai("GET", "usage"))[0] == 400

@@ -227,6 +227,24 @@ async def admin(manager: ManagerApp, data_dir: Path) -> AsyncIterator[SignedClie
     client.close()
 
 
+@pytest.fixture
+def call_with(admin: SignedClient) -> Callable[..., Awaitable[tuple[int, Any]]]:
+    """``await call_with(token, method, path, body)``: status and JSON body of an answer to a bearer."""
+
+    async def call(token: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        request = HTTPRequest(
+            admin.endpoint + path,
+            method,
+            {"Authorization": f"Bearer {token}"},
+            None if body is None else json.dumps(body),
+            allow_nonstandard_methods=True,
+        )
+        answer = await admin.http.fetch(request, raise_error=False)
+        return answer.code, json.loads(answer.body) if answer.body else None
+
+    return call
+
+
 @pytest_asyncio.fixture
 async def make_user(manager: ManagerApp) -> AsyncIterator[Callable[..., Awaitable[SignedClient]]]:
     """``await make_user("alice")``: a user's signed client; ``make_user("boss", "admin")`` a domain admin's."""

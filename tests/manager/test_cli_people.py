@@ -107,7 +107,7 @@ async def test_policies_bind_at_every_level(bai, make_user, gql, admin):
     row = (await bai("policy", "list")).out.splitlines()[2]
     assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "300", "600", NOTHING]
     refused = await bai("policy", "rm", "student")
-    assert (refused.code, "binds 1 keypairs" in refused.err) == (Exit.REFUSED, True)
+    assert (refused.code, "binds 1 keypair" in refused.err) == (Exit.REFUSED, True)
     assert (await bai("policy", "bind", "student", "alice")).code == Exit.USAGE
     assert (await bai("policy", "set", "student", "--sessions", "5")).code == 0
     assert (await bai("policy", "list", "--json")).json["keypair_resource_policies"][1]["max_concurrent_sessions"] == 5

@@ -1,6 +1,6 @@
 """What devices need, in a Docker engine's words; and what of it this engine cannot do.
 
-Pure but for looking at files of the host. Asking the engine is ``docker.py``'s.
+Pure but for looking at files of the host. Asking the engine is ``docker``'s and ``engine_containers``'.
 """
 
 import os

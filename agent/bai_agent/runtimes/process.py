@@ -4,37 +4,30 @@ For machines without a container engine (Binder, a first try, tests). There is o
 Python environment. Limits are not enforced, read-only folders can be written, users see each other: ``isolated`` is
 false. As root, processes run as the kernel's own uid; cells never run as root.
 
-What belongs to a kernel is told by a marker in the environment of its processes (``BACKENDAI_KERNEL_ID``), so that
-after kill -9 of the agent nothing is lost and nothing is left behind.
+What belongs to a kernel is told by a marker in the environment of its processes (``marked``), so that after kill -9 of
+the agent nothing is lost and nothing is left behind.
 """
 
 import asyncio
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from bai_agent import folders
-from bai_agent.runtimes import listening, pids
+from bai_agent.runtimes import marked, pids
 from bai_agent.runtimes.attached import LocalAttached, read_from, set_size, write_to
 from bai_agent.runtimes.base import (
     ERROR,
-    INSIDE_HOME,
-    INSIDE_RUN,
     OUTPUT,
     UNKNOWN_EXIT,
     ContainerEvent,
@@ -55,18 +48,15 @@ from bai_agent.runtimes.base import (
     entered,
     redirected,
 )
-from bai_agent.runtimes.kernelspecs import spec_from_json
+from bai_agent.runtimes.local_kernelspecs import local_kernelspecs
+from bai_agent.runtimes.marked import MARKER
 from bai_agent.runtimes.ports import connect_to
+from bai_agent.runtimes.process_paths import Translator, drop_alias, link, short_alias, unlink
 from bai_jupyter.common.ids import KernelId, SessionId
-from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts
+from bai_jupyter.common.messages import ImageFacts
 from bai_jupyter.common.reasons import Reason
 
 IMAGE = "local"
-_MARKER = "BACKENDAI_KERNEL_ID"
-_QUOTED_RUN = quote(INSIDE_RUN, safe="")
-_LONGEST_SOCKET_FOLDER = 60  # of the 107 bytes of a socket's path, the rest is for what lies below run/
-_TERM_GRACE_S = 3.0
-_KILL_PATIENCE_S = 10.0
 _NO_FILES = (subprocess.DEVNULL,) * 3
 
 
@@ -116,7 +106,7 @@ class ProcessRuntime:
         return said
 
     async def images(self) -> list[ImageFacts]:
-        specs = await asyncio.to_thread(_local_kernelspecs, self._python)
+        specs = await asyncio.to_thread(local_kernelspecs, self._python)
         return [ImageFacts(IMAGE, IMAGE, platform.machine(), 0, {}, specs, builtin=True)]
 
     async def inspect_image(self, name: str) -> ImageFacts:
@@ -142,7 +132,7 @@ class ProcessRuntime:
             await self._check_reachable(place.identity, place.scratch)
             targets = {mount.target: str(mount.source) for mount in place.mounts}
             for target, source in targets.items():
-                _link(place.scratch, target, source, place.identity)
+                link(place.scratch, target, source, place.identity)
             self._write(
                 _Record(
                     kernel_id=kernel_id,
@@ -150,7 +140,7 @@ class ProcessRuntime:
                     config_hash=config_hash(want),
                     uid=place.identity.uid,
                     gid=place.identity.gid,
-                    run=_short_alias(place.run),
+                    run=short_alias(place.run),
                     scratch=str(place.scratch),
                     targets=targets,
                     environ={**base_environ(want), **want.environ, **request.options.env},
@@ -164,8 +154,8 @@ class ProcessRuntime:
         if record.pid is not None and pids.is_alive(record.pid, record.started):
             return
         # An agent that died between starting the process and writing that down has left one.
-        for pid in await asyncio.to_thread(_processes_of, ref):
-            _kill(pid, signal.SIGKILL)
+        for pid in await asyncio.to_thread(marked.processes_of, ref):
+            marked.kill(pid, signal.SIGKILL)
         pid, started = await asyncio.to_thread(self._spawn, record, ["sleep", "infinity"], {})
         self._write(replace(record, pid=pid, started=started, started_at=datetime.now(UTC).isoformat()))
         self._watch(KernelId(ref), pid, started)
@@ -189,14 +179,14 @@ class ProcessRuntime:
         return record is None or record.pid is None or not pids.is_alive(record.pid, record.started)
 
     async def stop(self, ref: str) -> None:
-        if not await asyncio.to_thread(self._end_all, ref):
+        if not await asyncio.to_thread(marked.end_all, ref):
             raise RuntimeFault(Reason.of("other", text=f"Processes of {ref} do not end; they may hang on a disk."))
 
     async def remove(self, ref: str) -> None:
         await self.stop(ref)
         record = self._read(ref)
         if record is not None:
-            _drop_alias(Path(record.run))
+            drop_alias(Path(record.run))
             self._path(ref).unlink(missing_ok=True)
 
     async def list_ours(self) -> list[FoundContainer]:
@@ -244,11 +234,11 @@ class ProcessRuntime:
         record = self._known(ref)
         kept = {target: source for target, source in record.targets.items() if target not in gone}
         for target in record.targets.keys() & set(gone):
-            _unlink(Path(record.scratch), target, record.targets[target])
+            unlink(Path(record.scratch), target, record.targets[target])
         failed: dict[str, str] = {}
         for mount in new:
             try:
-                _link(Path(record.scratch), mount.target, str(mount.source), Identity(record.uid, record.gid))
+                link(Path(record.scratch), mount.target, str(mount.source), Identity(record.uid, record.gid))
             except OSError as error:
                 failed[mount.target] = (error.strerror or str(error)).lower()
             else:
@@ -270,7 +260,7 @@ class ProcessRuntime:
         return ""
 
     async def stats(self, ref: str) -> dict[str, float]:
-        return await asyncio.to_thread(_usage, ref)
+        return await asyncio.to_thread(marked.usage, ref)
 
     async def memory(self, ref: str) -> Memory | None:  # noqa: ARG002 - no limits here
         return None
@@ -290,7 +280,7 @@ class ProcessRuntime:
 
     async def exec(self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, log_path: Path) -> Process:
         record = self._known(ref)
-        translate = _Translator(record, self._state_dir)
+        translate = self._translator(record)
         command = redirected(
             [translate(word) for word in argv], translate(cwd), self.to_inside(KernelId(ref), log_path)
         )
@@ -302,7 +292,7 @@ class ProcessRuntime:
         self, ref: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: TerminalSize | None
     ) -> LocalAttached:
         record = self._known(ref)
-        translate = _Translator(record, self._state_dir)
+        translate = self._translator(record)
         command = entered([translate(word) for word in argv], translate(cwd))
         given = {name: translate(value) for name, value in env.items()}
         with ExitStack() as theirs:
@@ -320,7 +310,7 @@ class ProcessRuntime:
         return await connect_to("127.0.0.1", port)
 
     async def open_ports(self, ref: str) -> list[int]:
-        return await asyncio.to_thread(_open_ports, ref)
+        return await asyncio.to_thread(marked.open_ports, ref)
 
     async def exit_code(self, process: Process) -> int | None:
         return self._exit_code(process.host_pid, process.started)
@@ -368,13 +358,13 @@ class ProcessRuntime:
         *,
         new_session: bool = True,
     ) -> tuple[int, int]:
-        translate = _Translator(record, self._state_dir)
+        translate = self._translator(record)
         environ = {name: translate(value) for name, value in record.environ.items()}
         path = f"{Path(self._python).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         try:
             child = subprocess.Popen(
                 argv,
-                env={"PATH": path, **environ, **env, _MARKER: record.kernel_id},
+                env={"PATH": path, **environ, **env, MARKER: record.kernel_id},
                 cwd=record.scratch,
                 stdin=files[0],
                 stdout=files[1],
@@ -389,29 +379,15 @@ class ProcessRuntime:
         self._children[child.pid] = child
         return child.pid, started
 
+    def _translator(self, record: _Record) -> Translator:
+        return Translator(record.run, record.scratch, record.targets, self._state_dir)
+
     def _exit_code(self, pid: int, started: int) -> int | None:
         child = self._children.get(pid)
         if child is not None:
             code = child.poll()
             return 128 - code if code is not None and code < 0 else code
         return None if pids.is_alive(pid, started) else UNKNOWN_EXIT
-
-    def _end_all(self, ref: str) -> bool:
-        """SIGTERM, a grace period, SIGKILL. Blocks. False if some are still there in the end."""
-        for signum, patience_s in ((signal.SIGTERM, _TERM_GRACE_S), (signal.SIGKILL, _KILL_PATIENCE_S)):
-            deadline = time.monotonic() + patience_s
-            told: set[int] = set()
-            while found := set(_processes_of(ref)):
-                # Each pass also reaches those that were forked since the last one.
-                for pid in found if signum == signal.SIGKILL else found - told:
-                    _kill(pid, signum)
-                told |= found
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(0.02)
-            else:
-                return True
-        return False
 
     def _watch(self, kernel_id: KernelId, pid: int, started: int) -> None:
         if (pid, started) in self._watched:
@@ -467,32 +443,6 @@ class ProcessRuntime:
         return Reason.of("engine-down", agent=self._agent, cause=cause)
 
 
-class _Translator:
-    """Turns paths inside into host paths, also after ``=`` and ``:`` in a word, and quoted in a socket's URL."""
-
-    _PATH = re.compile(rf"(?:^|(?<=[=:]))({re.escape(INSIDE_HOME)}|{re.escape(INSIDE_RUN)})(?=[/:]|$)([^:]*)")
-
-    def __init__(self, record: _Record, state_dir: Path) -> None:
-        places = {INSIDE_RUN: record.run, INSIDE_HOME: record.scratch, **record.targets}
-        self._places = sorted(places.items(), key=lambda item: -len(item[0]))
-        # An agent may itself live below /home/work; its own paths are host paths already.
-        self._host = (str(state_dir), *record.targets.values())
-
-        self._quoted_run = quote(record.run, safe="")
-
-    def __call__(self, word: str) -> str:
-        return self._PATH.sub(self._translate, word).replace(_QUOTED_RUN, self._quoted_run)
-
-    def _translate(self, match: re.Match[str]) -> str:
-        path = match[0]
-        if any(path == host or path.startswith(f"{host}/") for host in self._host):
-            return path
-        for inside, host in self._places:
-            if path == inside or path.startswith(f"{inside}/"):
-                return host + path[len(inside) :]
-        return path
-
-
 def _as_user(identity: Identity) -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
@@ -522,136 +472,3 @@ def _try_interpreter(python: str, identity: Identity, cwd: Path) -> None:
     subprocess.run(
         command, cwd=cwd, env={"PATH": os.defpath}, check=True, capture_output=True, timeout=30, **_as_user(identity)
     )
-
-
-def _link(scratch: Path, target: str, source: str, identity: Identity) -> None:
-    """``scratch/<name>`` leads to the folder, for programs that look in their home. Raises ``OSError``."""
-    place = PurePosixPath(target).relative_to(INSIDE_HOME)
-    parent = folders.made_below(scratch, place.parent, identity)
-    try:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.rmdir(place.name, dir_fd=parent)
-        try:
-            os.symlink(source, place.name, dir_fd=parent)
-        except FileExistsError:
-            if not _is_link(parent, place.name, source):
-                raise
-    finally:
-        os.close(parent)
-
-
-def _unlink(scratch: Path, target: str, source: str) -> None:
-    place = PurePosixPath(target).relative_to(INSIDE_HOME)
-    with suppress(OSError):
-        parent = folders.open_below(scratch, str(place.parent))
-        try:
-            if _is_link(parent, place.name, source):
-                os.unlink(place.name, dir_fd=parent)
-        finally:
-            os.close(parent)
-
-
-def _is_link(folder: int, name: str, source: str) -> bool:
-    try:
-        return os.readlink(name, dir_fd=folder) == source
-    except OSError:
-        return False
-
-
-def _short_alias(run: Path) -> str:
-    """A name of ``run`` that leaves room for sockets below it."""
-    if len(os.fsencode(run)) <= _LONGEST_SOCKET_FOLDER:
-        return str(run)
-    folder = Path(tempfile.mkdtemp(prefix="bai-"))
-    folder.chmod(0o711)
-    (folder / "run").symlink_to(run)
-    return str(folder / "run")
-
-
-def _drop_alias(run: Path) -> None:
-    if run.is_symlink():
-        run.unlink()
-        run.parent.rmdir()
-
-
-def _processes_of(kernel_id: str) -> list[int]:
-    """Every process, of any depth, whose environment carries the kernel's marker. Zombies are gone already."""
-    marker = f"{_MARKER}={kernel_id}".encode()
-    found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                environ = Path(entry.path, "environ").read_bytes()
-            except OSError:
-                continue
-            if marker in environ.split(b"\0"):
-                found.append(int(entry.name))
-    return found
-
-
-def _open_ports(kernel_id: str) -> list[int]:
-    """All share the host's tables; whose a socket is, its holder's descriptors say."""
-    inodes = {inode for pid in _processes_of(kernel_id) for inode in listening.sockets_of(pid)}
-    return listening.open_ports(listening.tables_of("self"), inodes)
-
-
-def _kill(pid: int, signum: int) -> None:
-    started = pids.start_time(pid)
-    pidfd = None if started is None else pids.open_pidfd(pid, started)
-    if pidfd is not None:
-        try:
-            signal.pidfd_send_signal(pidfd, signum)
-        except (ProcessLookupError, PermissionError):
-            pass
-        finally:
-            os.close(pidfd)
-
-
-def _usage(kernel_id: str) -> dict[str, float]:
-    ticks, pages = 0, 0
-    for pid in _processes_of(kernel_id):
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except OSError:
-            continue
-        ticks += int(stat[11]) + int(stat[12])
-    if not pages:
-        return {}
-    return {
-        "cpu_used_s": ticks / os.sysconf("SC_CLK_TCK"),
-        "mem_used_bytes": float(pages * os.sysconf("SC_PAGE_SIZE")),
-    }
-
-
-def _local_kernelspecs(python: str) -> list[KernelSpecFacts]:
-    """What Jupyter finds in this environment, or what lies in its own share folder where Jupyter is not installed."""
-    specs = [spec_from_json(name, folder, raw) for name, folder, raw in _spec_files()]
-    return [_with_python(spec, python) for spec in specs if spec is not None and _is_local(spec)]
-
-
-def _spec_files() -> list[tuple[str, str, bytes]]:
-    try:
-        from jupyter_client.kernelspec import KernelSpecManager
-
-        folders = {name: Path(folder) for name, folder in KernelSpecManager().find_kernel_specs().items()}
-    except ImportError:
-        base = Path(sys.prefix) / "share/jupyter/kernels"
-        folders = {path.name: path for path in base.glob("*") if (path / "kernel.json").exists()}
-    return [
-        (name, str(folder), (folder / "kernel.json").read_bytes())
-        for name, folder in sorted(folders.items())
-        if (folder / "kernel.json").is_file()
-    ]
-
-
-def _is_local(spec: KernelSpecFacts) -> bool:
-    provisioner = spec.metadata.get("kernel_provisioner", {})
-    return bool(provisioner.get("provisioner_name", "local-provisioner") == "local-provisioner")
-
-
-def _with_python(spec: KernelSpecFacts, python: str) -> KernelSpecFacts:
-    """As Jupyter does: a plain ``python`` means the environment's interpreter."""
-    major, minor = sys.version_info[:2]
-    plain = {"python", f"python{major}", f"python{major}.{minor}", sys.executable}
-    return replace(spec, argv=[python, *spec.argv[1:]]) if spec.argv[0] in plain else spec

@@ -39,10 +39,13 @@ from bai_jupyter.manager.people.config import UserConfig
 from bai_jupyter.manager.people.owners import Owners
 from bai_jupyter.manager.people.service import PeopleService
 from bai_jupyter.manager.sessions.apps import Apps
+from bai_jupyter.manager.sessions.changes import SessionChanges
 from bai_jupyter.manager.sessions.commits import Commits
+from bai_jupyter.manager.sessions.creation import SessionCreation
 from bai_jupyter.manager.sessions.events import Hub
 from bai_jupyter.manager.sessions.files import SessionFiles
 from bai_jupyter.manager.sessions.idle_watch import IdleWatch
+from bai_jupyter.manager.sessions.jupyter_kernels import JupyterKernelService
 from bai_jupyter.manager.sessions.service import SessionService
 from bai_jupyter.manager.sessions.templates import Templates
 from bai_jupyter.manager.sessions.variables import Variables
@@ -105,6 +108,9 @@ class Services:
     user_config: UserConfig
     graphql: Executor
     sessions: SessionService
+    creation: SessionCreation
+    changes: SessionChanges
+    jupyter_kernels: JupyterKernelService
     idle: IdleWatch
     commits: Commits
     variables: Variables

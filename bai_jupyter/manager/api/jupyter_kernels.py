@@ -4,7 +4,7 @@ from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.agents.streams import NO_SUCH, CallerSocket
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
-from bai_jupyter.manager.sessions.service import StreamRefused
+from bai_jupyter.manager.sessions.jupyter_kernels import StreamRefused
 from bai_jupyter.manager.sessions.views import JupyterKernelView, jupyter_kernel_view
 
 
@@ -13,7 +13,7 @@ class JupyterKernelsHandler(ApiHandler):
     @gives(JupyterKernelView)
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
-        created = await self.services.sessions.start_jupyter_kernel(self.caller, ref, self.params)
+        created = await self.services.jupyter_kernels.start(self.caller, ref, self.params)
         return 201, jupyter_kernel_view(created)
 
 
@@ -21,13 +21,13 @@ class JupyterKernelHandler(ApiHandler):
     @gives(JupyterKernelView)
     @needs("session:read")
     async def get(self, ref: str, jupyter_kernel_id: str) -> Answer:
-        found = await self.services.sessions.get_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        found = await self.services.jupyter_kernels.get(self.caller, ref, jupyter_kernel_id)
         return 200, jupyter_kernel_view(found)
 
     @gives(None)
     @needs("session:control")
     async def delete(self, ref: str, jupyter_kernel_id: str) -> Answer:
-        await self.services.sessions.end_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        await self.services.jupyter_kernels.end(self.caller, ref, jupyter_kernel_id)
         return 204, None
 
 
@@ -35,7 +35,7 @@ class RestartHandler(ApiHandler):
     @gives(JupyterKernelView)
     @needs("session:control")
     async def post(self, ref: str, jupyter_kernel_id: str) -> Answer:
-        restarted = await self.services.sessions.restart_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        restarted = await self.services.jupyter_kernels.restart(self.caller, ref, jupyter_kernel_id)
         return 200, jupyter_kernel_view(restarted)
 
 
@@ -43,7 +43,7 @@ class InterruptHandler(ApiHandler):
     @gives(None)
     @needs("session:control")
     async def post(self, ref: str, jupyter_kernel_id: str) -> Answer:
-        await self.services.sessions.interrupt_jupyter_kernel(self.caller, ref, jupyter_kernel_id)
+        await self.services.jupyter_kernels.interrupt(self.caller, ref, jupyter_kernel_id)
         return 204, None
 
 
@@ -63,7 +63,7 @@ class StreamHandler(CallerSocket, ApiHandler):
             self.close(NO_SUCH, "generation must be a number")
             return
         try:
-            self.join(await self.services.sessions.open_stream(self.caller, ref, jupyter_kernel_id, wanted))
+            self.join(await self.services.jupyter_kernels.open_stream(self.caller, ref, jupyter_kernel_id, wanted))
         except StreamRefused as error:
             self.close(error.code, str(error)[:120])
 

@@ -1,14 +1,15 @@
 """Resource groups, presets and the kinds of slots; what is free, and what was used."""
 
 import logging
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from bai_jupyter.common.slots import unit_of, words_of
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.db import admission, catalog
-from bai_jupyter.manager.db.listings import Reach
+from bai_jupyter.manager.db.listings import MAX_PAGE, Reach
 from bai_jupyter.manager.people import inputs, usage
-from bai_jupyter.manager.people.usage import DAY, LONGEST_BY_DAY, PROJECT, QUARTER
+from bai_jupyter.manager.people.service import UsagePart
+from bai_jupyter.manager.people.usage import DAY, LONGEST_BY_DAY, PROJECT, QUARTER, SESSION
 from bai_jupyter.manager.people.visibility import visible_groups
 from bai_jupyter.manager.sessions.capacity import CapacityView, PresetView, preset_view
 
@@ -102,7 +103,7 @@ class CheckPresetsHandler(ApiHandler):
     async def post(self) -> Answer:
         """``{"group"?: project, "scaling_group"?}``: what could still be started there, and which presets fit now."""
         project, group = self.params.get("group"), self.params.get("scaling_group")
-        return 200, await self.services.sessions.check_presets(self.caller, project, group)
+        return 200, await self.services.creation.check_presets(self.caller, project, group)
 
 
 class RecalculateHandler(ApiHandler):
@@ -137,18 +138,34 @@ class PeriodHandler(ApiHandler):
         return 200, found[0] if found and found[0]["c_infos"] else {}
 
 
-class DaysHandler(ApiHandler):
+class UsageHandler(ApiHandler):
+    async def usage_by(self, part: UsagePart) -> list[dict[str, Any]]:
+        """Of the period and of whom the request names. Raises ``BadRequest``, ``NotFound``, ``Forbidden``."""
+        given = self.params.get("start_date"), self.params.get("end_date")
+        since, until = usage.read_period(*given, LONGEST_BY_DAY)
+        scope = inputs.one_of("me", "all")("scope", self.params.get("scope", "me"))
+        project_id = self.params.get("group_id")
+        return await self.services.people.usage_by(part, self.caller, since, until, project_id, of_all=scope == "all")
+
+
+class DaysHandler(UsageHandler):
     @takes(start_date=str, end_date=str, group_id=str, scope=str)
     @gives({"days": [DAY]})
     @needs("resource:read")
     async def get(self) -> Answer:
         """``{"start_date": "20261101", "end_date": "20261130", "group_id"?: project id, "scope"?: "me" or "all"}``."""
-        given = self.params.get("start_date"), self.params.get("end_date")
-        since, until = usage.read_period(*given, LONGEST_BY_DAY)
-        scope = inputs.one_of("me", "all")("scope", self.params.get("scope", "me"))
-        project_id = self.params.get("group_id")
-        days = await self.services.people.usage_by_day(self.caller, since, until, project_id, of_all=scope == "all")
-        return 200, {"days": days}
+        return 200, {"days": await self.usage_by(usage.by_day)}
+
+
+class SessionUsageHandler(UsageHandler):
+    @takes(start_date=str, end_date=str, group_id=str, scope=str, limit=int, offset=int)
+    @gives({"sessions": [SESSION], "total_count": int})
+    @needs("resource:read")
+    async def get(self) -> Answer:
+        """As by days; who held most is first."""
+        limit, offset = self.number("limit", 50, 1, MAX_PAGE), self.number("offset", 0, 0, 2**31)
+        found = await self.usage_by(usage.by_session)
+        return 200, {"sessions": found[offset : offset + limit], "total_count": len(found)}
 
 
 class UserStatsHandler(ApiHandler):
@@ -177,6 +194,7 @@ ROUTES = [
     (r"/resource/usage/month", MonthHandler),
     (r"/resource/usage/period", PeriodHandler),
     (r"/resource/usage/days", DaysHandler),
+    (r"/resource/usage/sessions", SessionUsageHandler),
     (r"/resource/stats/user/month", UserStatsHandler),
     (r"/resource/stats/admin/month", AdminStatsHandler),
 ]

@@ -8,9 +8,10 @@ from bai_jupyter.common.statuses import SessionStatus
 from bai_jupyter.manager.api.base import Answer, OwnedHandler, Raw, gives, needs, takes
 from bai_jupyter.manager.execution.runs import ResultView
 from bai_jupyter.manager.execution.service import read_execute
+from bai_jupyter.manager.sessions.creation import Created
 from bai_jupyter.manager.sessions.ports import App, AppView
 from bai_jupyter.manager.sessions.requests import bad_value
-from bai_jupyter.manager.sessions.service import Created, DependencyGraph
+from bai_jupyter.manager.sessions.service import DependencyGraph
 from bai_jupyter.manager.sessions.views import SaveView, SessionView
 
 POLL_WINDOW_S = 2.0
@@ -75,7 +76,7 @@ class SessionsHandler(OwnedHandler):
     @needs("session:create")
     async def post(self) -> Answer:
         """Queue a session, or give back the live one of that name."""
-        created = await self.services.sessions.create(self.caller, self.params)
+        created = await self.services.creation.create(self.caller, self.params)
         return 201, created_view(created, await self.services.apps.list(created.session))
 
 
@@ -149,7 +150,7 @@ class ResizeHandler(OwnedHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Give a running session other amounts of CPU and memory; its processes go on."""
-        return 200, self.services.views.session(await self.services.sessions.resize(self.caller, ref, self.params))
+        return 200, self.services.views.session(await self.services.changes.resize(self.caller, ref, self.params))
 
 
 class AttachFolderHandler(OwnedHandler):
@@ -159,7 +160,7 @@ class AttachFolderHandler(OwnedHandler):
     async def post(self, ref: str) -> Answer:
         """Give a running session one more folder; what runs in it goes on."""
         return 200, self.services.views.session(
-            await self.services.sessions.attach_folder(self.caller, ref, self.params)
+            await self.services.changes.attach_folder(self.caller, ref, self.params)
         )
 
 
@@ -170,7 +171,7 @@ class DetachFolderHandler(OwnedHandler):
     async def post(self, ref: str) -> Answer:
         """Take a folder away from a running session. With ``force`` what uses it is ended."""
         return 200, self.services.views.session(
-            await self.services.sessions.detach_folder(self.caller, ref, self.params)
+            await self.services.changes.detach_folder(self.caller, ref, self.params)
         )
 
 
@@ -179,7 +180,7 @@ class SuspendHandler(OwnedHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Freeze a running session in which nothing runs. It wakes when it is used."""
-        return 200, self.services.views.session(await self.services.sessions.suspend(self.caller, ref))
+        return 200, self.services.views.session(await self.services.changes.suspend(self.caller, ref))
 
 
 class ResumeHandler(OwnedHandler):
@@ -187,7 +188,7 @@ class ResumeHandler(OwnedHandler):
     @needs("session:control")
     async def post(self, ref: str) -> Answer:
         """Let a suspended session go on."""
-        return 200, self.services.views.session(await self.services.sessions.resume(self.caller, ref))
+        return 200, self.services.views.session(await self.services.changes.resume(self.caller, ref))
 
 
 class SaveHandler(OwnedHandler):
@@ -290,7 +291,7 @@ class DryRunHandler(OwnedHandler):
     @needs("resource:read")
     async def post(self) -> Answer:
         """What would happen to such a request now."""
-        return 200, await self.services.sessions.dry_run(self.caller, self.params)
+        return 200, await self.services.creation.dry_run(self.caller, self.params)
 
 
 def _tree(root: SessionId, graph: DependencyGraph, shown: set[SessionId]) -> DependencyView:

@@ -80,7 +80,7 @@ class FromTemplateHandler(OwnedHandler):
     async def post(self) -> Answer:
         """Queue a session as a template says; what is given goes before that."""
         template = await self.services.templates.get(self.caller, self.params.get("template_id"))
-        created = await self.services.sessions.create(self.caller, fill(template.template, self.params))
+        created = await self.services.creation.create(self.caller, fill(template.template, self.params))
         return 201, created_view(created, await self.services.apps.list(created.session))
 
 

@@ -13,10 +13,15 @@ MIN_LENGTH, MAX_LENGTH = 8, 1024
 _HASHER = PasswordHasher()
 
 
-async def hash_password(password: str) -> str:
+def check_password(password: str) -> None:
     """Raises ``BadRequest`` for one that is too short or absurdly long."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise BadRequest(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password)}.")
+
+
+async def hash_password(password: str) -> str:
+    """Raises as ``check_password`` does."""
+    check_password(password)
     return await asyncio.to_thread(_HASHER.hash, password)
 
 

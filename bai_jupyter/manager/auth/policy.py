@@ -92,5 +92,5 @@ def may(role: str, permission: str) -> bool:
 def require(role: str, permission: str) -> None:
     """Raises ``Forbidden`` naming who may."""
     if not may(role, permission):
-        roles = " or ".join(sorted(PERMISSIONS[permission].roles & _OF_USERS))
-        raise Forbidden(Reason.of("forbidden", role=f"{roles}s"))
+        roles = " or ".join(f"{one}s" for one in sorted(PERMISSIONS[permission].roles & _OF_USERS))
+        raise Forbidden(Reason.of("forbidden", role=roles))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import BadRequest, NotFound
-from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.reasons import Reason, plural
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import GroupRecord
@@ -44,14 +44,16 @@ def delete(conn: Connection, name: str) -> None:
     final = [status.value for status in FINAL]
     live = (t.sessions.c.resource_group == name) & t.sessions.c.status.not_in(final)
     users: list[tuple[str, sa.Table, sa.ColumnElement[bool]]] = [
-        ("agents", t.agents, t.agents.c.resource_group == name),
-        ("join tokens", t.join_tokens, t.join_tokens.c.resource_group == name),
-        ("sessions", t.sessions, live),
+        ("agent", t.agents, t.agents.c.resource_group == name),
+        ("join token", t.join_tokens, t.join_tokens.c.resource_group == name),
+        ("session", t.sessions, live),
     ]
-    for what, table, belongs in users:
+    for noun, table, belongs in users:
         count = conn.execute(sa.select(sa.func.count()).select_from(table).where(belongs)).scalar_one()
         if count:
-            raise BadRequest(f"Resource group {name} has {count} {what}. Remove them first, or make it inactive.")
+            raise BadRequest(
+                f"Resource group {name} has {plural(count, noun)}. Remove them first, or make it inactive."
+            )
     conn.execute(t.resource_groups.delete().where(t.resource_groups.c.name == name))
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.ids import UserId, new_user_id
-from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.reasons import Reason, plural
 from bai_jupyter.common.statuses import FINAL
 from bai_jupyter.manager.db import groups, policies
 from bai_jupyter.manager.db import tables as t
@@ -82,9 +82,9 @@ def change_domain(conn: Connection, name: str, values: Mapping[str, Any]) -> Non
 
 def purge_domain(conn: Connection, name: str) -> None:
     require_domain(conn, name)
-    _refuse_if_any(conn, f"Domain {name}", t.users, t.users.c.domain == name)
+    _refuse_if_any(conn, f"Domain {name}", "user", t.users, t.users.c.domain == name)
     others = (t.projects.c.domain == name) & (t.projects.c.name != DEFAULT)
-    _refuse_if_any(conn, f"Domain {name}", t.projects, others)
+    _refuse_if_any(conn, f"Domain {name}", "project", t.projects, others)
     projects = sa.select(t.projects.c.id).where(t.projects.c.domain == name)
     for project_id in conn.execute(projects).scalars().all():
         _forget_scope(conn, f"project:{project_id}")
@@ -127,8 +127,8 @@ def set_members(conn: Connection, project_id: str, user_ids: Collection[str], *,
     members = t.project_members
     for user_id in user_ids:
         user = require_user(conn, t.users.c.id, user_id)
-        if are_members and user.domain != project.domain:
-            raise BadRequest(f"{user.email} is of domain {user.domain}, project {project.name} of {project.domain}.")
+        if are_members:
+            _check_same_domain(user.email, user.domain, project)
         conn.execute(members.delete().where(members.c.project_id == project_id, members.c.user_id == user_id))
         if are_members:
             conn.execute(members.insert().values(project_id=project_id, user_id=user_id))
@@ -139,8 +139,8 @@ def purge_project(conn: Connection, project_id: str) -> None:
     if project.name == DEFAULT:
         raise BadRequest(f"The project {DEFAULT} goes with its domain. Make it inactive instead.")
     live = (t.sessions.c.project_id == project_id) & t.sessions.c.status.not_in(_FINAL)
-    _refuse_if_any(conn, f"Project {project.name}", t.sessions, live)
-    _refuse_if_any(conn, f"Project {project.name}", t.vfolders, t.vfolders.c.project_id == project_id)
+    _refuse_if_any(conn, f"Project {project.name}", "session", t.sessions, live)
+    _refuse_if_any(conn, f"Project {project.name}", "folder", t.vfolders, t.vfolders.c.project_id == project_id)
     default_id = sa.select(t.projects.c.id).where(t.projects.c.domain == project.domain, t.projects.c.name == DEFAULT)
     conn.execute(
         t.users.update().where(t.users.c.project_id == project_id).values(project_id=default_id.scalar_subquery())
@@ -187,10 +187,8 @@ def scopes_of(conn: Connection, domain: str, user_id: UserId, access_key: str) -
 
 def add_user(conn: Connection, user: NewUser, now: datetime) -> UserId:
     """Make a user without keypair and folders; ``accounts.create_user`` makes those too."""
-    require_domain(conn, user.domain)
     user_id, email = new_user_id(), user.email or f"{user.name}@localhost"
-    _check_unique(conn, {"name": user.name, "email": email})
-    projects = _projects_of(conn, user.domain, user.projects)
+    projects = check_new_user(conn, user.name, email, user.domain, user.projects)
     conn.execute(
         t.users.insert().values(
             id=user_id,
@@ -213,6 +211,18 @@ def add_user(conn: Connection, user: NewUser, now: datetime) -> UserId:
     for project_id in projects:
         set_members(conn, project_id, [user_id], are_members=True)
     return user_id
+
+
+def check_new_user(
+    conn: Connection, name: str, email: str, domain: str, projects: Collection[str] | None
+) -> tuple[str, ...]:
+    """The ids of the projects that such a user would be in. Raises why there can be none."""
+    require_domain(conn, domain)
+    _check_unique(conn, {"name": name, "email": email})
+    found = _projects_of(conn, domain, projects)
+    for project_id in found:
+        _check_same_domain(email, domain, require_project(conn, project_id))
+    return found
 
 
 def change_user(conn: Connection, user_id: UserId, values: Mapping[str, Any], now: datetime) -> None:
@@ -241,8 +251,10 @@ def purge_user(conn: Connection, user_id: UserId) -> None:
     """Remove a user and all records of what was theirs. The files of their home stay on the volume."""
     user = require_user(conn, t.users.c.id, user_id)
     live = (t.sessions.c.user_id == user_id) & t.sessions.c.status.not_in(_FINAL)
-    _refuse_if_any(conn, user.email, t.sessions, live)
-    _refuse_if_any(conn, user.email, t.vfolders, (t.vfolders.c.user_id == user_id) & (t.vfolders.c.name != "home"))
+    _refuse_if_any(conn, user.email, "session", t.sessions, live)
+    _refuse_if_any(
+        conn, user.email, "folder", t.vfolders, (t.vfolders.c.user_id == user_id) & (t.vfolders.c.name != "home")
+    )
     keys = list(conn.execute(sa.select(t.keypairs.c.access_key).where(t.keypairs.c.user_id == user_id)).scalars())
     for table in (t.vfolders, t.images):  # which nobody could reach any more
         _purge(conn, table, table.c.user_id == user_id)
@@ -335,15 +347,20 @@ def _projects_of(conn: Connection, domain: str, wanted: Collection[str] | None) 
     return tuple(require_project(conn, project_id).id for project_id in wanted)
 
 
+def _check_same_domain(email: str, domain: str, project: Any) -> None:
+    if domain != project.domain:
+        raise BadRequest(f"{email} is of domain {domain}, project {project.name} of {project.domain}.")
+
+
 def _require_own_key(conn: Connection, user_id: UserId, access_key: str) -> None:
     if require_keypair(conn, access_key).user_id != user_id:
         raise BadRequest(f"Keypair {access_key} is another user's.")
 
 
-def _refuse_if_any(conn: Connection, owner: str, table: sa.Table, belongs: sa.ColumnElement[bool]) -> None:
+def _refuse_if_any(conn: Connection, owner: str, noun: str, table: sa.Table, belongs: sa.ColumnElement[bool]) -> None:
     count = conn.execute(sa.select(sa.func.count()).select_from(table).where(belongs)).scalar_one()
     if count:
-        raise BadRequest(f"{owner} still has {count} {table.name}. End or move them first.")
+        raise BadRequest(f"{owner} still has {plural(count, noun)}. End or move them first.")
 
 
 def _purge(conn: Connection, table: sa.Table, where: sa.ColumnElement[bool]) -> None:

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.errors import BadRequest, NotFound
-from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.reasons import Reason, plural
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import PolicyRecord
 
-_BOUND = (t.keypairs, t.users, t.projects, t.domains)
+_BOUND = {"keypair": t.keypairs, "user": t.users, "project": t.projects, "domain": t.domains}
 
 
 def list_policies(conn: Connection) -> list[PolicyRecord]:
@@ -54,12 +54,12 @@ def _check(policy: PolicyRecord) -> None:
 def delete(conn: Connection, name: str) -> None:
     """Raises ``NotFound``, or ``BadRequest`` while the policy binds anybody."""
     require(conn, name)
-    for table in _BOUND:
+    for noun, table in _BOUND.items():
         count = conn.execute(
             sa.select(sa.func.count()).select_from(table).where(table.c.resource_policy == name)
         ).scalar_one()
         if count:
-            raise BadRequest(f"Resource policy {name} binds {count} {table.name}. Give them another one first.")
+            raise BadRequest(f"Resource policy {name} binds {plural(count, noun)}. Give them another one first.")
     conn.execute(t.ward_policies.delete().where(t.ward_policies.c.resource_policy == name))
     conn.execute(t.resource_policies.delete().where(t.resource_policies.c.name == name))
 

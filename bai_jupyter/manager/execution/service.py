@@ -27,9 +27,10 @@ from bai_jupyter.manager.execution.cell import cursor_position
 from bai_jupyter.manager.execution.engine import Executor, LiveRun, Work
 from bai_jupyter.manager.execution.kernel import CellWork, ExecutionFailed, KernelClient, ReadyKernel
 from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.jupyter_kernels import JupyterKernelService, StreamRefused
 from bai_jupyter.manager.sessions.query_counts import QueryCounts
 from bai_jupyter.manager.sessions.requests import bad_value
-from bai_jupyter.manager.sessions.service import SessionService, StreamRefused, not_running
+from bai_jupyter.manager.sessions.service import SessionService, not_running
 
 KERNEL_START_S = 120.0
 KERNELSPEC_VARIABLE = "BAI_KERNELSPEC"
@@ -86,8 +87,11 @@ def choose_kernelspec(image: ImageRecord, wanted: str | None) -> KernelSpecFacts
 class SessionKernel:
     """The Jupyter kernel of one session that this API runs code in. Its id follows from the session's."""
 
-    def __init__(self, session_id: SessionId, sessions: SessionService, hub: Hub, vault: Vault) -> None:
-        self._session_id, self._sessions, self._hub, self._vault = session_id, sessions, hub, vault
+    def __init__(
+        self, session_id: SessionId, sessions: SessionService, kernels: JupyterKernelService, hub: Hub, vault: Vault
+    ) -> None:
+        self._session_id, self._sessions, self._kernels = session_id, sessions, kernels
+        self._hub, self._vault = hub, vault
         self._id = JupyterKernelId(str(uuid5(UUID(session_id), "execution")))
         self._starting = asyncio.Lock()
 
@@ -116,18 +120,18 @@ class SessionKernel:
                     await subscription.changes()
 
     async def signal_interrupt(self) -> None:
-        await self._sessions.interrupt_process(await self._session(), self._id)
+        await self._kernels.interrupt_process(await self._session(), self._id)
 
     async def _start(self, session: SessionRecord, process: JupyterKernelRecord | None) -> None:
         if process is not None and process.target is Target.RUNNING:
-            await self._sessions.restart_process(session, self._id)
+            await self._kernels.restart_process(session, self._id)
             return
         environ = json.loads(self._vault.open(session.environ_encrypted))
         image = await self._sessions.image_of(session)
         if image is None:
             raise NotFound(Reason.of("not-found", kind="environment", name=session.image))
         spec = choose_kernelspec(image, environ.get(KERNELSPEC_VARIABLE))
-        await self._sessions.start_process(session, {"id": self._id, "kernelspec": spec.name, "key": new_token()})
+        await self._kernels.start_process(session, {"id": self._id, "kernelspec": spec.name, "key": new_token()})
 
     async def _session(self) -> SessionRecord:
         (session,) = await self._sessions.get_many([self._session_id])
@@ -143,13 +147,13 @@ class SessionKernel:
 class RelayDialler:
     """Opens streams to relays, as ``kernel_stream`` wants them."""
 
-    def __init__(self, sessions: SessionService) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: SessionService, kernels: JupyterKernelService) -> None:
+        self._sessions, self._kernels = sessions, kernels
 
     async def open_stream(self, session: str, jupyter_kernel_id: str, generation: int) -> ByteStream:
         (record,) = await self._sessions.get_many([SessionId(session)])
         try:
-            return ByteStream(await self._sessions.open_relay(record, jupyter_kernel_id, generation))
+            return ByteStream(await self._kernels.open_relay(record, jupyter_kernel_id, generation))
         except StreamRefused as error:
             kind = Unavailable if error.code == AGENT_AWAY else NotFound
             raise kind(str(error)) from error
@@ -167,8 +171,11 @@ class _Desk:
 class Execution:
     """Runs of all sessions. What belongs to a session is let go of when it has ended."""
 
-    def __init__(self, sessions: SessionService, hub: Hub, vault: Vault, queries: QueryCounts) -> None:
-        self._sessions, self._hub, self._vault, self._queries = sessions, hub, vault, queries
+    def __init__(
+        self, sessions: SessionService, kernels: JupyterKernelService, hub: Hub, vault: Vault, queries: QueryCounts
+    ) -> None:
+        self._sessions, self._kernels = sessions, kernels
+        self._hub, self._vault, self._queries = hub, vault, queries
         self._desks: dict[SessionId, _Desk] = {}
 
     async def stop(self) -> None:
@@ -213,8 +220,8 @@ class Execution:
     def _desk(self, session: SessionRecord) -> _Desk:
         desk = self._desks.get(session.id)
         if desk is None:
-            kernel = SessionKernel(session.id, self._sessions, self._hub, self._vault)
-            client = KernelClient(session.id, kernel, RelayDialler(self._sessions))
+            kernel = SessionKernel(session.id, self._sessions, self._kernels, self._hub, self._vault)
+            client = KernelClient(session.id, kernel, RelayDialler(self._sessions, self._kernels))
             executor = Executor(partial(self._queries.add, session))
             closing = asyncio.create_task(self._close_with(session.id, executor, client))
             desk = self._desks[session.id] = _Desk(executor, client, closing)

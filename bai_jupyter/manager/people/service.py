@@ -12,13 +12,13 @@ from typing import Any, TypedDict
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
+from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound, PublicError
 from bai_jupyter.common.ids import UserId
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller, KeypairAuth
-from bai_jupyter.manager.auth.passwords import hash_password
+from bai_jupyter.manager.auth.passwords import check_password, hash_password
 from bai_jupyter.manager.auth.vault import Vault, new_keypair
 from bai_jupyter.manager.db import accounts, catalog, groups, listings, people, policies
 from bai_jupyter.manager.db import tables as t
@@ -34,6 +34,8 @@ DEFAULT_RATE_LIMIT = 30_000
 """Requests in 15 minutes of a new user's keypair: far above what one person's tools need."""
 
 Props = Mapping[str, Any]
+UsagePart = Callable[[list[Use], datetime, datetime, datetime], list[dict[str, Any]]]
+"""``usage.by_day`` or ``usage.by_session``."""
 
 
 class WardView(TypedDict):
@@ -154,18 +156,19 @@ class PeopleService:
 
     async def create_user(self, caller: Caller, email: str, props: Props) -> UserId:
         """A user with a first keypair and a home folder; without ``group_ids`` in the domain's default project."""
-        domain = str(props.get("domain_name") or caller.domain)
-        check_domain(caller, domain)
-        given = {key: value for key, value in props.items() if key not in ("password", "domain_name") and value != ""}
-        values = inputs.read(inputs.USER, given)
-        _check_role(caller, values.get("role", policy.USER))
-        address = inputs.email("email", email)
-        return await self._add_user(
-            email=address,
-            domain=domain,
-            password_hash=await _hash(props.get("password")),
-            **{"name": address, "role": policy.USER, **_creatable(values)},
-        )
+        values = _new_user(caller, email, props)
+        return await self._add_user(password_hash=await _hash(props.get("password")), **values)
+
+    def user_refusal(self, conn: Connection, caller: Caller, email: str, props: Props) -> str | None:
+        """Why ``create_user`` would make none now; None if it would."""
+        try:
+            new = _new_user(caller, email, props)
+            if password := props.get("password"):
+                check_password(inputs.text("password", password))
+            people.check_new_user(conn, new["name"], new["email"], new["domain"], new.get("projects"))
+        except PublicError as refused:
+            return refused.message
+        return None
 
     async def modify_user(self, caller: Caller, email: str, props: Props) -> None:
         user = await self._find_user(caller, email)
@@ -314,10 +317,10 @@ class PeopleService:
         now = self._now()
         return [usage.project_usage(one, [use for use in uses if use.project_id == one.id], now) for one in projects]
 
-    async def usage_by_day(
-        self, caller: Caller, since: datetime, until: datetime, project_id: str | None, *, of_all: bool
+    async def usage_by(
+        self, part: UsagePart, caller: Caller, since: datetime, until: datetime, project_id: str | None, *, of_all: bool
     ) -> list[dict[str, Any]]:
-        """What the caller held; for admins also what a project did, or all whom they reach."""
+        """What the caller held, by days or sessions; for admins also what a project did, or all whom they reach."""
         if project_id is None and not of_all:
             reach = Reach(user_id=caller.user_id)
         else:
@@ -325,7 +328,7 @@ class PeopleService:
             reach = Reach() if policy.may(caller.role, "domain:any") else Reach(domain=caller.domain)
         if project_id is not None:
             await self._check_project(caller, project_id)
-        return await self._store.read(_load_days, reach, since, until, project_id, self._now())
+        return await self._store.read(_load_parts, part, reach, since, until, project_id, self._now())
 
     async def stats(self, reach: Reach) -> list[dict[str, Any]]:
         """What was held in each quarter of an hour of the last 30 days."""
@@ -397,6 +400,17 @@ def _group_values(props: Props) -> dict[str, Any]:
     return inputs.read(inputs.RESOURCE_GROUP, given) | ({} if options is None else inputs.scheduler_opts(options))
 
 
+def _new_user(caller: Caller, email: str, props: Props) -> dict[str, Any]:
+    """Of a ``NewUser`` what was said of it, but for its password. Raises what the caller may not make."""
+    domain = str(props.get("domain_name") or caller.domain)
+    check_domain(caller, domain)
+    given = {key: value for key, value in props.items() if key not in ("password", "domain_name") and value != ""}
+    values = inputs.read(inputs.USER, given)
+    _check_role(caller, values.get("role", policy.USER))
+    address = inputs.email("email", email)
+    return {"name": address, "role": policy.USER, **_creatable(values), "email": address, "domain": domain}
+
+
 def _creatable(values: dict[str, Any]) -> dict[str, Any]:
     """Lists become what a ``NewUser`` has; what a user cannot be made with is refused."""
     for later in ("main_access_key", "resource_policy"):
@@ -434,11 +448,16 @@ def _load_usage(
     return listings.list_projects(conn, reach, *where), list_uses(conn, reach, since, until, project_ids)
 
 
-def _load_days(
-    conn: Connection, reach: Reach, since: datetime, until: datetime, project_id: str | None, now: datetime
+def _load_parts(
+    conn: Connection,
+    part: UsagePart,
+    reach: Reach,
+    since: datetime,
+    until: datetime,
+    project_id: str | None,
+    now: datetime,
 ) -> list[dict[str, Any]]:
-    uses = list_uses(conn, reach, since, until, None if project_id is None else [project_id])
-    return usage.by_day(uses, since, until, now)
+    return part(list_uses(conn, reach, since, until, None if project_id is None else [project_id]), since, until, now)
 
 
 def _grant(conn: Connection, group: str, scope: str) -> None:

@@ -36,6 +36,11 @@ PROJECT = {
     "c_infos": [CONTAINER],
 }
 DAY = {"date": str, "sessions": int, **dict.fromkeys(("core_hours", "gib_hours", "gpu_hours"), float)}
+SESSION = {
+    **dict.fromkeys(("session_id", "name", "image"), str),
+    "access_key": str | None,
+    **dict.fromkeys(("core_hours", "gib_hours", "gpu_hours"), float),
+}
 _AMOUNT = {"value": float, "unit_hint": str}
 QUARTER = {
     "date": float,
@@ -116,6 +121,31 @@ def by_day(uses: Iterable[Use], since: datetime, until: datetime, now: datetime)
             "gpu_hours": round(float(one["gpu"]), 3),
         }
         for day, one in enumerate(hours)
+    ]
+
+
+def by_session(uses: Iterable[Use], since: datetime, until: datetime, now: datetime) -> list[dict[str, Any]]:
+    """What each session held in that time, all containers of it together; who held most is first: of GPUs, else of
+    CPUs, else of memory."""
+    found: dict[str, tuple[Use, dict[str, Decimal]]] = {}
+    for use in uses:
+        held_for = min(use.ended_at or now, until, now) - max(use.began_at, since)
+        _, hours = found.setdefault(use.session_id, (use, dict.fromkeys(("gpu", "cpu", "mem"), Decimal(0))))
+        held = _held(use.slots)
+        for slot in hours:
+            hours[slot] += held[slot] * Decimal(max(held_for, timedelta(0)) / timedelta(hours=1))
+    largest = sorted(found.values(), key=lambda one: tuple(one[1].values()), reverse=True)
+    return [
+        {
+            "session_id": use.session_id,
+            "name": use.session_name,
+            "image": use.image,
+            "access_key": use.access_key,
+            "core_hours": round(float(hours["cpu"]), 3),
+            "gib_hours": round(float(hours["mem"] / 2**30), 3),
+            "gpu_hours": round(float(hours["gpu"]), 3),
+        }
+        for use, hours in largest
     ]
 
 

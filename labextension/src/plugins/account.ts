@@ -6,7 +6,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Account, newSshKeypairEdit } from '../account';
 import { Edits } from '../adminEdits';
-import { IAddition, IRowAction } from '../adminTables';
+import { IAddition, IRowAction } from '../tables';
 import { AdminRow } from '../api';
 import { CommandIDs, NAME } from '../tokens';
 import { Watched } from '../watched';

@@ -5,7 +5,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Edits, IEdit, ISecret } from '../adminEdits';
-import { IRowAction } from '../adminTables';
+import { IRowAction } from '../tables';
 import { AdminRow } from '../api';
 import { Watched } from '../watched';
 import { FormDialog, showSecret } from '../widgets/formDialog';

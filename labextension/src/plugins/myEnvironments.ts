@@ -5,7 +5,7 @@ import { Clipboard, ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Edits } from '../adminEdits';
-import { IRowAction } from '../adminTables';
+import { IRowAction } from '../tables';
 import { AdminRow } from '../api';
 import { Environments, environmentTable } from '../environments';
 import { CommandIDs, NAME } from '../tokens';

@@ -4,6 +4,7 @@ import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application'
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 
+import { keepsOutput } from '../api';
 import { KernelStatuses } from '../model';
 import { Outputs } from '../outputs';
 import { IKernelStatuses, NAME } from '../tokens';
@@ -20,12 +21,13 @@ export const outputs: JupyterFrontEndPlugin<void> = {
     notebooks: INotebookTracker,
     documents: IDocumentManager | null
   ) => {
+    const settings = app.serviceManager.serverSettings;
     notebooks.widgetAdded.connect((_, panel: NotebookPanel) => {
       const context = panel.sessionContext;
-      const kept = new Outputs(app.serviceManager.serverSettings, panel, () => documents?.autosave ?? false);
+      const kept = new Outputs(settings, panel, () => documents?.autosave ?? false);
       const follow = async () => {
         const kernel = context.session?.kernel;
-        if (kernel && (await statuses.ask(kernel.id))) {
+        if (kernel && ((await statuses.ask(kernel.id)) || (await keepsOutput(settings, kernel.id)))) {
           await kept.follow(kernel);
         }
       };

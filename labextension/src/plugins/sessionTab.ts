@@ -25,22 +25,33 @@ export const sessionTab: JupyterFrontEndPlugin<void> = {
   ) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const tracker = new WidgetTracker<SessionTab>({ namespace: 'bai-session' });
-    const actor = {
-      run: (command: string, { id, name }: { id: string; name: string }) => void app.commands.execute(command, { id, name }),
+    const owners = new WeakMap<SessionTab, string>();
+    const actorFor = (owner: object) => ({
+      run: (command: string, { id, name }: { id: string; name: string }) =>
+        void app.commands.execute(command, { id, name, ...owner }),
       has: (command: string) => app.commands.hasCommand(command),
       showApp: (session: ISession, served: IApp) => showAppTab(app, session, served, trans)
-    };
+    });
     app.commands.addCommand(CommandIDs.showSession, {
       label: trans.__('Show Details of Session…'),
       describedBy: {
-        args: { type: 'object', properties: { id: { type: 'string' }, name: { type: 'string' } }, required: ['id'] }
+        args: {
+          type: 'object',
+          properties: { id: { type: 'string' }, name: { type: 'string' }, owner: { type: 'string' } },
+          required: ['id']
+        }
       },
       execute: async args => {
         const id = args['id'] as string;
         await showTab(app.shell, TAB_ID + id, () => {
           const name = (args['name'] ?? id) as string;
-          const tab = createSession(app.serviceManager.serverSettings, id, name, actor, trans);
+          const owner = args['owner'] as string | undefined;
+          const of = owner === undefined ? {} : { owner };
+          const tab = createSession(app.serviceManager.serverSettings, { id, name, ...of }, actorFor(of), trans);
           tab.id = TAB_ID + id;
+          if (owner !== undefined) {
+            owners.set(tab, owner);
+          }
           void tracker.add(tab);
           return tab;
         });
@@ -50,7 +61,11 @@ export const sessionTab: JupyterFrontEndPlugin<void> = {
       void restorer?.restore(tracker, {
         command: CommandIDs.showSession,
         name: tab => tab.id,
-        args: tab => ({ id: tab.id.slice(TAB_ID.length), name: tab.title.label })
+        args: tab => {
+          const owner = owners.get(tab);
+          const args = { id: tab.id.slice(TAB_ID.length), name: tab.title.label };
+          return owner === undefined ? args : { ...args, owner };
+        }
       });
     }
   }

@@ -6,6 +6,7 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { SessionLog, Sessions } from '../model';
+import { describeEnd } from '../session';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { createLog } from '../widgets/log';
 import { showTab } from '../widgets/mainTab';
@@ -41,7 +42,11 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       execute: () => model.refresh()
     });
     const describedBy = {
-      args: { type: 'object', properties: { id: { type: 'string' }, name: { type: 'string' } }, required: ['id'] }
+      args: {
+        type: 'object',
+        properties: { id: { type: 'string' }, name: { type: 'string' }, owner: { type: 'string' } },
+        required: ['id']
+      }
     };
     /** A command on one session, that is asked about first if `body` says what it does to it. */
     const add = (command: string, on: ISessionAction) =>
@@ -50,11 +55,12 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
         describedBy,
         execute: async args => {
           const [id, name] = [args['id'] as string, (args['name'] ?? args['id']) as string];
-          if (on.confirm && !(await isSure(on.confirm, name))) {
+          const owner = args['owner'] as string | undefined;
+          if (on.confirm && !(await isSure(on.confirm, name, owner === undefined))) {
             return;
           }
           try {
-            await on.run(id, name);
+            await on.run(id, name, owner);
           } catch (error) {
             await showErrorMessage(on.failed(name), error as Error);
           }
@@ -64,19 +70,22 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       label: trans.__('End Session…'),
       confirm: {
         title: name => trans.__('End %1?', name),
-        body: trans.__(
-          'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone.'
-        ),
+        body: isOwn => describeEnd(isOwn, trans),
         verb: trans.__('End session')
       },
-      run: id => model.end(id),
+      run: (id, _, owner) => model.end(id, owner),
       failed: name => trans.__('%1 was not ended', name)
+    });
+    add(CommandIDs.extendSession, {
+      label: trans.__('Keep Session'),
+      run: id => model.keep(id),
+      failed: name => trans.__('%1 is not kept', name)
     });
     add(CommandIDs.restartSession, {
       label: trans.__('Restart Session…'),
       confirm: {
         title: name => trans.__('Restart %1?', name),
-        body: trans.__('Its container starts again, and every kernel in it. Files and packages stay; variables are gone.'),
+        body: () => trans.__('Its container starts again, and every kernel in it. Files and packages stay; variables are gone.'),
         verb: trans.__('Restart session')
       },
       run: id => model.restart(id),
@@ -98,18 +107,19 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
 interface IConfirmation {
   title: (name: string) => string;
   /** What is lost and what is kept. */
-  body: string;
+  body: (isOwn: boolean) => string;
   verb: string;
 }
 
 interface ISessionAction {
   label: string;
   confirm?: IConfirmation;
-  run: (id: string, name: string) => Promise<void>;
+  /** `owner`: for admins, a keypair of the person whose it is, if it is not their own. */
+  run: (id: string, name: string, owner?: string) => Promise<void>;
   failed: (name: string) => string;
 }
 
-async function isSure({ title, body, verb }: IConfirmation, name: string): Promise<boolean> {
+async function isSure({ title, body, verb }: IConfirmation, name: string, isOwn: boolean): Promise<boolean> {
   const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
-  return (await showDialog({ title: title(name), body, buttons, defaultButton: 0 })).button.accept;
+  return (await showDialog({ title: title(name), body: body(isOwn), buttons, defaultButton: 0 })).button.accept;
 }

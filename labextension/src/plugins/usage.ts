@@ -5,8 +5,9 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Capacity } from '../model';
+import { ISessionRef } from '../tables';
 import { CommandIDs, NAME } from '../tokens';
-import { scopesOf, Usage } from '../usage';
+import { Costs, scopesOf, Usage } from '../usage';
 import { showTab } from '../widgets/mainTab';
 import { createUsage } from '../widgets/usage';
 
@@ -20,6 +21,7 @@ export const usage: JupyterFrontEndPlugin<void> = {
   activate: (app: JupyterFrontEnd, palette: ICommandPalette | null, translator: ITranslator | null) => {
     const trans = (translator ?? nullTranslator).load('bai_jupyter');
     const settings = app.serviceManager.serverSettings;
+    const show = (session: ISessionRef) => void app.commands.execute(CommandIDs.showSession, { ...session });
     app.commands.addCommand(CommandIDs.showUsage, {
       label: trans.__('Backend.AI Usage'),
       describedBy: { args: { type: 'object', properties: {} } },
@@ -27,7 +29,7 @@ export const usage: JupyterFrontEndPlugin<void> = {
         showTab(app.shell, TAB_ID, async () => {
           // Who they are may not be known: then they see their own, and the tab says what is wrong
           const scopes = await scopesOf(settings, trans).catch((): [string, string][] => [['me', trans.__('me')]]);
-          return createUsage(new Capacity(settings), new Usage(settings), scopes, trans);
+          return createUsage(new Capacity(settings), new Usage(settings), new Costs(settings), scopes, show, trans);
         })
     });
     palette?.addItem({ command: CommandIDs.showUsage, category: 'Backend.AI' });

@@ -4,7 +4,7 @@ import { MainAreaWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
-import { IPlainTable } from '../adminTables';
+import { IPlainTable } from '../tables';
 import { Environments } from '../environments';
 import { baiIcon } from '../icons';
 import { Loading, Section, Trouble, useChanges } from './section';

@@ -3,6 +3,8 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
+import { inWordsOf } from '../refusals';
+
 interface IField {
   name: string;
   label: string;
@@ -41,7 +43,7 @@ export function Form({ label, fields, verb, trans, submit, close }: IFormProps):
       await submit(values);
       leave();
     } catch (refused) {
-      setError((refused as Error).message);
+      setError(inWordsOf(fields, (refused as Error).message));
       setBusy(false);
     }
   };

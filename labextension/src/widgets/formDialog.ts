@@ -5,6 +5,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
 import { IEdit, IEditField, ISecret } from '../adminEdits';
+import { inWordsOf } from '../refusals';
 import { save } from './save';
 
 /** What is asked. */
@@ -140,7 +141,7 @@ class Fields extends Widget {
 
   refuse(sentence: string): void {
     this._refusal.hidden = false;
-    this._refusal.textContent = sentence;
+    this._refusal.textContent = inWordsOf(this.fields, sentence);
     this._refusal.scrollIntoView({ block: 'nearest' });
     this._controls.forEach(control => control.setAttribute('aria-describedby', `${this._notes.id} ${this._refusal.id}`));
   }

@@ -8,6 +8,7 @@ import React from 'react';
 
 import { describeSlots, keepUnits } from '../amounts';
 import { IChoice, IImage, ISession, Slots } from '../api';
+import { inWordsOf, resourceFields } from '../refusals';
 import { resizeTo } from '../resizing';
 import { Access, CUSTOM, Draft, fit, fromAmount, ISlider, readChoice, readMount, slidersOf } from '../resources';
 import { IRunFields } from '../runs';
@@ -140,6 +141,11 @@ function slotsFor({ draft, running }: Pick<IOptions, 'draft' | 'running'>, choic
   return running ? resizeTo(running.session, running.choice, choice, draft.offer.presets) : null;
 }
 
+/** A refusal in the words of this dialog. */
+function sayWhy(sentence: string, trans: TranslationBundle): string {
+  return keepUnits(inWordsOf(resourceFields(trans), sentence));
+}
+
 class Body extends ReactWidget {
   constructor(
     private readonly options: IOptions,
@@ -244,7 +250,7 @@ function View(props: IViewProps): JSX.Element {
       <Consequence {...{ draft, startsAt, purpose, running, restarts, setRestarts, trans }} />
       {refusal && (
         <p className="jp-bai-Refusal" role="alert" ref={node => node?.scrollIntoView({ block: 'nearest' })}>
-          {refusal}
+          {sayWhy(refusal, trans)}
         </p>
       )}
     </>
@@ -413,7 +419,7 @@ function PresetRow({ draft, running, name, label, amounts, trans }: IPresetRowPr
         {verdict && <Word look={lookOfVerdict(verdict, trans)} />}
       </span>
       {verdict?.verdict === 'refused' && !isChosen && (
-        <span className="jp-bai-Preset-reason">{keepUnits(verdict.reason?.text ?? '')}</span>
+        <span className="jp-bai-Preset-reason">{sayWhy(verdict.reason?.text ?? '', trans)}</span>
       )}
     </div>
   );
@@ -586,7 +592,7 @@ function Consequence({ draft, startsAt, purpose, running, restarts, setRestarts,
           <span>{trans.__('Not before %1.', new Date(startsAt).toLocaleString())}</span>
         )}
         {!isResized && verdict && (verdict.verdict === 'refused' || !startsAt) && <Word look={lookOfVerdict(verdict, trans)} />}
-        {!isResized && verdict?.reason && <span>{keepUnits(verdict.reason.text)}</span>}
+        {!isResized && verdict?.reason && <span>{sayWhy(verdict.reason.text, trans)}</span>}
       </p>
       {purpose === 'change' && <p>{isResized ? kept : restarted}</p>}
       {slots && (

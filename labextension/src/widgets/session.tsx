@@ -44,19 +44,25 @@ export interface ISessionActor {
 
 export type SessionTab = MainAreaWidget<TabPanel>;
 
-/** `name` is what it is called until that was asked. */
+export interface ISessionOf {
+  id: string;
+  /** What it is called until that was asked. */
+  name: string;
+  /** For admins, a keypair of the person whose it is: it can be looked at and ended, and not worked in. */
+  owner?: string;
+}
+
 export function createSession(
   settings: ServerConnection.ISettings,
-  id: string,
-  name: string,
+  { id, name, owner }: ISessionOf,
   actor: ISessionActor,
   trans: TranslationBundle
 ): SessionTab {
-  const detail = new SessionDetail(settings, id);
-  const history = new SessionHistory(settings, id);
-  const log = new SessionLog(settings, id);
+  const detail = new SessionDetail(settings, id, owner);
+  const history = new SessionHistory(settings, id, owner);
+  const log = new SessionLog(settings, id, owner);
   const apps = new SessionApps(settings, detail);
-  const audit = new SessionAudit(settings, id);
+  const audit = new SessionAudit(settings, id, owner);
 
   const prints = createLogSection(log, name, trans);
   prints.title.label = trans.__('Log');
@@ -65,7 +71,9 @@ export function createSession(
       new Section(trans.__('Overview'), [detail], <Overview model={detail} actor={actor} trans={trans} />),
       new Section(trans.__('Timeline'), [history], <Timeline model={history} trans={trans} />),
       prints,
-      new Section(trans.__('Apps'), [detail, apps], <OwnApps model={apps} show={actor.showApp} trans={trans} />),
+      ...(owner === undefined
+        ? [new Section(trans.__('Apps'), [detail, apps], <OwnApps model={apps} show={actor.showApp} trans={trans} />)]
+        : []),
       new Section(trans.__('Audit'), [audit], <Audit model={audit} trans={trans} />)
     ],
     trans.__('About the session')
@@ -116,7 +124,7 @@ function Known({ session, model, actor, trans }: IOverviewProps & { session: Det
         {session.status === 'PULLING' && session.progress !== null && <Bar percent={session.progress} label={look.word} />}
       </div>
       <div className="jp-bai-Session-actions">
-        <Actions session={session} run={actor.run} has={actor.has} trans={trans} isInTab />
+        <Actions session={session} run={actor.run} has={actor.has} trans={trans} isInTab isOthers={model.owner !== undefined} />
       </div>
       {uses.length > 0 && <h3 className="jp-bai-Title">{trans.__('In use')}</h3>}
       {uses.map(({ host, uses: own, devices }) => (

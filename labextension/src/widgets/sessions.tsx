@@ -7,7 +7,7 @@ import React from 'react';
 
 import { describeAge, describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
-import { isEnding, Sessions } from '../model';
+import { isEnding, isKeepable, Sessions } from '../model';
 import { CommandIDs } from '../tokens';
 import { mismatchOf, ServerVersion } from '../versions';
 import { lookOf, sentenceOf } from '../words';
@@ -184,15 +184,18 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
 interface IActionsProps extends Pick<IRowProps, 'session' | 'trans' | 'run' | 'has'> {
   /** In the session's own tab, which has what it prints, and where nothing else ends it. */
   isInTab?: boolean;
+  /** Somebody else's: looked at and ended by an admin, no more. */
+  isOthers?: boolean;
 }
 
 /** What can be done with a session. */
-export function Actions({ session, trans, run, has, isInTab = false }: IActionsProps): JSX.Element {
-  const isRunning = session.status === 'RUNNING';
+export function Actions({ session, trans, run, has, isInTab = false, isOthers = false }: IActionsProps): JSX.Element {
+  const isRunning = session.status === 'RUNNING' && !isOthers;
   const offered: [string, string, boolean][] = [
     [trans.__('Details'), CommandIDs.showSession, !isInTab],
     [trans.__('Log'), CommandIDs.showLog, !isInTab],
     [trans.__('Terminal'), CommandIDs.openTerminal, isRunning && has(CommandIDs.openTerminal)],
+    [trans.__('Keep'), CommandIDs.extendSession, isRunning && isKeepable(session)],
     [trans.__('Restart'), CommandIDs.restartSession, isRunning],
     [trans.__('Save as environment…'), CommandIDs.commitSession, isRunning],
     [trans.__('End…'), CommandIDs.endSession, isInTab && !isEnding(session)]

@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import { AdminList, IShown, PAGE } from '../admin';
-import { IAddition, IColumn, IPlainTable, IRowAction, ITable, reasonOf } from '../adminTables';
+import { IAddition, IColumn, IPlainTable, IRowAction, ISessionRef, ITable, reasonOf } from '../tables';
 import { keepUnits } from '../amounts';
 import { AdminRow } from '../api';
 import { lookOf } from '../words';
@@ -17,6 +17,10 @@ import { StateIcon } from './state';
 export interface IActor {
   act: (action: IRowAction, row: AdminRow) => void;
   add: (addition: IAddition) => void;
+  /** Make many of a file, if that is offered. */
+  import?: () => void;
+  /** Open a session's tab, if rows are about sessions. */
+  show?: (session: ISessionRef) => void;
 }
 
 interface ITableProps {
@@ -49,6 +53,11 @@ export function TableView(props: ITableProps): JSX.Element {
         {table.addition && (
           <button className="jp-bai-Button jp-bai-Table-addition" onClick={() => actor.add(table.addition!)}>
             {table.addition.label}
+          </button>
+        )}
+        {table.importing && actor.import && (
+          <button className="jp-bai-Button" onClick={actor.import}>
+            {table.importing}
           </button>
         )}
       </div>
@@ -106,7 +115,17 @@ export function Rows({ table, rows, trans, actor }: IRowsProps): JSX.Element {
           {rows.map(row => (
             <tr key={table.keyOf(row)}>
               <th scope="row">
-                <bdi>{first.text(row)}</bdi>
+                {table.session && actor.show ? (
+                  <button
+                    className="jp-bai-Link"
+                    aria-label={trans.__('Details of %1', first.text(row))}
+                    onClick={() => actor.show!(table.session!(row))}
+                  >
+                    <bdi>{first.text(row)}</bdi>
+                  </button>
+                ) : (
+                  <bdi>{first.text(row)}</bdi>
+                )}
               </th>
               {others.map(column => (
                 <td key={column.label}>

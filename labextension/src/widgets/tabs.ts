@@ -1,17 +1,23 @@
-/** A tab of the main area that has tabs itself. What is not in front is not asked for. */
+/** Tabs in a tab of the main area, and tabs in these. What is not in front is not asked for. */
 
 import { MainAreaWidget } from '@jupyterlab/apputils';
-import { TabPanel } from '@lumino/widgets';
+import { TabPanel, Widget } from '@lumino/widgets';
 
 import { Section } from './section';
 
 /** `label` says what the inner tabs are. */
-export function createTabs(sections: Section[], label: string): MainAreaWidget<TabPanel> {
-  const content = new TabPanel({ tabsMovable: false });
-  content.addClass('jp-bai-Tabs');
-  content.tabBar.node.setAttribute('aria-label', label);
-  sections.forEach(section => content.addWidget(section));
-  const tab = new MainAreaWidget({ content });
+export function createTabs(sections: (Section | TabPanel)[], label: string): MainAreaWidget<TabPanel> {
+  const tab = new MainAreaWidget({ content: createPanel(sections, label) });
   tab.toolbar.hide(); // there is nothing in it
   return tab;
+}
+
+/** `label` says what its tabs are; as one of others it is called so, too. */
+export function createPanel(sections: Widget[], label: string): TabPanel {
+  const panel = new TabPanel({ tabsMovable: false });
+  panel.addClass('jp-bai-Tabs');
+  panel.tabBar.node.setAttribute('aria-label', label);
+  panel.title.label = label;
+  sections.forEach(section => panel.addWidget(section));
+  return panel;
 }

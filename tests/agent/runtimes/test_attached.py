@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from bai_agent.runtimes import cgroups, docker
+from bai_agent.runtimes import cgroups, engine_processes
 from bai_agent.runtimes.base import ERROR, OUTPUT, RuntimeFault
 
 pytestmark = pytest.mark.asyncio
@@ -119,7 +119,7 @@ async def test_what_does_not_begin_for_want_of_memory_is_told(docker_bench: Any,
     async with asyncio.timeout(PATIENCE_S):
         while not (await runtime.memory_limit(ref)).is_reached:
             await asyncio.sleep(0.05)
-    monkeypatch.setattr(docker, "_START_PATIENCE_S", 1.0)
+    monkeypatch.setattr(engine_processes, "_START_PATIENCE_S", 1.0)
     with pytest.raises(RuntimeFault, match="has not begun within 1 s"):
         await runtime.attach(ref, ["true"], env={}, cwd="/home/work", terminal=None)
     await runtime.limit_memory(ref, limit)  # it is killed, and there is room again

@@ -174,7 +174,7 @@ async def test_cdi_is_resolved_for_an_engine_that_cannot(
     (nodes / "cdi").mkdir()
     (nodes / "cdi" / "vendor.json").write_text(json.dumps(spec))
     monkeypatch.setattr(cdi, "FOLDERS", (str(nodes / "cdi"),))
-    monkeypatch.setattr(docker_bench.runtime, "_abilities", NO_CDI)
+    monkeypatch.setattr(docker_bench.runtime._containers, "abilities", NO_CDI)
     want, ref = await launch(docker_bench, ContainerOptions(cdi=("vendor.example/npu=a",)))
     code, output = await docker_bench.run(want, ref, "ls /dev/npu0; id -G; echo $NPU")
     assert (code, output.split()) == (0, ["/dev/npu0", "1000", "4302", "yes"])
@@ -223,7 +223,7 @@ async def test_a_session_that_locks_memory_starts_on_any_engine(docker_bench: An
 async def test_our_seccomp_profile_is_taken_and_holds(docker_bench: Any, docker_client: Any) -> None:
     want, ref = await launch(docker_bench, ContainerOptions(syscalls=IO_URING))
     security = docker_client.api.inspect_container(ref)["HostConfig"]["SecurityOpt"]
-    if not docker_bench.runtime._abilities.own_seccomp:  # an admin's profile, or an engine without any
+    if not docker_bench.runtime._containers.abilities.own_seccomp:  # an admin's profile, or an engine without any
         assert security == ["no-new-privileges"]
         return
     assert [one.split("=")[0] for one in security] == ["no-new-privileges", "seccomp"]

@@ -1,5 +1,7 @@
 """What superadmins change in *Backend.AI Admin*, in a real Lab in front of a real manager, light and dark."""
 
+import logging
+import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import RealManager, environ_of
 
-from bai_jupyter.extension.admin import MONTHS, months_until
+from bai_jupyter.extension.admin_lists import MONTHS, months_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -24,9 +26,18 @@ def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -
     page.close()
 
 
+PARTS = {
+    **dict.fromkeys(("Users", "Projects", "Domains", "Keypairs"), "People"),
+    **dict.fromkeys(("Volumes", "Folders"), "Storage"),
+    **dict.fromkeys(("This month", "By month"), "Usage"),
+}
+
+
 def open_list(page: Page, name: str) -> Locator:
     admin = page.locator(".jp-bai-Admin")
-    admin.get_by_role("tab", name=name, exact=True).click()
+    for one in (PARTS.get(name), name):
+        if one is not None:
+            admin.get_by_role("tab", name=one, exact=True).click()
     return admin
 
 
@@ -98,7 +109,7 @@ def test_a_preset_is_made_changed_and_deleted(page: Page, look_at: Any) -> None:
     dialog.get_by_label("Resources").fill("cpu=1, mem=512m")
     dialog.get_by_label("Shared memory").fill("much")
     dialog.get_by_role("button", name="Create").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("much")
+    expect(dialog.get_by_role("alert")).to_have_text(re.compile("^Shared memory: 'much' is not"))
     look_at(page, "admin-preset", ".jp-Dialog-content", whole=True)
     dialog.get_by_label("Shared memory").fill("64m")
     dialog.get_by_role("button", name="Create").click()
@@ -157,7 +168,7 @@ def test_a_project_is_made_and_given_members_and_agents(page: Page, cluster: Rea
     default = admin.get_by_role("row", name="default").filter(has_text="domain default")
     default.get_by_role("button", name="Delete default").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("dialog")).to_contain_text("Resource group default has 1 agents.")
+    expect(page.get_by_role("dialog")).to_contain_text("Resource group default has 1 agent.")
     page.get_by_role("dialog").get_by_role("button").last.click()
     gpu.get_by_role("button", name="Delete gpu").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
@@ -230,3 +241,86 @@ def test_a_domains_admin_changes_its_people_and_only_looks_at_the_rest(
     expect(admin.get_by_role("button", name="New policy")).to_have_count(0)
     expect(admin.get_by_role("button", name="Change default")).to_have_count(0)
     page.close()
+
+
+def test_users_are_made_of_a_file_after_a_look_at_each_line(page: Page, cluster: RealManager, look_at: Any) -> None:
+    cluster.add_user("zoe")
+    admin = open_list(page, "Users")
+    admin.get_by_role("button", name="From CSV…").click()
+    dialog = page.get_by_role("dialog", name="Users from CSV")
+    expect(dialog.get_by_role("button", name="Create", exact=True)).to_have_attribute("aria-disabled", "true")
+    content = (
+        "email,username,password,role,projects\n"
+        "yan@lab.org,yan,a long secret,user,default/default\n"
+        "zoe@lab.org,zoe,a long secret,user,\n"
+        "xia@lab.org,xia,short,king,\n"
+        "wim@lab.org,wim,,user,\n"
+    )
+    file = {"name": "users.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    dialog.get_by_label("File", exact=True).set_input_files(file)
+    row = dialog.get_by_role("row")
+    expect(row.filter(has_text="yan@lab.org")).to_contain_text("As user in default/default.")
+    expect(row.filter(has_text="zoe@lab.org")).to_contain_text("There is a user with the name zoe already.")
+    expect(row.filter(has_text="xia@lab.org")).to_contain_text("role: 'king' is not one of")
+    expect(row.filter(has_text="wim@lab.org")).to_contain_text("without a password")
+    expect(dialog.get_by_role("status")).to_have_text("2 users would be created. 2 lines are refused.")
+    look_at(page, "admin-import", ".jp-Dialog-content", whole=True)
+    expect(admin.get_by_role("row", name="yan@lab.org")).to_have_count(0)
+
+    dialog.get_by_role("button", name="Create 2 users").focus()
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("status")).to_have_text("2 users were created. 2 lines are refused.")
+    expect(row.filter(has_text="yan@lab.org")).to_contain_text("Created")
+    expect(dialog.get_by_role("button", name="Create")).to_have_count(0)
+    expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+    look_at(page, "admin-imported", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Close").click()
+    expect(admin.get_by_role("row", name="yan@lab.org")).to_be_visible()
+    expect(admin.get_by_role("row", name="wim@lab.org")).to_be_visible()
+
+
+def test_how_the_cluster_is_and_new_sessions_are_paused_and_taken_again(page: Page, look_at: Any) -> None:
+    admin = open_list(page, "Health")
+    checks = admin.get_by_role("list", name="Health").get_by_role("listitem")
+    expect(checks.filter(has_text="Agents")).to_contain_text("One is ready.")
+    expect(checks.filter(has_text="New sessions")).to_contain_text("Are taken.")
+    expect(checks.filter(has_text="Storage")).to_be_visible()
+    admin.get_by_role("button", name="Pause new sessions…").press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("What waits keeps its place")
+    dialog.get_by_role("button", name="Pause").click()
+    expect(checks.filter(has_text="New sessions")).to_contain_text("Paused")
+    look_at(page, "admin-health", ".jp-bai-Admin", whole=True)
+    admin.get_by_role("button", name="Take new sessions again").click()
+    expect(checks.filter(has_text="New sessions")).to_contain_text("Are taken.")
+
+
+def test_a_domain_is_made_and_volumes_folders_and_errors_are_looked_at(
+    page: Page, cluster: RealManager, look_at: Any
+) -> None:
+    admin = open_list(page, "Domains")
+    admin.get_by_role("button", name="New domain").click()
+    dialog = page.get_by_role("dialog", name="New Domain")
+    dialog.get_by_label("Name").fill("chemistry")
+    dialog.get_by_label("Limits").fill("cpu=8")
+    dialog.get_by_role("button", name="Create").click()
+    row = admin.get_by_role("row", name="chemistry")
+    expect(row).to_contain_text("8 CPU")
+    look_at(page, "admin-domains", ".jp-bai-Admin", whole=True)
+    row.get_by_role("button", name="Delete chemistry").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+
+    open_list(page, "Volumes")
+    home = admin.get_by_role("row", name="local:home")
+    expect(home).to_contain_text("lab-1")
+    expect(home.get_by_role("meter")).to_have_attribute("aria-valuetext", re.compile(" of .*iB"))
+    look_at(page, "admin-volumes", ".jp-bai-Admin", whole=True)
+    cluster.ask("POST", "/folders", {"name": "shown", "host": "local:home"})
+    open_list(page, "Folders")
+    expect(admin.get_by_role("row", name="shown")).to_contain_text("admin@localhost")
+    look_at(page, "admin-folders", ".jp-bai-Admin", whole=True)
+    logging.getLogger("bai_jupyter.manager").error("a fault that is shown")
+    open_list(page, "Errors")
+    expect(admin.get_by_role("row").filter(has_text="a fault that is shown")).to_be_visible()
+    look_at(page, "admin-errors", ".jp-bai-Admin", whole=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes_agent import IMAGE
 from playwright.sync_api import Page, expect
 from real_manager import RealManager
 
@@ -88,7 +89,49 @@ def test_a_cluster_its_limits_and_its_folders(page: Page, cluster: RealManager, 
     expect(tab).to_contain_text("Stops if idle for 1 h")
     expect(tab).to_contain_text("can be kept 2 times more")
     look_at(page, "session-cluster", f"#jp-bai-session-{session}", whole=True)
+    with page.expect_response(f"**/bai/api/sessions/{session}/extend?*") as answered:
+        tab.get_by_role("button", name="Keep").click()
+    assert answered.value.json()["message"] == "Nothing stops this session for being idle."
+    refused = page.get_by_role("dialog")
+    expect(refused).to_contain_text("two-of-it is not kept")
+    refused.get_by_role("button").click()
+    extra["extensions_left"] = 0
+    expect(tab.get_by_role("button", name="Keep")).to_have_count(0)
     page.route(f"**/bai/api/sessions/{session}?*", lambda route: route.fulfill(status=500, json=REFUSED))
     expect(tab.get_by_text("It is not told.")).to_be_visible()
     expect(tab).to_contain_text("/home/work/data · read only")
     cluster.ask("DELETE", f"/session/{session}")
+
+
+def test_an_admin_looks_at_somebody_elses_session_and_ends_it(
+    page: Page, cluster: RealManager, settle: Callable[[Page], None], look_at: Any
+) -> None:
+    kim = cluster.add_user("kim")
+    body = {"name": "of-kim", "image": IMAGE.name, "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    session = cluster.ask("POST", "/session", {**body, "enqueueOnly": False, "maxWaitSeconds": 20}, kim)["sessionId"]
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")
+    page.locator(".jp-bai-Admin").get_by_role("tab", name="Sessions").click()
+    name = page.get_by_role("button", name="Details of of-kim")
+    name.focus()
+    name.press("Enter")
+    tab = page.locator(f"#jp-bai-session-{session}")
+    expect(tab.get_by_role("definition").filter(has_text=session)).to_be_visible()
+    expect(tab.get_by_role("tab")).to_have_text(["Overview", "Timeline", "Log", "Audit"])
+    expect(tab.get_by_role("definition").filter(has_text="kim@localhost")).to_be_visible()
+    look_at(page, "session-of-another", f"#jp-bai-session-{session}", whole=True)
+    tab.get_by_role("tab", name="Audit").click()
+    expect(tab.get_by_role("row", name="POST session:create")).to_contain_text("Asked for")
+    tab.get_by_role("tab", name="Log").click()
+    expect(tab.get_by_role("log", name="Log of of-kim")).to_be_visible()
+
+    with page.expect_response(lambda answer: "/api/workspaces" in answer.url and answer.request.method == "PUT"):
+        page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.reload()
+    settle(page)
+    expect(tab.get_by_role("definition").filter(has_text=session)).to_be_visible()
+    expect(tab.get_by_role("tab", name="Apps")).to_have_count(0)
+    tab.get_by_role("button", name="End…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Its owner sees that an admin has ended it.")
+    dialog.get_by_role("button", name="End session").click()
+    expect(tab).to_contain_text("Ended by")

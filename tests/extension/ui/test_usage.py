@@ -1,10 +1,12 @@
 """The tab *Usage* in a real Lab in front of a real manager, light and dark."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes_agent import IMAGE
 from playwright.sync_api import Page, Route, expect
 from real_manager import RealManager
 
@@ -45,8 +47,20 @@ def test_usage_by_month_of_everybody_as_charts_figures_and_a_file(page: Page, lo
     expect(usage.get_by_role("figure")).to_have_count(3)
     expect(usage.get_by_role("row").nth(1).get_by_role("cell").nth(2)).to_have_text("0.5")
     look_at(page, "usage-days", "#jp-bai-usage", whole=True)
+    cpu, gpu = [usage.get_by_role("slider", name=name) for name in ("CPU core-hours at", "GPU-hours at")]
+    cpu.focus()
+    cpu.press("Home")
+    cpu.press("ArrowRight")
+    day = f"{now - timedelta(days=28):%b} {(now - timedelta(days=28)).day}"
+    expect(cpu).to_have_attribute("aria-valuetext", f"{day}: 0")
+    expect(gpu).to_have_attribute("aria-valuetext", f"{day}: 0.5")  # one cursor for all
+    look_at(page, "usage-cursor", "#jp-bai-usage", whole=True)
+    gpu.hover()  # its middle
+    expect(usage.get_by_role("figure", name="GPU-hours")).to_contain_text(re.compile(r"[A-Z][a-z]+ \d+: 0.5"))
+    cpu.press("t")
+    expect(usage.get_by_role("group", name="Figures")).to_be_focused()
     usage.get_by_label("By").select_option("month")
-    usage.get_by_label("Of").select_option("everybody")
+    usage.get_by_role("combobox", name=re.compile("^Of")).select_option("everybody")
     expect(usage.get_by_role("figure", name="GPU-hours")).to_contain_text("15 in all")
     assert "scope=all" in asked[-1]
     look_at(page, "usage-months", "#jp-bai-usage", whole=True)
@@ -56,3 +70,25 @@ def test_usage_by_month_of_everybody_as_charts_figures_and_a_file(page: Page, lo
     head, *rows = (tmp_path / "usage.csv").read_text().splitlines()
     assert (head, len(rows)) == ("date,core_hours,gib_hours,gpu_hours", 12)
     assert rows[-1].startswith(f"{now:%Y-%m}-01,")
+
+
+def test_the_sessions_that_held_most_lead_to_their_tabs(page: Page, cluster: RealManager, look_at: Any) -> None:
+    ida = cluster.add_user("ida")
+    body = {"name": "of-ida", "image": IMAGE.name, "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    theirs = cluster.ask("POST", "/session", {**body, "enqueueOnly": False, "maxWaitSeconds": 20}, ida)["sessionId"]
+    own = cluster.start_session("costly")
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-usage')")
+    usage = page.locator("#jp-bai-usage")
+    usage.get_by_role("tab", name="Cost").click()
+    expect(usage.get_by_role("row", name="costly")).to_be_visible()
+    expect(usage.get_by_role("row", name="of-ida")).to_have_count(0)
+    usage.get_by_role("combobox", name=re.compile("^In")).select_option("the last 30 days")
+    usage.get_by_role("combobox", name=re.compile("^Of")).select_option("everybody")
+    expect(usage.get_by_role("row", name="of-ida")).to_contain_text(ida.access_key)
+    look_at(page, "usage-cost", "#jp-bai-usage", whole=True)
+    usage.get_by_role("button", name="Details of of-ida").press("Enter")
+    expect(page.locator(f"#jp-bai-session-{theirs}").get_by_role("definition").filter(has_text="ida@")).to_be_visible()
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-usage')")
+    usage.get_by_role("combobox", name=re.compile("^Of")).select_option("me")
+    usage.get_by_role("button", name="Details of costly").click()
+    expect(page.locator(f"#jp-bai-session-{own}").get_by_role("tab", name="Apps")).to_be_visible()

@@ -88,6 +88,38 @@ async def test_users_change_nothing(admin, make_user, gql):
         assert "may do this" in await refusal(alice, document)
 
 
+REFUSAL = "query($email: String!, $props: UserInput!) {user_refusal(email: $email, props: $props)}"
+
+
+async def test_what_refuses_a_user_is_known_before_and_nothing_is_made(admin, make_user, make_domain_admin, gql):
+    await make_user("alice")
+    lab_admin = await make_domain_admin()
+    project = (await gql(admin, '{groups(domain_name: "lab") {id}}'))["groups"][0]["id"]
+    good = {"username": "bob", "password": "correct horse", "domain_name": "lab", "group_ids": [project]}
+    asked = [
+        (lab_admin, "bob@lab", {}),
+        (lab_admin, "bob", {}),
+        (lab_admin, "eve@lab", {"username": "other"}),
+        (admin, "bob@lab", {"username": "alice"}),
+        (admin, "bob@lab", {"password": "short"}),
+        (admin, "bob@lab", {"domain_name": "default"}),
+        (lab_admin, "bob@lab", {"domain_name": "default"}),
+        (lab_admin, "bob@lab", {"role": "superadmin"}),
+        (admin, "bob@lab", {"role": "king"}),
+        (admin, "bob@lab", {"group_ids": ["00000000-0000-0000-0000-000000000000"]}),
+    ]
+    before = await gql(admin, EMAILS)
+    said = [(await gql(one, REFUSAL, email=email, props=good | more))["user_refusal"] for one, email, more in asked]
+    assert await gql(admin, EMAILS) == before
+    assert said[0] is None
+    for (one, email, more), expected in list(zip(asked, said, strict=True))[1:]:
+        assert expected is not None
+        assert await refusal(one, CREATE_USER, email=email, props=good | more) == expected
+    alice = await make_user("ally")
+    answer = await alice.post("/admin/gql", {"query": REFUSAL, "variables": {"email": "x@lab", "props": good}}, 200)
+    assert "may do this" in answer["errors"][0]["message"]
+
+
 async def test_domain_admins_rule_their_domain_and_nothing_above(admin, make_user, make_domain_admin, gql):
     await make_user("alice")
     lab_admin = await make_domain_admin()
@@ -311,7 +343,7 @@ async def test_resource_groups_and_what_they_say(agent, admin, make_user, gql):
     )
     assert await gql(alice, "{scaling_groups {name} agents {id}}") == {"scaling_groups": [], "agents": []}
     assert (await alice.get("/agents")) == {"agents": []}
-    assert "1 agents" in await refusal(admin, 'mutation {delete_scaling_group(name: "default") {ok msg}}')
+    assert "1 agent." in await refusal(admin, 'mutation {delete_scaling_group(name: "default") {ok msg}}')
     bad = await refusal(admin, create.replace("gpu", "gpu2"), opts='{"allowed_session_types": ["dance"]}')
     assert "'dance' is not one of" in bad
 

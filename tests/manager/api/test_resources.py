@@ -1,5 +1,6 @@
 """What is free, which presets fit, and what was used."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -107,6 +108,27 @@ async def test_usage_by_project(manager, agent, admin, make_user):
 
 
 @pytest.mark.asyncio
+async def test_usage_by_session(manager, agent, admin, make_user):
+    alice = await make_user("alice")
+    days = f"start_date={datetime.now(UTC):%Y%m%d}&end_date={datetime.now(UTC):%Y%m%d}"
+    await alice.create("my-work", resources={"cpu": "2", "mem": "1g"})
+    await alice.until_status("my-work", "RUNNING")
+
+    async def by_session(who, query=""):
+        found = await who.get(f"/resource/usage/sessions?{days}{query}")
+        return found["total_count"], [(one["name"], one["access_key"]) for one in found["sessions"]]
+
+    await alice.create("next", resources={"cpu": "1", "mem": "1g"})
+    await alice.until_status("next", "RUNNING")
+    mine = [("my-work", alice.access_key), ("next", alice.access_key)]
+    assert sorted((await by_session(alice))[1]) == mine
+    assert await by_session(admin) == (0, [])
+    total, page = await by_session(admin, "&scope=all&limit=1&offset=1")
+    assert (total, len(page)) == (2, 1)
+    assert (await alice.call("GET", f"/resource/usage/sessions?{days}&scope=all")).status == 403
+
+
+@pytest.mark.asyncio
 async def test_recalculating_corrects_counters(manager, admin):
     wrong = t.counters.insert().values(scope="domain:default", slot="cpu", used=5000)
     await manager.store.write(lambda conn: conn.execute(wrong))
@@ -170,3 +192,20 @@ def test_periods_that_cannot_be(start, end):
 
 def test_month_ends_where_the_next_begins():
     assert usage.read_month("202612") == (datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def test_what_each_session_held_in_a_time_its_containers_together_the_largest_first():
+    since = datetime(2026, 3, 10, tzinfo=UTC)
+    small = use(since - timedelta(days=9), since + timedelta(hours=1), cpu=2, mem="1g")
+    main = replace(use(since + timedelta(hours=1), None, cpu=1, mem="1g"), session_id="large", session_name="train")
+    sub = replace(main, kernel_id="sub", ended_at=since + timedelta(hours=2))
+    gpu = replace(use(since, since + timedelta(hours=1), **{"cuda.device": 1}), session_id="gpu", session_name="gpu")
+    late = replace(use(since + timedelta(days=2), None, cpu=9), session_id="late")
+    held = usage.by_session([small, main, sub, gpu, late], since, since + timedelta(days=1), since + timedelta(hours=4))
+    names = ("session_id", "name", "core_hours", "gib_hours", "gpu_hours")
+    assert [tuple(one[name] for name in names) for one in held] == [
+        ("gpu", "gpu", 0, 0, 1),
+        ("large", "train", 4, 4, 0),
+        ("session", "my-work", 2, 1, 0),
+        ("late", "my-work", 0, 0, 0),
+    ]

@@ -1,12 +1,10 @@
 """Paths of the manager that lead to a JupyterHub's servers: who may have one, and what is answered there."""
 
 import asyncio
-import json
 from contextlib import suppress
 
 import pytest
 from fakes_agent import IMAGE
-from tornado.httpclient import HTTPRequest
 from tornado.netutil import bind_sockets
 
 from bai_jupyter.common.reasons import Reason
@@ -45,7 +43,9 @@ async def test_only_a_service_that_acts_for_a_user_may_ask(agent, admin, make_us
     assert (view["route"], view["doors"]) == ({"path": "/user/kim/", "port": 8888}, ["hub"])
 
 
-async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(manager, agent, admin, make_hub, make_user):
+async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(
+    manager, agent, admin, call_with, make_hub, make_user
+):
     hub, bob = await make_hub(), await make_user("bob")
     made = await hub.post("/wards", {"name": "kim"})
     without = server(manager_access="user")
@@ -63,14 +63,7 @@ async def test_a_service_lets_only_servers_of_its_wards_call_the_manager(manager
     (token,) = [want.access_token for want in agent.wants.values() if want.session_id == session]
 
     async def call(method: str, path: str, body: dict | None = None) -> int:
-        request = HTTPRequest(
-            manager.endpoint + path,
-            method,
-            {"Authorization": f"Bearer {token}"},
-            None if body is None else json.dumps(body),
-            allow_nonstandard_methods=True,
-        )
-        return (await admin.http.fetch(request, raise_error=False)).code
+        return (await call_with(token, method, path, body))[0]
 
     mine = {"name": "from-server", "image": IMAGE.name, "enqueueOnly": True}
     assert await call("POST", "/session", mine) == 201
@@ -140,7 +133,7 @@ async def test_a_port_of_the_manager_leads_to_one_live_session(manager, agent, a
     await hub.post("/wards", {"name": "kim"})
     refused = await hub.call("POST", f"/session{KIM}", server(":0"))
     assert (refused.status, refused.json["data"]["reason"]["code"]) == (400, "route-ports-missing")
-    manager.services.sessions._own_routes = [":42001", ":42002"]
+    manager.services.creation._own_routes = [":42001", ":42002"]
     for name, path in (("first", ":42001"), ("second", ":42002")):
         made = await hub.post(f"/session{KIM}", server(":0", name))
         assert (await hub.get(f"/session/{name}{KIM}"))["route"] == {"path": path, "port": 8888}
@@ -159,7 +152,7 @@ async def test_what_comes_to_such_a_port_is_not_read(manager, agent, admin, make
     hub = await make_hub()
     await hub.post("/wards", {"name": "kim"})
     sessions = manager.services.sessions
-    sessions._own_routes = [f":{free_port}"]
+    manager.services.creation._own_routes = [f":{free_port}"]
     ports = OwnPorts(sessions, manager.services.apps)
     await ports.open(bind_sockets(free_port, "127.0.0.1"))
     try:

@@ -287,7 +287,7 @@ async def test_a_session_that_is_ending_is_not_used_again(agent, admin, helpers)
 
 
 async def test_a_name_that_does_not_come_free_is_said(agent, admin, monkeypatch):
-    monkeypatch.setattr("bai_jupyter.manager.sessions.service.ENDING_PATIENCE_S", 0.05)
+    monkeypatch.setattr("bai_jupyter.manager.sessions.creation.ENDING_PATIENCE_S", 0.05)
     await admin.create("my-work")
     await admin.until_status("my-work", "RUNNING")
     agent.keep_ending = True

@@ -14,24 +14,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLAIMS = Claims(SessionId("s-1"), Scope.SELF, int(NOW.timestamp()) + 60)
 
 
-@pytest.fixture
-def call_with(admin):
-    """``await call_with(token, method, path, body)``: status and JSON body of an answer to a bearer."""
-
-    async def call(token, method, path, body=None):
-        request = HTTPRequest(
-            admin.endpoint + path,
-            method,
-            {"Authorization": f"Bearer {token}"},
-            None if body is None else json.dumps(body),
-            allow_nonstandard_methods=True,
-        )
-        answer = await admin.http.fetch(request, raise_error=False)
-        return answer.code, json.loads(answer.body) if answer.body else None
-
-    return call
-
-
 async def granted(client, agent, name, scope):
     """A running session that was granted ``scope``: its id, and how to see its present token."""
     session = (await client.create(name, manager_access=scope))["sessionId"]

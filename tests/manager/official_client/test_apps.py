@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from bai_agent.runtimes import pids
+from end_to_end.runtimes import on_both_runtimes
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -82,14 +83,7 @@ async def test_a_port_that_was_asked_for_through_the_clients_proxy(client_of_clu
         assert [reply == sent[n:] for n, reply in enumerate(replies)] == [True] * 4
 
 
-@pytest.mark.parametrize(
-    "cluster",
-    [
-        pytest.param({"runtime": "process"}, id="process"),
-        pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-    ],
-    indirect=True,
-)
+@on_both_runtimes
 async def test_the_terminal_is_an_app_that_needs_nothing_in_the_image(
     client_of_cluster, cluster, make_free_port, helpers
 ):

@@ -3,14 +3,11 @@
 import stat
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
 
-BOTH_RUNTIMES = [
-    pytest.param({"runtime": "process"}, id="process"),
-    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-]
 CREATE = """
 made = api.ComputeSession.get_or_create(
     "{image}", name="with-dotfiles", resources={{"cpu": "1", "mem": "256m"}}, architecture="x86_64",
@@ -36,7 +33,7 @@ async def test_dotfiles_by_command(client):
     assert (await client.cli("dotfile", "get", ".shared", *of_project)).out == "colour = on\n\n"
 
 
-@pytest.mark.parametrize("cluster", BOTH_RUNTIMES, indirect=True)
+@on_both_runtimes
 async def test_a_session_has_them(client_of_cluster, cluster, helpers):
     (client_of_cluster.home / "rc").write_text("#!/bin/sh\necho hello\n")
     made = await client_of_cluster.cli("dotfile", "create", ".local/bin/hello", "--perm", "750", "-f", "rc")

@@ -7,17 +7,13 @@ from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes, on_docker
 from tornado.simple_httpclient import HTTPTimeoutError
 
 from bai_jupyter.cli import images
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
-
-BOTH_RUNTIMES = [
-    pytest.param({"runtime": "process"}, id="process"),
-    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-]
 
 CREATE = """
 made = api.ComputeSession.get_or_create(
@@ -66,7 +62,7 @@ async def created(client, cluster) -> str:
     return session_id
 
 
-@pytest.mark.parametrize("cluster", BOTH_RUNTIMES, indirect=True)
+@on_both_runtimes
 async def test_sdk_runs_code_in_query_mode(client_of_cluster, cluster):
     """Defects of Backend.AI 23.09.10: HTML in query mode was a 500 that spoilt the session, completion timed out."""
     client = client_of_cluster
@@ -139,7 +135,7 @@ result = {"ended": ended, "after": run("print('fine')")}
 """
 
 
-@pytest.mark.parametrize("cluster", BOTH_RUNTIMES, indirect=True)
+@on_both_runtimes
 async def test_sdk_interrupts_a_run(client_of_cluster, cluster):
     await created(client_of_cluster, cluster)
     got = await client_of_cluster.sdk(RUN + INTERRUPT)
@@ -310,7 +306,7 @@ for language, codes in {languages}.items():
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("cluster", [BOTH_RUNTIMES[1]], indirect=True)
+@on_docker
 async def test_three_languages_with_what_they_show(client_of_cluster, cluster, image_of_three_languages):
     await cluster.add_image(image_of_three_languages)
     code = IN_THREE_LANGUAGES.format(image=image_of_three_languages, languages=THREE_LANGUAGES)
@@ -342,7 +338,7 @@ LANGUAGES = [
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.docker
-@pytest.mark.parametrize("cluster", [BOTH_RUNTIMES[1]], indirect=True)
+@on_docker
 @pytest.mark.parametrize(("name", "kernelspec", "code"), LANGUAGES)
 async def test_every_language(client_of_cluster, cluster, name, kernelspec, code):
     found = images.local(f"bai/{name}:")

@@ -8,14 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
-
-BOTH_RUNTIMES = [
-    pytest.param({"runtime": "process"}, id="process"),
-    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-]
 
 CREATE = """
 made = api.ComputeSession.get_or_create(
@@ -32,7 +28,7 @@ class Answer:
     status: int
 
 
-@pytest.mark.parametrize("cluster", BOTH_RUNTIMES, indirect=True)
+@on_both_runtimes
 async def test_up_and_down_and_what_is_there(client_of_cluster, cluster):
     client = client_of_cluster
     await client.sdk(CREATE.format(image=cluster.image))

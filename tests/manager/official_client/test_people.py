@@ -105,7 +105,7 @@ async def test_keypairs_and_policies(client, make_user):
         "own": True,
         "refused": {
             "ok": False,
-            "msg": "Resource policy small binds 1 keypairs. Give them another one first.",
+            "msg": "Resource policy small binds 1 keypair. Give them another one first.",
         },
         "gone": [True, True],
     }

@@ -1,14 +1,10 @@
 """A session's terminal with the official client, in a cluster of real processes."""
 
 import pytest
+from end_to_end.runtimes import on_both_runtimes
 
 # Making the client's environment counts towards the first test.
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600)]
-
-BOTH_RUNTIMES = [
-    pytest.param({"runtime": "process"}, id="process"),
-    pytest.param({"runtime": "docker"}, id="docker", marks=pytest.mark.docker),
-]
 
 CREATE = """
 made = api.ComputeSession.get_or_create(
@@ -65,7 +61,7 @@ async with session.stream_pty() as socket:
 """
 
 
-@pytest.mark.parametrize("cluster", BOTH_RUNTIMES, indirect=True)
+@on_both_runtimes
 async def test_a_terminal_that_goes_on_while_nobody_looks(client_of_cluster, cluster):
     session_id = await client_of_cluster.sdk(CREATE.format(image=cluster.image))
     got = await client_of_cluster.async_sdk(TERMINAL.format(session_id=session_id))

@@ -30,7 +30,7 @@ def test_all_agents_draining(make):
     agents = [make.agent("a", EIGHT_CPUS, schedulable=False)]
     waiting = waits(make, agents=agents, request={"cpu": 1})
     assert waiting.reason.code == "draining"
-    assert "No agent of group lab takes new sessions now: all (1)" in waiting.reason.text
+    assert "No agent of group lab takes new sessions now: it has 1 agent, " in waiting.reason.text
 
 
 def test_image_of_another_architecture(make):
@@ -152,7 +152,7 @@ def test_behind_others(make):
     policy = GroupPolicy("concentrated", head_of_line_skips=0)
     waiting = waits(make, policy, agents=agents, before=[{"cpu": 8}], request={"cpu": 1}, endings=endings)
     assert waiting.reason.code == "behind-others"
-    assert waiting.reason.text.startswith("There is room, but 1 ")
+    assert waiting.reason.text.startswith("There is room, but it waits behind 1 earlier session in ")
     assert (waiting.position, waiting.of, waiting.estimate_s) == (2, 2, None)
 
 

@@ -11,8 +11,8 @@ from bai_jupyter.common.messages import KernelReport
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.statuses import (
     FINAL,
-    OCCUPYING,
     STARTING,
+    WAITING,
     KernelStatus,
     SessionResult,
     SessionStatus,
@@ -23,6 +23,7 @@ from bai_jupyter.manager.sessions import lifecycle
 from bai_jupyter.manager.sessions.lifecycle import DEADLINES, TRANSITIONS, Dependency, Event, SessionState
 
 S = SessionStatus
+OCCUPYING = frozenset(S) - FINAL - WAITING  # an agent's slots are taken, until it says that the container is gone
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RETRYABLE = Reason.of("engine-down", agent="lab-1", cause="no answer")
 

@@ -200,7 +200,7 @@ async def test_purge_leaves_nothing_of_a_user_and_keeps_what_runs(manager, agent
     alice_id = (await alice.get("/auth"))["user"]["id"]
     await alice.create("my-work")
     await alice.until_status("my-work", "RUNNING")
-    with pytest.raises(people.BadRequest, match="still has 1 sessions"):
+    with pytest.raises(people.BadRequest, match="still has 1 session"):
         await manager.store.write(people.purge_user, alice_id)
     await alice.call("DELETE", "/session/my-work")
     await alice.until_status("my-work", "TERMINATED")
@@ -211,7 +211,7 @@ async def test_purge_leaves_nothing_of_a_user_and_keeps_what_runs(manager, agent
     await alice.until_status("later", "TERMINATED")
     rename = t.vfolders.update().where(t.vfolders.c.user_id == alice_id)
     await manager.store.write(lambda conn: conn.execute(rename.values(name="data")))
-    with pytest.raises(people.BadRequest, match="still has 1 vfolders"):
+    with pytest.raises(people.BadRequest, match="still has 1 folder"):
         await manager.store.write(people.purge_user, alice_id)
     await manager.store.write(lambda conn: conn.execute(rename.values(name="home")))
     hers = t.images.update().values(user_id=alice_id)

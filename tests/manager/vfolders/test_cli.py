@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bai_jupyter import cli, client
+from bai_jupyter import cli
 from bai_jupyter.cli.terminal import Exit
+from bai_jupyter.client import ClientConfig, ManagerAway, ManagerClient, transfers
 from bai_jupyter.manager.db import tables as t
 
 pytestmark = pytest.mark.asyncio
@@ -82,7 +83,7 @@ async def test_a_list_says_what_all_folders_together_may_hold(agent, admin, bai_
 
 
 async def test_files_go_there_and_come_back(agent, admin, bai_of, disk, monkeypatch):
-    monkeypatch.setattr(client, "TRANSFER_BYTES", 1_000_000)
+    monkeypatch.setattr(transfers, "TRANSFER_BYTES", 1_000_000)
     bai = bai_of(admin)
     await bai("create", "data")
     content = os.urandom(2_500_000)
@@ -160,12 +161,12 @@ async def test_a_folder_gets_another_name_and_a_copy_and_its_files_are_moved(age
 
 async def test_a_transfer_goes_on_after_a_broken_connection(agent, admin, disk, monkeypatch):
     """Every second piece is lost on its way, or its answer is."""
-    monkeypatch.setattr(client, "TRANSFER_BYTES", 100_000)
-    monkeypatch.setattr(client, "_pause_s", lambda failures: 0)
+    monkeypatch.setattr(transfers, "TRANSFER_BYTES", 100_000)
+    monkeypatch.setattr(transfers, "_pause_s", lambda failures: 0)
     await admin.post("/folders", {"name": "data"})
     content = os.urandom(950_000)
-    config = client.ClientConfig(admin.endpoint, admin.access_key, admin.secret_key)
-    async with client.ManagerClient(config) as manager:
+    config = ClientConfig(admin.endpoint, admin.access_key, admin.secret_key)
+    async with ManagerClient(config) as manager:
         carry, calls = manager._carry, []
 
         async def lose(method, path, token, headers, content=b""):
@@ -175,7 +176,7 @@ async def test_a_transfer_goes_on_after_a_broken_connection(agent, admin, disk, 
                 None if is_lost and calls.count(method) % 4 == 1 else await carry(method, path, token, headers, content)
             )
             if is_lost:
-                raise client.ManagerAway(admin.endpoint)
+                raise ManagerAway(admin.endpoint)
             return answer
 
         monkeypatch.setattr(manager, "_carry", lose)
@@ -207,7 +208,7 @@ async def test_many_small_files_arrive_whole(agent, admin, bai_of, disk, count):
 
 
 async def test_a_limit_reached_in_a_tree_keeps_whole_files_only(agent, admin, bai_of, disk, monkeypatch):
-    monkeypatch.setattr(client, "TRANSFER_BYTES", 100 * 1024)
+    monkeypatch.setattr(transfers, "TRANSFER_BYTES", 100 * 1024)
     bai = bai_of(admin)
     await bai("create", "data", "--quota", "1m")
     Path("tree").mkdir()

@@ -226,7 +226,7 @@ async def test_no_more_folders_than_the_policy_allows_however_many_ask_at_once(m
     answers = await asyncio.gather(*(alice.call("POST", "/folders", {"name": name}) for name in names))
     assert sorted(answer.status for answer in answers) == [201, 201, 412, 412, 412, 412]
     said = next(answer.json["msg"] for answer in answers if answer.status == 412)
-    assert said == "You have 2 folders, those in the trash included; 2 are allowed. Purge one first."
+    assert said == "You have 2 folders, those in the trash included; the limit is 2. Purge one first."
     made = {folder["name"] for folder in await alice.get("/folders")}
     assert made == {"home", *(name for name, answer in zip(names, answers, strict=True) if answer.status == 201)}
 

@@ -83,6 +83,11 @@ def _narrow_users(
     )
 
 
+@query("people:manage")
+def user_refusal(ctx: Context, email: str, props: Mapping[str, Any]) -> str | None:
+    return ctx.parts.people.user_refusal(ctx.conn, ctx.caller, email, props)
+
+
 # Keypairs
 
 
