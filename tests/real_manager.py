@@ -143,7 +143,7 @@ class RealManager:
         self.config = ClientConfig(self._app.endpoint, self.config.access_key, self.config.secret_key)
         self._agent = agent = FakeAgent(self._app.endpoint, JOIN_TOKEN, volumes=sorted(self.disk))
         agent.held, agent.on_stream = Volumes(self.disk, "lab-1", None), show_page
-        for pool, threads in ((agent.held._quick, 8), (agent.held._slow, 2)):
+        for pool, threads in ((agent.held._folders._quick, 8), (agent.held._folders._slow, 2)):
             await asyncio.to_thread(start_threads, pool, threads)
         await agent.connect()
         async with ManagerClient(self.config) as client:
