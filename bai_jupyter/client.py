@@ -432,7 +432,7 @@ class ManagerClient:
         return await self.request("POST", "/session", request.to_json(), timeout_s=timeout_s)
 
     async def dry_run(self, request: SessionRequest) -> Json:
-        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}``."""
+        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s", "slots"}``."""
         return await self.request("POST", "/resource/dry-run", request.to_json())
 
     async def get_session(self, session: str) -> Json:

@@ -298,8 +298,9 @@ class BackendAISpawner(Spawner):
         verdicts = dict(zip(presets, answers, strict=True))
         if verdicts[""]["verdict"] == "refused" and len(verdicts) > 1:  # a policy need not name anything
             del verdicts[""]
-        amounts = {name: ResourceSlots.parse({**one, **self._resources(name)}) for name, one in slots.items()}
-        shown = {name: amount.describe() for name, amount in amounts.items()}
+        amounts = {name: {**one, **self._resources(name)} for name, one in slots.items()}
+        amounts |= {name: answer["slots"] for name, answer in verdicts.items() if answer.get("slots")}
+        shown = {name: ResourceSlots.parse(amount).describe() for name, amount in amounts.items()}
         return form_of(Offer(images, verdicts, folders, shown, projects, self.resource_groups, room, last), chosen)
 
     async def _last(self, client: ManagerClient) -> Last | None:

@@ -388,18 +388,22 @@ class SessionService:
         return str(result.get("logs", ""))
 
     async def dry_run(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What would happen to this request: ``{"verdict", "reason", "estimate_s"}``. Changes nothing."""
+        """What would happen to this request: ``{"verdict", "reason", "estimate_s", "slots"}``. Changes nothing.
+
+        ``slots`` are those of each container, as presets, policies and images have them where nothing is asked for.
+        """
         request = await self._read_request({"name": "dry-run", **body})
         try:
             caller = await self._in_project(caller, request.project)
             resolved = await self._resolve(caller, request)
         except PublicError as error:
             reason = error.reason or Reason.of("other", text=error.message)
-            return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None}
-        answer = await self._verdict(caller, resolved)
+            return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None, "slots": None}
+        answer, slots = await self._verdict(caller, resolved), resolved.slots.to_json()
         if isinstance(answer, Waiting):
-            return {"verdict": "wait", "reason": answer.reason.to_json(), "estimate_s": answer.estimate_s}
-        return {"verdict": "now", "reason": None, "estimate_s": None}
+            why = answer.reason.to_json()
+            return {"verdict": "wait", "reason": why, "estimate_s": answer.estimate_s, "slots": slots}
+        return {"verdict": "now", "reason": None, "estimate_s": None, "slots": slots}
 
     async def freeze(self, caller: Caller, *, end_all: bool) -> None:
         """Pause new sessions, for everybody; what runs goes on, unless all are to end."""
