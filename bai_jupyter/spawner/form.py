@@ -54,7 +54,7 @@ def room_of(capacity: Mapping[str, Any]) -> str:
 
 def form_of(offer: Offer, chosen: Options) -> str:
     """``chosen`` is what was chosen last, or what the Hub's admin has."""
-    parts = [_again(offer.last)] if offer.last else []
+    parts = [_again(offer.last)] if offer.last and offer.last.answer["verdict"] != "refused" else []
     parts.append(_presets(offer, chosen.preset))
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))

@@ -282,6 +282,7 @@ async def is_refused(kim: Visitor, server: str, options: dict[str, Any], sentenc
         assert status >= 400
         told = [unescape(line) for line in kim.page.splitlines() if "spawn-error-msg" in line]
     assert sentence in "".join(told), (options, told)
+    assert "SpawnException" not in "".join(told)
 
 
 GROUPS = """

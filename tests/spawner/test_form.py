@@ -83,6 +83,11 @@ def test_what_was_chosen_last_is_one_button():
     assert form.texts[form.described[value]].strip() == said
 
 
+def test_what_would_be_refused_is_not_offered_again():
+    last = {"image": "b", "preset": "", "folders": {}, "group": "", "project": ""}
+    assert "again" not in Form(form_of(Offer(["a"], {"": NOW}, {}, last=Last(last, REFUSED)), Options())).values
+
+
 def test_room_is_the_least_that_any_limit_leaves():
     none = {"cpu": "Infinity", "mem": "Infinity"}
     capacity = {f"{level}_remaining": none for level in ("keypair", "user", "group", "domain")}
