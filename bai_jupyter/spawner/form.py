@@ -54,7 +54,7 @@ def room_of(capacity: Mapping[str, Any]) -> str:
 
 def form_of(offer: Offer, chosen: Options) -> str:
     """``chosen`` is what was chosen last, or what the Hub's admin has."""
-    parts = [_again(offer.last)] if offer.last else []
+    parts = [_again(offer.last)] if offer.last and offer.last.answer["verdict"] != "refused" else []
     parts.append(_presets(offer, chosen.preset))
     if offer.folders:
         parts.append(_folders(offer.folders, chosen.folders))
@@ -77,7 +77,9 @@ def _again(last: Last) -> str:
     options = last.user_options
     folders = [name if permission == "rw" else f"{name} (read only)" for name, permission in options["folders"].items()]
     chosen = [options[name] for name in ("image", "preset", "group", "project") if options[name]]
-    about = " · ".join([*chosen, *folders, verdict_of(last.answer)])
+    slots = last.answer.get("slots")
+    amounts = [ResourceSlots.parse(slots).describe()] if slots else []
+    about = " · ".join([*chosen, *amounts, *folders, verdict_of(last.answer)])
     return (
         # The Enter key presses a form's first button, and means what is chosen in it.
         '<button class="visually-hidden" tabindex="-1" aria-hidden="true">Start</button>'

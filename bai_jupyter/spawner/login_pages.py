@@ -17,6 +17,9 @@ LOGIN_FORM = """
 <form action="{{ authenticator_login_url | e }}" method="post">
   <div class="auth-form-header"><h1>Sign in</h1></div>
   <div class="auth-form-body m-auto">
+    {% if login_error == "Invalid username or password" %}
+    {% set login_error = "The e-mail address or the password is not right." %}
+    {% endif %}
     {% if login_error %}<p class="login_error" role="alert">{{ login_error | e }}</p>{% endif %}
     <input type="hidden" name="_xsrf" value="{{ xsrf | e }}">
     <label for="username_input">E-mail address:</label>

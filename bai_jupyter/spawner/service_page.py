@@ -55,7 +55,9 @@ def page_of(
 
 def _row(view: Mapping[str, Any], prefix: str, xsrf: str | None) -> str:
     amounts = ResourceSlots.parse(view["slots"]).describe()
-    cells = (view["name"], view["image"], amounts, f"{state_of(view)}. {sentence_of(view)}")
+    state, sentence = state_of(view), sentence_of(view)
+    why = sentence if sentence.startswith(state) else f"{state}. {sentence}"
+    cells = (view["name"], view["image"], amounts, why)
     shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     return f"<tr>{shown}<td>{_end_button(view, prefix, xsrf) if xsrf else ''}</td></tr>"
 

@@ -48,6 +48,7 @@ _FIRST_ANSWER_S = 120  # from a cold disk, and after a restart of the manager
 _STOP_S = 300.0
 _NO_SUCH_COMMAND = 127  # a shell's
 _LOOK_EVERY_S = 0.1
+_FAILED = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 _LONGEST_LINE = 300  # of what a server prints, in a sentence
 _DOORS_FOLDER = "/run/bai"
 _HOME = "/home/work/home"  # the user's home folder, in every session; all else of a container goes with it
@@ -196,7 +197,7 @@ class BackendAISpawner(Spawner):
                 self._queued = None
                 return url
         except SessionEnded as error:
-            raise SpawnException(str(error), reason=error.view["reason"]["code"], status_code=500) from error
+            raise _told(str(error), error.view["reason"]["code"]) from error
         except (PublicError, ConfigError) as error:
             raise _refusal(error) from error
 
@@ -298,8 +299,9 @@ class BackendAISpawner(Spawner):
         verdicts = dict(zip(presets, answers, strict=True))
         if verdicts[""]["verdict"] == "refused" and len(verdicts) > 1:  # a policy need not name anything
             del verdicts[""]
-        amounts = {name: ResourceSlots.parse({**one, **self._resources(name)}) for name, one in slots.items()}
-        shown = {name: amount.describe() for name, amount in amounts.items()}
+        amounts = {name: {**one, **self._resources(name)} for name, one in slots.items()}
+        amounts |= {name: answer["slots"] for name, answer in verdicts.items() if answer.get("slots")}
+        shown = {name: ResourceSlots.parse(amount).describe() for name, amount in amounts.items()}
         return form_of(Offer(images, verdicts, folders, shown, projects, self.resource_groups, room, last), chosen)
 
     async def _last(self, client: ManagerClient) -> Last | None:
@@ -529,12 +531,18 @@ def _check(option: str, chosen: str, allowed: Collection[str]) -> None:
 
 
 def _failure(reason: Reason) -> SpawnException:
-    return SpawnException(reason.text, reason=reason.code, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+    return _told(reason.text, reason.code)
 
 
 def _refusal(error: PublicError | ConfigError) -> SpawnException:
-    status = error.status if isinstance(error, PublicError) else 500
-    return SpawnException(str(error), reason=error.code, status_code=status)
+    return _told(str(error), error.code, error.status if isinstance(error, PublicError) else _FAILED)
+
+
+def _told(sentence: str, code: str, status: int = _FAILED) -> SpawnException:
+    """The Hub's pages show that sentence, and nothing of what JupyterHub puts before it in its log."""
+    error = SpawnException(sentence, reason=code, status_code=status)
+    error.jupyterhub_message = sentence
+    return error
 
 
 def _host_of(url: str) -> str:

@@ -219,7 +219,7 @@ async def test_choosing_and_being_refused(hub: JupyterHub, cluster: Any, visit: 
     kim = await visit("kim")
     status, _, page = await kim.get("/hub/spawn")
     assert status == 200
-    for part in ('<option value="local" selected>', "As your policy says", "Starts now."):
+    for part in ('<option value="local" selected>', "As your policy says", "1 CPU, 512 MiB · Starts now."):
         assert part in page
 
     for server, options, sentence in (
@@ -282,6 +282,7 @@ async def is_refused(kim: Visitor, server: str, options: dict[str, Any], sentenc
         assert status >= 400
         told = [unescape(line) for line in kim.page.splitlines() if "spawn-error-msg" in line]
     assert sentence in "".join(told), (options, told)
+    assert "SpawnException" not in "".join(told)
 
 
 GROUPS = """

@@ -69,7 +69,7 @@ async def test_accounts_of_the_manager(hub: JupyterHub, cluster: Any) -> None:
     kim, root = Visitor(hub), Visitor(hub)
     try:
         assert await kim.log_in("kim@example.org", "wrong-password") == 403
-        assert "Invalid username or password" in kim.page
+        assert "The e-mail address or the password is not right." in kim.page
         for path in ("/hub/login", "/hub/change-password"):
             assert await kim.post(path, {"username": "<i>", "password": "x", "old": "x", "new": "", "again": ""}) >= 400
             assert ("<i>" in kim.page, "&lt;i&gt;" in kim.page) == (False, True)

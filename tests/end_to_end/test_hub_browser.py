@@ -64,7 +64,7 @@ async def test_who_waits_sees_the_hub_end_and_start_again(hub: JupyterHub, clust
     await page.goto(f"{hub.url}/services/bai/")
     (row,) = await page.locator("tbody tr").all()
     await expect(row).to_contain_text("1 CPU, 512 MiB")
-    await expect(row).to_contain_text("Running.")
+    await expect(row).to_contain_text("Running on local.")
     await expect(row.locator("td").first).to_have_css("vertical-align", "top")  # its policy lets it have its style
 
 

@@ -76,11 +76,16 @@ def test_of_several_groups_one_can_be_chosen():
 
 def test_what_was_chosen_last_is_one_button():
     last = {"image": "b", "preset": "", "folders": {"d'": "ro"}, "group": "", "project": "vision"}
-    form = Form(form_of(Offer(["a"], {"": NOW}, {}, last=Last(last, WAIT)), Options()))
+    form = Form(form_of(Offer(["a"], {"": NOW}, {}, last=Last(last, {**WAIT, "slots": {"cpu": "2"}})), Options()))
     (value,) = form.values["again"]
     assert options_of_form({"again": [value]}) == last
-    said = "b · vision · d' (read only) · Starts in about 12 min. 3rd in the queue."
+    said = "b · vision · 2 CPU · d' (read only) · Starts in about 12 min. 3rd in the queue."
     assert form.texts[form.described[value]].strip() == said
+
+
+def test_what_would_be_refused_is_not_offered_again():
+    last = {"image": "b", "preset": "", "folders": {}, "group": "", "project": ""}
+    assert "again" not in Form(form_of(Offer(["a"], {"": NOW}, {}, last=Last(last, REFUSED)), Options())).values
 
 
 def test_room_is_the_least_that_any_limit_leaves():

@@ -20,6 +20,11 @@ def test_sessions_with_what_they_wait_for_and_a_way_to_end_them():
     assert 'aria-label="End jupyterhub"' in page
 
 
+def test_a_state_is_not_said_twice():
+    page = page_of("kim", [{**VIEW, "status": "RUNNING", "reason": {"text": "Running on local."}}], **PLACES, xsrf=None)
+    assert "<td>Running on local.</td>" in page
+
+
 def test_who_may_only_look_finds_no_button():
     page = page_of("kim", [VIEW], **PLACES, xsrf=None)
     assert "<form" not in page

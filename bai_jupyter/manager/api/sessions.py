@@ -287,7 +287,14 @@ class DependencyGraphHandler(OwnedHandler):
 
 class DryRunHandler(OwnedHandler):
     @takes(**CREATE)
-    @gives({"verdict": Literal["now", "wait", "refused"], "reason": ReasonView | None, "estimate_s": float | None})
+    @gives(
+        {
+            "verdict": Literal["now", "wait", "refused"],
+            "reason": ReasonView | None,
+            "estimate_s": float | None,
+            "slots": dict[str, str] | None,
+        }
+    )
     @needs("resource:read")
     async def post(self) -> Answer:
         """What would happen to such a request now."""

@@ -101,18 +101,22 @@ class SessionCreation:
         return await self._await_running(session, request.max_wait_s, is_new=is_new)
 
     async def dry_run(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What would happen to this request: ``{"verdict", "reason", "estimate_s"}``. Changes nothing."""
+        """What would happen to this request: ``{"verdict", "reason", "estimate_s", "slots"}``. Changes nothing.
+
+        ``slots`` are those of each container, as presets, policies and images have them where nothing is asked for.
+        """
         request = await self._read_request({"name": "dry-run", **body})
         try:
             caller = await self._in_project(caller, request.project)
             resolved = await self._resolve(caller, request)
         except PublicError as error:
             reason = error.reason or Reason.of("other", text=error.message)
-            return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None}
-        answer = await self._verdict(caller, resolved)
+            return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None, "slots": None}
+        answer, slots = await self._verdict(caller, resolved), resolved.slots.to_json()
         if isinstance(answer, Waiting):
-            return {"verdict": "wait", "reason": answer.reason.to_json(), "estimate_s": answer.estimate_s}
-        return {"verdict": "now", "reason": None, "estimate_s": None}
+            why = answer.reason.to_json()
+            return {"verdict": "wait", "reason": why, "estimate_s": answer.estimate_s, "slots": slots}
+        return {"verdict": "now", "reason": None, "estimate_s": None, "slots": slots}
 
     async def check_presets(self, caller: Caller, project: object, group: object) -> capacity.CapacityView:
         """What the caller could still start in a project, in one resource group or in all that they may use."""

@@ -246,7 +246,9 @@ async def test_logs_and_bodies_with_get(agent, admin):
 @pytest.mark.asyncio
 async def test_dry_run(agent, admin):
     image = agent.facts["images"][0].name
-    assert (await admin.post("/resource/dry-run", {"image": image}, 200))["verdict"] == "now"
+    asked = {"image": image, "config": {"resources": {"cpu": "2", "mem": "1g"}}}
+    answer = await admin.post("/resource/dry-run", asked, 200)
+    assert (answer["verdict"], answer["slots"]) == ("now", {"cpu": "2", "mem": str(1024**3)})
     await admin.create("big-one", resources={"cpu": "8", "mem": "1g"})
     await admin.until_status("big-one", "RUNNING")
     answer = await admin.post("/resource/dry-run", {"image": image}, 200)
