@@ -95,6 +95,7 @@ class _Everything(SignedHandler):
             "resource-groups": {"resource_groups": stub.groups},
             "resource/presets": {"presets": stub.presets},
             "folders/invitations/list": {"invitations": []},
+            "manager/announcement": {"enabled": False, "message": ""},
         }
         if path == "folders":
             self.finish("[]")

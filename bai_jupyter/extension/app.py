@@ -19,6 +19,7 @@ from bai_jupyter.common.errors import PublicError
 from bai_jupyter.extension import (
     account,
     admin,
+    announcements,
     app_proxy,
     choices,
     copies,
@@ -114,6 +115,7 @@ class BaiExtension(ExtensionApp):
         for module in (
             account,
             admin,
+            announcements,
             app_proxy,
             choices,
             copies,

@@ -3,7 +3,17 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { addAdmin, AdminRow, changeAdmin, IScope, issueKeypair, listAllAdmin, setAdmin } from './api';
+import {
+  addAdmin,
+  AdminRow,
+  changeAdmin,
+  getAnnouncement,
+  IScope,
+  issueKeypair,
+  listAllAdmin,
+  setAdmin,
+  setAnnouncement
+} from './api';
 import { readCount, readSlots, readSpan, sizeText, slotsOf, slotsText, spanText } from './typed';
 
 type Settings = ServerConnection.ISettings;
@@ -151,6 +161,18 @@ export class Edits {
 
   preset(row: AdminRow): IEdit {
     return this._changing('presets', `${row.name}`, this.trans.__('Preset %1', `${row.name}`), this._preset(row));
+  }
+
+  async announcement(): Promise<IEdit> {
+    const { trans } = this;
+    const value = await getAnnouncement(this.settings);
+    const label = trans.__('What everybody reads above their sessions; nothing takes it away');
+    return {
+      title: trans.__('Announcement'),
+      fields: [{ name: 'message', label, value, isLong: true, isOptional: true }],
+      verb: trans.__('Announce'),
+      run: ({ message }) => setAnnouncement(this.settings, message)
+    };
   }
 
   async newDomain(): Promise<IEdit> {

@@ -663,6 +663,15 @@ export async function addAdmin(settings: Settings, list: string, values: object)
   await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
+/** What admins tell everybody; empty if it is nothing. */
+export async function getAnnouncement(settings: Settings): Promise<string> {
+  return (await requestAPI<{ message: string }>(settings, 'announcement')).message;
+}
+
+export async function setAnnouncement(settings: Settings, message: string): Promise<void> {
+  await requestAPI(settings, 'announcement', withBody('PUT', { message }));
+}
+
 /** A volume that folders lie on. */
 export interface IVolume {
   name: string;

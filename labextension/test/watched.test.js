@@ -12,10 +12,12 @@ delete globalThis.document;
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList } = require('../lib/test/admin.js');
+const { Announcement } = require('../lib/test/announcements.js');
 const { Folders, Files } = require('../lib/test/folders.js');
 const { Health } = require('../lib/test/health.js');
 const { Apps, Capacity, SessionLog, Sessions } = require('../lib/test/model.js');
 
+const { Costs } = require('../lib/test/usage.js');
 const { ServerVersion } = require('../lib/test/versions.js');
 
 const LEAST_MS = 2000;
@@ -36,7 +38,7 @@ function show(state) {
 
 function modelsOf(settings) {
   const sessions = new Sessions(settings);
-  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings), new AdminList(settings, 'users'), new Health(settings)];
+  return [sessions, new SessionLog(settings, 's'), new ServerVersion(settings), new Apps(settings, sessions), new Capacity(settings), new Folders(settings), new Files(settings), new AdminList(settings, 'users'), new Health(settings), new Costs(settings), new Announcement(settings, { getItem: () => null })];
 }
 
 test('nothing is asked while nobody looks, or while the page is hidden, nor ever faster than every two seconds', async t => {

@@ -69,7 +69,8 @@ export const admin: JupyterFrontEndPlugin<void> = {
           await model.pause(isFrozen).catch(error => showErrorMessage(trans.__('Nothing was changed'), error as Error));
         }
       };
-      return { model, pause: (isFrozen: boolean) => void pause(isFrozen) };
+      const announce = () => void fillIn(model, trans.__('Announcement'), () => edits().announcement(), trans);
+      return { model, actor: { pause: (isFrozen: boolean) => void pause(isFrozen), announce } };
     };
 
     /** Once the manager has answered; the page may be there before. */

@@ -6,6 +6,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
+import { Announcement } from '../announcements';
 import { IApp, IFolder, ISession } from '../api';
 import { Attachments, IFront } from '../attachments';
 import { Files, Folders, Uploads } from '../folders';
@@ -54,7 +55,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     statuses.changed.connect(follow);
     const showApp = (session: ISession, served: IApp) => showAppTab(app, session, served, trans);
     const sections = [
-      createSessions(app.commands, sessions, new ServerVersion(settings), trans),
+      createSessions(app.commands, sessions, new ServerVersion(settings), new Announcement(settings, window.localStorage), trans),
       createFolders({ ...kept, attachments }, { mount, browse }, trans),
       createApps(apps, showApp, trans),
       createCapacity(new Capacity(settings), trans)

@@ -9,7 +9,7 @@ import { AdminList } from '../admin';
 import { tablesFor } from '../adminTables';
 import { Health } from '../health';
 import { baiIcon } from '../icons';
-import { createHealth } from './health';
+import { createHealth, IHealthActor } from './health';
 import { Section } from './section';
 import { IActor, TableView } from './table';
 import { createPanel, createTabs } from './tabs';
@@ -19,13 +19,13 @@ export function createAdmin(
   role: string,
   actorOn: (model: AdminList) => IActor,
   /** Of superadmins. */
-  health: { model: Health; pause: (isFrozen: boolean) => void } | null,
+  health: { model: Health; actor: IHealthActor } | null,
   trans: TranslationBundle
 ): MainAreaWidget {
   const tables = tablesFor(role, trans).map(table => ({ table, model: new AdminList(settings, table.name, table.intervalSeconds) }));
   const parts = new Map<string, Section[]>();
   if (health) {
-    const section = createHealth(health.model, health.pause, trans);
+    const section = createHealth(health.model, health.actor, trans);
     parts.set(section.title.label, [section]);
   }
   for (const { table, model } of tables) {

@@ -10,20 +10,26 @@ import { ILook } from '../words';
 import { Loading, Section, Trouble, useChanges } from './section';
 import { StateIcon } from './state';
 
-/** `pause` asks before it does. */
-export function createHealth(model: Health, pause: (isFrozen: boolean) => void, trans: TranslationBundle): Section {
-  const section = new Section(trans.__('Health'), [model], <View model={model} pause={pause} trans={trans} />);
+export interface IHealthActor {
+  /** Pause new sessions, after a question, or let them go on. */
+  pause: (isFrozen: boolean) => void;
+  /** Ask what is to be told to everybody. */
+  announce: () => void;
+}
+
+export function createHealth(model: Health, actor: IHealthActor, trans: TranslationBundle): Section {
+  const section = new Section(trans.__('Health'), [model], <View model={model} actor={actor} trans={trans} />);
   section.addClass('jp-bai-Health');
   return section;
 }
 
 interface IViewProps {
   model: Health;
-  pause: (isFrozen: boolean) => void;
+  actor: IHealthActor;
   trans: TranslationBundle;
 }
 
-function View({ model, pause, trans }: IViewProps): JSX.Element {
+function View({ model, actor, trans }: IViewProps): JSX.Element {
   useChanges(model);
   const health = model.value;
   return (
@@ -38,8 +44,11 @@ function View({ model, pause, trans }: IViewProps): JSX.Element {
             ))}
           </ul>
           <div className="jp-bai-Tools">
-            <button className="jp-bai-Button" onClick={() => pause(!health.is_frozen)}>
+            <button className="jp-bai-Button" onClick={() => actor.pause(!health.is_frozen)}>
               {health.is_frozen ? trans.__('Take new sessions again') : trans.__('Pause new sessions…')}
+            </button>
+            <button className="jp-bai-Button" onClick={actor.announce}>
+              {trans.__('Announcement…')}
             </button>
           </div>
         </>

@@ -1,10 +1,11 @@
 /** The section Sessions. */
 
 import { TranslationBundle } from '@jupyterlab/translation';
-import { ellipsesIcon, stopIcon } from '@jupyterlab/ui-components';
+import { closeIcon, ellipsesIcon, stopIcon } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
 import React from 'react';
 
+import { Announcement } from '../announcements';
 import { describeAge, describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
 import { isEnding, isKeepable, Sessions } from '../model';
@@ -18,17 +19,19 @@ export function createSessions(
   commands: CommandRegistry,
   model: Sessions,
   server: ServerVersion,
+  announcement: Announcement,
   trans: TranslationBundle
 ): Section {
   const run: Run = (command, { id, name }) => void commands.execute(command, { id, name });
   const launch = () => void commands.execute('launcher:create');
   return new Section(
     trans.__('Sessions'),
-    [model, server],
+    [model, server, announcement],
     (
       <SessionsView
         model={model}
         server={server}
+        announcement={announcement}
         trans={trans}
         run={run}
         has={command => commands.hasCommand(command)}
@@ -47,18 +50,32 @@ export type Has = (command: string) => boolean;
 interface IViewProps {
   model: Sessions;
   server: ServerVersion;
+  announcement: Announcement;
   trans: TranslationBundle;
   run: Run;
   has: Has;
   launch: () => void;
 }
 
-function SessionsView({ model, server, trans, run, has, launch }: IViewProps): JSX.Element {
-  useChanges(model, server);
+function SessionsView({ model, server, announcement, trans, run, has, launch }: IViewProps): JSX.Element {
+  useChanges(model, server, announcement);
   const list = model.value;
   const mismatch = mismatchOf(server.value, trans);
   return (
     <>
+      {announcement.text && (
+        <div className="jp-bai-Announcement" role="region" aria-label={trans.__('Announcement')}>
+          <p>{announcement.text}</p>
+          <button
+            className="jp-bai-IconButton"
+            title={trans.__('Dismiss the announcement')}
+            aria-label={trans.__('Dismiss the announcement')}
+            onClick={() => announcement.dismiss()}
+          >
+            <closeIcon.react tag="span" aria-hidden="true" />
+          </button>
+        </div>
+      )}
       {mismatch && (
         <div className="jp-bai-Trouble" role="status">
           <p>{mismatch}</p>

@@ -324,3 +324,23 @@ def test_a_domain_is_made_and_volumes_folders_and_errors_are_looked_at(
     open_list(page, "Errors")
     expect(admin.get_by_role("row").filter(has_text="a fault that is shown")).to_be_visible()
     look_at(page, "admin-errors", ".jp-bai-Admin", whole=True)
+
+
+def test_what_is_announced_is_read_above_the_sessions_until_it_is_dismissed(page: Page, look_at: Any) -> None:
+    def announce(text: str) -> None:
+        page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")
+        open_list(page, "Health").get_by_role("button", name="Announcement…").click()
+        dialog = page.get_by_role("dialog", name="Announcement")
+        dialog.get_by_role("textbox").fill(text)
+        dialog.get_by_role("button", name="Announce").click()
+        expect(dialog).to_have_count(0)
+
+    announce("Maintenance on 22 Nov, 08:00.\nWhat runs then is ended.")
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-panel')")
+    panel = page.locator("#jp-bai-panel")
+    told = panel.get_by_role("region", name="Announcement")
+    expect(told).to_contain_text("Maintenance on 22 Nov")
+    look_at(page, "announcement", "#jp-bai-panel")
+    panel.get_by_role("button", name="Dismiss the announcement").press("Enter")
+    expect(told).to_have_count(0)
+    announce("")

@@ -168,6 +168,7 @@ def test_a_superadmin_sees_the_cluster_and_drains_an_agent(page: Page, cluster: 
     session = cluster.start_session("long")
     run(page, "bai:show-admin")
     admin = page.locator(".jp-bai-Admin")
+    admin.get_by_role("tab", name="Agents").click()
     agent = admin.get_by_role("row", name="lab-1")
     expect(agent).to_contain_text("Ready")
     look_at(page, "admin-agents", ".jp-bai-Admin", whole=True)
