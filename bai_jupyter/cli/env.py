@@ -7,9 +7,10 @@ import argparse
 import asyncio
 
 from bai_jupyter.cli.login import with_manager
-from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, ago, exit_code_of, plural, span
+from bai_jupyter.cli.terminal import NOTHING, CommandFailed, Exit, Terminal, ago, exit_code_of, span
 from bai_jupyter.client import Json, ManagerAway, ManagerClient
 from bai_jupyter.common.errors import BaiError
+from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.slots import format_size
 
 _REDIAL_S = 1.0

@@ -28,7 +28,7 @@ class Sessions(Connection):
         return await self.request("POST", "/session", request.to_json(), timeout_s=timeout_s)
 
     async def dry_run(self, request: SessionRequest) -> Json:
-        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}``."""
+        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s", "slots"}``."""
         return await self.request("POST", "/resource/dry-run", request.to_json())
 
     async def get_session(self, session: str, owner: str | None = None) -> Json:
