@@ -463,7 +463,8 @@ class AgentApp(Application):
         for watch in watches:
             stack.push_async_callback(_cancelled, asyncio.create_task(watch))
         with suppress(TimeoutError):  # many images take long to look into; then they are told later
-            await asyncio.wait_for(self._images_known.wait(), _FIRST_IMAGES_S)
+            async with asyncio.timeout(_FIRST_IMAGES_S):
+                await self._images_known.wait()
         await link.run()
 
     async def _watch_images(self, runtime: Runtime, images: list[ImageFacts], link: ManagerLink) -> None:

@@ -89,5 +89,6 @@ class CommandEnd:
         for signum in (signal.SIGTERM, signal.SIGKILL):
             await self._runtime.signal(process, signum)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._runtime.wait(process), _TERM_GRACE_S)
+                async with asyncio.timeout(_TERM_GRACE_S):
+                    await self._runtime.wait(process)
                 return

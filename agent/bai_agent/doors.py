@@ -93,7 +93,8 @@ def socket_name(door: str) -> str:
 async def _carry(address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     dialling = asyncio.open_connection(address.host, address.port, ssl=address.tls)
     try:
-        there = await asyncio.wait_for(dialling, _DIAL_TIMEOUT_S)
+        async with asyncio.timeout(_DIAL_TIMEOUT_S):
+            there = await dialling
     except (OSError, TimeoutError):  # who dialled sees the connection end, and may try again
         return
     try:

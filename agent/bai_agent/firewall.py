@@ -182,7 +182,8 @@ async def _run(program: str, *arguments: str, given: str = "") -> None:
     except OSError as error:
         raise FirewallUnavailable(f"{program} cannot be run ({error.strerror})") from error
     try:
-        _, err = await asyncio.wait_for(process.communicate(given.encode()), _TIMEOUT_S)
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, err = await process.communicate(given.encode())
     except TimeoutError as error:
         process.kill()
         await process.wait()

@@ -260,7 +260,8 @@ class Launch:
             return
         await self._runtime.signal(self.process, signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._runtime.wait(self.process), _TERM_GRACE_S)
+            async with asyncio.timeout(_TERM_GRACE_S):
+                await self._runtime.wait(self.process)
         except TimeoutError:
             await self._runtime.signal(self.process, signal.SIGKILL)
             await self._runtime.wait(self.process)

@@ -184,7 +184,9 @@ class ManagerLink:
         self.connected.set()
         token = None if self._credential else self._join_token
         await socket.write_message(encode(self._hello(self._credential, token)))
-        match await asyncio.wait_for(_receive(socket), _WELCOME_TIMEOUT_S):
+        async with asyncio.timeout(_WELCOME_TIMEOUT_S):
+            answer = await _receive(socket)
+        match answer:
             case Welcome() as welcome:
                 if welcome.credential is not None:
                     self._keep_credential(welcome.credential)
@@ -248,10 +250,10 @@ async def dial(url: str, tls: ssl.SSLContext | None) -> WebSocketClientConnectio
     ``TimeoutError``.
     """
     request = HTTPRequest(url, connect_timeout=_CONNECT_TIMEOUT_S, request_timeout=_CONNECT_TIMEOUT_S, ssl_options=tls)
-    socket = await asyncio.wait_for(
-        websocket_connect(request, ping_interval=_PING_S, ping_timeout=_PING_S, max_message_size=_MAX_MESSAGE_BYTES),
-        _CONNECT_TIMEOUT_S,
-    )
+    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        socket = await websocket_connect(
+            request, ping_interval=_PING_S, ping_timeout=_PING_S, max_message_size=_MAX_MESSAGE_BYTES
+        )
     if socket.protocol is not None:
         socket.protocol.set_nodelay(True)
     return socket

@@ -58,7 +58,8 @@ class Looks:
                     _log(kernel_id, failures, error)
                     self._on_failure(kernel_id, error)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wake.wait(), pause_s(failures))
+                        async with asyncio.timeout(pause_s(failures)):
+                            await wake.wait()
                     wake.set()
         finally:
             del self._tasks[kernel_id], self._wakes[kernel_id]

@@ -167,7 +167,8 @@ class Reconciler:
         figures = {}
         for kernel_id, ref in running:
             with contextlib.suppress(RuntimeFault, TimeoutError):
-                figures[str(kernel_id)] = await asyncio.wait_for(self._runtime.stats(ref), _STATS_TIMEOUT_S)
+                async with asyncio.timeout(_STATS_TIMEOUT_S):
+                    figures[str(kernel_id)] = await self._runtime.stats(ref)
         return {kernel_id: figure for kernel_id, figure in figures.items() if figure}
 
     def running(self) -> list[KernelId]:

@@ -77,7 +77,8 @@ class AgentService:
         if method is None:
             raise CallRefused(f"This agent does not know the call {call.method}.")
         try:
-            return await asyncio.wait_for(method(call.params), _TIMEOUTS_S.get(call.method, _TIMEOUT_S))
+            async with asyncio.timeout(_TIMEOUTS_S.get(call.method, _TIMEOUT_S)):
+                return await method(call.params)
         except KeyError as error:
             raise CallRefused(f"{call.method}: there is no {error} here.") from error
         except TimeoutError as error:

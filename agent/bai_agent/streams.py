@@ -135,7 +135,8 @@ class SocketEnd:
 async def to_unix(path: Path, before_frame: Callable[[bool], Awaitable[None]] | None = None) -> SocketEnd:
     """The unix socket at ``path``. Raises ``StreamFailed``."""
     try:
-        reader, writer = await asyncio.wait_for(connect_unix(path), _LOCAL_TIMEOUT_S)
+        async with asyncio.timeout(_LOCAL_TIMEOUT_S):
+            reader, writer = await connect_unix(path)
     except (OSError, TimeoutError) as error:
         raise StreamFailed(f"Nothing answers at {path.name}: {error}") from error
     return SocketEnd(reader, writer, halves=False, before_frame=before_frame)

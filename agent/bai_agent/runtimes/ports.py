@@ -24,7 +24,8 @@ async def connect_to(host: str, port: int, make: Callable[[], socket.socket] | N
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, (host, port)), _TIMEOUT_S)
+        async with asyncio.timeout(_TIMEOUT_S):
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
     except (OSError, TimeoutError) as error:
         sock.close()
         cause = os.strerror(error.errno).lower() if error.errno else "no answer in time"
