@@ -3,26 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bai_jupyter.common.statuses import SessionStatus
-
-_STATUS: Mapping[str, str] = {
-    SessionStatus.PENDING: "Queued",
-    SessionStatus.SCHEDULED: "Assigned",
-    SessionStatus.PREPARING: "Preparing",
-    SessionStatus.PULLING: "Pulling",
-    SessionStatus.CREATING: "Starting",
-    SessionStatus.RUNNING: "Running",
-    SessionStatus.RESTARTING: "Restarting",
-    SessionStatus.TERMINATING: "Ending",
-    SessionStatus.TERMINATED: "Ended",
-    SessionStatus.CANCELLED: "Cancelled",
-    SessionStatus.ERROR: "Failed",
-}
+from bai_jupyter.common.statuses import STATUS_WORDS, SessionStatus
 
 
 def state_of(view: Mapping[str, Any]) -> str:
     """Where a session is, in a word or two: ``Running``, ``Queued, 3rd``, ``Pulling 43 %``."""
-    word = _STATUS.get(view["status"], str(view["status"]))
+    word = STATUS_WORDS.get(view["status"], str(view["status"]))
     if view["status"] == SessionStatus.RUNNING and view.get("unreachable"):
         return "Unreachable"
     if view.get("suspended"):
@@ -37,7 +23,7 @@ def state_of(view: Mapping[str, Any]) -> str:
 
 def sentence_of(view: Mapping[str, Any]) -> str:
     """Why a session is as it is."""
-    return (view.get("reason") or {}).get("text") or _STATUS.get(view["status"], "")
+    return (view.get("reason") or {}).get("text") or STATUS_WORDS.get(view["status"], "")
 
 
 def verdict_of(answer: Mapping[str, Any]) -> str:

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import TypedDict
 
+from bai_jupyter.common.slots import kind_of, name_of
+from bai_jupyter.common.statuses import STATUS_WORDS
+
 # Waiting: nothing is wrong, the session keeps its place.
 _WAITING = {
     "queued": "{place} in the queue of group {group}.",
     "no-room": "Waits for {asked} in group {group}: {free} of {total} free. {estimate}",
     "behind-others": "There is room, but it waits behind {n:earlier session} in group {group}. {estimate}",
-    "quota-wait": "Your {level} {name} allows {limit} {slot}; {used} in use, this asks for {asked}. "
+    "quota-wait": "Your {level} {name} allows {limit} {slot:slot}; {used} in use, this asks for {asked}. "
     "Starts when other sessions end, or end one yourself.",
     "sessions-wait": "Your {level} {name} allows {limit:session} at once; you have {used}. End one to start this.",
     "dependency": "Starts after {session} succeeds; it is {status}.",
@@ -61,8 +64,8 @@ _SOON = {
 # Refused: nothing was created, and what there was is as it was.
 _REFUSED = {
     "too-big": "Asked for {asked}; the largest agent in group {group} has {max}. Ask for at most {max}.",
-    "over-quota": "Your {level} {name} allows {limit} {slot}; {used} in use, asked for {asked}: {excess} too much. "
-    "Ask for less, or end a session.",
+    "over-quota": "Your {level} {name} allows {limit} {slot:slot}; {used} in use, asked for {asked}: {excess} too "
+    "much. Ask for less, or end a session.",
     "over-sessions": "Your {level} {name} allows {limit:session} and has {used}. End one first.",
     "over-containers": "Your {level} {name} allows {limit:container} per session; asked for {asked}. Ask for fewer.",
     "cluster-mode": "Asked for a cluster over several agents ({mode}). The containers of a session run on one agent: "
@@ -70,7 +73,7 @@ _REFUSED = {
     "cluster-runtime": "Asked for {asked} containers. Agents of group {group} run sessions without containers, so they "
     "have no network of their own to find one another in. Ask for one.",
     "below-image-min": "{image} needs at least {min}; asked for {asked}.",
-    "slot-unknown": "No agent offers {slot}. Agents of group {group} offer: {slots}.",
+    "slot-unknown": "No agent offers {slot:kinds}. Agents of group {group} offer: {slots:kinds}.",
     "parts-and-whole": "Asked for {asked}. A session takes devices of one kind whole or in parts. Ask for one of them.",
     "group-unknown": "There is no group {group} for you. You may use: {groups}.",
     "session-type": "Group {group} takes {types} sessions, not {type} ones. Choose another group.",
@@ -89,7 +92,7 @@ _REFUSED = {
     "folder-too-large": "A folder of {owner} may hold {limit} by policy; {folder} holds {used}, "
     "and this asks for {asked}.",
     "folder-name": "{name}: letters, digits, . _ - and at most 64; a leading dot means: attached to every session.",
-    "folder-status": "Folder {folder} is {status}; this needs one that is ready.",
+    "folder-status": "Folder {folder} is {status:status}; this needs one that is ready.",
     "folder-mounted": "Folder {folder} is mounted in {sessions}. End them first.",
     "folder-home": "Folder {folder} is a home folder: it stays while its owner does.",
     "folder-of-project": "Folder {folder} belongs to the project {project} and has no other owner.",
@@ -151,12 +154,12 @@ _REFUSED = {
     "(`bai session resize`), interrupt its kernel, or end it; then try again.",
     "not-begun": "What was to run in the session has not begun within {limit}: nothing in it gets memory or CPU now. "
     "Try again, or give it more (`bai session resize`).",
-    "resize-what": "Only CPU and memory of a running session can be changed, not {slot}.",
+    "resize-what": "Only CPU and memory of a running session can be changed, not {slot:slot}.",
     "resize-runtime": "{agent} runs sessions without containers, so their CPU and memory cannot be changed.",
     "resize-in-use": "The session uses {used} of memory now, so it cannot be made smaller than that; asked for "
     "{asked}. Free some, or restart its kernels, and try again.",
-    "resize-no-room": "{agent} has {free} of its {total} {slot} free; asked for {asked}, {more} more than the session "
-    "has. Ask for less, or start it again elsewhere.",
+    "resize-no-room": "{agent} has {free} of its {total} {slot:slot} free; asked for {asked}, {more} more than the "
+    "session has. Ask for less, or start it again elsewhere.",
     "resize-failed": "{agent} could not change the session: {cause}. It has what it had.",
     "mounts-fixed": "{agent} cannot change the folders of a session that runs: {cause}. Start the session again "
     "with the folders that you want.",
@@ -165,7 +168,7 @@ _REFUSED = {
     "folder-attached": "Folder {folder} is attached to session {session} already, at {path}.",
     "not-attached": "No folder {folder} is attached to session {session}. It has: {names}.",
     "mounts-failed": "{agent} could not change the session's folders: {cause}. It is tried again.",
-    "not-running": "Session {name} is {status}; this needs a running one.",
+    "not-running": "Session {name} is {status:status}; this needs a running one.",
     "app-unknown": "The session has no app {app}. It has: {names}.",
     "file-unknown": "There is no file {path} in the session that its user can read.",
     "port-closed": "Nothing answers at port {port} in the session ({cause}). Start what serves it, and try again.",
@@ -249,7 +252,8 @@ _FAILED = {
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
     "owner-bootstrap-failed": 'Your own bootstrap script failed with code {code}. Last line: "{line}". '
     "Change it, or take it away: bai bootstrap clear.",
-    "devices-taken": "{slot}: {asked} asked, {free} of {total} free on {agent}, and not where one session can use it.",
+    "devices-taken": "{slot:slot}: {asked} asked, {free} of {total} free on {agent}, and not where one session can "
+    "use it.",
     "gpu-share-unheld": "{agent} could not hold the session to its share of a GPU: {cause}. It was not started.",
     "start-timeout": "Not ready {limit} after being assigned; last phase: {phase}. It was removed; try again.",
     "pending-timeout": "Waited {limit}, the longest group {group} allows.",
@@ -384,8 +388,18 @@ def plural(count: object, noun: str) -> str:
 class _Given(str):
     """A parameter in its sentence."""
 
-    def __format__(self, noun: str) -> str:
-        return plural(str(self), noun) if noun else str(self)
+    def __format__(self, kind: str) -> str:
+        """``kind``: what the parameter names (``slot``; ``kinds`` of slots; ``status``), or what it counts."""
+        match kind:
+            case "":
+                return str(self)
+            case "slot":
+                return name_of(self)
+            case "kinds":
+                return ", ".join(kind_of(slot) for slot in self.split(", "))
+            case "status":
+                return STATUS_WORDS.get(self, self).lower()
+        return plural(str(self), kind)
 
 
 def _fields(template: str) -> set[str]:

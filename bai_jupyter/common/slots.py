@@ -228,6 +228,16 @@ def words_of(slot: str) -> SlotWords:
     return SlotWords(name, name, f"{about}, in MIG instances" if kind.startswith("mig-") else about, 0, icon)
 
 
+def name_of(slot: str) -> str:
+    """In a sentence, behind an amount or alone."""
+    return "memory" if slot in _BYTES_SLOTS else _UNITS.get(slot, slot)
+
+
+def kind_of(slot: str) -> str:
+    """Its name beside others: there are whole GPUs and parts of one."""
+    return f"{name_of(slot)} ({slot})" if "." in slot and slot in _UNITS else name_of(slot)
+
+
 _LEADING = {"cpu": 0, "mem": 1}
 
 

@@ -4,6 +4,7 @@ Names and order follow Backend.AI (23.09 to 26.8). ``degraded`` and ``unreachabl
 session, never statuses: a session must not get stuck in them.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -19,6 +20,22 @@ class SessionStatus(StrEnum):
     TERMINATED = "TERMINATED"
     CANCELLED = "CANCELLED"
     ERROR = "ERROR"
+
+
+STATUS_WORDS: Mapping[str, str] = {
+    SessionStatus.PENDING: "Queued",
+    SessionStatus.SCHEDULED: "Assigned",
+    SessionStatus.PREPARING: "Preparing",
+    SessionStatus.PULLING: "Pulling",
+    SessionStatus.CREATING: "Starting",
+    SessionStatus.RUNNING: "Running",
+    SessionStatus.RESTARTING: "Restarting",
+    SessionStatus.TERMINATING: "Ending",
+    SessionStatus.TERMINATED: "Ended",
+    SessionStatus.CANCELLED: "Cancelled",
+    SessionStatus.ERROR: "Failed",
+}
+"""What people call them."""
 
 
 class SessionType(StrEnum):

@@ -37,7 +37,7 @@ def test_a_refused_resize_says_why(bai, logged_in) -> None:
     logged_in.answers["POST /session/demo/resize"] = QuotaExceeded(Reason.of("over-quota", **figures))
     ran = bai("session", "resize", "demo", "--cpu", "5")
     assert ran.code == Exit.REFUSED
-    assert "allows 4 cpu" in ran.err
+    assert "allows 4 CPU" in ran.err
 
 
 @pytest.mark.parametrize("noun", ["vfolder", "session"])

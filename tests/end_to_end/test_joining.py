@@ -90,7 +90,7 @@ async def test_a_session_that_has_ended_is_not_joined_and_nothing_is_started(clu
             return not await client.list_sessions()
 
         await cluster.until(is_over)
-        with pytest.raises(Exception, match="Session over is TERMINATED; this needs a running one"):
+        with pytest.raises(Exception, match="Session over is ended; this needs a running one"):
             await start(cluster, bai_session=session_id)
         with pytest.raises(Exception, match="There is no session nowhere that you can see"):
             await start(cluster, bai_session="nowhere")
@@ -108,7 +108,7 @@ async def test_a_session_that_waits_is_not_joined(cluster):
             return bool((await client.get_session("first"))["status"] == "RUNNING")
 
         await cluster.until(first_runs)
-        with pytest.raises(Exception, match="Session second is PENDING; this needs a running one"):
+        with pytest.raises(Exception, match="Session second is queued; this needs a running one"):
             await start(cluster, bai_session="second")
         assert (await client.get_session("second"))["jupyterKernels"] == []
 

@@ -14,8 +14,8 @@ LARGE_VALUE = "y = bytearray(400 << 20)"
 MANY_VALUES = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
 HELD = r"^The session is held at its memory limit, so nothing new can run in it now\. Give it more"
 TOO_MUCH = (
-    r"^local has [\d.]+ [MG]iB of its [\d.]+ GiB mem free; asked for 97\.7 TiB, 97\.7 TiB more than the session has\. "
-    r"Ask for less, or start it again elsewhere\.$"
+    r"^local has [\d.]+ [MG]iB of its [\d.]+ GiB memory free; asked for 97\.7 TiB, 97\.7 TiB more than the session "
+    r"has\. Ask for less, or start it again elsewhere\.$"
 )
 
 pytestmark = [

@@ -223,7 +223,7 @@ def test_a_session_to_join_must_be_one_that_runs_and_is_ones_own(
     assert verdicts[0] == STARTS_NOW
     texts = [verdict["reason"]["text"] for verdict in verdicts[1:]]
     assert texts == [
-        "Session waits is PENDING; this needs a running one.",
+        "Session waits is queued; this needs a running one.",
         "There is no session theirs that you can see.",
     ]
     assert manager.trials == []

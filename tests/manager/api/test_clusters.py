@@ -215,12 +215,12 @@ async def test_all_of_it_grows_and_shrinks_or_nothing(manager, agent, admin, cre
     assert ({agent.sizes[one]["cpu"] for one in kernels}, (await used(admin))["cpu"]) == ({2}, "6")
     refused = await resize("3", 412)
     assert refused["data"]["reason"]["text"].startswith(
-        "lab-1 has 2 of its 8 cpu free; asked for 9, 3 more than the session has."
+        "lab-1 has 2 of its 8 CPU free; asked for 9, 3 more than the session has."
     )
     limits = {"total_slots": ResourceSlots.parse({"cpu": 7})}
     await manager.store.write(policies.change, "default", limits)
     refused = await resize("2.5", 412)
-    assert refused["data"]["reason"]["text"].startswith(f"Your keypair {admin.access_key} allows 7 cpu; 6 in use")
+    assert refused["data"]["reason"]["text"].startswith(f"Your keypair {admin.access_key} allows 7 CPU; 6 in use")
     assert await manager.store.write(admission.recount) == []
 
     # What is given up is counted until each has given it up; what is refused is nobody's.

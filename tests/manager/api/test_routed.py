@@ -125,7 +125,7 @@ async def test_a_server_that_waits_says_so(agent, make_hub):
     await hub.post("/wards", {"name": "kim"})
     await hub.post(f"/session{KIM}", {**server(), "starts_at": "1h"})
     status, why = await refusal(hub, "/user/kim/api")
-    assert (status, why) == (503, "Session jupyterhub is PENDING; this needs a running one.")
+    assert (status, why) == (503, "Session jupyterhub is queued; this needs a running one.")
 
 
 async def test_a_port_of_the_manager_leads_to_one_live_session(manager, agent, admin, make_hub):

@@ -178,7 +178,7 @@ async def test_more_than_the_policy_allows_is_refused_with_figures(manager, agen
     body = {"name": "my-work", "image": agent.facts["images"][0].name, "config": {"resources": {"cpu": 1, "mem": "3g"}}}
     answer = await admin.call("POST", "/session", body)
     assert answer.status == 412
-    assert "allows 1 GiB mem" in answer.json["msg"]
+    assert "allows 1 GiB memory" in answer.json["msg"]
     assert "2 GiB too much" in answer.json["msg"]
 
 

@@ -55,7 +55,7 @@ def test_a_folder_on_a_volume_that_no_agent_has(make):
 
 def test_slot_that_no_agent_has(make):
     waiting = waits(make, agents=[make.agent("a", EIGHT_CPUS)], request={"cpu": 1, "tpu.device": 1})
-    assert waiting.reason.text == "No agent offers tpu.device. Agents of group lab offer: cpu, mem."
+    assert waiting.reason.text == "No agent offers tpu.device. Agents of group lab offer: CPU, memory."
 
 
 @pytest.mark.parametrize(

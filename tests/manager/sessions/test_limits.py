@@ -94,22 +94,22 @@ async def test_domain_s_own_limit_counts_beside_its_policy(manager, agent, make_
     await manager.store.write(people.change_domain, DEFAULT, own)
     alice = await make_user("alice")
     refused = await alice.create("too-many", status=412, resources={"cpu": "3", "mem": "1g"})
-    assert refused["msg"].startswith("Your domain default allows 2 cpu; 0 in use, asked for 3")
+    assert refused["msg"].startswith("Your domain default allows 2 CPU; 0 in use, asked for 3")
     refused = await alice.create("too-large", status=412, resources={"cpu": "1", "mem": "9g"})
-    assert "allows 8 GiB mem" in refused["msg"]
+    assert "allows 8 GiB memory" in refused["msg"]
 
 
 async def test_limited_policy_forbids_what_it_does_not_name(manager, agent, make_user):
     alice = await make_user("alice")
     values = {"is_limited": True, "total_slots": SlotLimits.parse({"cpu": 4})}
     await manager.store.write(policies.change, DEFAULT, values)
-    assert "allows 0 B mem" in (await alice.create("any-memory", status=412))["msg"]
+    assert "allows 0 B memory" in (await alice.create("any-memory", status=412))["msg"]
 
 
 async def test_limit_of_nothing_is_a_limit(manager, agent, make_user):
     await manager.store.write(policies.change, DEFAULT, {"total_slots": SlotLimits.parse({"cpu": 0})})
     alice = await make_user("alice")
-    assert "allows 0 cpu" in (await alice.create("any-core", status=412))["msg"]
+    assert "allows 0 CPU" in (await alice.create("any-core", status=412))["msg"]
 
 
 async def test_what_is_inactive_refuses(manager, agent, make_user):

@@ -63,10 +63,10 @@ async def test_refusals_name_the_figures_and_change_nothing(manager, admin, agen
     await bind(manager, alice, cpu=4, mem="30g")
     await running(alice)
     refused = await resize(alice, status=412, cpu="5")
-    assert refused["text"].startswith("Your user alice allows 4 cpu; 2 in use, asked for 3: 1 too much.")
+    assert refused["text"].startswith("Your user alice allows 4 CPU; 2 in use, asked for 3: 1 too much.")
     await running(bob, "other", cpu="1")
     refused = await resize(bob, "other", status=412, cpu="7")
-    assert refused["text"].startswith("lab-1 has 5 of its 8 cpu free; asked for 7, 6 more than the session has.")
+    assert refused["text"].startswith("lab-1 has 5 of its 8 CPU free; asked for 7, 6 more than the session has.")
     agent.figures = {"mem_used_bytes": float(GIB)}
     (kernel_id, _) = agent.kernels
     await helpers.wait_until(lambda: manager.registry.stats(agent.agent_id, kernel_id) == agent.figures)
