@@ -44,6 +44,11 @@ def test_one_kernelspec_for_each_jupyter_kernel_of_an_image() -> None:
     }
 
 
+def test_an_environment_that_was_saved_is_called_as_its_user_called_it() -> None:
+    [spec] = kernelspecs_of([image("bai-user/alice-1b2c3d4e/my-work:20260131-120059", "python3")]).values()
+    assert spec["display_name"] == "Python3 · my-work (2026-01-31 12:00)"
+
+
 def test_the_debugger_is_known() -> None:
     [spec] = kernelspecs_of([image("a", "python3", metadata={"debugger": True, "other": 1})]).values()
     assert spec["metadata"]["debugger"] is True
