@@ -27,6 +27,7 @@ from docker.errors import DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
 from bai_jupyter.cli import own_wheel
+from bai_jupyter.common.environments import OF_USERS
 from bai_jupyter.common.errors import BaiError
 
 REGISTRY_BASE = "python:3.12-slim"
@@ -100,14 +101,18 @@ def build(
 
 
 def local(prefix: str = "") -> list[str]:
-    """Names of the kernel images in the local engine that begin with ``prefix``, sorted; empty if no engine answers."""
+    """Names of the kernel images in the local engine that begin with ``prefix``, sorted; empty if no engine answers.
+
+    What users made of their sessions is theirs, and no image for everybody.
+    """
     try:
         client = _connect()
     except ImageBuildFailed:
         return []
     try:
         found = client.images.list(filters={"label": "ai.backend.kernelspec=1"})
-        return sorted(name for image in found for name in image.tags if name.startswith(prefix))
+        names = (name for image in found for name in image.tags)
+        return sorted(name for name in names if name.startswith(prefix) and not name.startswith(OF_USERS))
     finally:
         client.close()
 

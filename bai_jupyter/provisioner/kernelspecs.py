@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bai_jupyter.common.environments import title_of
 from bai_jupyter.common.errors import NotFound
 from bai_jupyter.common.reasons import Reason
 
 PROVISIONER = "backendai-provisioner"
 
-_SAVED = re.compile(r"bai-user/[^/]+/([^/:]+):(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)\d\d")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -117,7 +117,12 @@ def _kernelspec(
             *("--image", image, "--kernelspec", inner["name"], *options),
         ],
         "display_name": " · ".join(
-            [_short(inner.get("display_name") or inner["name"]), _title(image), *([preset] if preset else []), *amounts]
+            [
+                _short(inner.get("display_name") or inner["name"]),
+                title_of(image),
+                *([preset] if preset else []),
+                *amounts,
+            ]
         ),
         "language": inner.get("language") or "",
         "interrupt_mode": inner.get("interrupt_mode") or "signal",
@@ -129,12 +134,6 @@ def _kernelspec(
 def _short(display_name: str) -> str:
     """Without the name of the implementation, which every Python says: ``Python 3 (ipykernel)``."""
     return display_name.removesuffix(" (ipykernel)")
-
-
-def _title(image: str) -> str:
-    """What a user saved (``manager.sessions.commits.image_name``) is called as they called it, with when it was."""
-    saved = _SAVED.fullmatch(image)
-    return "{} ({}-{}-{} {}:{})".format(*saved.groups()) if saved else image
 
 
 def _plain_name(image: str, kernelspec: str) -> str:

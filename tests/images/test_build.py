@@ -120,9 +120,13 @@ class TestWithTheEngine:
         assert "code: 7" in str(caught.value)
         assert "    almost there" in str(caught.value)
 
-    def test_a_build_that_succeeds_is_tagged_and_listed(self, recipe, python_image):
+    def test_a_build_that_succeeds_is_tagged_and_listed(self, recipe, python_image, docker_client):
         recipe('LABEL ai.backend.kernelspec="1"\n')
         said = []
         assert images.build(["broken"], lambda *line: said.append(line), base=python_image) == ["bai/broken:test"]
         assert said[-1] == ("broken: bai/broken:test is ready", 1.0)
-        assert images.local("bai/broken") == ["bai/broken:test"]
+        docker_client.images.get("bai/broken:test").tag("bai-user/alice-1b2c3d4e/broken", "20260131-120000")
+        try:
+            assert [name for name in images.local() if "broken" in name] == ["bai/broken:test"]
+        finally:
+            docker_client.images.remove("bai-user/alice-1b2c3d4e/broken:20260131-120000")

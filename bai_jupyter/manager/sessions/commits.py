@@ -1,6 +1,5 @@
 """Images made from running sessions. They are their owner's alone, and an admin can offer one to everybody."""
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
+from bai_jupyter.common.environments import image_name
 from bai_jupyter.common.errors import BadRequest, QuotaExceeded, Unavailable
 from bai_jupyter.common.ids import AgentId, UserId
 from bai_jupyter.common.messages import ImageFacts, from_json
@@ -24,7 +24,6 @@ from bai_jupyter.manager.sessions.service import SessionService
 
 COMMIT_TIMEOUT_S = 1800.0
 _NO_ENGINE = "process"
-_LONGEST_PART = 40
 BASE_LABEL = "ai.backend.bai.base"
 """Of which image the session was."""
 
@@ -70,7 +69,7 @@ class Commits:
         used = len(await self._store.read(catalog.images_of, user_id)) + self._begun[user_id]
         if used >= self._limit:
             raise QuotaExceeded(Reason.of("too-many-images", used=used, limit=self._limit))
-        image = image_name(caller.user_name, session, self._now(), name)
+        image = image_name(caller.user_name, session.user_id, name or session.name, self._now())
         self._begun[user_id] += 1
 
         async def work(progress: Progress) -> str:
@@ -92,16 +91,6 @@ class Commits:
         facts = replace(facts, labels={**facts.labels, BASE_LABEL: session.image})
         await self._store.write(_keep, facts, link.agent_id, session.user_id, self._now())
         return f"Image {image} is ready."
-
-
-def image_name(user: str, session: SessionRecord, now: datetime, name: str | None = None) -> str:
-    """``bai-user/alice-1b2c3d4e/my-work:20260131-120000``: no two users ever have the same."""
-    return f"bai-user/{_part(user)}-{session.user_id[:8]}/{_part(name or session.name)}:{now:%Y%m%d-%H%M%S}"
-
-
-def _part(text: str) -> str:
-    """As registries take it: lower case letters and digits, single dashes between them."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:_LONGEST_PART].strip("-") or "x"
 
 
 def _keep(conn: Connection, image: ImageFacts, agent_id: AgentId, user_id: UserId, now: datetime) -> None:

@@ -59,7 +59,7 @@ function View({ model, actor, trans }: IViewProps): JSX.Element {
 
 function Row({ check, trans }: { check: ICheck; trans: TranslationBundle }): JSX.Element {
   const looks: Record<ICheck['state'], ILook> = {
-    well: { word: trans.__('Well'), icon: dotIcon, role: 'running' },
+    well: { word: trans.__('OK'), icon: dotIcon, role: 'running' },
     attention: { word: trans.__('Attention'), icon: warningIcon, role: 'attention' },
     failed: { word: trans.__('Failed'), icon: crossIcon, role: 'failed' }
   };
