@@ -168,7 +168,11 @@ async def test_pulling_shows_progress(agent, admin, helpers):
     agent.hold_at = KernelStatus.PREPARING
     await admin.create("my-work")
     await admin.until_status("my-work", "PREPARING")
-    (kernel_id,) = agent.kernels
+
+    async def kernels():
+        return list(agent.kernels)
+
+    (kernel_id,) = await helpers.wait_until(kernels, "the agent's kernel")
     pulling = Reason.of("pulling", image="i", agent="lab-1", pct="40", done="4 GB", total="10 GB")
     await agent.report(kernel_id, KernelStatus.PULLING, reason=pulling)
     assert (await admin.until_status("my-work", "PULLING"))["progress"] == 40

@@ -230,7 +230,7 @@ async def test_who_cannot_get_a_folder_and_which_stay(agent, admin, make_user, m
     limit = 'mutation {modify_user_resource_policy(name: "default", props: {max_vfolder_count: 1}) {ok msg}}'
     assert (await gql(admin, limit))["modify_user_resource_policy"]["ok"]
     full = await hand_over(admin, made["data"], "alice@localhost", 412)
-    assert full["msg"].startswith("alice@localhost has 1 folders"), full
+    assert full["msg"].startswith("alice@localhost has 1 folder,"), full
     assert (await boss.get("/folders/data"))["is_owner"]
     await boss.call("DELETE", "/folders/data")
     assert (await hand_over(admin, made["data"], "alice@localhost", 400))["data"]["reason"]["code"] == "folder-status"
