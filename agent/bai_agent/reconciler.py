@@ -30,7 +30,16 @@ from bai_agent.gate import Gate
 from bai_agent.hold import Hold, Patience
 from bai_agent.manager_access import ManagerAccess
 from bai_agent.mounting import Mounting
-from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, COMMAND, OWNER_BOOTSTRAP, Programs
+from bai_agent.programs import (
+    BOOTSTRAP,
+    CLUSTER_SSHD,
+    CLUSTER_SSHD_SCRIPT,
+    COMMAND,
+    OWNER_BOOTSTRAP,
+    PACKAGES,
+    Programs,
+)
+from bai_agent.runtimes import packages
 from bai_agent.runtimes.base import (
     UNKNOWN_EXIT,
     ContainerEvent,
@@ -610,13 +619,17 @@ class Reconciler:
         return True
 
     async def _is_bootstrapped(self, kernel_id: KernelId, ref: str) -> bool:
-        """Run the bootstrap scripts before anything else, the owner's first.
+        """Unpack what its image keeps for its home, then run the bootstrap scripts, the owner's first; then all else.
 
         A session whose script fails is of no use and ends.
         """
         if self.book.states[kernel_id].bootstrapped:
             return True
-        want = self.book.states[kernel_id].want
+        state = self.book.states[kernel_id]
+        want = state.want
+        unpacking = packages.unpacking(state.packages, [mount.target for mount in want.mounts])
+        if unpacking is not None and not await self._has_run(kernel_id, ref, PACKAGES, unpacking):
+            return False
         if want.cluster_host is not None and not await self._has_sshd(kernel_id, ref):
             return False
         for program, script in ((OWNER_BOOTSTRAP, want.owner_bootstrap), (BOOTSTRAP, want.bootstrap)):
@@ -633,7 +646,8 @@ class Reconciler:
         """True once it has ended well."""
         code = await self._programs.code(kernel_id, ref, program, script, {})
         if code is None:
-            self.book.tell(kernel_id, reason=Reason.of("bootstrapping", agent=self._site.agent))
+            doing = "unpacking" if program == PACKAGES else "bootstrapping"
+            self.book.tell(kernel_id, reason=Reason.of(doing, agent=self._site.agent))
             return False
         if code in (0, UNKNOWN_EXIT):
             return True

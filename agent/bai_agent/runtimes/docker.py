@@ -140,7 +140,7 @@ class DockerRuntime:
         await self._call("engine-down", self._networks.ensure)
         await self._call("engine-down", self._networks.drop_unused)
         if not self._checked:  # later on they may be inspections of our own
-            await self._call("engine-down", self._remove_inspection_leftovers)
+            await self._call("engine-down", self._images.remove_leftovers)
             await self.spares.recover()
             self._checked = True
         open_doors = await firewall.ensure(self.bridge, self._network_policy)
@@ -163,10 +163,6 @@ class DockerRuntime:
     @property
     def _api(self) -> Any:
         return self._engine.api
-
-    def _remove_inspection_leftovers(self) -> None:
-        for container in self._api.containers(all=True, filters={"label": [f"{INSPECTS}={self._agent_id}"]}):
-            self._api.remove_container(container["Id"], force=True, v=True)
 
     # Images
 
