@@ -412,11 +412,12 @@ class DockerRuntime:
     async def _list_spares(self) -> dict[str, str]:
         filters = {"label": [f"bai.agent-id={self._agent_id}", spares.LABEL]}
         found = await self._call("engine-down", lambda: self._api.containers(all=True, filters=filters))
-        return {item["Id"]: item["Labels"][spares.LABEL] for item in found}
+        # One whose image was made of a spare has the label too, without a value.
+        return {item["Id"]: spare_id for item in found if (spare_id := item["Labels"][spares.LABEL])}
 
     def _found(self, item: Mapping[str, Any]) -> FoundContainer | None:
         labels, ref, running = item["Labels"], item["Id"], item["State"] == "running"
-        if "bai.kernel-id" not in labels:
+        if not labels.get("bai.kernel-id"):  # that of a spare of an image made of a session is empty
             return self.spares.found(ref, running=running)
         return FoundContainer(
             kernel_id=KernelId(labels["bai.kernel-id"]),
