@@ -286,7 +286,8 @@ def _make_image(client: Any, ref: str, name: str, changes: list[str]) -> None:
 
 def _home_of(container: Mapping[str, Any]) -> Path:
     """On this host."""
-    return next(Path(mount["Source"]) for mount in container["Mounts"] if mount["Destination"] == INSIDE_HOME)
+    (home,) = [mount["Source"] for mount in container["Mounts"] if mount["Destination"] == INSIDE_HOME]
+    return Path(home)
 
 
 def _label(name: str, value: str) -> str:

@@ -13,8 +13,8 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -96,11 +96,15 @@ class _Packer:
     def add(self, home: Path, part: str) -> bool:
         """Whether there is a file in it: of a mounted folder, others are left. Nothing, if a link is on the way."""
         before = self._files
-        with suppress(FileNotFoundError, NotADirectoryError), _opened(home, part) as folder:
-            self._write(
-                _info(part, os.fstat(folder), tarfile.DIRTYPE)
-            )  # not every tar unpacks what lies in one without
+        folder = _opened(home, part)
+        if folder is None:
+            return False
+        try:
+            # Not every tar unpacks what lies in a folder that it does not have.
+            self._write(_info(part, os.fstat(folder), tarfile.DIRTYPE))
             self._add_below(folder, part)
+        finally:
+            os.close(folder)
         return self._files > before
 
     def _add_below(self, folder: int, path: str) -> None:
@@ -147,18 +151,16 @@ class _Packer:
         self._files += info.type != tarfile.DIRTYPE
 
 
-@contextmanager
-def _opened(home: Path, part: str) -> Iterator[int]:
-    """A descriptor of that folder to read. Raises ``OSError`` if there is none, or a link is on the way."""
-    place = folders.open_below(home, f".local/{part}")
+def _opened(home: Path, part: str) -> int | None:
+    """A descriptor of that folder; ``None`` if there is none, or a link is on the way."""
     try:
-        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
+        place = folders.open_below(home, f".local/{part}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=place)
     finally:
         os.close(place)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
 
 
 def _info(path: str, facts: os.stat_result, kind: bytes) -> tarfile.TarInfo:
