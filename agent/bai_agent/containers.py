@@ -13,13 +13,14 @@ from bai_agent.allocation import Allocation, NoRoom, allocate, part_of
 from bai_agent.book import FINAL, Book, Held, amounts_of, boot_id, written
 from bai_agent.devices.base import DeviceFault, OptionConflict
 from bai_agent.devices.inventory import Inventory
+from bai_agent.runtimes import packages
 from bai_agent.runtimes.base import CreateRequest, Identity, Recipe, Runtime, RuntimeFault, Size
 from bai_agent.runtimes.spares import Spare
 from bai_agent.shares.holding import Holding, NotHeld
 from bai_agent.state import KernelState
 from bai_agent.warm_pool import WarmPool, is_foreseeable
 from bai_jupyter.common.ids import KernelId
-from bai_jupyter.common.messages import FileWant, KernelSpecFacts, KernelWant
+from bai_jupyter.common.messages import FileWant, ImageFacts, KernelWant
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, format_size, rounded_up
 from bai_jupyter.common.statuses import KernelStatus
@@ -126,8 +127,10 @@ class Containers:
             folders.prepare, place, want.mounts, self._site.volumes, self._identity(want), self._site.agent
         )
         await asyncio.to_thread(_put_files, kernel_id, prepared.scratch, want.files)
-        specs = spare.kernelspecs if spare else await self._pulled(kernel_id, want)
-        self._book.change(kernel_id, kernelspecs=specs, boot_id=boot_id())
+        image = spare.image if spare else await self._pulled(kernel_id, want)
+        self._book.change(
+            kernel_id, kernelspecs=image.kernelspecs, packages=packages.parts_of(image.labels), boot_id=boot_id()
+        )
         reason = Reason.of("creating", agent=self._site.agent)
         self._book.tell(kernel_id, status=KernelStatus.CREATING, reason=reason)
         devices = self._book.states[kernel_id].report.devices
@@ -146,9 +149,9 @@ class Containers:
         self._book.tell(kernel_id, devices=devices, reason=Reason.of("preparing", agent=self._site.agent))
         return devices
 
-    async def _pulled(self, kernel_id: KernelId, want: KernelWant) -> list[KernelSpecFacts]:
+    async def _pulled(self, kernel_id: KernelId, want: KernelWant) -> ImageFacts:
         await self._pull(kernel_id, want)
-        return (await self._runtime.inspect_image(want.image_digest or want.image)).kernelspecs
+        return await self._runtime.inspect_image(want.image_digest or want.image)
 
     async def _pull(self, kernel_id: KernelId, want: KernelWant) -> None:
         last = -_MIN_REPORT_STEP

@@ -1,5 +1,5 @@
-"""What a session itself runs, once for each start of its container: its SSH server for others of its cluster, its
-owner's bootstrap script, its own one, the command of a batch session.
+"""What a session itself runs, once for each start of its container: its SSH server for others of its cluster, what
+unpacks its image's packages, its owner's bootstrap script, its own one, the command of a batch session.
 
 Each runs from a file in the kernel's ``run/`` folder and prints into ``log`` beside it. The user inside can write
 there: nothing that is found in it is believed.
@@ -22,7 +22,7 @@ from bai_jupyter.common.ids import KernelId
 
 log = logging.getLogger(__name__)
 
-OWNER_BOOTSTRAP, BOOTSTRAP, COMMAND = "owner-bootstrap", "bootstrap", "command"
+PACKAGES, OWNER_BOOTSTRAP, BOOTSTRAP, COMMAND = "packages", "owner-bootstrap", "bootstrap", "command"
 CLUSTER_SSHD = "cluster-sshd"
 CLUSTER_SSHD_SCRIPT = "command -v bai-cluster-sshd > /dev/null && exec bai-cluster-sshd\n"
 """An image without such a command has no SSH among its containers."""
@@ -55,7 +55,7 @@ class Programs:
         return code
 
     def runs(self, kernel_id: KernelId) -> bool:
-        """A bootstrap script or a batch session's command."""
+        """What comes before all else in it, or a batch session's command."""
         state = self._book.states.get(kernel_id)
         if state is None:
             return False

@@ -1,5 +1,5 @@
 """What must be so before anything of a session runs: its folders are there, the limits of its GPUs hold, its doors are
-open, its bootstrap scripts have ended well.
+open, what its image keeps for its home is unpacked there, its bootstrap scripts have ended well.
 
 Level-triggered like all of the reconciler: asked again at each look, and after each start of the container.
 """
@@ -11,7 +11,8 @@ from bai_agent.containers import Site
 from bai_agent.doors import Doors
 from bai_agent.gate import Gate
 from bai_agent.mounting import Mounting
-from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, OWNER_BOOTSTRAP, Programs
+from bai_agent.programs import BOOTSTRAP, CLUSTER_SSHD, CLUSTER_SSHD_SCRIPT, OWNER_BOOTSTRAP, PACKAGES, Programs
+from bai_agent.runtimes import packages
 from bai_agent.runtimes.base import UNKNOWN_EXIT, Runtime, RuntimeFault, describe_exit
 from bai_agent.shares.holding import NotHeld
 from bai_jupyter.common.errors import BaiError
@@ -81,10 +82,14 @@ class Readiness:
         return True
 
     async def _is_bootstrapped(self, kernel_id: KernelId, ref: str) -> bool:
-        """The owner's script runs before the session's own."""
-        if self._book.states[kernel_id].bootstrapped:
+        """What its image keeps is unpacked first; the owner's script runs before the session's own."""
+        state = self._book.states[kernel_id]
+        if state.bootstrapped:
             return True
-        want = self._book.states[kernel_id].want
+        want = state.want
+        unpacking = packages.unpacking(state.packages, [mount.target for mount in want.mounts])
+        if unpacking is not None and not await self._has_run(kernel_id, ref, PACKAGES, unpacking):
+            return False
         if want.cluster_host is not None and not await self._has_sshd(kernel_id, ref):
             return False
         for program, script in ((OWNER_BOOTSTRAP, want.owner_bootstrap), (BOOTSTRAP, want.bootstrap)):
@@ -101,7 +106,8 @@ class Readiness:
         """True once it has ended well."""
         code = await self._programs.code(kernel_id, ref, program, script, {})
         if code is None:
-            self._book.tell(kernel_id, reason=Reason.of("bootstrapping", agent=self._site.agent))
+            doing = "unpacking" if program == PACKAGES else "bootstrapping"
+            self._book.tell(kernel_id, reason=Reason.of(doing, agent=self._site.agent))
             return False
         if code in (0, UNKNOWN_EXIT):
             return True

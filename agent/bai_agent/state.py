@@ -27,10 +27,11 @@ class AlreadyRunning(BaiError):
 
 @dataclass(frozen=True)
 class KernelState:
-    """``report`` is what was last told (its revision is on disk before it is sent); ``kernelspecs`` are the image's;
-    ``boot_id`` names the run of this host in which its container was started. Since the container's last start:
-    ``programs`` are those that were started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any
-    more, and ``command_code`` is that of a batch session's command once it has ended. ``asleep`` is, while it is
+    """``report`` is what was last told (its revision is on disk before it is sent); ``kernelspecs`` are the image's,
+    and ``packages`` what it brings along for the home (``runtimes.packages.parts_of``); ``boot_id`` names the run of
+    this host in which its container was started. Since the container's last start: ``programs`` are those that were
+    started (see ``programs``), ``bootstrapped`` says that it needs no bootstrap any more, and ``command_code`` is that
+    of a batch session's command once it has ended. ``asleep`` is, while it is
     suspended, a digest of what was wanted when that began. ``held_since`` is when it came to its memory limit, if it
     waits there (seconds since the epoch). ``mounted`` are the folders that it was given. ``energy_before`` is what its
     devices' energy counters showed when it was first seen with them (J)."""
@@ -38,6 +39,7 @@ class KernelState:
     want: KernelWant
     report: KernelReport
     kernelspecs: list[KernelSpecFacts] = field(default_factory=list)
+    packages: list[str] = field(default_factory=list)
     boot_id: str = ""
     programs: dict[str, Process] = field(default_factory=dict)
     bootstrapped: bool = False

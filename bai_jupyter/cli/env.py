@@ -14,6 +14,7 @@ from bai_jupyter.common.reasons import plural
 from bai_jupyter.common.slots import format_size
 
 _REDIAL_S = 1.0
+_PACKAGES = {"/home/work/.local", "/home/work/.local/lib"}
 
 # Save
 
@@ -26,7 +27,8 @@ async def _save(client: ManagerClient, options: argparse.Namespace, terminal: Te
     session = await client.get_session(options.session)
     begun = await client.commit(session["id"], options.name)
     image = str(begun["image"])
-    terminal.say(_left_out(session))
+    for line in _about(session):
+        terminal.say(line)
     if options.no_wait:
         if terminal.as_json:
             terminal.document(begun)
@@ -49,13 +51,15 @@ async def _save(client: ManagerClient, options: argparse.Namespace, terminal: Te
     return Exit.DONE
 
 
-def _left_out(session: Json) -> str:
-    """Packages too: where one is not root, pip and R put them below /home/work, which is each session's own."""
-    folders = ", ".join(mount["target"] for mount in session["mounts"])
-    below = f", and mounted folders ({folders})" if folders else ""
-    return (
-        f"Not included: running programs, variables, and all below /home/work: what pip or R put there for you{below}."
-    )
+def _about(session: Json) -> list[str]:
+    """What is kept and what is not. Packages in a mounted folder are in that, and stay there."""
+    targets = [mount["target"] for mount in session["mounts"]]
+    packages = "" if _PACKAGES & set(targets) else ", and packages that pip or R put into ~/.local"
+    lost = "all else below /home/work, and mounted folders (%s)" if targets else "and all else below /home/work"
+    return [
+        f"Included: what was written outside /home/work{packages}.",
+        f"Not included: running programs, variables, {lost.replace('%s', ', '.join(targets))}.",
+    ]
 
 
 async def _ended(client: ManagerClient, task: str, image: str, timeout_s: float, terminal: Terminal) -> Json:

@@ -45,6 +45,7 @@ _PROGRESS = {
     "idle-suspended": "Suspended after {limit} idle, as your {level} {name} has it; the next cell, or any other use, "
     "wakes it. It keeps what it holds, and uses no CPU.",
     "unreachable": "{agent} has not answered since {time}. The session is kept and goes on when it returns.",
+    "unpacking": "Putting the packages of its environment into its ~/.local on {agent}.",
     "bootstrapping": "Running its bootstrap script on {agent}.",
     "restarting": "Restarting the kernel. Files and packages stay, variables are gone.",
     "session-restarting": "Restarting the container. Files and packages stay; what runs in it is started again.",
@@ -249,6 +250,8 @@ _FAILED = {
     "container-exited": 'The container ended at once with code {code}. Last line: "{line}".',
     "kernel-missing": "{image} has no program {argv0} for kernel {spec}. Choose another kernel, or rebuild the image.",
     "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
+    "packages-failed": "The packages of its environment could not be put into its ~/.local (code {code}). "
+    'Last line: "{line}". Save the environment again, or start another one.',
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
     "owner-bootstrap-failed": 'Your own bootstrap script failed with code {code}. Last line: "{line}". '
     "Change it, or take it away: bai bootstrap clear.",
@@ -314,6 +317,7 @@ SLUGS: Mapping[str, str] = {
     "starts-at": "predicate-checks-failed",
     "assigned": "scheduled",
     "start-timeout": "failed-to-start",
+    "packages-failed": "failed-to-start",
     "bootstrap-failed": "failed-to-start",
     "owner-bootstrap-failed": "failed-to-start",
     "pull-failed": "failed-to-start",

@@ -42,6 +42,7 @@ _APPLETS = (
     "env",
     "mkdir",
     "tail",
+    "tar",
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from agent.agents import DEADLINE_S, World, agents_on, die_after
+from bai_agent.runtimes import packages
 from bai_agent.runtimes.base import RuntimeFault
 from bai_agent.runtimes.spares import LABEL
 from bai_agent.warm_pool import is_foreseeable
@@ -213,3 +214,66 @@ async def test_it_is_bounded_and_emptied_when_memory_is_short(
     monkeypatch.setattr("bai_agent.demand.is_short_of_memory", lambda _: True)
     assert await world.pool._look()
     assert (count(), world.spares()) == (0, [])
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_warm", [True, False])
+async def test_what_its_image_brings_along_is_in_the_home_before_its_script_runs(
+    world: World, docker_client: Any, is_warm: bool
+) -> None:
+    name = f"bai-user/test-{world.image_digest[-8:]}/with-packages:{is_warm}".lower()
+    first = world.want()
+    await world.fill(first)
+    world.reconciler.wanted(Wanted([first], complete=False))
+    ref = (await world.status(first.kernel_id, KernelStatus.RUNNING)).runtime_ref
+    local = world.bench.folder(first.kernel_id) / "scratch/.local"
+    (local / "lib").mkdir(parents=True)
+    (local / "lib/one").write_text("one")
+    try:
+        made = await world.runtime.commit(ref, name)
+        want = world.want(image=name, image_digest=made.digest, bootstrap="cat ~/.local/lib/one > ~/seen")
+        want = replace(want, environ={"HOME": "/home/work"})
+        if is_warm:
+            await world.fill(want)
+        world.reconciler.wanted(Wanted([want], complete=False))
+        running = await world.status(want.kernel_id, KernelStatus.RUNNING)
+        home = world.bench.folder(want.kernel_id) / "scratch"
+        assert (home / "seen").read_text() == "one"
+        assert (home / ".local/lib/one").stat().st_uid == home.stat().st_uid
+        labels = docker_client.api.inspect_container(running.runtime_ref)["Config"]["Labels"]
+        assert bool(labels[LABEL]) is is_warm
+
+        await world.kill()
+        await world.agent()  # which knows its own containers, also one whose image was made of one
+        assert (await world.runtime.inspect(running.runtime_ref)).running
+        again = await world.runtime.commit(running.runtime_ref, name)
+        assert packages.parts_of(again.labels) == ["lib"]
+    finally:
+        wants = [state.want for state in world.reconciler.book.states.values()]
+        world.reconciler.wanted(Wanted([replace(one, target=Target.TERMINATED) for one in wants], complete=False))
+        for one in wants:
+            await world.status(one.kernel_id, KernelStatus.TERMINATED)
+        await world.runtime.remove_image(name)
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+async def test_a_session_that_cannot_have_them_says_so(world: World, docker_client: Any, test_run: Any) -> None:
+    """Its image says that it has some, and has none."""
+    change = f"LABEL {packages.LABEL}=lib"
+    container = docker_client.api.create_container(world.image_digest, ["/"], labels=test_run)["Id"]
+    try:
+        liar = docker_client.api.commit(container, changes=[change])["Id"]
+    finally:
+        docker_client.api.remove_container(container)
+    try:
+        want = world.want(image=liar, image_digest=liar)
+        world.reconciler.wanted(Wanted([want], complete=False))
+        ended = await world.status(want.kernel_id, KernelStatus.ERROR)
+        assert ended.reason is not None
+        assert ended.reason.code == "packages-failed"
+        assert "tar: can't open '/opt/bai/packages.tar': No such file or directory" in ended.reason.text
+        world.reconciler.forget([want.kernel_id])
+    finally:
+        docker_client.api.remove_image(liar)

@@ -29,8 +29,8 @@ def test_a_session_is_saved_listed_and_deleted(bai, real) -> None:
     name = re.fullmatch(r"demo is saved as (bai-user/[^ ,]+), 1000 B\.", line)[1]
     assert (ran.code, "/with-torch:" in name) == (Exit.DONE, True)
     assert ran.err.splitlines() == [
-        "Not included: running programs, variables, and all below /home/work: what pip or R put there for you, and "
-        "mounted folders (/home/work/home).",
+        "Included: what was written outside /home/work, and packages that pip or R put into ~/.local.",
+        "Not included: running programs, variables, all else below /home/work, and mounted folders (/home/work/home).",
         f"demo is being saved as {name}",
         f"To start one of it: bai session start {name}",
     ]

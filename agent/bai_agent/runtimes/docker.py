@@ -40,7 +40,7 @@ from bai_agent.runtimes.engine import Engine, unless_gone
 from bai_agent.runtimes.engine_containers import NANO, EngineContainers
 from bai_agent.runtimes.engine_events import EngineEvents
 from bai_agent.runtimes.engine_folders import EngineFolders
-from bai_agent.runtimes.engine_images import INSPECTS, EngineImages
+from bai_agent.runtimes.engine_images import EngineImages
 from bai_agent.runtimes.engine_networks import EngineNetworks
 from bai_agent.runtimes.engine_processes import EngineProcesses
 from bai_agent.runtimes.ports import connect_to, socket_in
@@ -115,7 +115,7 @@ class DockerRuntime:
         await self._call("engine-down", self._networks.ensure)
         await self._call("engine-down", self._networks.drop_unused)
         if not self._checked:  # later on they may be inspections of our own
-            await self._call("engine-down", self._remove_inspection_leftovers)
+            await self._call("engine-down", self._images.remove_leftovers)
             await self.spares.recover()
             self._checked = True
         open_doors = await firewall.ensure(self.bridge, self._network_policy)
@@ -138,10 +138,6 @@ class DockerRuntime:
     @property
     def _api(self) -> Any:
         return self._engine.api
-
-    def _remove_inspection_leftovers(self) -> None:
-        for container in self._api.containers(all=True, filters={"label": [f"{INSPECTS}={self._agent_id}"]}):
-            self._api.remove_container(container["Id"], force=True, v=True)
 
     # Images
 
@@ -273,11 +269,12 @@ class DockerRuntime:
     async def _list_spares(self) -> dict[str, str]:
         filters = {"label": [f"bai.agent-id={self._agent_id}", spares.LABEL]}
         found = await self._call("engine-down", lambda: self._api.containers(all=True, filters=filters))
-        return {item["Id"]: item["Labels"][spares.LABEL] for item in found}
+        # One whose image was made of a spare has the label too, without a value.
+        return {item["Id"]: spare_id for item in found if (spare_id := item["Labels"][spares.LABEL])}
 
     def _found(self, item: Mapping[str, Any]) -> FoundContainer | None:
         labels, ref, running = item["Labels"], item["Id"], item["State"] == "running"
-        if "bai.kernel-id" not in labels:
+        if not labels.get("bai.kernel-id"):  # that of a spare of an image made of a session is empty
             return self.spares.found(ref, running=running)
         return FoundContainer(
             kernel_id=KernelId(labels["bai.kernel-id"]),

@@ -13,11 +13,12 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from docker.errors import DockerException, ImageNotFound, NotFound
 
-from bai_agent.runtimes.base import Progress, RuntimeFault
+from bai_agent.runtimes import packages
+from bai_agent.runtimes.base import INSIDE_HOME, Progress, RuntimeFault
 from bai_agent.runtimes.engine import Engine, new_client
 from bai_agent.runtimes.kernelspecs import folders_to_search, places_of_ipykernel, spec_from_json, uncompiled
 from bai_agent.runtimes.pull import PullProgress
@@ -45,6 +46,7 @@ class EngineImages:
     def __init__(self, engine: Engine, agent_id: str, labels: Mapping[str, str], cache: Path) -> None:
         self._engine = engine
         self._labels = {INSPECTS: agent_id, **labels}
+        self._state_dir = cache.parent
         self._specs = _SpecCache(cache)
 
     async def present(self) -> list[ImageFacts]:
@@ -168,10 +170,43 @@ class EngineImages:
     def _commit(self, ref: str, name: str) -> None:
         container = self._engine.api.inspect_container(ref)
         image = self._engine.api.inspect_image(container["Image"])
-        repository, _, tag = name.rpartition(":")
-        changes = _as_in_image(container["Config"], image.get("Config") or {})
+        config = image.get("Config") or {}
+        changes = _as_in_image(container["Config"], config)
+        packed = packages.pack(_home_of(container), self._state_dir)
         with contextlib.closing(new_client(_COMMIT_TIMEOUT_S)) as client:
-            client.commit(ref, repository, tag, changes=changes)
+            if packed is None:
+                none = [_label(packages.LABEL, "")] if packages.LABEL in (config.get("Labels") or {}) else []
+                _make_image(client, ref, name, [*changes, *none])
+                return
+            marked = [_label(INSPECTS, self._labels[INSPECTS])]
+            with packed[0] as archive:
+                base = client.commit(ref, changes=[*changes, *marked])["Id"]
+                try:
+                    self._add_packages(client, base, name, config, archive, packed[1])
+                except BaseException:
+                    with contextlib.suppress(DockerException):
+                        client.remove_image(base)
+                    raise
+
+    def _add_packages(
+        self, client: Any, base: str, name: str, config: Mapping[str, Any], archive: IO[bytes], parts: list[str]
+    ) -> None:
+        """By way of a container that never runs and has nothing mounted: in the user's own, links could lead astray."""
+        helper = client.create_container(base, labels=self._labels, network_disabled=True)["Id"]
+        try:
+            client.put_archive(helper, "/", archive)
+            changes = _as_in_image(client.inspect_container(helper)["Config"], config)
+            _make_image(client, helper, name, [*changes, _label(packages.LABEL, " ".join(parts))])
+        finally:
+            client.remove_container(helper, force=True, v=True)
+
+    def remove_leftovers(self) -> None:
+        """Of an agent that was killed: containers to look into an image, and images that were to become another."""
+        ours = {"label": f"{INSPECTS}={self._labels[INSPECTS]}"}
+        for container in self._engine.api.containers(all=True, filters=ours):
+            self._engine.api.remove_container(container["Id"], force=True, v=True)
+        for image in self._engine.api.images(filters={**ours, "dangling": True}):
+            self._engine.api.remove_image(image["Id"])
 
     async def remove(self, name: str) -> None:
         def remove() -> None:
@@ -237,11 +272,26 @@ def _as_in_image(container: Mapping[str, Any], image: Mapping[str, Any]) -> list
     starts = {"ENTRYPOINT": image.get("Entrypoint"), "CMD": image.get("Cmd")}
     return [
         *(f"ENV {name}={_quoted(value)}" for name, value in given.items()),
-        *(f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in ours.items()),
+        *(_label(name, value) for name, value in ours.items()),
         *(f"{word} {json.dumps(words)}" for word, words in starts.items() if words),  # an engine takes no empty ones
         f"WORKDIR {image.get('WorkingDir') or '/'}",
         f"USER {image.get('User') or '0'}",
     ]
+
+
+def _make_image(client: Any, ref: str, name: str, changes: list[str]) -> None:
+    repository, _, tag = name.rpartition(":")
+    client.commit(ref, repository, tag, changes=changes)
+
+
+def _home_of(container: Mapping[str, Any]) -> Path:
+    """On this host."""
+    (home,) = [mount["Source"] for mount in container["Mounts"] if mount["Destination"] == INSIDE_HOME]
+    return Path(home)
+
+
+def _label(name: str, value: str) -> str:
+    return f"LABEL {_quoted(name)}={_quoted(value)}"
 
 
 def _quoted(text: str) -> str:

@@ -46,7 +46,7 @@ from bai_agent.runtimes.base import (
 from bai_agent.runtimes.standby import MODULE
 from bai_agent.state import write_whole
 from bai_jupyter.common.ids import KernelId, SessionId
-from bai_jupyter.common.messages import KernelSpecFacts, KernelWant, from_json, to_json
+from bai_jupyter.common.messages import ImageFacts, KernelSpecFacts, KernelWant, from_json, to_json
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import Target
 
@@ -79,13 +79,11 @@ class Standby:
 
 @dataclass(frozen=True)
 class Spare:
-    """``kernelspecs`` are its image's."""
-
     spare_id: str
     ref: str
     recipe: Recipe
     standby: Standby | None
-    kernelspecs: list[KernelSpecFacts]
+    image: ImageFacts
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class Spares:
         except (RuntimeFault, OSError):
             await self.clear_one(spare_id)
             raise
-        return Spare(spare_id, ref, recipe, standby, image.kernelspecs)
+        return Spare(spare_id, ref, recipe, standby, image)
 
     async def _start(self, spare_id: str, place: Path, recipe: Recipe) -> str:
         ref = await self._runtime.create(await asyncio.to_thread(self._request, spare_id, place, recipe))

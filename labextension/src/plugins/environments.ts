@@ -96,19 +96,24 @@ export const environments: JupyterFrontEndPlugin<void> = {
   }
 };
 
+const PACKAGES = ['/home/work/.local', '/home/work/.local/lib'];
+
 /** What is kept and what is not, before it is done. */
 function notesOf({ mounts }: ISession, from: IImage | undefined, trans: TranslationBundle): string[] {
-  const targets = mounts.map(one => one.target).join(', ');
+  const targets = mounts.map(one => one.target);
+  const hasPackages = !targets.some(one => PACKAGES.includes(one)); // those in a mounted folder stay there
   return [
-    trans.__(
-      'Included: what was written into the container since it started, but for /home/work. Only you can use it.'
-    ),
-    targets
+    hasPackages
       ? trans.__(
-          'Not included: running programs, variables, and all below /home/work: what pip or R put there for you, and mounted folders (%1).',
-          targets
+          'Included: what was written into the container outside /home/work, and packages that pip or R put into ~/.local. Only you can use it.'
         )
-      : trans.__('Not included: running programs, variables, and all below /home/work: what pip or R put there for you.'),
+      : trans.__('Included: what was written into the container outside /home/work. Only you can use it.'),
+    targets.length
+      ? trans.__(
+          'Not included: running programs, variables, all else below /home/work, and mounted folders (%1).',
+          targets.join(', ')
+        )
+      : trans.__('Not included: running programs, variables, and all else below /home/work.'),
     ...(from ? [trans.__('It comes from %1, %2, and is larger by what is included.', from.name, formatSize(from.size_bytes))] : [])
   ];
 }

@@ -4,9 +4,11 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 import uuid
@@ -20,8 +22,10 @@ from typing import Any
 import pytest
 from bai_agent import firewall
 from bai_agent.devices.base import ContainerOptions
-from bai_agent.runtimes import mounts
+from bai_agent.runtimes import mounts, packages
 from bai_agent.runtimes.base import CreateRequest, RuntimeFault, Size, config_hash
+from bai_agent.runtimes.engine_images import INSPECTS
+from docker.errors import ImageNotFound
 
 from bai_jupyter.common.messages import UNCOMPILED
 
@@ -477,3 +481,70 @@ async def test_an_image_of_a_container_has_its_files_and_nothing_that_we_had_giv
         await docker_bench.runtime.remove_image(name)
     await docker_bench.runtime.remove_image(name)  # gone: no failure
     assert not docker_client.images.list(name)
+
+
+async def test_an_image_of_a_container_brings_along_what_was_installed_in_its_home(
+    docker_bench: Any, docker_client: Any, minimal_image: str
+) -> None:
+    """Only that, without a trace of how it came there, and as it is at the last save."""
+    want, ref = await docker_bench.launch()
+    install = "mkdir -p .local/lib/one .local/bin; echo one >.local/lib/one/data; echo 'echo hello' >.local/bin/one"
+    await docker_bench.run(want, ref, f"{install}; echo secret >secret.txt; echo kept >/tmp/kept")
+    names = [f"bai-user/test-{want.kernel_id[:8]}/my-work:{number}" for number in (1, 2, 3)]
+    try:
+        facts = await docker_bench.runtime.commit(ref, names[0])
+        assert packages.parts_of(facts.labels) == ["bin", "lib"]
+        made, base = (docker_client.api.inspect_image(one)["Config"] for one in (names[0], minimal_image))
+        assert (made["Labels"][packages.LABEL], made["Labels"][INSPECTS]) == ("bin lib", "")
+        assert (made["WorkingDir"], made["User"]) == (base["WorkingDir"] or "/", "0")
+        names_in_it = "\n".join(_files_of(docker_client, names[0]))
+        assert ("tmp/kept" in names_in_it, "opt/bai/packages.tar" in names_in_it) == (True, True)
+        assert "secret" not in names_in_it
+
+        script = packages.unpacking(packages.parts_of(facts.labels), ())
+        again, other = await docker_bench.launch(docker_bench.want(image=names[0]))
+        assert await docker_bench.run(again, other, script) == (0, "")
+        seen = "cat .local/lib/one/data /tmp/kept; sh .local/bin/one; ls secret.txt 2>/dev/null"
+        assert (await docker_bench.run(again, other, seen))[1] == "one\nkept\nhello\n"
+
+        await docker_bench.run(again, other, "echo two >.local/lib/one/data; : >.local/bin/one")
+        facts = await docker_bench.runtime.commit(other, names[1])
+        third, last = await docker_bench.launch(docker_bench.want(image=names[1]))
+        await docker_bench.run(third, last, script)
+        assert (await docker_bench.run(third, last, "cat .local/lib/one/data .local/bin/one"))[1] == "two\n"
+
+        shutil.rmtree(docker_bench.folder(third.kernel_id) / "scratch/.local")
+        assert packages.parts_of((await docker_bench.runtime.commit(last, names[2])).labels) == []
+        steps = [docker_client.api.inspect_image(name)["Parent"] for name in names[:2]]
+        for one in (last, other):
+            await docker_bench.runtime.remove(one)
+    finally:
+        for name in reversed(names):
+            await docker_bench.runtime.remove_image(name)
+    for step in steps:
+        with pytest.raises(ImageNotFound):
+            docker_client.api.inspect_image(step)
+
+
+def _files_of(client: Any, image: str) -> list[str]:
+    """Also what another layer hides."""
+    with tempfile.TemporaryFile() as file:
+        for piece in client.api.get_image(image):
+            file.write(piece)
+        file.seek(0)
+        with tarfile.open(fileobj=file) as saved:
+            layers = [saved.extractfile(one) for one in saved if one.name.endswith(".tar")]
+            return [name for layer in layers if layer for name in tarfile.open(fileobj=layer).getnames()]
+
+
+async def test_what_a_killed_agent_left_of_an_image_is_removed(docker_bench: Any, docker_client: Any) -> None:
+    want, ref = await docker_bench.launch()
+    await docker_bench.run(want, ref, "mkdir -p .local/bin; : >.local/bin/one")
+    label = f"{INSPECTS}={docker_bench.runtime._agent_id}"
+    left = docker_client.api.commit(ref, changes=[f"LABEL {label}"])["Id"]
+    next_agent = docker_bench.remake()
+    await next_agent.check()
+    await next_agent.close()
+    assert not docker_client.api.images(filters={"label": label})
+    with pytest.raises(ImageNotFound):
+        docker_client.api.inspect_image(left)

@@ -182,7 +182,7 @@ def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: 
 
     page.evaluate("void window.jupyterapp.commands.execute('bai:save-kernel-as-environment')")
     dialog = page.get_by_role("dialog", name=re.compile("^Save Untitled-.* as environment"))
-    expect(dialog).to_contain_text("what pip or R put there for you, and mounted folders (/home/work/home")
+    expect(dialog).to_contain_text("all else below /home/work, and mounted folders (/home/work/home")
     dialog.get_by_label("Name").fill("kept")
     dialog.get_by_role("button", name="Save", exact=True).click()
     said = page.get_by_text(re.compile("^The environment bai-user/.* is ready"))
