@@ -33,7 +33,7 @@ def test_variables_are_saved_and_woken(lab: Any, up: Any) -> None:
     expect(dialog.get_by_role("combobox")).to_contain_text("1 variable, ")
     dialog.get_by_role("button", name="Restart and wake").click()
     notice = page.get_by_role("region", name="Kernel notice")
-    expect(notice).to_contain_text("Restored: 1 variables", timeout=DEADLINE_MS)
+    expect(notice).to_contain_text("Restored: 1 variable", timeout=DEADLINE_MS)
     assert lab.run("print(kept)") == "[1, 2, 3]\n"
     assert lab.run("import os; print(os.getpid())") != before
 
