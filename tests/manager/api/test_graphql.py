@@ -120,6 +120,17 @@ async def test_what_refuses_a_user_is_known_before_and_nothing_is_made(admin, ma
     assert "may do this" in answer["errors"][0]["message"]
 
 
+async def test_a_password_that_is_refused_is_not_shown(admin, gql):
+    long = "correct horse" * 1000
+    props = {"username": "kim", "password": long}
+    refused = await refusal(admin, CREATE_USER, email="kim@localhost", props=props)
+    assert refused == f"A password has 8 to 1024 characters; this one has {len(long)}."
+    document = 'query($props: UserInput!) {user_refusal(email: "kim@localhost", props: $props)}'
+    assert (await gql(admin, document, props=props))["user_refusal"] == refused
+    changed = await refusal(admin, MODIFY_USER, email="admin@localhost", props={"password": long})
+    assert changed == refused
+
+
 async def test_domain_admins_rule_their_domain_and_nothing_above(admin, make_user, make_domain_admin, gql):
     await make_user("alice")
     lab_admin = await make_domain_admin()
