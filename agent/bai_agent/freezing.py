@@ -41,9 +41,9 @@ class Freezing:
                 self._book.change(one, asleep=_digest(self._book.states[one].want))
                 await self._runtime.pause(self._book.running_ref(one))
                 self._book.tell(one, suspended=True, suspended_for=why)
-        except RuntimeFault:
+        except (KeyError, RuntimeFault):  # one of them ends just now, or an engine fails
             with contextlib.suppress(RuntimeFault):
-                await self.resume(kernel_id)
+                await self._thaw(kernel_id)
             raise
         finally:
             self._freezing.discard(session_id)
@@ -51,28 +51,36 @@ class Freezing:
     async def resume(self, kernel_id: KernelId) -> None:
         """Let it and its session's others go on, those that were suspended. Raises ``KeyError`` or ``RuntimeFault``."""
         self._book.running_ref(kernel_id)
-        for one in self._book.together(kernel_id):
-            await self._runtime.unpause(self._book.running_ref(one))
-            self._book.tell(one, suspended=False, suspended_for=None)
+        await self._thaw(kernel_id)
 
-    async def thaw_if_wanted(self, kernel_id: KernelId, container: ContainerState) -> ContainerState:
-        """Frozen, nothing can be done to it: it is thawed when anything else is wanted than when that began, or if it
-        is not whole: an agent was killed on the way, or somebody else froze one container of several."""
+    async def _thaw(self, kernel_id: KernelId) -> None:
+        """Those of its session that run; one that has ended meanwhile needs it no more."""
+        for one in self._book.together(kernel_id):
+            with contextlib.suppress(KeyError):
+                await self._runtime.unpause(self._book.running_ref(one))
+                self._book.tell(one, suspended=False, suspended_for=None)
+
+    async def thaw_if_wanted(
+        self, kernel_id: KernelId, container: ContainerState, *, is_condemned: bool = False
+    ) -> ContainerState:
+        """Frozen, nothing can be done to it: it is thawed when anything else is wanted than when that began, when it is
+        to end, or if it is not whole: an agent was killed on the way, or somebody else froze one container of several.
+        """
         state = self._book.states[kernel_id]
         if state.asleep is None:  # frozen from outside
             self._book.change(kernel_id, asleep=_digest(state.want))
-        is_wanted = state.asleep not in (None, _digest(state.want))
+        is_wanted = is_condemned or state.asleep not in (None, _digest(state.want))
         if state.report.runtime_ref is not None and (is_wanted or await self._is_half_frozen(kernel_id)):
             await self._runtime.unpause(state.report.runtime_ref)
-            for other in self._book.together(kernel_id):
-                await self._runtime.unpause(self._book.running_ref(other))
+            await self._thaw(kernel_id)
             return replace(container, paused=False)
         return container
 
     async def _is_half_frozen(self, kernel_id: KernelId) -> bool:
         """Others of its session run on, and nobody is about to freeze them."""
         for other in self._book.together(kernel_id):
-            found = await self._runtime.inspect(self._book.running_ref(other))
+            ref = self._book.ref_of(other)
+            found = await self._runtime.inspect(ref) if ref is not None else None
             if found is not None and found.running and not found.paused:
                 return self._book.states[kernel_id].want.session_id not in self._freezing
         return False

@@ -322,7 +322,8 @@ class Reconciler:
         container = await self._runtime.inspect(ref) if ref else None
         state = self.book.states[kernel_id]  # it may have changed while we asked
         if container is not None and container.paused:
-            container = await self._freezing.thaw_if_wanted(kernel_id, container)
+            is_condemned = self._removal.is_condemned(kernel_id)
+            container = await self._freezing.thaw_if_wanted(kernel_id, container, is_condemned=is_condemned)
             state = self.book.states[kernel_id]
         if self._removal.is_condemned(kernel_id):
             await self._removal.end_condemned(kernel_id)

@@ -52,6 +52,7 @@ _USUAL_SIZE: TerminalSize = (24, 80)
 _MOST_LINES = 1000  # rows, or columns
 _QUEUED_FRAMES = 16
 _MAX_FRAME_BYTES = 1024**2
+_SHELL_ENDED, _CUT_OFF = 1000, 4503
 _MOST_REASON_BYTES = 120  # of a WebSocket's closing
 
 
@@ -151,7 +152,7 @@ class _SocketHandler(WebSocketHandler, _Checked):
             self._is_over = True
             while not self._frames.empty():  # so that who waits to put one goes on
                 self._frames.get_nowait()
-            self.close(1000)
+            self.close(_SHELL_ENDED if end.has_told_the_end else _CUT_OFF)
 
     def _lines(self, name: str, usual: int) -> int:
         given = self.get_query_argument(name, "")

@@ -30,6 +30,8 @@ _QUEUED_PIECES = 16
 _PATIENCE_S = 5.0
 """Who does not take what is shown holds everybody up; after this long they are dropped. So long has a shell to end."""
 _AGAIN_S = 0.5
+_DROPPED = b""
+"""The last that one gets who did not take what was shown; no frame."""
 
 
 class Socket(Protocol):
@@ -51,6 +53,7 @@ class Terminal:
         self._lookers: set[asyncio.Queue[bytes]] = set()
         self._attached: Attached | None = None
         self._restarts = False
+        self._restarting = asyncio.Lock()
         self._fresh = asyncio.Event()
         """Not while a restart is under way."""
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +74,7 @@ class Terminal:
         self._task = asyncio.create_task(self._show())
 
     def look(self) -> "asyncio.Queue[bytes]":
-        """Frames from now on, after one of what was shown before. The last is ``ENDED``."""
+        """Frames from now on, after one of what was shown before. The last is ``ENDED``, or empty: dropped."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED_PIECES)
         if self._shown:
             queue.put_nowait(stdio.pack(Kind.OUTPUT, self._shown))
@@ -102,14 +105,19 @@ class Terminal:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _restart(self) -> None:
-        self._restarts = True
-        self._fresh.clear()
-        fresh = asyncio.create_task(self._fresh.wait())
-        try:
-            await self._hang_up(fresh)
-            await fresh
-        finally:
-            fresh.cancel()
+        """By two at once, one after the other."""
+        async with self._restarting:
+            if self._task is None or self.is_over:
+                return
+            self._restarts = True
+            self._fresh.clear()
+            fresh = asyncio.create_task(self._fresh.wait())
+            try:
+                await self._hang_up(fresh)
+                await asyncio.wait({fresh, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                fresh.cancel()
+                self._restarts = False  # who asked may be gone before the shell is: it ends then as any other
 
     async def _hang_up(self, over: asyncio.Task[Any]) -> None:
         """End the shell, which ends that task. A bash that is about to wait for input does not notice the first try."""
@@ -159,6 +167,9 @@ class Terminal:
                     await queue.put(frame)
             except TimeoutError:
                 self._lookers.discard(queue)
+                while queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(_DROPPED)
 
 
 class TerminalEnd:
@@ -168,6 +179,7 @@ class TerminalEnd:
     def __init__(self, terminal: Terminal, before_use: Callable[[], Awaitable[None]]) -> None:
         self._terminal, self._before_use = terminal, before_use
         self._queue = terminal.look()
+        self.has_told_the_end = False
 
     async def carry(self, socket: Socket) -> None:
         ways = {asyncio.create_task(self._up(socket)), asyncio.create_task(self._down(socket))}
@@ -183,10 +195,10 @@ class TerminalEnd:
 
     async def _up(self, socket: Socket) -> None:
         with suppress(WebSocketClosedError):
-            while True:
-                frame = await self._queue.get()
+            while (frame := await self._queue.get()) != _DROPPED:
                 await socket.write_message(frame, binary=True)
                 if stdio.unpack(frame)[0] is Kind.ENDED:
+                    self.has_told_the_end = True
                     return
 
     async def _down(self, socket: Socket) -> None:

@@ -7,7 +7,6 @@ notebook holds it, and a page reads it again as it does from a remote kernel's t
 """
 
 import asyncio
-import json
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -19,7 +18,7 @@ from tornado.websocket import WebSocketClosedError
 
 from bai_jupyter.common.records import Channel
 from bai_jupyter.extension.executions import Execution, Executions, answer_of, cell_of
-from bai_jupyter.extension.page import without_identities
+from bai_jupyter.extension.page import without_identities, word_in
 from bai_jupyter.kernel_stream import Incoming
 
 
@@ -38,7 +37,7 @@ class _Said:
         """-1 if it is not there."""
         for position, message in enumerate(self.messages, self.dropped):
             parts = without_identities(message.frames)
-            if parts is not None and json.loads(parts[1]).get("msg_id") == msg_id:
+            if parts is not None and word_in(parts[1], "msg_id") == msg_id:
                 return position
         return -1
 
@@ -79,7 +78,7 @@ class LocalTape(Executions):
     def take(self, channel: Channel, frames: list[bytes]) -> None:
         """The kernel says this. It is kept if it is about an execution that is."""
         parts = without_identities(frames)
-        said = self._said.get(json.loads(parts[2]).get("msg_id")) if parts is not None else None
+        said = self._said.get(word_in(parts[2], "msg_id") or "") if parts is not None else None
         if said is None:
             return
         said.messages.append(Incoming(channel, None, frames))

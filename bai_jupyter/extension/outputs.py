@@ -25,7 +25,7 @@ from bai_jupyter.extension.executions import Execution, Executions
 from bai_jupyter.extension.handlers import BaiHandler
 from bai_jupyter.extension.kernels import BaiMappingKernelManager
 from bai_jupyter.extension.local_tape import LocalReplay
-from bai_jupyter.extension.page import gap_message, without_identities
+from bai_jupyter.extension.page import gap_message, without_identities, word_in
 from bai_jupyter.kernel_stream import Bookmark, Incoming, KernelStream, reader_id
 
 MAX_SETTLED = 10_000
@@ -134,8 +134,8 @@ class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
         parts = without_identities(message.frames)
         if parts is None:
             return
-        msg_id = json.loads(parts[2]).get("msg_id")
-        if msg_id not in {each.msg_id for each in self._wanted}:
+        msg_id = word_in(parts[2], "msg_id")
+        if msg_id is None or msg_id not in {each.msg_id for each in self._wanted}:
             return
         self._last_parent = parts[2]
         if not self._is_known(message.channel, msg_id, parts):
@@ -150,10 +150,10 @@ class OutputsSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def _is_known(self, channel: Channel, msg_id: str, parts: list[bytes]) -> bool:
         """Whether the page has it already, or must not be asked again."""
         if channel is Channel.STDIN:
-            return self._executions.is_answered(json.loads(parts[1])["msg_id"])
+            return self._executions.is_answered(word_in(parts[1], "msg_id") or "")
         if channel is not Channel.IOPUB or msg_id not in self._seen:
             return False
-        if json.loads(parts[1])["msg_id"] == self._seen[msg_id]:
+        if word_in(parts[1], "msg_id") == self._seen[msg_id]:
             del self._seen[msg_id]  # it is the last one that the page has
         return True
 
@@ -188,7 +188,7 @@ def _parent(msg_id: str) -> bytes:
 
 
 def _is_idle(parts: list[bytes]) -> bool:
-    return b'"status"' in parts[1] and json.loads(parts[4]).get("execution_state") == "idle"
+    return b'"status"' in parts[1] and word_in(parts[4], "execution_state") == "idle"
 
 
 HANDLERS = [

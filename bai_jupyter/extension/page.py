@@ -7,6 +7,7 @@ notebook's file, or fetched for the cells that ask for it (``outputs``).
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,13 @@ def without_identities(frames: list[bytes]) -> list[bytes] | None:
     except ValueError:
         return None
     return frames[start:] if len(frames) >= start + 5 else None
+
+
+def word_in(part: bytes, name: str) -> str | None:
+    """A text in a packed part of a message; ``None`` if there is none. A kernel may send what it likes."""
+    try:
+        unpacked = json.loads(part)
+    except (ValueError, RecursionError):
+        return None
+    found = unpacked.get(name) if isinstance(unpacked, dict) else None
+    return found if isinstance(found, str) else None

@@ -5,7 +5,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { addAdmin, AdminRow, ApiError, listAllAdmin, userRefusal } from './api';
-import { readCsv } from './csv';
+import { IRecord, QuoteError, readCsv } from './csv';
 import { inWordsOf } from './refusals';
 
 type Settings = ServerConnection.ISettings;
@@ -25,6 +25,7 @@ const AS_COLUMNS = [
 ];
 
 const MOST_LINES = 1000;
+const MOST_BYTES = 2 ** 20;
 
 /** One user of a file, and what is known of it. */
 export interface IUserLine {
@@ -40,11 +41,12 @@ export interface IUserLine {
 
 /** Throws what is wrong with the file as a whole. */
 export function readUsers(text: string, projects: AdminRow[], trans: TranslationBundle): IUserLine[] {
-  const [head, ...records] = readCsv(text);
+  const [head, ...records] = recordsOf(text, trans);
   const names = (head?.cells ?? []).map(name => name.toLowerCase());
   const strange = names.filter((name, place) => !COLUMNS.includes(name) || names.indexOf(name) !== place);
   if (!names.includes('email') || strange.length > 0) {
-    const found = names.join(', ') || trans.__('nothing');
+    // A first line that names no column may be a user, with a password.
+    const found = names.some(name => COLUMNS.includes(name)) ? names.join(', ') : trans.__('none of these');
     throw new Error(
       trans.__('The first line has to name the columns: email, and any of %1. It has: %2.', COLUMNS.slice(1).join(', '), found)
     );
@@ -55,8 +57,12 @@ export function readUsers(text: string, projects: AdminRow[], trans: Translation
   const seen = new Map<string, number>();
   return records.map(({ line, cells }) => {
     const given = Object.fromEntries(names.map((name, place) => [name, cells[place] ?? '']));
-    const { email } = given;
+    const isTorn = cells.some(cell => cell.includes('\n'));
+    const email = isTorn ? '' : given.email;
     try {
+      if (isTorn) {
+        throw new Error(trans.__('A value in it has several lines: look at its quotes.'));
+      }
       if (cells.length > names.length) {
         throw new Error(trans.__('It has %1 values, and the first line names %2 columns.', cells.length, names.length));
       }
@@ -74,6 +80,15 @@ export function readUsers(text: string, projects: AdminRow[], trans: Translation
       return { line, email, user: null, state: 'refused' as const, said: (refused as Error).message };
     }
   });
+}
+
+/** Throws which line has quotes that cannot be read. */
+function recordsOf(text: string, trans: TranslationBundle): IRecord[] {
+  try {
+    return readCsv(text);
+  } catch (error) {
+    throw error instanceof QuoteError ? new Error(trans.__('Line %1 has quotes that do not end where its value does.', error.line)) : error;
+  }
 }
 
 /** As one is made by hand. Throws what is wrong with its domain and projects. */
@@ -135,33 +150,27 @@ export class UserImport {
     return this.lines.filter(line => line.state === state).length;
   }
 
-  /** Say of each line what would happen. Makes nobody. */
-  async read(text: string): Promise<void> {
+  /** Say of each line what would happen. Makes nobody. Another file that is chosen meanwhile ends it. */
+  async read(file: Pick<Blob, 'size' | 'text'>): Promise<void> {
     const question = this._begin('checking');
-    const { settings, trans } = this;
     this.lines = [];
     try {
-      const projects = (await listAllAdmin(settings, 'projects')).filter(one => one.is_active);
-      this.lines = readUsers(text, projects, trans);
-      for (const line of this.lines) {
+      for await (const lines of this._judged(file)) {
         if (question !== this._question) {
           return;
         }
-        if (line.user) {
-          const refusal = await userRefusal(settings, line.user);
-          line.state = refusal === null ? 'good' : 'refused';
-          line.said = refusal === null ? describeUser(line.user, projects, trans) : inWordsOf(AS_COLUMNS, refusal);
-          this._changed.emit();
-        }
+        this.lines = lines;
+        this._changed.emit();
       }
       this.phase = this.count('good') > 0 ? 'ready' : 'done';
     } catch (error) {
+      if (question !== this._question) {
+        return;
+      }
       this.phase = 'none';
       this.problem = (error as Error).message;
     }
-    if (question === this._question) {
-      this._changed.emit();
-    }
+    this._changed.emit();
   }
 
   /** Make all that can be, and say of each what has become of it. */
@@ -194,6 +203,26 @@ export class UserImport {
   /** After the line that is under way. */
   stop(): void {
     this._question += 1;
+  }
+
+  /** The lines of the file, again after each that was judged. */
+  private async *_judged(file: Pick<Blob, 'size' | 'text'>): AsyncGenerator<IUserLine[]> {
+    const { settings, trans } = this;
+    if (file.size > MOST_BYTES) {
+      throw new Error(trans.__('The file has more than 1 MiB; 1 to %1 lines with users are taken at once.', MOST_LINES));
+    }
+    const text = await file.text();
+    const projects = (await listAllAdmin(settings, 'projects')).filter(one => one.is_active);
+    const lines = readUsers(text, projects, trans);
+    yield lines;
+    for (const line of lines) {
+      if (line.user) {
+        const refusal = await userRefusal(settings, line.user);
+        line.state = refusal === null ? 'good' : 'refused';
+        line.said = refusal === null ? describeUser(line.user, projects, trans) : inWordsOf(AS_COLUMNS, refusal);
+        yield lines;
+      }
+    }
   }
 
   private _begin(phase: Phase): number {

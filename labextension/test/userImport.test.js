@@ -73,10 +73,25 @@ test('lines that cannot be asked for say why, and the others go on', () => {
 });
 
 test('a file without its columns, or without users, is refused as a whole', () => {
-  for (const [text, found] of [['', 'nothing'], ['name,role\nx,user', 'name, role'], ['email,email\nx,y', 'email, email']]) {
+  for (const [text, found] of [['', 'none of these'], ['name,role\nx,user', 'name, role'], ['email,email\nx,y', 'email, email']]) {
     assert.throws(() => readUsers(text, PROJECTS, trans), new RegExp(`It has: ${found}`));
   }
   assert.throws(() => readUsers('email\n', PROJECTS, trans), /has 0 lines with users/);
+});
+
+test('no password is shown of a file that is not what it should be', () => {
+  const texts = [
+    'a@lab.org,a,hunter22\nb@lab.org,b,hunter22', // no names of columns
+    'email,username,password\na@lab.org,"a,hunter22\nb@lab.org,b,hunter22\n', // quotes that do not end
+    'email,username,password\na@lab.org,"a,hunter22\nb@lab.org,"b",hunter22\n', // or in another line
+    'email,password\n"a"@lab.org,hunter22',
+    `email,password\na@lab.org,${'x\ny,'.repeat(2)}"hunter22`
+  ];
+  const found = texts.map(text => assert.throws(() => readUsers(text, PROJECTS, trans), error => !/hunter/.test(error.message)));
+  assert.strictEqual(found.length, texts.length);
+  assert.throws(() => readUsers(texts[1], PROJECTS, trans), { message: 'Line 2 has quotes that do not end where its value does.' });
+  const [torn] = readUsers('email,username,password\n"a@lab.org,a,hunter22\nb@lab.org",b,hunter22', PROJECTS, trans);
+  assert.deepStrictEqual([torn.user, torn.email, torn.said], [null, '', 'A value in it has several lines: look at its quotes.']);
 });
 
 /** `answer(path, body)` → `[status, what is said]`. */
@@ -107,7 +122,7 @@ test('each line is looked at before anything is made, and says what has become o
         ? [400, { code: 'invalid-api-params', message: 'There is a user with the name c already.' }]
         : [204];
   const model = importOf(judge, asked);
-  await model.read(THREE);
+  await model.read(new Blob([THREE]));
   assert.deepStrictEqual(
     asked.map(([path]) => path),
     ['projects', 'user-refusals', 'user-refusals', 'user-refusals']
@@ -135,7 +150,7 @@ test('when no answer comes, it stops and says where', async () => {
   const model = importOf((path, { email }) =>
     path === 'user-refusals' ? [200, { refusal: null }] : email === 'b@lab.org' ? [503, away] : [204]
   );
-  await model.read(THREE);
+  await model.read(new Blob([THREE]));
   await model.make();
   assert.deepStrictEqual(
     model.lines.map(({ state }) => state),
@@ -147,6 +162,30 @@ test('when no answer comes, it stops and says where', async () => {
 
 test('what cannot be looked at is not offered', async () => {
   const model = importOf(() => [503, { code: 'manager-away', message: 'The manager does not answer.' }]);
-  await model.read(THREE);
+  await model.read(new Blob([THREE]));
   assert.deepStrictEqual([model.phase, model.problem], ['none', 'The manager does not answer.']);
+});
+
+test('a file that is too large is not read, and one that cannot be read says so', async () => {
+  const model = importOf(() => [204]);
+  await model.read({ size: 2 ** 30, text: () => assert.fail('it was read') });
+  assert.match(model.problem, /has more than 1 MiB/);
+  await model.read({ size: 1, text: () => Promise.reject(new Error('It is gone.')) });
+  assert.deepStrictEqual([model.phase, model.problem], ['none', 'It is gone.']);
+});
+
+test('of two files that are chosen one after the other the last one counts', async () => {
+  const model = importOf(() => [200, { refusal: null }]);
+  let say;
+  const slow = { size: 1, text: () => new Promise(resolve => (say = resolve)) };
+  const first = model.read(slow);
+  await model.read(new Blob([THREE]));
+  say('email\nlate@lab.org');
+  await first;
+  assert.deepStrictEqual([model.phase, model.lines.map(({ email }) => email)], ['ready', ['a@lab.org', 'b@lab.org', 'c@lab.org']]);
+  const torn = model.read(slow);
+  await model.read(new Blob([THREE]));
+  say('nothing that is known');
+  await torn;
+  assert.deepStrictEqual([model.phase, model.problem], ['ready', '']);
 });

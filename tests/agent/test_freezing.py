@@ -126,3 +126,29 @@ async def test_one_is_left_frozen_while_others_are_about_to_be(world: World, mon
     monkeypatch.setattr(world.engine, "pause", pause_and_look)
     await world.freezing.suspend(main)
     assert thawed == [False, False]
+
+
+@pytest.mark.asyncio
+async def test_none_is_left_frozen_if_one_of_them_ends_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = {"session_id": new_session_id()}
+    main, sub, _ = (world.runs(host, **session) for host in ("main1", "sub1", "sub2"))
+    pause = world.engine.pause
+
+    async def pause_and_end(ref: str) -> None:
+        await pause(ref)
+        world.book.tell(sub, status=KernelStatus.TERMINATING)
+
+    monkeypatch.setattr(world.engine, "pause", pause_and_end)
+    with pytest.raises(KeyError):
+        await world.freezing.suspend(main)
+    assert world.engine.frozen == set()
+    assert not world.freezing.is_suspended(main)
+
+
+@pytest.mark.asyncio
+async def test_what_is_to_end_is_thawed(world: World) -> None:
+    """A signal reaches nobody who is frozen."""
+    one = world.runs()
+    await world.freezing.suspend(one)
+    assert not (await world.freezing.thaw_if_wanted(one, FROZEN, is_condemned=True)).paused
+    assert world.engine.frozen == set()

@@ -63,6 +63,14 @@ class RuntimeFreezes(ProcessRuntime):
         self._check(ref)
         self.frozen.discard(ref)
 
+    async def inspect(self, ref: str) -> Any:
+        found = await super().inspect(ref)
+        return found and replace(found, paused=ref in self.frozen)
+
+    async def stop(self, ref: str) -> None:
+        assert ref not in self.frozen, "what is frozen hears no signal"
+        await super().stop(ref)
+
     def _check(self, ref: str) -> None:
         if ref == self.stuck:
             raise RuntimeFault(Reason.of("suspend-failed", agent="lab-1", cause="stuck"))
@@ -144,6 +152,19 @@ async def test_the_containers_of_a_session_are_frozen_together_or_not_at_all(wor
         await agent.resume(main.kernel_id)
     assert runtime.frozen == {runtime.stuck}
     assert agent.is_suspended(main.kernel_id)  # so whoever uses it next thaws the other one, too
+
+
+@pytest.mark.asyncio
+async def test_a_frozen_session_that_the_agent_ends_is_thawed_before(world: World) -> None:
+    agent = await world.agent(RuntimeFreezes)
+    wanted = want(world, slots=ResourceSlots())
+    agent.wanted(Wanted([wanted], complete=True))
+    await world.status(wanted.kernel_id, KernelStatus.RUNNING)
+    await agent.suspend(wanted.kernel_id)
+    agent.end_for(wanted.kernel_id, Reason.of("other", text="It holds too much."))
+    ended = await world.status(wanted.kernel_id, KernelStatus.TERMINATED)
+    assert ended.reason is not None
+    assert ended.reason.text == "It holds too much."
 
 
 @pytest.mark.asyncio

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from bai_agent.attachments import Attachments
-from bai_agent.terminals import Terminal
+from bai_agent.terminals import Terminal, TerminalEnd
 
 from bai_jupyter.common import stdio
 from bai_jupyter.common.stdio import Kind
@@ -79,3 +79,85 @@ async def test_a_restart_of_a_shell_that_has_ended(bench: Any, tmp_path: Path) -
         while not terminal.is_over:
             await asyncio.sleep(0.02)
         await terminal.take(Kind.RESTART, b"")
+
+
+async def exited(terminal: Terminal, monkeypatch: Any) -> None:
+    """No shell is started after the one that was told to end."""
+
+    async def start(*_: Any, **__: Any) -> Any:
+        raise AssertionError("one more shell")
+
+    monkeypatch.setattr(terminal._attachments, "start", start)
+    async with asyncio.timeout(60):
+        while not terminal.is_over:
+            await terminal.take(Kind.INPUT, b"exit\n")
+            await asyncio.wait({terminal._task}, timeout=0.5)  # type: ignore[type-var]
+    await terminal._task  # type: ignore[misc]
+
+
+async def test_after_two_restarts_an_exit_is_one(process_bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """The second is asked for while the new shell of the first is being started."""
+    _, ref = await process_bench.launch()
+    attachments = Attachments(process_bench.runtime, tmp_path / "attached")
+    terminal, start = Terminal(attachments, ref), attachments.start
+    await terminal.start((24, 80))
+    again: list[asyncio.Task[None]] = []
+
+    async def start_and_ask(*args: Any, **kwargs: Any) -> Any:
+        if not again:
+            again.append(asyncio.create_task(terminal.take(Kind.RESTART, b"")))
+            await asyncio.sleep(0)
+        return await start(*args, **kwargs)
+
+    monkeypatch.setattr(attachments, "start", start_and_ask)
+    await terminal.take(Kind.RESTART, b"")
+    await again[0]
+    await exited(terminal, monkeypatch)
+
+
+async def test_a_restart_whose_page_has_gone_makes_no_exit_one(
+    process_bench: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    _, ref = await process_bench.launch()
+    terminal = Terminal(Attachments(process_bench.runtime, tmp_path / "attached"), ref)
+    await terminal.start((24, 80))
+    screen = _Screen(terminal)
+    await terminal.take(Kind.INPUT, b"trap '' HUP; echo is-$((40 + 2))\n")
+    await screen.until("is-42\r\n")
+    page = asyncio.create_task(terminal.take(Kind.RESTART, b""))
+    await asyncio.wait({page}, timeout=0.1)
+    page.cancel()
+    await asyncio.gather(page, return_exceptions=True)
+    await exited(terminal, monkeypatch)
+
+
+class _SlowPage:
+    """Takes nothing until it may."""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Event()
+
+    async def read_message(self) -> None:
+        await asyncio.Event().wait()
+
+    async def write_message(self, message: bytes, binary: bool = False) -> None:
+        await self.may.wait()
+
+
+async def test_who_was_too_slow_is_cut_off(process_bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """And not left with a terminal that shows nothing any more."""
+    monkeypatch.setattr("bai_agent.terminals._PATIENCE_S", 0.05)
+    _, ref = await process_bench.launch()
+    terminal = Terminal(Attachments(process_bench.runtime, tmp_path / "attached"), ref)
+    await terminal.start((24, 80))
+    page, end = _SlowPage(), TerminalEnd(terminal, lambda: asyncio.sleep(0))
+    carrying = asyncio.create_task(end.carry(page))
+    await terminal.take(Kind.INPUT, b"for n in 1 2 3 4 5 6 7 8 9 10; do seq 20000; done; echo all-$((40 + 2))\n")
+    async with asyncio.timeout(60):
+        while b"all-42" not in terminal._shown:
+            await asyncio.sleep(0.02)
+        page.may.set()
+        await carrying
+    assert not end.has_told_the_end
+    end.close()
+    await terminal.close()

@@ -106,6 +106,17 @@ async def test_of_too_much_the_oldest_goes_and_that_is_told() -> None:
     await Reader(tape, b=None).until("20", "21", "22")
 
 
+@pytest.mark.parametrize("part", [b"", b"null", b"[]", b'{"msg_id": ["a"]}', b"\xff\xfe", b"[" * 100_000], ids=range(6))
+async def test_what_is_no_message_of_an_execution_is_passed_over(part: bytes) -> None:
+    tape = tape_of("a")
+    whole = said("1", "a")
+    tape.take(Channel.IOPUB, [*whole[:4], part, *whole[5:]])  # its parent is unknown
+    tape.take(Channel.IOPUB, [*whole[:3], part, *whole[4:]])  # its own name is
+    tape.take(Channel.IOPUB, whole)
+    reader = tape.open_replay({"a": "1"}, lambda _: asyncio.sleep(0), lambda _: None, lambda: None)
+    await reader.close()
+
+
 # In a real server
 
 

@@ -332,8 +332,8 @@ class OwnedHandler(ApiHandler):
 
     async def prepare(self) -> None:
         await super().prepare()
-        owner = self.params.get("owner_access_key") or self.params.get("ownerAccessKey")
-        if isinstance(owner, str) and owner:
+        owner = self.optional_text("owner_access_key") or self.optional_text("ownerAccessKey")
+        if owner is not None:
             self.caller = await self.services.owners.act_as(self.caller, owner)
 
 

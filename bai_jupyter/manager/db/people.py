@@ -153,9 +153,14 @@ def purge_project(conn: Connection, project_id: str) -> None:
 def require_project(conn: Connection, project_id: str) -> sa.Row:  # type: ignore[type-arg]
     row = conn.execute(sa.select(t.projects).where(t.projects.c.id == project_id)).first()
     if row is None:
-        kind = "project"
-        raise NotFound(Reason.of("not-found", kind=kind, name=project_id), title="No such user group (or project).")
+        raise no_project(project_id)
     return row
+
+
+def no_project(project_id: str) -> NotFound:
+    """Also for one that the caller must not know of."""
+    found = Reason.of("not-found", kind="project", name=project_id)
+    return NotFound(found, title="No such user group (or project).")
 
 
 def find_project(conn: Connection, name_or_id: str, domain: str) -> sa.Row | None:  # type: ignore[type-arg]
@@ -266,8 +271,13 @@ def purge_user(conn: Connection, user_id: UserId) -> None:
 def require_user(conn: Connection, column: sa.Column[str], value: str) -> sa.Row:  # type: ignore[type-arg]
     row = conn.execute(sa.select(t.users).where(column == value)).first()
     if row is None:
-        raise NotFound(Reason.of("not-found", kind="user", name=value), title="No such user.")
+        raise no_user(value)
     return row
+
+
+def no_user(named: str) -> NotFound:
+    """Also for one whom the caller must not know of."""
+    return NotFound(Reason.of("not-found", kind="user", name=named), title="No such user.")
 
 
 # Keypairs

@@ -170,8 +170,13 @@ def at(conn: Connection, volume: str, subpath: str, viewer: Viewer) -> VFolderRe
     return found[0] if found else None
 
 
-def rename(conn: Connection, folder: VFolderRecord, name: str) -> bool:
-    """False if the owner has another of that name."""
+def rename(conn: Connection, folder: VFolderRecord, name: str) -> bool | None:
+    """False if the owner has another of that name; None if it is theirs no more. Either way nothing is done."""
+    owner = conn.execute(
+        sa.select(t.vfolders.c.user_id, t.vfolders.c.project_id).where(t.vfolders.c.id == folder.id)
+    ).first()
+    if owner is None or tuple(owner) != (folder.user_id, folder.project_id):
+        return None
     if _is_taken(conn, name, folder.user_id, folder.project_id):
         return False
     _update(conn, folder.id, name=name)

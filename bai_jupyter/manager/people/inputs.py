@@ -113,7 +113,8 @@ def count_or_none(field: str, value: object) -> int | None:
 
 
 def size_or_none(field: str, value: object) -> int | None:
-    if value in (0, -1, "0", "-1"):
+    """Zero in any unit, or minus one, is no limit."""
+    if value in (-1, "-1"):
         return None
     try:
         size_bytes = parse_size(value)  # type: ignore[arg-type]
@@ -121,7 +122,7 @@ def size_or_none(field: str, value: object) -> int | None:
         size_bytes = _MAX_BYTES + 1
     if size_bytes > _MAX_BYTES:
         refuse(field, value, "a size such as 10g, less than 8388608t, or 0 for no limit")
-    return size_bytes
+    return size_bytes or None
 
 
 def names(field: str, value: object) -> list[str]:
@@ -223,7 +224,7 @@ def only(*harmless: object) -> Reader:
 def _object(field: str, value: object) -> dict[str, Any]:
     try:
         found = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else refuse(field, value, "a JSON object")
 

@@ -145,6 +145,7 @@ class PeopleService:
         mode, user_ids = props.get("user_update_mode"), props.get("user_uuids") or []
         if mode not in ("add", "remove") and (mode is not None or user_ids):
             inputs.refuse("user_update_mode", mode, "add or remove")
+        await self._store.read(_check_reach, caller, users=user_ids)
         await self._change(_change_project, project_id, values, user_ids, mode)
         await self._recheck(user_ids)
 
@@ -157,6 +158,7 @@ class PeopleService:
     async def create_user(self, caller: Caller, email: str, props: Props) -> UserId:
         """A user with a first keypair and a home folder; without ``group_ids`` in the domain's default project."""
         values = _new_user(caller, email, props)
+        await self._store.read(_check_reach, caller, projects=values.get("projects"))
         return await self._add_user(password_hash=await _hash(props.get("password")), **values)
 
     def user_refusal(self, conn: Connection, caller: Caller, email: str, props: Props) -> str | None:
@@ -164,7 +166,8 @@ class PeopleService:
         try:
             new = _new_user(caller, email, props)
             if password := props.get("password"):
-                check_password(inputs.text("password", password))
+                check_password(password)
+            _check_reach(conn, caller, projects=new.get("projects"))
             people.check_new_user(conn, new["name"], new["email"], new["domain"], new.get("projects"))
         except PublicError as refused:
             return refused.message
@@ -179,6 +182,9 @@ class PeopleService:
             policy.require(caller.role, "policy:manage")
         if values.get("status", UserStatus.ACTIVE) != UserStatus.ACTIVE or "role" in values:
             _check_not_self(caller, user.id)
+        if "main_access_key" in values:
+            await self._find_owner(caller, values["main_access_key"])
+        await self._store.read(_check_reach, caller, projects=values.get("projects"))
         if props.get("password"):
             values["password_hash"] = await _hash(props["password"])
         await self._change(people.change_user, user.id, values, self._now())
@@ -360,7 +366,7 @@ class PeopleService:
     async def _find_user(self, caller: Caller, email: str) -> Any:
         user = await self._store.read(people.require_user, t.users.c.email, email)
         if not may_touch(caller, user):
-            raise NotFound(Reason.of("not-found", kind="user", name=email), title="No such user.")
+            raise people.no_user(email)
         return user
 
     async def _find_owner(self, caller: Caller, access_key: str) -> Any:
@@ -371,11 +377,8 @@ class PeopleService:
         return owner
 
     async def _check_project(self, caller: Caller, project_id: str) -> Any:
-        project = await self._store.read(people.require_project, project_id)
-        if not policy.may(caller.role, "domain:any") and project.domain != caller.domain:
-            found = Reason.of("not-found", kind="project", name=project_id)
-            raise NotFound(found, title="No such user group (or project).")
-        return project
+        await self._store.read(_check_reach, caller, projects=[project_id])
+        return await self._store.read(people.require_project, project_id)
 
     def _project_values(self, caller: Caller, props: Props) -> dict[str, Any]:
         values = inputs.read(inputs.PROJECT, props)
@@ -392,6 +395,20 @@ class PeopleService:
         if is_more or values.get("resource_policy", DEFAULT) != DEFAULT:
             policy.require(caller.role, "policy:manage")
         return values
+
+
+def _check_reach(
+    conn: Connection, caller: Caller, users: Collection[str] | None = None, projects: Collection[str] | None = None
+) -> None:
+    """Raises ``NotFound`` for users and projects by whose ids a domain's admin names what is of other domains."""
+    if policy.may(caller.role, "domain:any"):
+        return
+    for user_id in users or ():
+        if people.require_user(conn, t.users.c.id, user_id).domain != caller.domain:
+            raise people.no_user(user_id)
+    for project_id in projects or ():
+        if people.require_project(conn, project_id).domain != caller.domain:
+            raise people.no_project(project_id)
 
 
 def _group_values(props: Props) -> dict[str, Any]:
@@ -419,8 +436,9 @@ def _creatable(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
-async def _hash(password: object) -> str | None:
-    return None if password in (None, "") else await hash_password(inputs.text("password", password))
+async def _hash(password: str | None) -> str | None:
+    """What is refused is not shown: no reader of texts is used."""
+    return await hash_password(password) if password else None
 
 
 def _check_role(caller: Caller, role: str) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy.engine import Connection
+
 from bai_jupyter.common.errors import NotFound, PublicError
 from bai_jupyter.common.ids import SessionId, UserId, VFolderId, new_vfolder_id
 from bai_jupyter.common.messages import has_hard_quota
@@ -16,7 +18,7 @@ from bai_jupyter.common.statuses import FolderStatus
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.db import folder_rules, mounts, vfolders
-from bai_jupyter.manager.db.admission import owner_of
+from bai_jupyter.manager.db.admission import Owner, owner_of
 from bai_jupyter.manager.db.records import VFolderRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import NewFolder, Viewer
@@ -156,7 +158,12 @@ class VFolderService:
         require_ready(folder)
         require_no_home(folder)
         name = requests.folder_name(params, "new_name")
-        if name != folder.name and not await self._store.write(vfolders.rename, folder, name):
+        if name == folder.name:
+            return
+        renamed = await self._store.write(vfolders.rename, folder, name)
+        if renamed is None:  # it has just been given to somebody else
+            raise NotFound(Reason.of("not-found", kind="folder", name=ref), title="No such virtual folder.")
+        if not renamed:
             raise FolderExists(Reason.of("folder-used", name=name))
 
     async def set_options(self, caller: Caller, ref: str, params: Params) -> None:
@@ -224,7 +231,8 @@ class VFolderService:
             raise NotFound(Reason.of("not-found", kind="user", name=address), title="No such user.")
         await self._volumes.holder(folder.volume)
         folder = await self._measured_for(UserId(owner.user_id), folder)
-        if not await self.change_rights(folder, vfolders.hand_over, folder, owner, address, self._now()):
+        viewer = viewer_of(caller)
+        if not await self.change_rights(folder, _hand_over, folder, viewer, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
         await self._finish(self._give(folder, UserId(owner.user_id)))
 
@@ -379,6 +387,17 @@ class VFolderService:
         self._working.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("work on a folder failed: %s", error)
+
+
+def _hand_over(
+    conn: Connection, folder: VFolderRecord, viewer: Viewer, owner: Owner, address: str, now: datetime
+) -> bool:
+    """As it is now: while it was measured it may have been renamed, put into the trash, or given away."""
+    found = vfolders.find(conn, folder.id, viewer)
+    if found is None or found.user_id not in (folder.user_id, owner.user_id):
+        raise FolderFailed(f"Folder {folder.name} was given away or deleted meanwhile. Look at it, and ask again.")
+    require_hand_over(found)
+    return vfolders.hand_over(conn, replace(found, used_bytes=folder.used_bytes), owner, address, now)
 
 
 def _as_counted(folder: VFolderRecord, usage: tuple[int, int] | None) -> VFolderRecord:

@@ -83,7 +83,7 @@ function View({ model, trans }: IViewProps): JSX.Element {
   const choose = async (event: React.ChangeEvent<HTMLInputElement>) => {
     const file = event.target.files?.[0];
     if (file) {
-      await model.read(await file.text());
+      await model.read(file);
     }
   };
   return (

@@ -120,6 +120,44 @@ async def test_what_refuses_a_user_is_known_before_and_nothing_is_made(admin, ma
     assert "may do this" in answer["errors"][0]["message"]
 
 
+async def test_what_is_of_other_domains_is_as_missing_by_its_id(admin, make_user, make_domain_admin, gql):
+    """For a domain's admin: neither its name nor its domain is told."""
+    alice, lab_admin = await make_user("alice"), await make_domain_admin()
+    found = await gql(admin, '{groups(domain_name: "default") {id} user(email: "alice@localhost") {uuid}}')
+    mine = (await gql(admin, '{groups(domain_name: "lab") {id}}'))["groups"][0]["id"]
+    project, user, missing = found["groups"][0]["id"], found["user"]["uuid"], "00000000-0000-0000-0000-000000000000"
+    change = "mutation($gid: UUID!, $props: ModifyGroupInput!) {modify_group(gid: $gid, props: $props) {ok msg}}"
+
+    async def said_of(project, user, key):
+        new = {"username": "bob", "password": "correct horse", "group_ids": [project]}
+        yield (await gql(lab_admin, REFUSAL, email="bob@lab", props=new))["user_refusal"]
+        yield await refusal(lab_admin, CREATE_USER, email="bob@lab", props=new)
+        for props in ({"group_ids": [project]}, {"main_access_key": key}):
+            yield await refusal(lab_admin, MODIFY_USER, email="eve@lab", props=props)
+        for mode in ("add", "remove"):
+            members = {"user_update_mode": mode, "user_uuids": [user]}
+            yield await refusal(lab_admin, change, gid=mine, props=members)
+        yield await refusal(lab_admin, change, gid=project, props={"description": "x"})
+
+    unknown = [one async for one in said_of(missing, missing, "AKIAMISSING")]
+    theirs = [one async for one in said_of(project, user, alice.access_key)]
+    ids = {project: missing, user: missing, alice.access_key: "AKIAMISSING"}
+    for known, other in ids.items():
+        theirs = [one.replace(known, other) for one in theirs]
+    assert theirs == unknown
+
+
+async def test_a_password_that_is_refused_is_not_shown(admin, gql):
+    long = "correct horse" * 1000
+    props = {"username": "kim", "password": long}
+    refused = await refusal(admin, CREATE_USER, email="kim@localhost", props=props)
+    assert refused == f"A password has 8 to 1024 characters; this one has {len(long)}."
+    document = 'query($props: UserInput!) {user_refusal(email: "kim@localhost", props: $props)}'
+    assert (await gql(admin, document, props=props))["user_refusal"] == refused
+    changed = await refusal(admin, MODIFY_USER, email="admin@localhost", props={"password": long})
+    assert changed == refused
+
+
 async def test_domain_admins_rule_their_domain_and_nothing_above(admin, make_user, make_domain_admin, gql):
     await make_user("alice")
     lab_admin = await make_domain_admin()

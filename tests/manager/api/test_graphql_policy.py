@@ -67,6 +67,10 @@ async def test_a_limit_of_each_folder_is_kept_and_shown(admin, gql, change):
     await change(admin, "create_keypair_resource_policy", name=name, props=(create, {"max_vfolder_size": 2**30}))
     assert (await gql(admin, shown))["keypair_resource_policy"] == {"max_vfolder_size": 2**30}
     await change(admin, "create_keypair_resource_policy", refused=True, name=name, props=(create, {}))
+    for none in ("0g", "0.0", "0.5", 0, -1):  # zero is no limit in any unit: never one of no byte
+        modify = ("ModifyKeyPairResourcePolicyInput!", {"max_vfolder_size": none})
+        await change(admin, "modify_keypair_resource_policy", name=name, props=modify)
+        assert (await gql(admin, shown))["keypair_resource_policy"] == {"max_vfolder_size": 0}, none
 
 
 async def test_the_limit_that_keypairs_once_had_is_kept_and_shown(admin, make_user, gql, change):

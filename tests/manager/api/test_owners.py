@@ -75,3 +75,12 @@ async def test_nobody_else(agent, admin, make_user, gql, method, path, body):
     for asks, key in ((bob, alice.access_key), (far, alice.access_key), (boss, admin.access_key)):
         answer = await asks.call(method, of(path, key), body)
         assert (answer.status, answer.body.replace(key.encode(), b"MISSING")) == (404, missing.body)
+
+
+@pytest.mark.parametrize("owner", [["AKIAX"], {}, 5, True, "\ud800"], ids=repr)
+async def test_what_is_no_keypair_means_nobody(agent, admin, owner):
+    """Least of all oneself: that would end another session than was meant."""
+    await admin.post("/session", {"name": "mine", "image": IMAGE.name, "enqueueOnly": True})
+    refused = await admin.call("DELETE", "/session/mine", {"owner_access_key": owner})
+    assert refused.status == 400, refused.body
+    assert (await admin.session("mine"))["status"] == "PENDING"

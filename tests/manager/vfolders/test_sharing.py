@@ -234,3 +234,47 @@ async def test_who_cannot_get_a_folder_and_which_stay(agent, admin, make_user, m
     assert (await boss.get("/folders/data"))["is_owner"]
     await boss.call("DELETE", "/folders/data")
     assert (await hand_over(admin, made["data"], "alice@localhost", 400))["data"]["reason"]["code"] == "folder-status"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "why"),
+    [
+        ("POST", "/folders/data/rename", {"new_name": ".config"}, "folder-everywhere"),
+        ("DELETE", "/folders/data", None, "folder-status"),
+    ],
+)
+async def test_what_is_done_to_a_folder_while_it_is_handed_over_counts(
+    agent, admin, make_user, manager, monkeypatch, method, path, body, why
+):
+    """By who had it: a folder that would be in all of the new owner's sessions is as little handed over as before."""
+    alice, bob = await make_user("alice"), await make_user("bob")
+    made = await bob.post("/folders", {"name": "data"})
+    service = manager.services.folders
+    measured_for = service._measured_for
+
+    async def meanwhile(*args):
+        found = await measured_for(*args)
+        assert (await bob.call(method, path, body)).status < 300
+        return found
+
+    monkeypatch.setattr(service, "_measured_for", meanwhile)
+    refused = await hand_over(admin, made["id"], "alice@localhost", 400)
+    assert refused["data"]["reason"]["code"] == why
+    assert await status_of(alice, "GET", f"/folders/{made['id']}") == 404
+
+
+async def test_who_gave_a_folder_away_renames_it_no_more(agent, admin, make_user, manager, monkeypatch):
+    """Nor with a call that was on its way."""
+    alice, bob = await make_user("alice"), await make_user("bob")
+    made = await bob.post("/folders", {"name": "data"})
+    service = manager.services.folders
+    owned = service._owned
+
+    async def meanwhile(*args):
+        found = await owned(*args)
+        await hand_over(admin, made["id"], "alice@localhost")
+        return found
+
+    monkeypatch.setattr(service, "_owned", meanwhile)
+    assert await status_of(bob, "POST", "/folders/data/rename", {"new_name": ".config"}) == 404
+    assert (await alice.get(f"/folders/{made['id']}"))["name"] == "data"

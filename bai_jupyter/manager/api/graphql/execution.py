@@ -6,6 +6,7 @@ for is awaited after the read.
 """
 
 import functools
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
@@ -70,6 +71,7 @@ class Executor:
         audit: Audit,
     ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
         """Data and errors. Raises ``GraphQLFault`` if the document cannot be run."""
+        _check_texts(variables)
         document = self._read(text)
         node = get_operation_ast(document, operation)
         if node is None:
@@ -100,6 +102,15 @@ class Executor:
 
 def _run_query(conn: Connection, make_context: Callable[[Connection], Context], call: Callable[..., Any]) -> Any:
     return call(context_value=make_context(conn))
+
+
+def _check_texts(variables: Mapping[str, Any]) -> None:
+    """Raises ``GraphQLFault`` for half of a pair in them, which JSON can write and nothing can keep. A document has
+    none: that is no GraphQL."""
+    try:
+        json.dumps(variables, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise GraphQLFault("variables: a text has half of a character, or they are nested too deeply.") from error
 
 
 async def _finish(result: Any) -> ExecutionResult:
