@@ -11,6 +11,7 @@ import {
   IScope,
   issueKeypair,
   listAllAdmin,
+  makeJoinToken,
   setAdmin,
   setAnnouncement
 } from './api';
@@ -46,8 +47,8 @@ export interface ISecret {
   /** What it is, and what it reads. */
   facts: [string, string][];
   note: string;
-  /** What can be copied and saved as a file. */
-  file?: { name: string; text: string };
+  /** What can be copied, and saved as a file if it has a name. */
+  taken?: { text: string; name?: string };
 }
 
 export interface IEdit {
@@ -172,6 +173,36 @@ export class Edits {
       fields: [{ name: 'message', label, value, isLong: true, isOptional: true }],
       verb: trans.__('Announce'),
       run: ({ message }) => setAnnouncement(this.settings, message)
+    };
+  }
+
+  /** Another host: what is to be run there. */
+  async newAgent(): Promise<IEdit> {
+    const { trans } = this;
+    const parts: IPart[] = [
+      { name: 'resource_group', label: trans.__('Group'), value: 'default', options: await this._names('resource-groups') },
+      { name: 'uses', label: trans.__('Hosts'), value: '1', read: text => readCount(text, trans) },
+      { name: 'expires_s', label: trans.__('Good for, such as 1 h; at most 30 d'), value: '1 h', read: text => readSpan(text, trans) }
+    ];
+    return {
+      title: trans.__('Add Agent'),
+      notes: [trans.__('Makes a command that is run on each host that shall join. It holds a secret, and is good for as many hosts and as long as you say.')],
+      fields: parts,
+      verb: trans.__('Make command'),
+      run: async values => {
+        const asked = propertiesOf(parts, values) as { resource_group: string; uses: number; expires_s: number };
+        const { token, url } = await makeJoinToken(this.settings, asked);
+        const command = `bai agent join ${token}`;
+        return {
+          title: trans.__('Add Agent'),
+          facts: [[trans.__('On each host'), command]],
+          note: trans.__(
+            'It is shown this once only, and leads to the manager at %1. If hosts reach it elsewhere, add --manager and that address. A host that has joined is in the list.',
+            url
+          ),
+          taken: { text: command }
+        };
+      }
     };
   }
 

@@ -161,11 +161,13 @@ export function factsOf(session: Detail, now: Date, trans: TranslationBundle): [
 }
 
 /** What ending a session does. */
-export function describeEnd(isOwn: boolean, trans: TranslationBundle): string {
+export function describeEnd(isOwn: boolean, trans: TranslationBundle, count = 1): string {
   return isOwn
     ? trans.__('Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone.')
-    : trans.__(
-        'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
+    : trans._n(
+        'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.',
+        'Their containers end. Files in folders and the output in notebooks are kept; variables and other files are gone. Their owners see that an admin has ended them.',
+        count
       );
 }
 

@@ -9,7 +9,8 @@ const { Edits } = require('../lib/test/adminEdits.js');
 const { tablesFor } = require('../lib/test/adminTables.js');
 const typed = require('../lib/test/typed.js');
 
-const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
+const fill = (text, args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text);
+const trans = { __: (text, ...args) => fill(text, args), _n: (one, many, n, ...args) => fill(n === 1 ? one : many, [n, ...args]) };
 
 /** `answer(method, path, query, body)` → what the server says; what was asked is in `asked`. */
 function settingsOf(answer, asked = []) {
@@ -66,6 +67,73 @@ test('an agent is ready, drained or away, and only the one of both is offered', 
   assert.deepStrictEqual(use.map(one => one.text), ['2 of 8 CPU']);
   const gpu = { kind: 'cuda', model: 'H200', health: 'ok', figures: { util_pct: 41.6 } };
   assert.strictEqual(textOf('agents', 'Devices', { devices: [{ kind: 'cpu' }, gpu, { ...gpu, figures: null }] }), 'H200 42 %, H200');
+});
+
+/** What the server has under a path; it refuses to end `kept`. */
+function clusterOf(found, asked) {
+  const fetch = async request => {
+    const { pathname } = new URL(request.url);
+    asked.push([request.method, pathname.replace('/bai/api/', '')]);
+    const isRefused = pathname.endsWith('/sessions/kept');
+    const said = isRefused ? { code: 'x', message: 'It is kept.' } : found[pathname.replace('/bai/api/', '')];
+    return new Response(said && JSON.stringify(said), { status: isRefused ? 400 : said ? 200 : 204 });
+  };
+  return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+}
+
+test('an agent is drained at once if nothing runs there, and else in one of two ways', async () => {
+  const asked = [];
+  const session = id => ({ session_id: id, name: `its-${id}`, user_email: 'kim@lab.org', access_key: 'AK' });
+  const settings = clusterOf(
+    {
+      'admin/agents/idle/sessions': { sessions: [] },
+      'admin/agents/a/sessions': { sessions: [session('kept'), session('s')] },
+      'admin/agents/b/sessions': { sessions: [session('s')] }
+    },
+    asked
+  );
+  const [drain] = tables.agents.actions;
+  const idle = await drain.ask(settings, [{ name: 'idle' }]);
+  assert.strictEqual(idle.body, 'No new sessions until it is resumed. No session runs there.');
+  assert.deepStrictEqual(idle.ways.map(way => way.verb), ['Drain']);
+
+  const two = await drain.ask(settings, [{ name: 'a' }, { name: 'b' }]);
+  assert.strictEqual(two.title, 'Drain a, b?');
+  assert.match(two.body, /^No new sessions on these 2 until .* 2 sessions run there: its-kept \(kim@lab.org\), its-s/);
+  const [end, wait] = two.ways;
+  assert.deepStrictEqual([end.confirm.title, wait.confirm], ['End 2 sessions on a, b?', undefined]);
+  asked.length = 0;
+  await wait.run();
+  const drained = [['PATCH', 'admin/agents/a'], ['PATCH', 'admin/agents/b']];
+  assert.deepStrictEqual(asked.splice(0), drained);
+  await assert.rejects(end.run(), { message: '1 of 2 were refused. The first: It is kept.' });
+  assert.deepStrictEqual(asked, [...drained, ['DELETE', 'sessions/kept'], ['DELETE', 'sessions/s']]);
+});
+
+test('many sessions are not all named', async () => {
+  const sessions = Array.from({ length: 7 }, (_, place) => ({ session_id: `${place}`, name: `n${place}`, user_email: 'k' }));
+  const settings = clusterOf({ 'admin/agents/a/sessions': { sessions } }, []);
+  assert.match((await tables.agents.actions[0].ask(settings, [{ name: 'a' }])).body, /n4 \(k\) and 2 more\./);
+});
+
+test('the command that joins another host is told once, and made as it was asked for', async () => {
+  const asked = [];
+  const answer = query => (query.has('limit') ? { items: [{ name: 'default' }, { name: 'gpu' }], total: 2 } : { token: 'bai1.x', url: 'https://m' });
+  const edit = await new Edits(settingsOf(answer, asked), trans).newAgent();
+  assert.deepStrictEqual(edit.fields[0].options, [['default', 'default'], ['gpu', 'gpu']]);
+  await assert.rejects(edit.run({ resource_group: 'gpu', uses: 'all', expires_s: '1 h' }), /all is no number/);
+  const secret = await edit.run({ resource_group: 'gpu', uses: '3', expires_s: '2 d' });
+  const [method, path, , body] = asked.at(-1);
+  assert.deepStrictEqual([method, path, JSON.parse(body)], [
+    'POST',
+    '/bai/api/admin/join-tokens',
+    { resource_group: 'gpu', uses: 3, expires_s: 172800 }
+  ]);
+  assert.deepStrictEqual([secret.facts, secret.taken], [
+    [['On each host', 'bai agent join bai1.x']],
+    { text: 'bai agent join bai1.x' }
+  ]);
+  assert.match(secret.note, /https:\/\/m\./);
 });
 
 test('what is over cannot be ended again, and a session says why it waits', () => {

@@ -47,6 +47,25 @@ export async function addAdmin(settings: Settings, list: string, values: object)
   await requestAPI(settings, `admin/${list}`, withBody('POST', values));
 }
 
+/** Sessions that have a container on an agent and are not ending, as the list of sessions has them. */
+export async function sessionsOn(settings: Settings, agent: string): Promise<AdminRow[]> {
+  return (await requestAPI<{ sessions: AdminRow[] }>(settings, `${adminPath('agents', agent)}/sessions`)).sessions;
+}
+
+/** What hosts join a resource group with, told this once, and where they look for the manager. */
+export interface IJoinToken {
+  token: string;
+  url: string;
+}
+
+/** Good for so many hosts, and so many seconds. */
+export async function makeJoinToken(
+  settings: Settings,
+  asked: { resource_group: string; uses: number; expires_s: number }
+): Promise<IJoinToken> {
+  return requestAPI(settings, 'admin/join-tokens', withBody('POST', asked));
+}
+
 /** What admins tell everybody; empty if it is nothing. */
 export async function getAnnouncement(settings: Settings): Promise<string> {
   return (await requestAPI<{ message: string }>(settings, 'announcement')).message;

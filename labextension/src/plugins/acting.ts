@@ -5,7 +5,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Edits, IEdit, ISecret } from '../adminEdits';
-import { IRowAction } from '../tables';
+import { IRowAction, IWay, IWays } from '../tables';
 import { AdminRow } from '../api';
 import { Watched } from '../watched';
 import { FormDialog, showSecret } from '../widgets/formDialog';
@@ -23,19 +23,31 @@ export async function act(
   if ('edit' in action) {
     return fillIn(model, label, () => action.edit(edits, row), trans);
   }
-  const { confirm, verb, run } = action;
-  if (confirm) {
-    const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
-    const title = trans.__('%1?', label);
-    if (!(await showDialog({ title, body: confirm, buttons, defaultButton: 0 })).button.accept) {
-      return;
-    }
-  }
   try {
-    await model.change(() => run(settings, row));
+    if ('ask' in action) {
+      const way = await choose(await action.ask(settings, [row]));
+      await (way && model.change(way.run));
+    } else if (!action.confirm || (await isSure(trans.__('%1?', label), action.confirm, action.verb))) {
+      await model.change(() => action.run(settings, row));
+    }
   } catch (error) {
     await showErrorMessage(label, error as Error);
   }
+}
+
+/** In which way it is to be done, if at all. */
+async function choose({ title, body, ways }: IWays): Promise<IWay | undefined> {
+  const buttonOf = ({ verb: label, confirm }: IWay) => (confirm ? Dialog.warnButton({ label }) : Dialog.okButton({ label }));
+  const buttons = [Dialog.cancelButton(), ...ways.map(buttonOf)];
+  const { button } = await showDialog({ title, body, buttons, defaultButton: 0 });
+  const way = ways.find(({ verb }) => button.accept && button.label === verb);
+  const isMeant = !way?.confirm || (await isSure(way.confirm.title, way.confirm.body, way.confirm.verb));
+  return isMeant ? way : undefined;
+}
+
+async function isSure(title: string, body: string, verb: string): Promise<boolean> {
+  const buttons = [Dialog.cancelButton(), Dialog.warnButton({ label: verb })];
+  return (await showDialog({ title, body, buttons, defaultButton: 0 })).button.accept;
 }
 
 /** Ask in a dialog, do it, and tell what is told once. */

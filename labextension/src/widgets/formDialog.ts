@@ -206,7 +206,7 @@ function boxOf(value: string, text: string, isChosen: boolean): HTMLLabelElement
 }
 
 /** Until the dialog is closed; nothing of it is kept. */
-export async function showSecret({ title, facts, note, file }: ISecret, trans: TranslationBundle): Promise<void> {
+export async function showSecret({ title, facts, note, taken }: ISecret, trans: TranslationBundle): Promise<void> {
   const body = new Widget();
   body.addClass('jp-bai-Secret');
   const list = document.createElement('dl');
@@ -221,15 +221,15 @@ export async function showSecret({ title, facts, note, file }: ISecret, trans: T
   const said = document.createElement('p');
   said.textContent = note;
   body.node.append(list, said);
-  if (file) {
-    body.node.append(toolsFor(file, trans));
+  if (taken) {
+    body.node.append(toolsFor(taken, trans));
   }
   const buttons = [Dialog.okButton()];
   await showDialog({ title, body, buttons });
 }
 
 /** Ways to take it along, and what was done of them. */
-function toolsFor({ name, text }: NonNullable<ISecret['file']>, trans: TranslationBundle): HTMLElement {
+function toolsFor({ name, text }: NonNullable<ISecret['taken']>, trans: TranslationBundle): HTMLElement {
   const [line, done] = [document.createElement('div'), document.createElement('span')];
   line.className = 'jp-bai-Tools';
   done.setAttribute('role', 'status');
@@ -246,7 +246,9 @@ function toolsFor({ name, text }: NonNullable<ISecret['file']>, trans: Translati
   };
   line.append(
     button(trans.__('Copy'), () => Clipboard.copyToSystem(text), trans.__('Copied.')),
-    button(trans.__('Download'), () => save(text, name, 'application/octet-stream'), trans.__('Saved as %1.', name)),
+    ...(name === undefined
+      ? []
+      : [button(trans.__('Download'), () => save(text, name, 'application/octet-stream'), trans.__('Saved as %1.', name))]),
     done
   );
   return line;

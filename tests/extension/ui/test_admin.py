@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import RealManager, environ_of
 
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.extension.admin_lists import MONTHS, months_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -77,6 +78,30 @@ def test_a_user_is_made_and_given_a_keypair_whose_secret_is_shown_once(
     kim.get_by_role("button", name="Deactivate kim@lab.org").click()
     page.get_by_role("dialog").get_by_role("button", name="Deactivate").click()
     expect(kim).to_contain_text("inactive")
+
+
+def test_the_command_that_joins_another_host_is_shown_once(page: Page, look_at: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    admin = open_list(page, "Agents")
+    admin.get_by_role("button", name="Add agent…").click()
+    dialog = page.get_by_role("dialog", name="Add Agent")
+    dialog.get_by_label("Good for").fill("400 d")
+    dialog.get_by_role("button", name="Make command").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Good for: ")
+    dialog.get_by_label("Good for").fill("2 h")
+    dialog.get_by_label("Hosts").fill("3")
+    look_at(page, "admin-add-agent", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Make command").click()
+    told = page.get_by_role("dialog").filter(has_text="bai agent join")
+    command = told.locator("code").inner_text()
+    assert JoinToken.parse(command.removeprefix("bai agent join ")).url
+    told.get_by_role("button", name="Copy").click()
+    expect(told.get_by_role("status")).to_have_text("Copied.")
+    look_at(page, "admin-join-command", ".jp-Dialog-content", whole=True)
+    assert page.evaluate("navigator.clipboard.readText()") == command
+    expect(told.get_by_role("button", name="Download")).to_have_count(0)
+    told.get_by_role("button", name="Ok").click()
+    expect(page.get_by_text("bai agent join")).to_have_count(0)
 
 
 def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_at: Any) -> None:
