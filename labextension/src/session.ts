@@ -3,6 +3,7 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
+import type { IEdit } from './adminEdits';
 import { describeAge, describeCost, describeHeld, heldBy, IUse } from './amounts';
 import {
   getSession,
@@ -169,6 +170,17 @@ export function describeEnd(isOwn: boolean, trans: TranslationBundle, count = 1)
         'Their containers end. Files in folders and the output in notebooks are kept; variables and other files are gone. Their owners see that an admin has ended them.',
         count
       );
+}
+
+/** What is filled in to call it otherwise. */
+export function renaming(name: string, rename: (name: string) => Promise<void>, trans: TranslationBundle): IEdit {
+  return {
+    title: trans.__('Rename %1', name),
+    notes: [trans.__('It goes on as it is. Notebooks and commands that ask for it as %1 do not find it any more.', name)],
+    fields: [{ name: 'name', label: trans.__('Name'), value: name }],
+    verb: trans.__('Rename'),
+    run: values => rename(values.name.trim())
+  };
 }
 
 /** Something that stops or suspends it by itself. */

@@ -145,6 +145,11 @@ export async function sessionProject(settings: Settings, id: string, owner?: str
   return requestAPI(settings, sessionPath(id, '/project', owner));
 }
 
+/** Throws what the manager refuses: a name that another one has, or is none. */
+export async function renameSession(settings: Settings, id: string, name: string): Promise<void> {
+  await requestAPI(settings, sessionPath(id, ''), withBody('PATCH', { name }));
+}
+
 export async function endSession(settings: Settings, id: string, owner?: string): Promise<void> {
   await requestAPI(settings, sessionPath(id, '', owner), { method: 'DELETE' });
 }

@@ -5,7 +5,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
 import { IEdit, IEditField, ISecret } from '../adminEdits';
-import { inWordsOf } from '../refusals';
+import { fieldOf, inWordsOf } from '../refusals';
 import { save } from './save';
 
 /** What is asked. */
@@ -46,7 +46,7 @@ export class FormDialog extends Dialog<unknown> {
   private async _try(): Promise<void> {
     const empty = this._fields.firstEmpty;
     if (empty !== null) {
-      this._fields.refuse(this.trans.__('%1 is missing.', empty.label));
+      this._fields.refuse(this.trans.__('%1 is missing.', empty.label), empty);
       this._fields.control(empty).focus();
       return;
     }
@@ -139,11 +139,24 @@ class Fields extends Widget {
     return line;
   }
 
-  refuse(sentence: string): void {
+  /** Beside the field that it is about, if that is known. */
+  refuse(sentence: string, about = fieldOf(this.fields, sentence) ?? this._only): void {
+    if (about) {
+      this.control(about).after(this._refusal);
+    } else {
+      this.node.append(this._refusal);
+    }
     this._refusal.hidden = false;
     this._refusal.textContent = inWordsOf(this.fields, sentence);
     this._refusal.scrollIntoView({ block: 'nearest' });
-    this._controls.forEach(control => control.setAttribute('aria-describedby', `${this._notes.id} ${this._refusal.id}`));
+    this._controls.forEach((control, field) => {
+      control.setAttribute('aria-invalid', `${field === about}`);
+      control.setAttribute('aria-describedby', `${this._notes.id} ${this._refusal.id}`);
+    });
+  }
+
+  private get _only(): IEditField | undefined {
+    return this.fields.length === 1 ? this.fields[0] : undefined;
   }
 
   private readonly _controls = new Map<IEditField, Control>();
