@@ -252,6 +252,22 @@ class UserRefusalHandler(AdminHandler):
         self.finish({"refusal": answer["user_refusal"]})
 
 
+class PolicyEffectHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, name: str) -> None:
+        """As a change of a policy → ``{"people", "projects", "domains", "above"}``: how many it binds, and names of
+        those who hold more than it would allow. Nothing is changed."""
+        kind = KINDS["policies"]
+        props = checked(self.fields(), kind.fields)
+        await self.require_admin(of_all=True)
+        document = (
+            f"query($name: String!, $props: {kind.changed_with}) "
+            "{policy_effect(name: $name, props: $props) {people projects domains above}}"
+        )
+        self.finish((await self.client.graphql(document, name=name, props=props))["policy_effect"])
+
+
 class ThingHandler(AdminHandler):
     @web.authenticated
     @authorized
@@ -408,6 +424,7 @@ HANDLERS = [
     (r"/bai/api/admin/agents/([^/]+)", AgentHandler),
     (r"/bai/api/admin/agents/([^/]+)/sessions", AgentSessionsHandler),
     (r"/bai/api/admin/users/([^/]+)/keypairs", UserKeypairsHandler),
+    (r"/bai/api/admin/policies/([^/]+)/effect", PolicyEffectHandler),
     (r"/bai/api/admin/(projects)/([^/]+)/(members)", HoldingHandler),
     (r"/bai/api/admin/(resource-groups)/([^/]+)/(scopes)", HoldingHandler),
 ]

@@ -8,10 +8,12 @@ import {
   AdminRow,
   changeAdmin,
   getAnnouncement,
+  IPolicyEffect,
   IScope,
   issueKeypair,
   listAllAdmin,
   makeJoinToken,
+  policyEffect,
   setAdmin,
   setAnnouncement
 } from './api';
@@ -57,6 +59,8 @@ export interface IEdit {
   notes?: string[];
   fields: IEditField[];
   verb: string;
+  /** What would come of what is filled in so far. Throws what is wrong with it. */
+  preview?: (values: Values) => Promise<string>;
   /** Throws what is wrong with the values, and what the manager refuses. */
   run: (values: Values) => Promise<ISecret | void>;
 }
@@ -82,6 +86,23 @@ export function ordersOf(trans: TranslationBundle): [string, string][] {
     ['fifo', trans.__('who came first')],
     ['lifo', trans.__('who came last')]
   ];
+}
+
+/** Whom a change of limits is about, in sentences. */
+export function describeEffect({ people, projects, domains, above }: IPolicyEffect, trans: TranslationBundle): string {
+  const bound = [
+    ...(people > 0 ? [trans._n('Binds one person.', 'Binds %1 people.', people)] : []),
+    ...(projects > 0 ? [trans._n('Binds one project.', 'Binds %1 projects.', projects)] : []),
+    ...(domains > 0 ? [trans._n('Binds one domain.', 'Binds %1 domains.', domains)] : [])
+  ];
+  const some = above.slice(0, 5).join(', ');
+  const names = above.length > 5 ? trans.__('%1 and %2 more', some, above.length - 5) : some;
+  return [
+    ...(bound.length > 0 ? bound : [trans.__('Binds nobody yet.')]),
+    ...(above.length > 0
+      ? [trans._n('%2 is above the new limits: what runs goes on.', '%1 are above the new limits: %2. What runs goes on.', above.length, names)]
+      : [])
+  ].join(' ');
 }
 
 /** Makes forms of what is asked of the cluster's things. Who is no superadmin sets no limits, and makes none of those. */
@@ -153,7 +174,10 @@ export class Edits {
   }
 
   policy(row: AdminRow): IEdit {
-    return this._changing('policies', `${row.name}`, this.trans.__('Limits of %1', `${row.name}`), this._limits(row));
+    const [name, parts] = [`${row.name}`, this._limits(row)];
+    const preview = async (values: Values) =>
+      describeEffect(await policyEffect(this.settings, name, propertiesOf(parts, values)), this.trans);
+    return { ...this._changing('policies', name, this.trans.__('Limits of %1', name), parts), preview };
   }
 
   newPreset(): IEdit {

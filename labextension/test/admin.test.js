@@ -5,7 +5,7 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList, PAGE } = require('../lib/test/admin.js');
-const { Edits } = require('../lib/test/adminEdits.js');
+const { describeEffect, Edits } = require('../lib/test/adminEdits.js');
 const { tablesFor } = require('../lib/test/adminTables.js');
 const typed = require('../lib/test/typed.js');
 
@@ -210,6 +210,25 @@ test('what is wrong with a limit is said before anything is asked', async () => 
       idle_timeout: 3600
     }
   ]);
+});
+
+test('whom a change of limits is about is asked as it would be sent, and put in words', async () => {
+  const asked = [];
+  const found = { people: 12, projects: 1, domains: 0, above: ['kim@lab.org', 'lee@lab.org'] };
+  const row = { name: 'few', total_resource_slots: '{}', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: 5 };
+  const edit = new Edits(settingsOf(() => found, asked), trans).policy(row);
+  const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
+  await assert.rejects(edit.preview({ ...given, idle_timeout: 'soon' }), /soon is no time/);
+  assert.strictEqual(
+    await edit.preview({ ...given, max_concurrent_sessions: '2' }),
+    'Binds 12 people. Binds one project. 2 are above the new limits: kim@lab.org, lee@lab.org. What runs goes on.'
+  );
+  const [[method, path, , body]] = asked;
+  assert.deepStrictEqual([method, path, JSON.parse(body).max_concurrent_sessions], ['POST', '/bai/api/admin/policies/few/effect', 2]);
+  const none = { people: 0, projects: 0, domains: 0, above: [] };
+  assert.strictEqual(describeEffect(none, trans), 'Binds nobody yet.');
+  const many = Array.from({ length: 7 }, (_, place) => `u${place}`);
+  assert.match(describeEffect({ ...none, people: 7, above: many }, trans), /7 are above the new limits: u0, u1, u2, u3, u4 and 2 more\./);
 });
 
 test('no limit of sessions at once stays none', async () => {

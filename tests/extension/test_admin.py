@@ -243,6 +243,32 @@ async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: 
     assert (row["max_concurrent_sessions"], row["idle_timeout"]) == (5, 7200)
 
 
+async def test_whom_a_change_of_a_policy_affects_is_told_and_nothing_is_changed(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    assert await bai("POST", "admin/policies", {"name": "tight"}) == (204, None)
+    una, tess = cluster.add_user("una"), cluster.add_user("tess")
+    for one in (una, tess):
+        change = f'(access_key: "{one.access_key}", props: {{resource_policy: "tight"}})'
+        cluster.ask("POST", "/admin/gql", {"query": f"mutation {{modify_keypair{change} {{ok}}}}"})
+    body = {"name": "held", "image": "bai/python:test", "config": {"resources": {"cpu": "2", "mem": "1g"}}}
+    asked = {**body, "enqueueOnly": False, "maxWaitSeconds": 20}
+    session = cluster.ask("POST", "/session", asked, una)["sessionId"]
+    before = await row_of(bai, "policies", "tight")
+    bound = {"people": 2, "projects": 0, "domains": 0}
+    for change, above in (
+        ({"total_resource_slots": {"cpu": "2"}}, []),
+        ({"total_resource_slots": {"cpu": "1"}}, ["una@localhost"]),
+        ({"max_concurrent_sessions": 1}, []),
+        ({"default_for_unspecified": "LIMITED", "total_resource_slots": {"cpu": "8"}}, ["una@localhost"]),
+    ):
+        assert await bai("POST", "admin/policies/tight/effect", change) == (200, {**bound, "above": above}), change
+    assert await row_of(bai, "policies", "tight") == before
+    status, answer = await bai("POST", "admin/policies/tight/effect", {"total_resource_slots": {"cpu": "many"}})
+    assert (status, "many" in answer["message"]) == (400, True)
+    cluster.ask("DELETE", f"/session/{session}", None, una)
+
+
 async def test_a_preset_is_made_changed_and_deleted(bai: Callable[..., Any]) -> None:
     body = {"name": "tiny", "resource_slots": {"cpu": "1", "mem": "512m"}, "shared_memory": "64m"}
     assert await bai("POST", "admin/presets", body) == (204, None)
@@ -405,6 +431,7 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
         ("POST", "admin/users/ned@localhost/keypairs", {}),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": 99}),
+        ("POST", "admin/policies/default/effect", {}),
         ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}),
         ("POST", "admin/projects", {"name": "p", "domain_name": "default"}),
         ("DELETE", f"admin/projects/{NOBODY}", None),
@@ -473,6 +500,7 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
         ("PATCH", "admin/health", {"is_frozen": True}, 403),
         ("POST", "admin/domains", {"name": "other"}, 403),
         ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}, 403),
+        ("POST", "admin/policies/default/effect", {}, 403),
         ("DELETE", "admin/policies/default", None, 403),
         ("PUT", "admin/resource-groups/default/scopes", {"items": []}, 403),
         ("PUT", "admin/images/bai/python:test/aliases", {"items": []}, 403),

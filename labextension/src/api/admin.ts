@@ -127,6 +127,19 @@ export async function changeAdmin(settings: Settings, list: string, key: string,
   await requestAPI(settings, adminPath(list, key), withBody('PATCH', values));
 }
 
+/** How many a policy binds, and names of those who hold more than a change of it would allow. */
+export interface IPolicyEffect {
+  people: number;
+  projects: number;
+  domains: number;
+  above: string[];
+}
+
+/** Of a change, which is not made. Throws what is wrong with it. */
+export async function policyEffect(settings: Settings, name: string, values: object): Promise<IPolicyEffect> {
+  return requestAPI(settings, `${adminPath('policies', name)}/effect`, withBody('POST', values));
+}
+
 export async function removeAdmin(settings: Settings, list: string, key: string): Promise<void> {
   await requestAPI(settings, adminPath(list, key), { method: 'DELETE' });
 }

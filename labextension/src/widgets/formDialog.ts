@@ -2,6 +2,7 @@
 
 import { Clipboard, Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
+import { Debouncer } from '@lumino/polling';
 import { Widget } from '@lumino/widgets';
 
 import { IEdit, IEditField, ISecret } from '../adminEdits';
@@ -9,7 +10,7 @@ import { fieldOf, inWordsOf } from '../refusals';
 import { save } from './save';
 
 /** What is asked. */
-export interface IForm extends Pick<IEdit, 'title' | 'notes' | 'fields' | 'verb'> {
+export interface IForm extends Pick<IEdit, 'title' | 'notes' | 'fields' | 'verb' | 'preview'> {
   /** Something else that can be done with what is filled in, and what to say then. What it throws is shown. */
   aside?: { label: string; act: (values: Record<string, string>) => Promise<string> };
 }
@@ -19,11 +20,11 @@ type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement | HTML
 export class FormDialog extends Dialog<unknown> {
   /** What `take` throws is shown, and the dialog stays. */
   constructor(
-    { title, notes, fields, verb, aside }: IForm,
+    { title, notes, fields, verb, aside, preview }: IForm,
     private readonly take: (values: Record<string, string>) => Promise<void>,
     private readonly trans: TranslationBundle
   ) {
-    const body = new Fields(fields, notes ?? [], aside);
+    const body = new Fields(fields, notes ?? [], aside, preview);
     super({
       title,
       body,
@@ -69,7 +70,8 @@ class Fields extends Widget {
   constructor(
     private readonly fields: IEditField[],
     notes: string[],
-    aside: IForm['aside']
+    aside: IForm['aside'],
+    private readonly preview: IForm['preview']
   ) {
     super();
     this.addClass('jp-bai-Form');
@@ -95,6 +97,13 @@ class Fields extends Widget {
     }
     if (aside) {
       this.node.append(this._aside(aside));
+    }
+    if (preview) {
+      this._foreseen.className = 'jp-bai-Form-foreseen';
+      this._foreseen.setAttribute('role', 'status');
+      this.node.append(this._foreseen);
+      this.node.addEventListener('input', () => void this._lookAhead.invoke());
+      void this._foresee();
     }
     this._refusal.id = 'jp-bai-form-refusal';
     this._refusal.className = 'jp-bai-Refusal';
@@ -155,11 +164,28 @@ class Fields extends Widget {
     });
   }
 
+  dispose(): void {
+    this._lookAhead.dispose();
+    super.dispose();
+  }
+
+  /** Says nothing of what is not complete or not right: that is said when it is sent. */
+  private async _foresee(): Promise<void> {
+    const question = (this._question += 1);
+    const said = await this.preview!(this.values).catch(() => '');
+    if (question === this._question) {
+      this._foreseen.textContent = said;
+    }
+  }
+
   private get _only(): IEditField | undefined {
     return this.fields.length === 1 ? this.fields[0] : undefined;
   }
 
   private readonly _controls = new Map<IEditField, Control>();
+  private readonly _foreseen = document.createElement('p');
+  private readonly _lookAhead = new Debouncer(() => this._foresee(), 500);
+  private _question = 0;
   private readonly _notes = document.createElement('div');
   private readonly _refusal = document.createElement('p');
 }

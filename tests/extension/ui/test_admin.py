@@ -104,6 +104,22 @@ def test_the_command_that_joins_another_host_is_shown_once(page: Page, look_at: 
     expect(page.get_by_text("bai agent join")).to_have_count(0)
 
 
+def test_whom_a_change_of_limits_is_about_is_said_before(page: Page, cluster: RealManager, look_at: Any) -> None:
+    session = cluster.start_session("held", resources={"cpu": "2", "mem": "1g"})
+    admin = open_list(page, "Policies")
+    admin.get_by_role("button", name="Change default").click()
+    dialog = page.get_by_role("dialog", name="Limits of default")
+    said = dialog.get_by_role("status")
+    expect(said).to_have_text(re.compile(r"^Binds (one person|\d+ people)\.$"))
+    dialog.get_by_label("Of resources").fill("cpu=1")
+    expect(said).to_contain_text("admin@localhost is above the new limits: what runs goes on.")
+    look_at(page, "admin-policy-effect", ".jp-Dialog-content", whole=True)
+    dialog.get_by_label("Of resources").fill("cpu=many")
+    expect(said).to_have_text("")
+    dialog.get_by_role("button", name="Cancel").click()
+    cluster.ask("DELETE", f"/session/{session}")
+
+
 def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_at: Any) -> None:
     made = 'mutation {create_keypair_resource_policy(name: "few", props: {max_concurrent_sessions: 9}) {ok msg}}'
     cluster.ask("POST", "/admin/gql", {"query": made})
