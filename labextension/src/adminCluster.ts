@@ -28,6 +28,7 @@ export function agentTable(trans: TranslationBundle): ITable {
     {
       verb: trans.__('Drain'),
       label: row => (row.schedulable ? trans.__('Drain %1', shown(row.name)) : ''),
+      together: count => ({ label: trans._n('Drain %1 agent', 'Drain %1 agents', count) }),
       ask: (settings, rows) => drainOf(settings, rows, trans)
     },
     {

@@ -25,6 +25,8 @@ interface IAction {
   verb: string;
   /** The button's name; empty where it cannot be done to that row. */
   label: (row: AdminRow) => string;
+  /** What it is called with so many rows, and what is asked then; without it, none can be chosen for it. */
+  together?: (count: number) => { label: string; confirm?: string };
 }
 
 /** Done at once, or after a question. */

@@ -144,6 +144,18 @@ test('what is over cannot be ended again, and a session says why it waits', () =
   assert.deepStrictEqual([end.label(row), end.label({ ...row, status: 'TERMINATED' })], ['End demo', '']);
 });
 
+test('sessions are ended and agents drained together, and nothing else is', () => {
+  const together = Object.values(tables).flatMap(({ name, actions }) =>
+    actions.filter(action => action.together).map(action => [name, action.together(2).label])
+  );
+  assert.deepStrictEqual(together, [
+    ['agents', 'Drain 2 agents'],
+    ['sessions', 'End 2 sessions'],
+    ['queue', 'End 2 sessions']
+  ]);
+  assert.match(tables.sessions.actions[0].together(2).confirm, /^Their containers end\./);
+});
+
 test('a keypair is switched off and on', async () => {
   const asked = [];
   const list = new AdminList(settingsOf(() => null, asked), 'keypairs');

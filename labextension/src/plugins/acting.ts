@@ -5,30 +5,32 @@ import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { Edits, IEdit, ISecret } from '../adminEdits';
-import { IRowAction, IWay, IWays } from '../tables';
+import { inTurn, IRowAction, IWay, IWays } from '../tables';
 import { AdminRow } from '../api';
 import { Watched } from '../watched';
 import { FormDialog, showSecret } from '../widgets/formDialog';
 
-/** What a button of a table does, after a question if that is due. */
+/** What a button of a table does with a row, or with several, after a question if that is due. */
 export async function act(
   settings: ServerConnection.ISettings,
   model: Watched<unknown>,
   action: IRowAction,
-  row: AdminRow,
+  rows: AdminRow[],
   edits: Edits,
   trans: TranslationBundle
 ): Promise<void> {
-  const label = action.label(row);
+  const [row] = rows;
+  const { label, confirm } =
+    rows.length > 1 ? action.together!(rows.length) : { label: action.label(row), confirm: 'run' in action ? action.confirm : undefined };
   if ('edit' in action) {
     return fillIn(model, label, () => action.edit(edits, row), trans);
   }
   try {
     if ('ask' in action) {
-      const way = await choose(await action.ask(settings, [row]));
+      const way = await choose(await action.ask(settings, rows));
       await (way && model.change(way.run));
-    } else if (!action.confirm || (await isSure(trans.__('%1?', label), action.confirm, action.verb))) {
-      await model.change(() => action.run(settings, row));
+    } else if (!confirm || (await isSure(trans.__('%1?', label), confirm, action.verb))) {
+      await model.change(() => inTurn(rows, one => action.run(settings, one), trans));
     }
   } catch (error) {
     await showErrorMessage(label, error as Error);

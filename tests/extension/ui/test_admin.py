@@ -120,6 +120,44 @@ def test_whom_a_change_of_limits_is_about_is_said_before(page: Page, cluster: Re
     cluster.ask("DELETE", f"/session/{session}")
 
 
+def test_sessions_are_found_by_a_key_chosen_and_ended_together(
+    page: Page, cluster: RealManager, look_at: Any, wait_until: Any
+) -> None:
+    small = {"resources": {"cpu": "1", "mem": "1g"}}
+    ended, kept = (
+        [cluster.start_session(f"pair-{place}", **small) for place in (1, 2)],
+        cluster.start_session("pair-3", **small),
+    )
+    admin = open_list(page, "Sessions")
+    admin.get_by_role("checkbox", name="Choose pair-1").focus()
+    page.keyboard.press("/")
+    search = admin.get_by_role("searchbox", name="Search in Sessions")
+    expect(search).to_be_focused()
+    page.keyboard.type("pair-/")
+    expect(search).to_have_value("pair-/")
+    page.keyboard.press("Backspace")
+    expect(admin.get_by_text("1 to 3 of 3")).to_be_visible()
+    admin.get_by_role("checkbox", name="Choose pair-3").focus()
+    for key in ("Space", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    expect(admin.get_by_role("button", name="End 2 sessions")).to_be_visible()
+    admin.get_by_role("checkbox", name="Choose all that are shown").check()
+    expect(admin.get_by_role("button", name="End 3 sessions")).to_be_visible()
+    admin.get_by_role("checkbox", name="Choose pair-3").uncheck()
+    look_at(page, "admin-chosen", ".jp-bai-Admin", whole=True)
+    admin.get_by_role("button", name="End 2 sessions").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Their containers end.")
+    dialog.get_by_role("button", name="End", exact=True).click()
+    for session in ended:
+        wait_until(lambda one=session: cluster.ask("GET", f"/session/{one}")["status"] == "TERMINATED", "its end")
+    assert cluster.ask("GET", f"/session/{kept}")["status"] == "RUNNING"
+    expect(admin.get_by_role("button", name="End 2 sessions")).to_have_count(0)  # what is over is not ended again
+    open_list(page, "Agents").get_by_role("checkbox", name="Choose lab-1").check()
+    expect(admin.get_by_role("button", name="Drain 1 agent")).to_be_visible()
+    cluster.ask("DELETE", f"/session/{kept}")
+
+
 def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_at: Any) -> None:
     made = 'mutation {create_keypair_resource_policy(name: "few", props: {max_concurrent_sessions: 9}) {ok msg}}'
     cluster.ask("POST", "/admin/gql", {"query": made})
