@@ -106,6 +106,7 @@ _REFUSED = {
     "person-unknown": "There is nobody called {who} that you could share with.",
     "mount-clash": "Two folders would be at {path}. Give one another name.",
     "name-taken": "You already have a session {name} with another environment. Choose another name, or open that one.",
+    "name-in-use": "You already have a session {name}. Choose another name, or end that one.",
     "name-ending": "Your session {name} is still ending. Try again, or end it without waiting for its agent.",
     "bad-value": "{field}: {given} is not {expected}.",
     "shm-too-big": "Shared memory {shm} must be less than memory {mem}.",

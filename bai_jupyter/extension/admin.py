@@ -15,8 +15,9 @@ from tornado import web
 from bai_jupyter._version import __version__
 from bai_jupyter.client import Json
 from bai_jupyter.common.errors import BadRequest, Forbidden, NotFound
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.extension.admin_lists import LARGEST_PAGE, OF_ALL, TABLES, Window, errors, volumes
+from bai_jupyter.extension.admin_lists import LARGEST_PAGE, OF_ALL, TABLES, Window, errors, sessions_on, volumes
 from bai_jupyter.extension.handlers import BaiHandler, bad_value
 
 SUPERADMIN, ADMIN = "superadmin", "admin"
@@ -107,6 +108,29 @@ class AgentHandler(AdminHandler):
         """``{"schedulable": bool}``: let it take new sessions, or run empty."""
         await self.client.set_schedulable([agent], self.flag("schedulable"))
         self.done()
+
+
+class AgentSessionsHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, agent: str) -> None:
+        """``{"sessions": [{"session_id", "name", "user_email", "access_key"}]}``: what a drain would wait for."""
+        await self.require_admin(of_all=True)
+        self.finish({"sessions": await sessions_on(self.client, agent)})
+
+
+class JoinTokensHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """``{"resource_group", "uses", "expires_s"}`` → 201 ``{"token", "url"}``, told once: agents of so many hosts
+        join the group with it, and look for the manager at ``url``."""
+        given = checked(self.fields(), {"resource_group": str, "uses": int, "expires_s": int})
+        await self.require_admin(of_all=True)
+        token = await self.client.create_join_token(**given)
+        self.set_status(201)
+        self.set_header("Cache-Control", "no-store")
+        self.finish({"token": token, "url": JoinToken.parse(token).url})
 
 
 @dataclass(frozen=True)
@@ -226,6 +250,22 @@ class UserRefusalHandler(AdminHandler):
         document = f"query({declared}) {{user_refusal(email: $email, props: $props)}}"
         answer = await self.client.graphql(document, **{name: value for name, (_, value) in asked.items()})
         self.finish({"refusal": answer["user_refusal"]})
+
+
+class PolicyEffectHandler(AdminHandler):
+    @web.authenticated
+    @authorized
+    async def post(self, name: str) -> None:
+        """As a change of a policy → ``{"people", "projects", "domains", "above"}``: how many it binds, and names of
+        those who hold more than it would allow. Nothing is changed."""
+        kind = KINDS["policies"]
+        props = checked(self.fields(), kind.fields)
+        await self.require_admin(of_all=True)
+        document = (
+            f"query($name: String!, $props: {kind.changed_with}) "
+            "{policy_effect(name: $name, props: $props) {people projects domains above}}"
+        )
+        self.finish((await self.client.graphql(document, name=name, props=props))["policy_effect"])
 
 
 class ThingHandler(AdminHandler):
@@ -374,6 +414,7 @@ _MADE = "|".join(name for name, kind in KINDS.items() if kind.made_with)
 HANDLERS = [
     (r"/bai/api/admin/health", HealthHandler),
     (r"/bai/api/admin/user-refusals", UserRefusalHandler),
+    (r"/bai/api/admin/join-tokens", JoinTokensHandler),
     (rf"/bai/api/admin/({_MADE})", KindHandler),
     (r"/bai/api/admin/(images)", ImagesHandler),
     (r"/bai/api/admin/([a-z-]+)", TableHandler),
@@ -381,7 +422,9 @@ HANDLERS = [
     (r"/bai/api/admin/(images)/(.+)/(aliases)", HoldingHandler),  # names of images have slashes
     (r"/bai/api/admin/images/(.+)", ImageHandler),
     (r"/bai/api/admin/agents/([^/]+)", AgentHandler),
+    (r"/bai/api/admin/agents/([^/]+)/sessions", AgentSessionsHandler),
     (r"/bai/api/admin/users/([^/]+)/keypairs", UserKeypairsHandler),
+    (r"/bai/api/admin/policies/([^/]+)/effect", PolicyEffectHandler),
     (r"/bai/api/admin/(projects)/([^/]+)/(members)", HoldingHandler),
     (r"/bai/api/admin/(resource-groups)/([^/]+)/(scopes)", HoldingHandler),
 ]

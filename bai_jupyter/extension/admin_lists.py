@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from bai_jupyter.client import Json, ManagerClient
+from bai_jupyter.common.statuses import FINAL, SessionStatus
 
 LARGEST_PAGE = 100
 MONTHS = 6
@@ -45,6 +46,14 @@ class Paged:
         condition = filter_of(window.text, self.searched)
         answer = await client.graphql(document, limit=window.limit, offset=window.offset, filter=condition)
         return answer[self.root]["items"], answer[self.root]["total_count"]
+
+    async def read_all(self, client: ManagerClient) -> list[Json]:
+        found: list[Json] = []
+        while True:
+            items, total = await self.read(client, Window(len(found), LARGEST_PAGE, ""))
+            found += items
+            if not items or len(found) >= total:
+                return found
 
 
 @dataclass(frozen=True)
@@ -115,13 +124,7 @@ async def volumes(client: ManagerClient) -> list[Json]:
     ``used_bytes`` and ``capacity_bytes`` are missing, and ``trouble`` says why, where no such agent answers.
     """
     listed = Paged("storage_volume_list", "id backend capabilities hardware_metadata usage", ())
-    found: list[Json] = []
-    is_more = True
-    while is_more:
-        items, total = await listed.read(client, Window(len(found), LARGEST_PAGE, ""))
-        found += map(_volume, items)
-        is_more = bool(items) and len(found) < total
-    return found
+    return [_volume(one) for one in await listed.read_all(client)]
 
 
 def _volume(told: Json) -> Json:
@@ -134,6 +137,20 @@ def _volume(told: Json) -> Json:
         "trouble": hardware["status_info"],
         **json.loads(told["usage"]),
     }
+
+
+async def sessions_on(client: ManagerClient, agent: str) -> list[Json]:
+    """Those with a container on the agent of that name that are neither over nor ending."""
+    listed = Paged("compute_session_list", "session_id name user_email access_key containers {agent}", (), _PLACED)
+    return [
+        {name: one[name] for name in ("session_id", "name", "user_email", "access_key")}
+        for one in await listed.read_all(client)
+        if any(container["agent"] == agent for container in one["containers"])
+    ]
+
+
+_NOWHERE = {*FINAL, SessionStatus.PENDING, SessionStatus.TERMINATING}
+_PLACED = f', status: "{",".join(one for one in SessionStatus if one not in _NOWHERE)}"'
 
 
 async def errors(client: ManagerClient) -> list[Json]:

@@ -132,6 +132,16 @@ class SessionHandler(BaiHandler):
 
     @web.authenticated
     @authorized
+    async def patch(self, session: str) -> None:
+        """``{"name"}``: what it is called from now on."""
+        name = self.fields().get("name")
+        if not isinstance(name, str):
+            raise bad_value("name", name, "a text")
+        await self.client.rename(session, name)
+        self.done()
+
+    @web.authenticated
+    @authorized
     async def delete(self, session: str) -> None:
         await self.client.destroy_session(session, owner=self.owner)
         self.done()

@@ -232,7 +232,7 @@ export function newSshKeypairEdit(settings: Settings, account: IAccount, trans: 
           [trans.__('Private key'), made.private_key.trim()]
         ],
         note: trans.__('The private key is not shown again. Copy it or save it now, where only you can read it (chmod 600).'),
-        file: { name: 'id_ed25519', text: made.private_key }
+        taken: { name: 'id_ed25519', text: made.private_key }
       };
     }
   };

@@ -1,10 +1,12 @@
 /** Lists of what the cluster stands on: its agents, where folders lie, and what went wrong. Pure. */
 
+import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { formatPart, formatSize, IUse, usesOf } from './amounts';
-import { AdminRow, changeAdmin } from './api';
-import { columnsOf, ITable, shown } from './tables';
+import { AdminRow, changeAdmin, endSession, sessionsOn } from './api';
+import { describeEnd } from './session';
+import { columnsOf, inTurn, ITable, IWays, shown } from './tables';
 import { slotsOf } from './typed';
 
 export function agentTable(trans: TranslationBundle): ITable {
@@ -26,16 +28,53 @@ export function agentTable(trans: TranslationBundle): ITable {
     {
       verb: trans.__('Drain'),
       label: row => (row.schedulable ? trans.__('Drain %1', shown(row.name)) : ''),
-      confirm: trans.__('It takes no new sessions until it is resumed. Those that run there go on.'),
-      run: (settings, row) => changeAdmin(settings, 'agents', shown(row.name), { schedulable: false })
+      together: count => ({ label: trans._n('Drain %1 agent', 'Drain %1 agents', count) }),
+      ask: (settings, rows) => drainOf(settings, rows, trans)
     },
     {
       verb: trans.__('Resume'),
       label: row => (row.schedulable ? '' : trans.__('Resume %1', shown(row.name))),
       run: (settings, row) => changeAdmin(settings, 'agents', shown(row.name), { schedulable: true })
     }
-  ]
+  ],
+  addition: { label: trans.__('Add agent…'), edit: edits => edits.newAgent() }
 };
+}
+
+/** How agents can be drained: what runs there goes on, or is ended. */
+async function drainOf(settings: ServerConnection.ISettings, rows: AdminRow[], trans: TranslationBundle): Promise<IWays> {
+  const names = rows.map(row => shown(row.name));
+  const found = (await Promise.all(names.map(name => sessionsOn(settings, name)))).flat();
+  const sessions = [...new Map(found.map(one => [one.session_id, one])).values()]; // one may be on several
+  const drain = () => inTurn(names, name => changeAdmin(settings, 'agents', name, { schedulable: false }), trans);
+  const endAll = async () => {
+    await drain();
+    await inTurn(sessions, one => endSession(settings, shown(one.session_id), shown(one.access_key)), trans);
+  };
+  const rest = trans._n('No new sessions until it is resumed.', 'No new sessions on these %1 until they are resumed.', names.length);
+  const running = trans._n('One session runs there: %2.', '%1 sessions run there: %2.', sessions.length, namesOf(sessions, trans));
+  const choice = trans.__('What runs goes on until it ends by itself, unless you end it now.');
+  const end = {
+    verb: trans.__('End sessions now…'),
+    confirm: {
+      title: trans._n('End the session on %2?', 'End %1 sessions on %2?', sessions.length, names.join(', ')),
+      body: `${namesOf(sessions, trans)}. ${describeEnd(false, trans, sessions.length)}`,
+      verb: trans.__('End sessions')
+    },
+    run: endAll
+  };
+  return {
+    title: trans.__('Drain %1?', names.join(', ')),
+    body: sessions.length === 0 ? trans.__('%1 No session runs there.', rest) : `${rest} ${running} ${choice}`,
+    ways: [...(sessions.length === 0 ? [] : [end]), { verb: trans.__('Drain'), run: drain }]
+  };
+}
+
+/** `demo (kim@lab.org), train (lee@lab.org) and 3 more`. */
+function namesOf(sessions: AdminRow[], trans: TranslationBundle): string {
+  const told = sessions.slice(0, 5).map(one => `${shown(one.name)} (${shown(one.user_email)})`);
+  const more = sessions.length - told.length;
+  return more > 0 ? trans.__('%1 and %2 more', told.join(', '), more) : told.join(', ');
 }
 
 export function volumeTable(trans: TranslationBundle): ITable {

@@ -8,9 +8,12 @@ import {
   AdminRow,
   changeAdmin,
   getAnnouncement,
+  IPolicyEffect,
   IScope,
   issueKeypair,
   listAllAdmin,
+  makeJoinToken,
+  policyEffect,
   setAdmin,
   setAnnouncement
 } from './api';
@@ -46,8 +49,8 @@ export interface ISecret {
   /** What it is, and what it reads. */
   facts: [string, string][];
   note: string;
-  /** What can be copied and saved as a file. */
-  file?: { name: string; text: string };
+  /** What can be copied, and saved as a file if it has a name. */
+  taken?: { text: string; name?: string };
 }
 
 export interface IEdit {
@@ -56,6 +59,8 @@ export interface IEdit {
   notes?: string[];
   fields: IEditField[];
   verb: string;
+  /** What would come of what is filled in so far. Throws what is wrong with it. */
+  preview?: (values: Values) => Promise<string>;
   /** Throws what is wrong with the values, and what the manager refuses. */
   run: (values: Values) => Promise<ISecret | void>;
 }
@@ -81,6 +86,23 @@ export function ordersOf(trans: TranslationBundle): [string, string][] {
     ['fifo', trans.__('who came first')],
     ['lifo', trans.__('who came last')]
   ];
+}
+
+/** Whom a change of limits is about, in sentences. */
+export function describeEffect({ people, projects, domains, above }: IPolicyEffect, trans: TranslationBundle): string {
+  const bound = [
+    ...(people > 0 ? [trans._n('Binds one person.', 'Binds %1 people.', people)] : []),
+    ...(projects > 0 ? [trans._n('Binds one project.', 'Binds %1 projects.', projects)] : []),
+    ...(domains > 0 ? [trans._n('Binds one domain.', 'Binds %1 domains.', domains)] : [])
+  ];
+  const some = above.slice(0, 5).join(', ');
+  const names = above.length > 5 ? trans.__('%1 and %2 more', some, above.length - 5) : some;
+  return [
+    ...(bound.length > 0 ? bound : [trans.__('Binds nobody yet.')]),
+    ...(above.length > 0
+      ? [trans._n('%2 is above the new limits: what runs goes on.', '%1 are above the new limits: %2. What runs goes on.', above.length, names)]
+      : [])
+  ].join(' ');
 }
 
 /** Makes forms of what is asked of the cluster's things. Who is no superadmin sets no limits, and makes none of those. */
@@ -152,7 +174,10 @@ export class Edits {
   }
 
   policy(row: AdminRow): IEdit {
-    return this._changing('policies', `${row.name}`, this.trans.__('Limits of %1', `${row.name}`), this._limits(row));
+    const [name, parts] = [`${row.name}`, this._limits(row)];
+    const preview = async (values: Values) =>
+      describeEffect(await policyEffect(this.settings, name, propertiesOf(parts, values)), this.trans);
+    return { ...this._changing('policies', name, this.trans.__('Limits of %1', name), parts), preview };
   }
 
   newPreset(): IEdit {
@@ -172,6 +197,36 @@ export class Edits {
       fields: [{ name: 'message', label, value, isLong: true, isOptional: true }],
       verb: trans.__('Announce'),
       run: ({ message }) => setAnnouncement(this.settings, message)
+    };
+  }
+
+  /** Another host: what is to be run there. */
+  async newAgent(): Promise<IEdit> {
+    const { trans } = this;
+    const parts: IPart[] = [
+      { name: 'resource_group', label: trans.__('Group'), value: 'default', options: await this._names('resource-groups') },
+      { name: 'uses', label: trans.__('Hosts'), value: '1', read: text => readCount(text, trans) },
+      { name: 'expires_s', label: trans.__('Good for, such as 1 h; at most 30 d'), value: '1 h', read: text => readSpan(text, trans) }
+    ];
+    return {
+      title: trans.__('Add Agent'),
+      notes: [trans.__('Makes a command that is run on each host that shall join. It holds a secret, and is good for as many hosts and as long as you say.')],
+      fields: parts,
+      verb: trans.__('Make command'),
+      run: async values => {
+        const asked = propertiesOf(parts, values) as { resource_group: string; uses: number; expires_s: number };
+        const { token, url } = await makeJoinToken(this.settings, asked);
+        const command = `bai agent join ${token}`;
+        return {
+          title: trans.__('Add Agent'),
+          facts: [[trans.__('On each host'), command]],
+          note: trans.__(
+            'It is shown this once only, and leads to the manager at %1. If hosts reach it elsewhere, add --manager and that address. A host that has joined is in the list.',
+            url
+          ),
+          taken: { text: command }
+        };
+      }
     };
   }
 

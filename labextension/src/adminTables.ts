@@ -65,6 +65,10 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
         verb: trans.__('End'),
         label: row => (OVER.includes(shown(row.status)) ? '' : trans.__('End %1', shown(row.name))),
         confirm: describeEnd(false, trans),
+        together: count => ({
+          label: trans._n('End %1 session', 'End %1 sessions', count),
+          confirm: describeEnd(false, trans, count)
+        }),
         run: (settings, row) => endSession(settings, shown(row.session_id), shown(row.access_key))
       }
     ]

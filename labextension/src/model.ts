@@ -16,6 +16,7 @@ import {
   kernelStatus,
   listApps,
   listSessions,
+  renameSession,
   restartSession,
   sessionLog,
   startApp
@@ -33,6 +34,11 @@ export class Sessions extends Watched<ISession[]> {
   /** For a while, if it would be stopped for being idle. */
   async keep(id: string): Promise<void> {
     await extendSession(this.settings, id);
+    await this.refresh();
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    await renameSession(this.settings, id, name);
     await this.refresh();
   }
 

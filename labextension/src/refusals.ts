@@ -11,9 +11,18 @@ export interface INamed {
 
 /** `Sessions at once: 'x' is not a number …` for what begins with `max_concurrent_sessions`. */
 export function inWordsOf(fields: INamed[], sentence: string): string {
-  const [, path] = /^([a-z][\w.[\]]*): /i.exec(sentence) ?? [];
-  const found = path && fields.find(({ name }) => `.${path}.`.includes(`.${name}.`));
-  return found ? found.label.split(/[,:]/)[0] + sentence.slice(path.length) : sentence;
+  const found = fieldOf(fields, sentence);
+  return found ? found.label.split(/[,:]/)[0] + sentence.slice(pathIn(sentence).length) : sentence;
+}
+
+/** The field that a sentence begins with. */
+export function fieldOf<T extends INamed>(fields: T[], sentence: string): T | undefined {
+  const path = pathIn(sentence);
+  return path === '' ? undefined : fields.find(({ name }) => `.${path}.`.includes(`.${name}.`));
+}
+
+function pathIn(sentence: string): string {
+  return /^([a-z][\w.[\]]*): /i.exec(sentence)?.[1] ?? '';
 }
 
 /** What a kernel or a run is asked for, as the dialog calls it. */

@@ -3,6 +3,7 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 
+import type { IEdit } from './adminEdits';
 import { describeAge, describeCost, describeHeld, heldBy, IUse } from './amounts';
 import {
   getSession,
@@ -161,12 +162,25 @@ export function factsOf(session: Detail, now: Date, trans: TranslationBundle): [
 }
 
 /** What ending a session does. */
-export function describeEnd(isOwn: boolean, trans: TranslationBundle): string {
+export function describeEnd(isOwn: boolean, trans: TranslationBundle, count = 1): string {
   return isOwn
     ? trans.__('Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone.')
-    : trans.__(
-        'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.'
+    : trans._n(
+        'Its container ends. Files in folders and the output in notebooks are kept; variables and other files are gone. Its owner sees that an admin has ended it.',
+        'Their containers end. Files in folders and the output in notebooks are kept; variables and other files are gone. Their owners see that an admin has ended them.',
+        count
       );
+}
+
+/** What is filled in to call it otherwise. */
+export function renaming(name: string, rename: (name: string) => Promise<void>, trans: TranslationBundle): IEdit {
+  return {
+    title: trans.__('Rename %1', name),
+    notes: [trans.__('It goes on as it is. Notebooks and commands that ask for it as %1 do not find it any more.', name)],
+    fields: [{ name: 'name', label: trans.__('Name'), value: name }],
+    verb: trans.__('Rename'),
+    run: values => rename(values.name.trim())
+  };
 }
 
 /** Something that stops or suspends it by itself. */

@@ -25,6 +25,8 @@ interface IAction {
   verb: string;
   /** The button's name; empty where it cannot be done to that row. */
   label: (row: AdminRow) => string;
+  /** What it is called with so many rows, and what is asked then; without it, none can be chosen for it. */
+  together?: (count: number) => { label: string; confirm?: string };
 }
 
 /** Done at once, or after a question. */
@@ -34,12 +36,31 @@ export interface IDeed extends IAction {
   run: (settings: Settings, row: AdminRow) => Promise<void>;
 }
 
+/** What there is now decides in which ways it can be done; one of them is chosen. */
+export interface IQuestion extends IAction {
+  ask: (settings: Settings, rows: AdminRow[]) => Promise<IWays>;
+}
+
+export interface IWays {
+  title: string;
+  /** What is lost and what is kept. */
+  body: string;
+  ways: IWay[];
+}
+
+export interface IWay {
+  verb: string;
+  /** Asked once more, with what is lost. */
+  confirm?: { title: string; body: string; verb: string };
+  run: () => Promise<void>;
+}
+
 /** Something is filled in first. */
 export interface IChange extends IAction {
   edit: (edits: Edits, row: AdminRow) => IEdit | Promise<IEdit>;
 }
 
-export type IRowAction = IDeed | IChange;
+export type IRowAction = IDeed | IQuestion | IChange;
 
 /** What can be made that is not in a list yet. */
 export interface IAddition {
@@ -93,6 +114,18 @@ export function columnsOf(trans: TranslationBundle) {
     /** Nothing is no limit. */
     limit: (column: IColumn): IColumn => ({ ...column, text: row => column.text(row) || trans.__('no limit') })
   };
+}
+
+/** One after the other; one that is refused hinders no others. Throws the first refusal, with how many there were. */
+export async function inTurn<T>(all: T[], act: (one: T) => Promise<void>, trans: TranslationBundle): Promise<void> {
+  const refused: Error[] = [];
+  for (const one of all) {
+    await act(one).catch(error => refused.push(error as Error));
+  }
+  if (refused.length > 0) {
+    const [{ message }] = refused;
+    throw all.length === 1 ? refused[0] : new Error(trans.__('%1 of %2 were refused. The first: %3', refused.length, all.length, message));
+  }
 }
 
 export function shown(value: unknown): string {

@@ -32,6 +32,7 @@ export namespace CommandIDs {
   export const endSession = 'bai:end-session';
   export const extendSession = 'bai:extend-session';
   export const restartSession = 'bai:restart-session';
+  export const renameSession = 'bai:rename-session';
   export const commitSession = 'bai:commit-session';
   export const commitKernel = 'bai:save-kernel-as-environment';
   export const showLog = 'bai:show-log';

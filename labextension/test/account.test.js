@@ -72,7 +72,7 @@ test('a new SSH keypair says what it replaces, and its private key is told once'
   assert.strictEqual(account.newSshKeypairEdit(settings, { ...ME, ssh_fingerprint: null }, trans).notes.length, 1);
   const told = await edit.run({});
   assert.deepStrictEqual(told.facts[2], ['Private key', 'PRIVATE']);
-  assert.deepStrictEqual(told.file, { name: 'id_ed25519', text: 'PRIVATE\n' });
+  assert.deepStrictEqual(told.taken, { name: 'id_ed25519', text: 'PRIVATE\n' });
 });
 
 test('dotfiles are made, changed with what they hold, and deleted', async () => {

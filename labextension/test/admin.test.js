@@ -5,11 +5,12 @@ const { test } = require('node:test');
 const { ServerConnection } = require('@jupyterlab/services');
 
 const { AdminList, PAGE } = require('../lib/test/admin.js');
-const { Edits } = require('../lib/test/adminEdits.js');
+const { describeEffect, Edits } = require('../lib/test/adminEdits.js');
 const { tablesFor } = require('../lib/test/adminTables.js');
 const typed = require('../lib/test/typed.js');
 
-const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
+const fill = (text, args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text);
+const trans = { __: (text, ...args) => fill(text, args), _n: (one, many, n, ...args) => fill(n === 1 ? one : many, [n, ...args]) };
 
 /** `answer(method, path, query, body)` → what the server says; what was asked is in `asked`. */
 function settingsOf(answer, asked = []) {
@@ -68,12 +69,91 @@ test('an agent is ready, drained or away, and only the one of both is offered', 
   assert.strictEqual(textOf('agents', 'Devices', { devices: [{ kind: 'cpu' }, gpu, { ...gpu, figures: null }] }), 'H200 42 %, H200');
 });
 
+/** What the server has under a path; it refuses to end `kept`. */
+function clusterOf(found, asked) {
+  const fetch = async request => {
+    const { pathname } = new URL(request.url);
+    asked.push([request.method, pathname.replace('/bai/api/', '')]);
+    const isRefused = pathname.endsWith('/sessions/kept');
+    const said = isRefused ? { code: 'x', message: 'It is kept.' } : found[pathname.replace('/bai/api/', '')];
+    return new Response(said && JSON.stringify(said), { status: isRefused ? 400 : said ? 200 : 204 });
+  };
+  return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+}
+
+test('an agent is drained at once if nothing runs there, and else in one of two ways', async () => {
+  const asked = [];
+  const session = id => ({ session_id: id, name: `its-${id}`, user_email: 'kim@lab.org', access_key: 'AK' });
+  const settings = clusterOf(
+    {
+      'admin/agents/idle/sessions': { sessions: [] },
+      'admin/agents/a/sessions': { sessions: [session('kept'), session('s')] },
+      'admin/agents/b/sessions': { sessions: [session('s')] }
+    },
+    asked
+  );
+  const [drain] = tables.agents.actions;
+  const idle = await drain.ask(settings, [{ name: 'idle' }]);
+  assert.strictEqual(idle.body, 'No new sessions until it is resumed. No session runs there.');
+  assert.deepStrictEqual(idle.ways.map(way => way.verb), ['Drain']);
+
+  const two = await drain.ask(settings, [{ name: 'a' }, { name: 'b' }]);
+  assert.strictEqual(two.title, 'Drain a, b?');
+  assert.match(two.body, /^No new sessions on these 2 until .* 2 sessions run there: its-kept \(kim@lab.org\), its-s/);
+  const [end, wait] = two.ways;
+  assert.deepStrictEqual([end.confirm.title, wait.confirm], ['End 2 sessions on a, b?', undefined]);
+  asked.length = 0;
+  await wait.run();
+  const drained = [['PATCH', 'admin/agents/a'], ['PATCH', 'admin/agents/b']];
+  assert.deepStrictEqual(asked.splice(0), drained);
+  await assert.rejects(end.run(), { message: '1 of 2 were refused. The first: It is kept.' });
+  assert.deepStrictEqual(asked, [...drained, ['DELETE', 'sessions/kept'], ['DELETE', 'sessions/s']]);
+});
+
+test('many sessions are not all named', async () => {
+  const sessions = Array.from({ length: 7 }, (_, place) => ({ session_id: `${place}`, name: `n${place}`, user_email: 'k' }));
+  const settings = clusterOf({ 'admin/agents/a/sessions': { sessions } }, []);
+  assert.match((await tables.agents.actions[0].ask(settings, [{ name: 'a' }])).body, /n4 \(k\) and 2 more\./);
+});
+
+test('the command that joins another host is told once, and made as it was asked for', async () => {
+  const asked = [];
+  const answer = query => (query.has('limit') ? { items: [{ name: 'default' }, { name: 'gpu' }], total: 2 } : { token: 'bai1.x', url: 'https://m' });
+  const edit = await new Edits(settingsOf(answer, asked), trans).newAgent();
+  assert.deepStrictEqual(edit.fields[0].options, [['default', 'default'], ['gpu', 'gpu']]);
+  await assert.rejects(edit.run({ resource_group: 'gpu', uses: 'all', expires_s: '1 h' }), /all is no number/);
+  const secret = await edit.run({ resource_group: 'gpu', uses: '3', expires_s: '2 d' });
+  const [method, path, , body] = asked.at(-1);
+  assert.deepStrictEqual([method, path, JSON.parse(body)], [
+    'POST',
+    '/bai/api/admin/join-tokens',
+    { resource_group: 'gpu', uses: 3, expires_s: 172800 }
+  ]);
+  assert.deepStrictEqual([secret.facts, secret.taken], [
+    [['On each host', 'bai agent join bai1.x']],
+    { text: 'bai agent join bai1.x' }
+  ]);
+  assert.match(secret.note, /https:\/\/m\./);
+});
+
 test('what is over cannot be ended again, and a session says why it waits', () => {
   const row = { name: 'demo', session_id: 's', status: 'PENDING', status_data: '{"reason": {"code": "queued", "text": "3rd."}}' };
   assert.strictEqual(textOf('queue', 'State', row), '3rd.');
   assert.strictEqual(textOf('sessions', 'Resources', { requested_slots: '{"cpu": "2"}' }), '2 CPU');
   const [end] = tables.sessions.actions;
   assert.deepStrictEqual([end.label(row), end.label({ ...row, status: 'TERMINATED' })], ['End demo', '']);
+});
+
+test('sessions are ended and agents drained together, and nothing else is', () => {
+  const together = Object.values(tables).flatMap(({ name, actions }) =>
+    actions.filter(action => action.together).map(action => [name, action.together(2).label])
+  );
+  assert.deepStrictEqual(together, [
+    ['agents', 'Drain 2 agents'],
+    ['sessions', 'End 2 sessions'],
+    ['queue', 'End 2 sessions']
+  ]);
+  assert.match(tables.sessions.actions[0].together(2).confirm, /^Their containers end\./);
 });
 
 test('a keypair is switched off and on', async () => {
@@ -142,6 +222,25 @@ test('what is wrong with a limit is said before anything is asked', async () => 
       idle_timeout: 3600
     }
   ]);
+});
+
+test('whom a change of limits is about is asked as it would be sent, and put in words', async () => {
+  const asked = [];
+  const found = { people: 12, projects: 1, domains: 0, above: ['kim@lab.org', 'lee@lab.org'] };
+  const row = { name: 'few', total_resource_slots: '{}', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: 5 };
+  const edit = new Edits(settingsOf(() => found, asked), trans).policy(row);
+  const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
+  await assert.rejects(edit.preview({ ...given, idle_timeout: 'soon' }), /soon is no time/);
+  assert.strictEqual(
+    await edit.preview({ ...given, max_concurrent_sessions: '2' }),
+    'Binds 12 people. Binds one project. 2 are above the new limits: kim@lab.org, lee@lab.org. What runs goes on.'
+  );
+  const [[method, path, , body]] = asked;
+  assert.deepStrictEqual([method, path, JSON.parse(body).max_concurrent_sessions], ['POST', '/bai/api/admin/policies/few/effect', 2]);
+  const none = { people: 0, projects: 0, domains: 0, above: [] };
+  assert.strictEqual(describeEffect(none, trans), 'Binds nobody yet.');
+  const many = Array.from({ length: 7 }, (_, place) => `u${place}`);
+  assert.match(describeEffect({ ...none, people: 7, above: many }, trans), /7 are above the new limits: u0, u1, u2, u3, u4 and 2 more\./);
 });
 
 test('no limit of sessions at once stays none', async () => {

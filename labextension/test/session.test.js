@@ -203,3 +203,12 @@ test("an admin asks for somebody else's by a keypair of theirs, and is told whos
   assert.deepStrictEqual([theirs.owner, own.owner], ['kim@lab.org', null]);
   assert.ok(session.factsOf(theirs, NOW, trans).some(([label, text]) => label === 'Owner' && text === 'kim@lab.org'));
 });
+
+test('a session is renamed to what was typed, and what that breaks is said before', async () => {
+  const names = [];
+  const edit = session.renaming('demo', async name => void names.push(name), trans);
+  assert.deepStrictEqual(edit.fields.map(field => [field.name, field.value]), [['name', 'demo']]);
+  assert.match(edit.notes[0], /ask for it as demo do not find it/);
+  await edit.run({ name: ' train-7 ' });
+  assert.deepStrictEqual(names, ['train-7']);
+});

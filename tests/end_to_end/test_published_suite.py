@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jupyter_kernel_test
+import loopback
 import pytest
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -19,7 +20,7 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory, docker_client: Any) -> It
 
     names = [(images.local(f"bai/{name}:") or images.build([name]))[-1] for name in IMAGES]
     module = sys.modules["end_to_end_cluster"]
-    cluster = module.Cluster(tmp_path_factory.mktemp("suite"), module.free_port(), "docker")
+    cluster = module.Cluster(tmp_path_factory.mktemp("suite"), loopback.free_port(), "docker")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cluster.environ.items():
             patch.setenv(name, value)

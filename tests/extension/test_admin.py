@@ -13,6 +13,7 @@ from real_manager import RealManager
 from bai_jupyter._version import __version__
 from bai_jupyter.client import ClientConfig
 from bai_jupyter.common.errors import AuthFailed
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.extension.admin_lists import MONTHS, OF_ALL, TABLES, filter_of, months_until, usage_of
 
 ABOUT_SESSION = ("/history", "/audit", "/project", "/logs")
@@ -69,6 +70,35 @@ async def test_an_agent_runs_empty_and_takes_sessions_again(bai: Callable[..., A
     assert not await schedulable()
     assert await bai("PATCH", "admin/agents/lab-1", {"schedulable": True}) == (204, None)
     assert await schedulable()
+
+
+async def test_what_runs_on_an_agent_is_told_of_everybody(bai: Callable[..., Any], cluster: RealManager) -> None:
+    tom = cluster.add_user("tom")
+    body = {"name": "tied", "image": "bai/python:test", "config": {"resources": {"cpu": "1", "mem": "1g"}}}
+    asked = {**body, "enqueueOnly": False, "maxWaitSeconds": 20}
+    session = cluster.ask("POST", "/session", asked, tom)["sessionId"]
+    (agent,) = (await bai("GET", "admin/agents"))[1]["items"]
+    _, answer = await bai("GET", f"admin/agents/{agent['name']}/sessions")
+    found = [one for one in answer["sessions"] if one["session_id"] == session]
+    shown = {"session_id": session, "name": "tied", "user_email": "tom@localhost", "access_key": tom.access_key}
+    assert found == [shown]
+    assert await bai("GET", "admin/agents/elsewhere/sessions") == (200, {"sessions": []})
+    assert await bai("DELETE", f"sessions/{session}?owner={tom.access_key}") == (204, None)
+    _, answer = await bai("GET", f"admin/agents/{agent['name']}/sessions")
+    assert session not in [one["session_id"] for one in answer["sessions"]]
+
+
+async def test_a_join_token_is_made_for_a_group_and_logged_nowhere(
+    bai: Callable[..., Any], cluster: RealManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asked = {"resource_group": "default", "uses": 3, "expires_s": 600}
+    status, made = await bai("POST", "admin/join-tokens", asked)
+    token = JoinToken.parse(made["token"])
+    assert (status, made["url"]) == (201, token.url)
+    assert token.url == cluster.config.endpoint
+    assert token.secret not in caplog.text
+    assert made["token"] not in caplog.text
 
 
 async def test_a_keypair_is_switched_off_and_another_users_session_ended(
@@ -213,6 +243,32 @@ async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: 
     assert (row["max_concurrent_sessions"], row["idle_timeout"]) == (5, 7200)
 
 
+async def test_whom_a_change_of_a_policy_affects_is_told_and_nothing_is_changed(
+    bai: Callable[..., Any], cluster: RealManager
+) -> None:
+    assert await bai("POST", "admin/policies", {"name": "tight"}) == (204, None)
+    una, tess = cluster.add_user("una"), cluster.add_user("tess")
+    for one in (una, tess):
+        change = f'(access_key: "{one.access_key}", props: {{resource_policy: "tight"}})'
+        cluster.ask("POST", "/admin/gql", {"query": f"mutation {{modify_keypair{change} {{ok}}}}"})
+    body = {"name": "held", "image": "bai/python:test", "config": {"resources": {"cpu": "2", "mem": "1g"}}}
+    asked = {**body, "enqueueOnly": False, "maxWaitSeconds": 20}
+    session = cluster.ask("POST", "/session", asked, una)["sessionId"]
+    before = await row_of(bai, "policies", "tight")
+    bound = {"people": 2, "projects": 0, "domains": 0}
+    for change, above in (
+        ({"total_resource_slots": {"cpu": "2"}}, []),
+        ({"total_resource_slots": {"cpu": "1"}}, ["una@localhost"]),
+        ({"max_concurrent_sessions": 1}, []),
+        ({"default_for_unspecified": "LIMITED", "total_resource_slots": {"cpu": "8"}}, ["una@localhost"]),
+    ):
+        assert await bai("POST", "admin/policies/tight/effect", change) == (200, {**bound, "above": above}), change
+    assert await row_of(bai, "policies", "tight") == before
+    status, answer = await bai("POST", "admin/policies/tight/effect", {"total_resource_slots": {"cpu": "many"}})
+    assert (status, "many" in answer["message"]) == (400, True)
+    cluster.ask("DELETE", f"/session/{session}", None, una)
+
+
 async def test_a_preset_is_made_changed_and_deleted(bai: Callable[..., Any]) -> None:
     body = {"name": "tiny", "resource_slots": {"cpu": "1", "mem": "512m"}, "shared_memory": "64m"}
     assert await bai("POST", "admin/presets", body) == (204, None)
@@ -349,6 +405,10 @@ async def test_an_image_gets_other_names_is_forgotten_and_looked_at_again(bai: C
         ("GET", "admin/secrets", None, 404, "secrets"),
         ("GET", "admin/users?limit=0", None, 400, "limit"),
         ("GET", "admin/users?offset=-1", None, 400, "offset"),
+        ("POST", "admin/join-tokens", {"resource_group": "nowhere"}, 404, "nowhere"),
+        ("POST", "admin/join-tokens", {"uses": 0}, 400, "uses"),
+        ("POST", "admin/join-tokens", {"expires_s": "1 h"}, 400, "expires_s"),
+        ("POST", "admin/join-tokens", {"expires_s": 10**9}, 400, "expires_s"),
         ("PATCH", "admin/agents/lab-1", {"schedulable": "yes"}, 400, "schedulable"),
         ("PATCH", "admin/agents/nothing", {"schedulable": True}, 404, "nothing"),
         ("PATCH", "admin/keypairs/NOTHING", {"is_active": True}, 400, "NOTHING"),
@@ -363,12 +423,15 @@ async def test_who_is_no_superadmin_sees_and_changes_nothing(bai_as_user: Callab
     asked: list[tuple[str, str, Any]] = [("GET", f"admin/{name}", None) for name in TABLES]
     asked += [
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}),
+        ("GET", "admin/agents/lab-1/sessions", None),
+        ("POST", "admin/join-tokens", {}),
         ("PATCH", "admin/keypairs/AKIA", {"is_active": False}),
         ("POST", "admin/users", {"email": "z@lab.org", "username": "z", "password": "p" * 12, "role": "user"}),
         ("POST", "admin/user-refusals", {"email": "z@lab.org", "password": "p" * 12}),
         ("POST", "admin/users/ned@localhost/keypairs", {}),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": 99}),
+        ("POST", "admin/policies/default/effect", {}),
         ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}),
         ("POST", "admin/projects", {"name": "p", "domain_name": "default"}),
         ("DELETE", f"admin/projects/{NOBODY}", None),
@@ -431,10 +494,13 @@ async def test_a_domains_admin_sees_and_changes_the_domains_and_nothing_above(
         ("POST", "admin/users", {**user, "email": "x@lab", "username": "x", "role": "superadmin"}, 400),
         ("PATCH", "admin/users/admin@localhost", {"is_active": False}, 400),
         ("PATCH", "admin/agents/lab-1", {"schedulable": False}, 403),
+        ("GET", "admin/agents/lab-1/sessions", None, 403),
+        ("POST", "admin/join-tokens", {}, 403),
         ("GET", "admin/health", None, 403),
         ("PATCH", "admin/health", {"is_frozen": True}, 403),
         ("POST", "admin/domains", {"name": "other"}, 403),
         ("POST", "admin/presets", {"name": "p", "resource_slots": {"cpu": "1"}}, 403),
+        ("POST", "admin/policies/default/effect", {}, 403),
         ("DELETE", "admin/policies/default", None, 403),
         ("PUT", "admin/resource-groups/default/scopes", {"items": []}, 403),
         ("PUT", "admin/images/bai/python:test/aliases", {"items": []}, 403),

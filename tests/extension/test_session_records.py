@@ -53,6 +53,25 @@ async def test_each_change_of_its_status_and_why(bai: Callable[..., Any], start:
     assert ending["reason"]["code"] == "user-requested"
 
 
+async def test_it_is_called_otherwise_and_no_name_is_had_twice(
+    bai: Callable[..., Any], cluster: RealManager, start: Any
+) -> None:
+    session, _ = start("draft"), start("other")
+    assert await bai("PATCH", f"sessions/{session}", {"name": "final"}) == (204, None)
+    assert (await bai("GET", f"sessions/{session}"))[1]["name"] == "final"
+    for name, code, sentence in (
+        ("other", 400, "You already have a session other."),
+        ("a b", 400, "name: 'a b' is not 4 to 64 letters"),
+        (None, 400, "name"),
+    ):
+        status, answer = await bai("PATCH", f"sessions/{session}", {"name": name})
+        assert (status, answer["message"].startswith(sentence)) == (code, True), answer
+    stranger = cluster.add_user("sten")
+    theirs = cluster.ask("POST", "/session", {"name": "hers", "image": IMAGE.name}, stranger)["sessionId"]
+    assert (await bai("PATCH", f"sessions/{theirs}", {"name": "mine"}))[0] == 404
+    assert (await bai("GET", f"sessions/{session}"))[1]["name"] == "final"
+
+
 async def test_what_was_done_to_it_by_its_id_and_by_its_name_while_it_had_that(
     bai: Callable[..., Any], cluster: RealManager, mia: ClientConfig, start: Any, wait_until: Callable[..., Any]
 ) -> None:

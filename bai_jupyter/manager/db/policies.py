@@ -4,7 +4,7 @@ There is one kind of policy: what the API calls policies of keypairs, of users a
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.reasons import Reason, plural
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
+from bai_jupyter.manager.db import admission
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import PolicyRecord
 
@@ -40,6 +41,60 @@ def change(conn: Connection, name: str, values: Mapping[str, Any]) -> None:
         _check(replace(next(one for one in list_policies(conn) if one.name == name), **values))
         update = t.resource_policies.update().where(t.resource_policies.c.name == name)
         conn.execute(update.values(**write_values(values)))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Whom a policy binds, by itself or by a keypair, and what is called what holds more than it would allow."""
+
+    people: int
+    projects: int
+    domains: int
+    above: list[str]
+
+
+def effect(conn: Connection, name: str, values: Mapping[str, Any]) -> Effect:
+    """Of a change, which is not made. Raises what ``change`` raises."""
+    require(conn, name)
+    policy = replace(next(one for one in list_policies(conn) if one.name == name), **values)
+    _check(policy)
+    bound = {noun: conn.execute(query, {"policy": name}).all() for noun, query in _BOUND_NAMES.items()}
+    scopes = {f"{noun}:{row.key}": row.name for noun, rows in bound.items() for row in rows}
+    used = admission.load_used(conn, scopes)
+    return Effect(
+        people=len({row.name for noun in ("keypair", "user") for row in bound[noun]}),
+        projects=len(bound["project"]),
+        domains=len(bound["domain"]),
+        above=sorted({scopes[scope] for scope, amounts in used.items() if _is_above(policy, amounts)}),
+    )
+
+
+def _is_above(policy: PolicyRecord, used: Mapping[str, int]) -> bool:
+    """``used`` as counters have it."""
+    caps = admission.to_quanta(policy.total_slots)
+    if policy.is_limited:
+        caps = {**dict.fromkeys(used, 0), **caps}
+    caps.pop(admission.SESSIONS, None)
+    if policy.max_sessions is not None:
+        caps[admission.SESSIONS] = policy.max_sessions
+    return any(used.get(slot, 0) > cap for slot, cap in caps.items())
+
+
+def _names(key: sa.Column[Any], name: sa.Column[Any], source: Any = None) -> sa.Select[Any]:
+    query = sa.select(key.label("key"), name.label("name")).where(key.table.c.resource_policy == sa.bindparam("policy"))
+    return query if source is None else query.select_from(source)
+
+
+_BOUND_NAMES = {
+    "keypair": _names(
+        t.keypairs.c.access_key,
+        t.users.c.email,
+        t.keypairs.join(t.users, t.users.c.id == t.keypairs.c.user_id),
+    ),
+    "user": _names(t.users.c.id, t.users.c.email),
+    "project": _names(t.projects.c.id, t.projects.c.name),
+    "domain": _names(t.domains.c.name, t.domains.c.name),
+}
 
 
 def _check(policy: PolicyRecord) -> None:

@@ -84,6 +84,10 @@ class PeopleService:
     async def modify_policy(self, name: str, props: Props) -> None:
         await self._change(policies.change, name, inputs.read(inputs.POLICY, props))
 
+    def policy_effect(self, conn: Connection, name: str, props: Props) -> policies.Effect:
+        """Whom ``modify_policy`` would affect; changes nothing."""
+        return policies.effect(conn, name, inputs.read(inputs.POLICY, props))
+
     async def delete_policy(self, name: str) -> None:
         await self._change(policies.delete, name)
 

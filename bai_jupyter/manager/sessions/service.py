@@ -154,7 +154,7 @@ class SessionService:
         session = await self.get(caller, ref)
         wanted = requests.read_name(name)
         if not await self._store.write(sessions.rename, session.id, wanted):
-            raise AlreadyExists(Reason.of("name-taken", name=wanted))
+            raise AlreadyExists(Reason.of("name-in-use", name=wanted))
         self.changed(session)
 
     async def logs(self, caller: Caller, ref: str, kernel_id: str | None = None) -> str:

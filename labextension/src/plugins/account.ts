@@ -26,7 +26,7 @@ export const account: JupyterFrontEndPlugin<void> = {
     const settings = app.serviceManager.serverSettings;
     const edits = new Edits(settings, trans, false);
     const actorOn = (model: Watched<unknown>) => ({
-      act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, edits, trans),
+      act: (action: IRowAction, rows: AdminRow[]) => void act(settings, model, action, rows, edits, trans),
       add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(edits), trans)
     });
     const renew = (model: Account) =>

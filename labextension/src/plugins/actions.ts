@@ -241,6 +241,10 @@ function actionsOf(
       label: trans.__('Restart Session…'),
       run: onSession(trans.__('Restart session'), CommandIDs.restartSession, isRunning)
     },
+    'choose-session-to-rename': {
+      label: trans.__('Rename Session…'),
+      run: onSession(trans.__('Rename session'), CommandIDs.renameSession)
+    },
     'choose-session-to-commit': {
       label: trans.__('Save Session as Environment…'),
       run: onSession(trans.__('Save as environment'), CommandIDs.commitSession, isRunning)

@@ -48,7 +48,7 @@ export const admin: JupyterFrontEndPlugin<void> = {
 
     const edits = () => new Edits(settings, trans, user?.role === 'superadmin');
     const actorOn = (model: AdminList) => ({
-      act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, edits(), trans),
+      act: (action: IRowAction, rows: AdminRow[]) => void act(settings, model, action, rows, edits(), trans),
       add: ({ label, edit }: IAddition) => void fillIn(model, label, () => edit(edits()), trans),
       import: () =>
         void new ImportDialog(new UserImport(settings, trans), trans).launch().then(() => model.refresh()),

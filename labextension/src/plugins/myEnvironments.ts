@@ -32,7 +32,7 @@ export const myEnvironments: JupyterFrontEndPlugin<void> = {
     const make = () => {
       const model = new Environments(settings);
       const actor = {
-        act: (action: IRowAction, row: AdminRow) => void act(settings, model, action, row, edits, trans),
+        act: (action: IRowAction, rows: AdminRow[]) => void act(settings, model, action, rows, edits, trans),
         add: () => undefined // they are made from sessions
       };
       return createEnvironments({ model, table, actor, trans });

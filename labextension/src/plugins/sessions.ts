@@ -6,8 +6,9 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { SessionLog, Sessions } from '../model';
-import { describeEnd } from '../session';
+import { describeEnd, renaming } from '../session';
 import { CommandIDs, ISessions, NAME } from '../tokens';
+import { FormDialog } from '../widgets/formDialog';
 import { createLog } from '../widgets/log';
 import { showTab } from '../widgets/mainTab';
 
@@ -90,6 +91,14 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       },
       run: id => model.restart(id),
       failed: name => trans.__('%1 was not restarted', name)
+    });
+    add(CommandIDs.renameSession, {
+      label: trans.__('Rename Session…'),
+      run: async (id, name) => {
+        const edit = renaming(name, wanted => model.rename(id, wanted), trans);
+        await new FormDialog(edit, async values => void (await edit.run(values)), trans).launch();
+      },
+      failed: name => trans.__('%1 was not renamed', name)
     });
     add(CommandIDs.showLog, {
       label: trans.__('Show Log of Session…'),

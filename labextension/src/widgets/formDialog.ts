@@ -2,14 +2,15 @@
 
 import { Clipboard, Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
+import { Debouncer } from '@lumino/polling';
 import { Widget } from '@lumino/widgets';
 
 import { IEdit, IEditField, ISecret } from '../adminEdits';
-import { inWordsOf } from '../refusals';
+import { fieldOf, inWordsOf } from '../refusals';
 import { save } from './save';
 
 /** What is asked. */
-export interface IForm extends Pick<IEdit, 'title' | 'notes' | 'fields' | 'verb'> {
+export interface IForm extends Pick<IEdit, 'title' | 'notes' | 'fields' | 'verb' | 'preview'> {
   /** Something else that can be done with what is filled in, and what to say then. What it throws is shown. */
   aside?: { label: string; act: (values: Record<string, string>) => Promise<string> };
 }
@@ -19,11 +20,11 @@ type Control = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement | HTML
 export class FormDialog extends Dialog<unknown> {
   /** What `take` throws is shown, and the dialog stays. */
   constructor(
-    { title, notes, fields, verb, aside }: IForm,
+    { title, notes, fields, verb, aside, preview }: IForm,
     private readonly take: (values: Record<string, string>) => Promise<void>,
     private readonly trans: TranslationBundle
   ) {
-    const body = new Fields(fields, notes ?? [], aside);
+    const body = new Fields(fields, notes ?? [], aside, preview);
     super({
       title,
       body,
@@ -46,7 +47,7 @@ export class FormDialog extends Dialog<unknown> {
   private async _try(): Promise<void> {
     const empty = this._fields.firstEmpty;
     if (empty !== null) {
-      this._fields.refuse(this.trans.__('%1 is missing.', empty.label));
+      this._fields.refuse(this.trans.__('%1 is missing.', empty.label), empty);
       this._fields.control(empty).focus();
       return;
     }
@@ -69,7 +70,8 @@ class Fields extends Widget {
   constructor(
     private readonly fields: IEditField[],
     notes: string[],
-    aside: IForm['aside']
+    aside: IForm['aside'],
+    private readonly preview: IForm['preview']
   ) {
     super();
     this.addClass('jp-bai-Form');
@@ -95,6 +97,13 @@ class Fields extends Widget {
     }
     if (aside) {
       this.node.append(this._aside(aside));
+    }
+    if (preview) {
+      this._foreseen.className = 'jp-bai-Form-foreseen';
+      this._foreseen.setAttribute('role', 'status');
+      this.node.append(this._foreseen);
+      this.node.addEventListener('input', () => void this._lookAhead.invoke());
+      void this._foresee();
     }
     this._refusal.id = 'jp-bai-form-refusal';
     this._refusal.className = 'jp-bai-Refusal';
@@ -139,14 +148,44 @@ class Fields extends Widget {
     return line;
   }
 
-  refuse(sentence: string): void {
+  /** Beside the field that it is about, if that is known. */
+  refuse(sentence: string, about = fieldOf(this.fields, sentence) ?? this._only): void {
+    if (about) {
+      this.control(about).after(this._refusal);
+    } else {
+      this.node.append(this._refusal);
+    }
     this._refusal.hidden = false;
     this._refusal.textContent = inWordsOf(this.fields, sentence);
     this._refusal.scrollIntoView({ block: 'nearest' });
-    this._controls.forEach(control => control.setAttribute('aria-describedby', `${this._notes.id} ${this._refusal.id}`));
+    this._controls.forEach((control, field) => {
+      control.setAttribute('aria-invalid', `${field === about}`);
+      control.setAttribute('aria-describedby', `${this._notes.id} ${this._refusal.id}`);
+    });
+  }
+
+  dispose(): void {
+    this._lookAhead.dispose();
+    super.dispose();
+  }
+
+  /** Says nothing of what is not complete or not right: that is said when it is sent. */
+  private async _foresee(): Promise<void> {
+    const question = (this._question += 1);
+    const said = await this.preview!(this.values).catch(() => '');
+    if (question === this._question) {
+      this._foreseen.textContent = said;
+    }
+  }
+
+  private get _only(): IEditField | undefined {
+    return this.fields.length === 1 ? this.fields[0] : undefined;
   }
 
   private readonly _controls = new Map<IEditField, Control>();
+  private readonly _foreseen = document.createElement('p');
+  private readonly _lookAhead = new Debouncer(() => this._foresee(), 500);
+  private _question = 0;
   private readonly _notes = document.createElement('div');
   private readonly _refusal = document.createElement('p');
 }
@@ -206,7 +245,7 @@ function boxOf(value: string, text: string, isChosen: boolean): HTMLLabelElement
 }
 
 /** Until the dialog is closed; nothing of it is kept. */
-export async function showSecret({ title, facts, note, file }: ISecret, trans: TranslationBundle): Promise<void> {
+export async function showSecret({ title, facts, note, taken }: ISecret, trans: TranslationBundle): Promise<void> {
   const body = new Widget();
   body.addClass('jp-bai-Secret');
   const list = document.createElement('dl');
@@ -221,15 +260,15 @@ export async function showSecret({ title, facts, note, file }: ISecret, trans: T
   const said = document.createElement('p');
   said.textContent = note;
   body.node.append(list, said);
-  if (file) {
-    body.node.append(toolsFor(file, trans));
+  if (taken) {
+    body.node.append(toolsFor(taken, trans));
   }
   const buttons = [Dialog.okButton()];
   await showDialog({ title, body, buttons });
 }
 
 /** Ways to take it along, and what was done of them. */
-function toolsFor({ name, text }: NonNullable<ISecret['file']>, trans: TranslationBundle): HTMLElement {
+function toolsFor({ name, text }: NonNullable<ISecret['taken']>, trans: TranslationBundle): HTMLElement {
   const [line, done] = [document.createElement('div'), document.createElement('span')];
   line.className = 'jp-bai-Tools';
   done.setAttribute('role', 'status');
@@ -246,7 +285,9 @@ function toolsFor({ name, text }: NonNullable<ISecret['file']>, trans: Translati
   };
   line.append(
     button(trans.__('Copy'), () => Clipboard.copyToSystem(text), trans.__('Copied.')),
-    button(trans.__('Download'), () => save(text, name, 'application/octet-stream'), trans.__('Saved as %1.', name)),
+    ...(name === undefined
+      ? []
+      : [button(trans.__('Download'), () => save(text, name, 'application/octet-stream'), trans.__('Saved as %1.', name))]),
     done
   );
   return line;

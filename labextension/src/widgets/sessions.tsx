@@ -99,14 +99,14 @@ function SessionsView({ model, server, announcement, trans, run, has, launch }: 
   );
 }
 
-/** Enter opens a session's tab, Space shows its actions, Delete ends it. */
+/** Enter opens a session's tab, Space shows its actions, F2 renames it, Delete ends it. */
 function SessionList({ list, trans, run, has }: Pick<IViewProps, 'trans' | 'run' | 'has'> & { list: ISession[] }): JSX.Element {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(id === current ? null : id);
   const on = (command: string) => (id: string) => run(command, list.find(session => session.id === id)!);
   const { onKeyDown, row } = useRows(
     list.map(session => session.id),
-    { ' ': toggle, Enter: on(CommandIDs.showSession), Delete: on(CommandIDs.endSession) }
+    { ' ': toggle, Enter: on(CommandIDs.showSession), F2: on(CommandIDs.renameSession), Delete: on(CommandIDs.endSession) }
   );
   return (
     <ul className="jp-bai-List" aria-label={trans.__('Sessions')} onKeyDown={onKeyDown}>
@@ -214,6 +214,7 @@ export function Actions({ session, trans, run, has, isInTab = false, isOthers = 
     [trans.__('Terminal'), CommandIDs.openTerminal, isRunning && has(CommandIDs.openTerminal)],
     [trans.__('Keep'), CommandIDs.extendSession, isRunning && isKeepable(session)],
     [trans.__('Restart'), CommandIDs.restartSession, isRunning],
+    [trans.__('Rename…'), CommandIDs.renameSession, !isOthers && !isEnding(session)],
     [trans.__('Save as environment…'), CommandIDs.commitSession, isRunning],
     [trans.__('End…'), CommandIDs.endSession, isInTab && !isEnding(session)]
   ];

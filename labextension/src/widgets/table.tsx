@@ -15,7 +15,8 @@ import { StateIcon } from './state';
 
 /** Carries out what a button says, asking first where that is due. */
 export interface IActor {
-  act: (action: IRowAction, row: AdminRow) => void;
+  /** With rows for which the action has a label. */
+  act: (action: IRowAction, rows: AdminRow[]) => void;
   add: (addition: IAddition) => void;
   /** Make many of a file, if that is offered. */
   import?: () => void;
@@ -34,6 +35,10 @@ export function TableView(props: ITableProps): JSX.Element {
   const { table, model, trans, actor } = props;
   useChanges(model);
   const [text, setText] = React.useState(model.text);
+  const [marked, setMarked] = React.useState<ReadonlySet<string>>(new Set());
+  const chosen = (model.value?.items ?? []).filter(row => marked.has(table.keyOf(row)));
+  const choose = (keys: string[], isChosen: boolean) =>
+    setMarked(new Set(isChosen ? [...marked, ...keys] : [...marked].filter(key => !keys.includes(key))));
   return (
     <>
       <Trouble model={model} trans={trans} />
@@ -50,6 +55,7 @@ export function TableView(props: ITableProps): JSX.Element {
           }}
         />
         {model.value && <Pages model={model} shown={model.value} trans={trans} />}
+        {chosen.length > 0 && <Together {...{ table, rows: chosen, actor, trans }} />}
         {table.addition && (
           <button className="jp-bai-Button jp-bai-Table-addition" onClick={() => actor.add(table.addition!)}>
             {table.addition.label}
@@ -62,8 +68,25 @@ export function TableView(props: ITableProps): JSX.Element {
         )}
       </div>
       <Loading model={model} label={trans.__('%1 are being loaded', table.label)} />
-      {model.value && model.value.total > 0 && <Rows {...props} rows={model.value.items} />}
+      {model.value && model.value.total > 0 && <Rows {...props} rows={model.value.items} choice={{ marked, choose }} />}
     </>
+  );
+}
+
+/** What can be done with all that are chosen and shown. */
+function Together({ table, rows, actor, trans }: Omit<IRowsProps, 'choice'>): JSX.Element {
+  return (
+    <div className="jp-bai-Tools" role="group" aria-label={trans.__('With those chosen')}>
+      <span role="status">{trans.__('%1 chosen', rows.length)}</span>
+      {table.actions.map(action => {
+        const able = rows.filter(row => action.label(row));
+        return action.together && able.length > 0 ? (
+          <button key={action.verb} className="jp-bai-Button" onClick={() => actor.act(action, able)}>
+            {action.together(able.length).label}
+          </button>
+        ) : null;
+      })}
+    </div>
   );
 }
 
@@ -93,16 +116,30 @@ function Pages({ model, shown, trans }: { model: AdminList; shown: IShown; trans
 interface IRowsProps extends Pick<ITableProps, 'trans' | 'actor'> {
   table: IPlainTable;
   rows: AdminRow[];
+  /** Keys of the rows that are chosen, where several can be. */
+  choice?: { marked: ReadonlySet<string>; choose: (keys: string[], isChosen: boolean) => void };
 }
 
-export function Rows({ table, rows, trans, actor }: IRowsProps): JSX.Element {
+export function Rows({ table, rows, trans, actor, choice }: IRowsProps): JSX.Element {
   const [first, ...others] = table.columns;
+  const keys = rows.map(table.keyOf);
+  const boxes = table.actions.some(({ together }) => together) ? choice : undefined;
   return (
     <div className="jp-bai-Table-frame" tabIndex={0} role="group" aria-label={table.label}>
       <table className="jp-bai-Table">
         <caption className="jp-bai-Announcer">{table.label}</caption>
         <thead>
           <tr>
+            {boxes && (
+              <td>
+                <input
+                  type="checkbox"
+                  aria-label={trans.__('Choose all that are shown')}
+                  checked={keys.every(key => boxes.marked.has(key))}
+                  onChange={event => boxes.choose(keys, event.target.checked)}
+                />
+              </td>
+            )}
             {table.columns.map(({ label }) => (
               <th key={label} scope="col">
                 {label}
@@ -111,9 +148,19 @@ export function Rows({ table, rows, trans, actor }: IRowsProps): JSX.Element {
             {table.actions.length > 0 && <th scope="col">{trans.__('Actions')}</th>}
           </tr>
         </thead>
-        <tbody>
+        <tbody onKeyDown={moveBetweenBoxes}>
           {rows.map(row => (
             <tr key={table.keyOf(row)}>
+              {boxes && (
+                <td>
+                  <input
+                    type="checkbox"
+                    aria-label={trans.__('Choose %1', first.text(row))}
+                    checked={boxes.marked.has(table.keyOf(row))}
+                    onChange={event => boxes.choose([table.keyOf(row)], event.target.checked)}
+                  />
+                </td>
+              )}
               <th scope="row">
                 {table.session && actor.show ? (
                   <button
@@ -141,7 +188,7 @@ export function Rows({ table, rows, trans, actor }: IRowsProps): JSX.Element {
                         key={action.verb}
                         className="jp-bai-Button"
                         aria-label={action.label(row)}
-                        onClick={() => actor.act(action, row)}
+                        onClick={() => actor.act(action, [row])}
                       >
                         {action.verb}
                       </button>
@@ -154,6 +201,17 @@ export function Rows({ table, rows, trans, actor }: IRowsProps): JSX.Element {
       </table>
     </div>
   );
+}
+
+/** Up and Down go from one row's box to the next one's; Space is the box's own. */
+function moveBetweenBoxes(event: React.KeyboardEvent<HTMLElement>): void {
+  const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  const boxes = [...event.currentTarget.querySelectorAll<HTMLInputElement>('input[type=checkbox]')];
+  const place = boxes.indexOf(event.target as HTMLInputElement);
+  if (step && place >= 0) {
+    event.preventDefault();
+    boxes[place + step]?.focus();
+  }
 }
 
 interface ICellProps {

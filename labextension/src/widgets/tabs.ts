@@ -9,7 +9,23 @@ import { Section } from './section';
 export function createTabs(sections: (Section | TabPanel)[], label: string): MainAreaWidget<TabPanel> {
   const tab = new MainAreaWidget({ content: createPanel(sections, label) });
   tab.toolbar.hide(); // there is nothing in it
+  tab.node.addEventListener('keydown', focusFilter);
   return tab;
+}
+
+/** `/` leads to the field that filters the list in front, except where it is typed. */
+function focusFilter(event: KeyboardEvent): void {
+  const isTyped = (event.target as Element).matches('input:not([type=checkbox]), textarea, select, [contenteditable]');
+  if (event.key !== '/' || isTyped || event.ctrlKey || event.metaKey || event.altKey) {
+    return;
+  }
+  const fields = (event.currentTarget as Element).querySelectorAll<HTMLInputElement>('input[type=search]');
+  const field = [...fields].find(one => one.offsetParent !== null);
+  if (field) {
+    event.preventDefault();
+    field.focus();
+    field.select();
+  }
 }
 
 /** `label` says what its tabs are; as one of others it is called so, too. */

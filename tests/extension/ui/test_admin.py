@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from real_manager import RealManager, environ_of
 
+from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.extension.admin_lists import MONTHS, months_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -77,6 +78,84 @@ def test_a_user_is_made_and_given_a_keypair_whose_secret_is_shown_once(
     kim.get_by_role("button", name="Deactivate kim@lab.org").click()
     page.get_by_role("dialog").get_by_role("button", name="Deactivate").click()
     expect(kim).to_contain_text("inactive")
+
+
+def test_the_command_that_joins_another_host_is_shown_once(page: Page, look_at: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    admin = open_list(page, "Agents")
+    admin.get_by_role("button", name="Add agent…").click()
+    dialog = page.get_by_role("dialog", name="Add Agent")
+    dialog.get_by_label("Good for").fill("400 d")
+    dialog.get_by_role("button", name="Make command").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Good for: ")
+    dialog.get_by_label("Good for").fill("2 h")
+    dialog.get_by_label("Hosts").fill("3")
+    look_at(page, "admin-add-agent", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Make command").click()
+    told = page.get_by_role("dialog").filter(has_text="bai agent join")
+    command = told.locator("code").inner_text()
+    assert JoinToken.parse(command.removeprefix("bai agent join ")).url
+    told.get_by_role("button", name="Copy").click()
+    expect(told.get_by_role("status")).to_have_text("Copied.")
+    look_at(page, "admin-join-command", ".jp-Dialog-content", whole=True)
+    assert page.evaluate("navigator.clipboard.readText()") == command
+    expect(told.get_by_role("button", name="Download")).to_have_count(0)
+    told.get_by_role("button", name="Ok").click()
+    expect(page.get_by_text("bai agent join")).to_have_count(0)
+
+
+def test_whom_a_change_of_limits_is_about_is_said_before(page: Page, cluster: RealManager, look_at: Any) -> None:
+    session = cluster.start_session("held", resources={"cpu": "2", "mem": "1g"})
+    admin = open_list(page, "Policies")
+    admin.get_by_role("button", name="Change default").click()
+    dialog = page.get_by_role("dialog", name="Limits of default")
+    said = dialog.get_by_role("status")
+    expect(said).to_have_text(re.compile(r"^Binds (one person|\d+ people)\.$"))
+    dialog.get_by_label("Of resources").fill("cpu=1")
+    expect(said).to_contain_text("admin@localhost is above the new limits: what runs goes on.")
+    look_at(page, "admin-policy-effect", ".jp-Dialog-content", whole=True)
+    dialog.get_by_label("Of resources").fill("cpu=many")
+    expect(said).to_have_text("")
+    dialog.get_by_role("button", name="Cancel").click()
+    cluster.ask("DELETE", f"/session/{session}")
+
+
+def test_sessions_are_found_by_a_key_chosen_and_ended_together(
+    page: Page, cluster: RealManager, look_at: Any, wait_until: Any
+) -> None:
+    small = {"resources": {"cpu": "1", "mem": "1g"}}
+    ended, kept = (
+        [cluster.start_session(f"pair-{place}", **small) for place in (1, 2)],
+        cluster.start_session("pair-3", **small),
+    )
+    admin = open_list(page, "Sessions")
+    admin.get_by_role("checkbox", name="Choose pair-1").focus()
+    page.keyboard.press("/")
+    search = admin.get_by_role("searchbox", name="Search in Sessions")
+    expect(search).to_be_focused()
+    page.keyboard.type("pair-/")
+    expect(search).to_have_value("pair-/")
+    page.keyboard.press("Backspace")
+    expect(admin.get_by_text("1 to 3 of 3")).to_be_visible()
+    admin.get_by_role("checkbox", name="Choose pair-3").focus()
+    for key in ("Space", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    expect(admin.get_by_role("button", name="End 2 sessions")).to_be_visible()
+    admin.get_by_role("checkbox", name="Choose all that are shown").check()
+    expect(admin.get_by_role("button", name="End 3 sessions")).to_be_visible()
+    admin.get_by_role("checkbox", name="Choose pair-3").uncheck()
+    look_at(page, "admin-chosen", ".jp-bai-Admin", whole=True)
+    admin.get_by_role("button", name="End 2 sessions").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Their containers end.")
+    dialog.get_by_role("button", name="End", exact=True).click()
+    for session in ended:
+        wait_until(lambda one=session: cluster.ask("GET", f"/session/{one}")["status"] == "TERMINATED", "its end")
+    assert cluster.ask("GET", f"/session/{kept}")["status"] == "RUNNING"
+    expect(admin.get_by_role("button", name="End 2 sessions")).to_have_count(0)  # what is over is not ended again
+    open_list(page, "Agents").get_by_role("checkbox", name="Choose lab-1").check()
+    expect(admin.get_by_role("button", name="Drain 1 agent")).to_be_visible()
+    cluster.ask("DELETE", f"/session/{kept}")
 
 
 def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_at: Any) -> None:

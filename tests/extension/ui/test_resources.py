@@ -164,7 +164,9 @@ def test_a_notebook_in_a_folder_is_run_beside_it_and_not_before_its_time(
     page.close()
 
 
-def test_a_superadmin_sees_the_cluster_and_drains_an_agent(page: Page, cluster: RealManager, look_at: Any) -> None:
+def test_a_superadmin_sees_the_cluster_and_drains_an_agent(
+    page: Page, cluster: RealManager, look_at: Any, wait_until: Any
+) -> None:
     session = cluster.start_session("long")
     run(page, "bai:show-admin")
     admin = page.locator(".jp-bai-Admin")
@@ -173,13 +175,32 @@ def test_a_superadmin_sees_the_cluster_and_drains_an_agent(page: Page, cluster: 
     expect(agent).to_contain_text("Ready")
     look_at(page, "admin-agents", ".jp-bai-Admin", whole=True)
     agent.get_by_role("button", name="Drain lab-1").click()
-    page.get_by_role("dialog").get_by_role("button", name="Drain").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("long (admin@localhost)")
+    look_at(page, "admin-drain", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="Drain", exact=True).click()
     expect(agent).to_contain_text("Draining")
     agent.get_by_role("button", name="Resume lab-1").click()
     expect(agent).to_contain_text("Ready")
+    assert cluster.ask("GET", f"/session/{session}")["status"] == "RUNNING"
+
+    agent.get_by_role("button", name="Drain lab-1").click()
+    dialog.get_by_role("button", name="End sessions now…").click()
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(agent).to_contain_text("Ready")
+    agent.get_by_role("button", name="Drain lab-1").click()
+    dialog.get_by_role("button", name="End sessions now…").click()
+    expect(dialog).to_contain_text("Its container ends.")
+    look_at(page, "admin-drain-end", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("button", name="End sessions", exact=True).click()
+    expect(agent).to_contain_text("Draining")
+    wait_until(lambda: cluster.ask("GET", f"/session/{session}")["status"] != "RUNNING", "the end of the session")
+    agent.get_by_role("button", name="Resume lab-1").click()
+    expect(agent).to_contain_text("Ready")
+    session = cluster.start_session("later")
     admin.get_by_role("tab", name="Sessions").click()
-    admin.get_by_role("searchbox", name="Search in Sessions").fill("long")
-    expect(admin.get_by_role("row", name="long")).to_contain_text("Running")
+    admin.get_by_role("searchbox", name="Search in Sessions").fill("later")
+    expect(admin.get_by_role("row", name="later")).to_contain_text("Running")
     look_at(page, "admin-sessions", ".jp-bai-Admin", whole=True)
     cluster.ask("DELETE", f"/session/{session}")
     run(page, "application:close")

@@ -32,6 +32,30 @@ def test_all_about_a_session_by_keyboard_and_again_after_a_reload(
     expect(tab.get_by_role("definition").filter(has_text="default").first).to_be_visible()
     look_at(page, "session-overview", f"#jp-bai-session-{session}", whole=True)
 
+    cluster.start_session("other", resources={"cpu": "1", "mem": "1g"})
+    tab.get_by_role("button", name="Rename…").click()
+    dialog = page.get_by_role("dialog", name="Rename studied")
+    for name, refusal in (
+        ("a b", "Name: 'a b' is not 4 to 64 letters"),
+        ("other", "You already have a session other."),
+    ):
+        dialog.get_by_role("textbox").fill(name)
+        page.keyboard.press("Enter")
+        expect(dialog.get_by_role("alert")).to_contain_text(refusal)
+    expect(dialog.get_by_role("textbox", name="Name")).to_have_attribute("aria-invalid", "true")
+    look_at(page, "session-rename", ".jp-Dialog-content", whole=True)
+    dialog.get_by_role("textbox").fill("known")
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(page.locator(".lm-DockPanel-tabBar").get_by_role("tab", name="known")).to_be_visible()
+    row = show_panel(page).get_by_role("listitem", name="known")
+    row.focus()
+    row.press("F2")
+    dialog = page.get_by_role("dialog", name="Rename known")
+    dialog.get_by_role("textbox").fill("studied")
+    dialog.get_by_role("button", name="Rename").click()
+    expect(show_panel(page).get_by_role("listitem", name="studied")).to_be_visible()
+
     tab.get_by_role("tab", name="Timeline").click()
     steps = tab.get_by_role("list", name="Timeline").get_by_role("listitem")
     expect(steps.first).to_contain_text("Queued")

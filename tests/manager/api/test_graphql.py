@@ -158,6 +158,28 @@ async def test_a_password_that_is_refused_is_not_shown(admin, gql):
     assert changed == refused
 
 
+EFFECT = """query($props: ModifyKeyPairResourcePolicyInput!) {
+    policy_effect(name: "few", props: $props) {people projects domains above}
+}"""
+
+
+async def test_whom_a_policy_binds_is_counted_once(admin, make_user, gql):
+    alice = await make_user("alice")
+    await gql(admin, 'mutation {create_keypair_resource_policy(name: "few", props: {}) {ok}}')
+    (project,) = (await gql(admin, '{groups(domain_name: "default") {id}}'))["groups"]
+    for change in (
+        'modify_user(email: "alice@localhost", props: {resource_policy: "few"})',
+        f'modify_keypair(access_key: "{alice.access_key}", props: {{resource_policy: "few"}})',
+        f'modify_group(gid: "{project["id"]}", props: {{resource_policy: "few"}})',
+        'modify_domain(name: "default", props: {resource_policy: "few"})',
+    ):
+        assert next(iter((await gql(admin, f"mutation {{{change} {{ok msg}}}}")).values()))["ok"], change
+    found = (await gql(admin, EFFECT, props={"max_concurrent_sessions": 0}))["policy_effect"]
+    assert found == {"people": 1, "projects": 1, "domains": 1, "above": []}
+    answer = await alice.post("/admin/gql", {"query": EFFECT, "variables": {"props": {}}}, 200)
+    assert "may do this" in answer["errors"][0]["message"]
+
+
 async def test_domain_admins_rule_their_domain_and_nothing_above(admin, make_user, make_domain_admin, gql):
     await make_user("alice")
     lab_admin = await make_domain_admin()

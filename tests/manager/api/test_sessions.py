@@ -232,7 +232,7 @@ async def test_rename_and_old_prefix(agent, admin):
     assert (await admin.get("/kernel/new-name"))["id"] == created["sessionId"]
     await admin.create("other-work")
     refused = await admin.call("POST", "/session/other-work/rename?name=new-name")
-    assert (refused.status, refused.json["data"]["reason"]["code"]) == (400, "name-taken")
+    assert (refused.status, refused.json["data"]["reason"]["code"]) == (400, "name-in-use")
 
 
 @pytest.mark.asyncio

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Collection, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -201,6 +202,11 @@ def keypair_resource_policy(ctx: Context, name: str | None = None) -> View | Non
 @query("resource:read")
 def keypair_resource_policies(ctx: Context) -> list[View]:
     return [views.resource_policy(one) for one in policies.list_policies(ctx.conn)]
+
+
+@query("policy:manage")
+def policy_effect(ctx: Context, name: str, props: Mapping[str, Any]) -> View:
+    return asdict(ctx.parts.people.policy_effect(ctx.conn, name, props))
 
 
 @query("resource:read")
