@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 def page(browser: Browser, lab: Any, open_lab: Callable[[Browser, Any], Page]) -> Iterator[Page]:
     page = open_lab(browser, lab)
     page.set_default_timeout(10_000)
+    page.wait_for_function("window.jupyterapp.commands.isEnabled('bai:show-admin')")  # once it is known who is here
     page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")
     yield page
     page.close()

@@ -133,6 +133,7 @@ def test_an_admin_looks_at_somebody_elses_session_and_ends_it(
     kim = cluster.add_user("kim")
     body = {"name": "of-kim", "image": IMAGE.name, "config": {"resources": {"cpu": "1", "mem": "1g"}}}
     session = cluster.ask("POST", "/session", {**body, "enqueueOnly": False, "maxWaitSeconds": 20}, kim)["sessionId"]
+    page.wait_for_function("window.jupyterapp.commands.isEnabled('bai:show-admin')")
     page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")
     page.locator(".jp-bai-Admin").get_by_role("tab", name="Sessions").click()
     name = page.get_by_role("button", name="Details of of-kim")

@@ -165,14 +165,14 @@ async def test_a_fault_is_tried_on_another_agent_and_then_said(manager, agent, a
 
 @pytest.mark.asyncio
 async def test_pulling_shows_progress(agent, admin, helpers):
-    agent.hold_at = KernelStatus.PREPARING
+    agent.hold_at = None
     await admin.create("my-work")
-    await admin.until_status("my-work", "PREPARING")
 
-    async def kernels():
-        return list(agent.kernels)
+    async def wants():
+        return list(agent.wants)
 
-    (kernel_id,) = await helpers.wait_until(kernels, "the agent's kernel")
+    (kernel_id,) = await helpers.wait_until(wants, "a wanted kernel")
+    await agent.begin(kernel_id, KernelStatus.PREPARING)
     pulling = Reason.of("pulling", image="i", agent="lab-1", pct="40", done="4 GB", total="10 GB")
     await agent.report(kernel_id, KernelStatus.PULLING, reason=pulling)
     assert (await admin.until_status("my-work", "PULLING"))["progress"] == 40
