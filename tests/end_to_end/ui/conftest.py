@@ -87,8 +87,12 @@ class Up:
                 relays.append(int(entry.name))
         os.kill(max(relays), signal.SIGKILL)
 
-    def bai(self, *words: str) -> str:
-        done = subprocess.run([*self._bai, *words], cwd=self.folder, capture_output=True, text=True, timeout=DEADLINE_S)
+    def bai(self, *words: str, credentials: Path | None = None) -> str:
+        """What it prints; as somebody else, if their credentials are given."""
+        environ = os.environ | ({"BAI_CREDENTIALS": str(credentials)} if credentials else {})
+        done = subprocess.run(
+            [*self._bai, *words], cwd=self.folder, env=environ, capture_output=True, text=True, timeout=DEADLINE_S
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
