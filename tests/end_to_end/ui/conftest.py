@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+import docker
 import pytest
 from bai_agent.runtimes import cgroups
 from end_to_end.wire import Wire
@@ -97,8 +98,16 @@ class Up:
         return done.stdout
 
     def down(self) -> None:
-        self.bai("down")
-        self._process.wait(DEADLINE_S)
+        """With the environments that were made of sessions, also by a test that failed before it knew their names."""
+        made: list[str] = []
+        try:
+            made = self.bai("env", "list", "-q").split()
+        finally:
+            self.bai("down")
+            self._process.wait(DEADLINE_S)
+        with closing(docker.from_env()) as engine:
+            for name in made:
+                engine.images.remove(name, force=True)
 
 
 @contextmanager

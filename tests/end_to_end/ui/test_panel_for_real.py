@@ -65,16 +65,7 @@ SHOWN = """() => {
 
 
 @pytest.fixture(scope="module")
-def made(docker_client: Any) -> Iterator[list[str]]:
-    """Names of images that tests make: removed once nothing runs any more."""
-    names: list[str] = []
-    yield names
-    for name in names:
-        docker_client.images.remove(name, force=True)
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, made: list[str], python_image: str) -> Iterator[Up]:
+def up(tmp_path_factory: pytest.TempPathFactory, docker_client: Any, python_image: str) -> Iterator[Up]:
     with running_up(tmp_path_factory.mktemp("up")) as up:
         yield up
 
@@ -310,7 +301,7 @@ def test_a_notebook_runs_on_the_cluster_and_its_result_is_beside_it(lab: Lab, up
     show(page, "jp-bai-panel")
 
 
-def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: Up, made: list[str]) -> None:
+def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: Up) -> None:
     page = lab.page
     lab.run("import os; os.system('echo printed by a cell > /proc/1/fd/1')")
     lab.run("open('/home/work/kept', 'w').write('kept in the image')")
@@ -326,7 +317,6 @@ def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: 
     expect(said).to_be_visible(timeout=LONG_MS)
     found = re.search(r"bai-user/\S+", said.inner_text())
     assert found is not None
-    made.append(found[0])
     assert found[0] in up.bai("image", "list")
 
 
