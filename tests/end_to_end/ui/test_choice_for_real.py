@@ -145,18 +145,6 @@ def test_a_kernel_out_of_sight_tells_that_it_ran_out_of_memory_and_gets_more(
     assert lab.run("print(6 * 7)") == "42\n"
 
 
-def test_an_idle_kernel_is_warned_of_and_kept(lab: Lab, up: Up) -> None:
-    page = lab.page
-    up.bai("policy", "add", "brief", "--idle", "8m")
-    up.bai("policy", "bind", "brief", "user:admin@localhost")
-    notice = notice_of(page)
-    expect(notice).to_contain_text(re.compile("Idle since .*; stops at "), timeout=LONG_MS)
-    notice.get_by_role("button", name="Keep").click()
-    expect(notice).to_be_hidden(timeout=LONG_MS)
-    (session,) = names_of(up)
-    assert "may be kept 2 times more" in up.bai("session", "info", session)
-
-
 def kernels_of(page: Page, up: Up) -> Any:
     return ask(page, up, "GET", "/api/sessions").json()
 
