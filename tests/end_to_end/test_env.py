@@ -139,6 +139,8 @@ async def test_what_was_put_into_a_container_is_in_the_next(cluster, docker_clie
         assert (code, out.splitlines()) == (Exit.DONE, [f"{name}: deleted" for name in made]), err
         assert not [name for name in made if docker_client.images.list(name)]
     finally:
+        async with ManagerClient(cluster.config) as client:
+            made.extend(one["name"] for one in await client.list_images() if one["is_own"])
         await cluster.end_sessions()
         for name in made:
             for image in docker_client.images.list(name):

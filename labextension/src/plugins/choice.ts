@@ -51,7 +51,9 @@ export async function keepChoice(
   const kernelspec = await confirmChoice(app.serviceManager.serverSettings, pathOf(app, panel), choice, sessionId);
   panel.model!.setMetadata(METADATA_KEY, choice);
   panel.model!.setMetadata('kernelspec', kernelspec);
-  await panel.context.save();
+  if (panel.context.canSave) {
+    await panel.context.save();
+  }
   return kernelspec;
 }
 

@@ -73,7 +73,7 @@ export const resources: JupyterFrontEndPlugin<void> = {
       settings.changed.connect(apply);
       apply();
     }, console.warn);
-    notebooks.widgetAdded.connect((_, panel) => void chooser.hold(panel).catch(console.warn));
+    notebooks.widgetAdded.connect((_, panel) => chooser.hold(panel));
   }
 };
 
@@ -92,28 +92,32 @@ class Chooser {
   }
 
   /**
-   * The kernel would start when the file has been read and its checkpoints listed; here that waits until it is known
-   * whether its user is to be shown first what it starts on. Not by a context that is ready without a kernel: what
-   * listens for one, as the manager of ipywidgets does, takes the kernel of a context that has become ready.
+   * The kernel would start when the file has been read; here that waits until it is known whether its user is to be
+   * shown first what it starts on. Not by a context that is ready without a kernel: what listens for one, as the
+   * manager of ipywidgets does, takes the kernel of a context that has become ready. A file that cannot be written is
+   * read and started in one go, so nothing is waited for before.
    */
-  async hold(panel: NotebookPanel): Promise<void> {
-    await panel.context.ready;
+  hold(panel: NotebookPanel): void {
     const context = panel.sessionContext;
-    const isForeign = this._asks(panel);
-    if (context.kernelPreference.shouldStart === false || !(isForeign || this._isNew(panel))) {
-      return;
-    }
     const initialize = context.initialize.bind(context);
     context.initialize = async () => {
       context.initialize = initialize;
-      const isRunning = Boolean(await this.app.serviceManager.sessions.findByPath(context.path));
-      const toShow = isRunning ? null : isForeign ? await this._unheard(panel) : await this._unsure(panel);
-      if (toShow && !context.isDisposed) {
-        context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
-        await this._show(panel, toShow, isForeign, startWith);
+      const isForeign = this._asks(panel);
+      if (context.kernelPreference.shouldStart !== false && (isForeign || this._isNew(panel))) {
+        await this._ask(panel, isForeign);
       }
       return !context.isDisposed && initialize();
     };
+  }
+
+  private async _ask(panel: NotebookPanel, isForeign: boolean): Promise<void> {
+    const context = panel.sessionContext;
+    const isRunning = Boolean(await this.app.serviceManager.sessions.findByPath(context.path));
+    const toShow = isRunning ? null : isForeign ? await this._unheard(panel) : await this._unsure(panel);
+    if (toShow && !context.isDisposed) {
+      context.kernelPreference = { ...context.kernelPreference, shouldStart: false };
+      await this._show(panel, toShow, isForeign, startWith);
+    }
   }
 
   /** What a notebook asks for that somebody else may have written: it starts nothing by itself. */

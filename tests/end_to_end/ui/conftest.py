@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+import docker
 import pytest
 from bai_agent.runtimes import cgroups
 from end_to_end.wire import Wire
@@ -87,14 +88,26 @@ class Up:
                 relays.append(int(entry.name))
         os.kill(max(relays), signal.SIGKILL)
 
-    def bai(self, *words: str) -> str:
-        done = subprocess.run([*self._bai, *words], cwd=self.folder, capture_output=True, text=True, timeout=DEADLINE_S)
+    def bai(self, *words: str, credentials: Path | None = None) -> str:
+        """What it prints; as somebody else, if their credentials are given."""
+        environ = os.environ | ({"BAI_CREDENTIALS": str(credentials)} if credentials else {})
+        done = subprocess.run(
+            [*self._bai, *words], cwd=self.folder, env=environ, capture_output=True, text=True, timeout=DEADLINE_S
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def down(self) -> None:
-        self.bai("down")
-        self._process.wait(DEADLINE_S)
+        """With the environments that were made of sessions, also by a test that failed before it knew their names."""
+        made: list[str] = []
+        try:
+            made = self.bai("env", "list", "-q").split()
+        finally:
+            self.bai("down")
+            self._process.wait(DEADLINE_S)
+        with closing(docker.from_env()) as engine:
+            for name in made:
+                engine.images.remove(name, force=True)
 
 
 @contextmanager

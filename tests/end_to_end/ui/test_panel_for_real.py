@@ -5,24 +5,57 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
+from zipfile import ZipFile
 
 import pytest
 from end_to_end.ui.conftest import DEADLINE_S, Lab, Up, lab_at, running_up
+from end_to_end.ui.panel import section, session_of, show, tab_of, with_actions
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.timeout(400)]
 
 LONG_MS = DEADLINE_S * 1000
 expect.set_options(timeout=60_000)
 HOME = "/home/work/home"
-SERVE = """
-import pathlib, subprocess, sys
-pathlib.Path("site").mkdir(exist_ok=True)
-pathlib.Path("site/index.html").write_text("<title>Mine</title>It is served.")
-server = subprocess.Popen([sys.executable, "-m", "http.server", "8765", "--directory", "site"])
+APP = """
+import asyncio, tornado.web, tornado.websocket
+
+class Page(tornado.web.RequestHandler):
+    def get(self):
+        self.set_cookie("of-the-app", "1")
+        self.write("<title>Mine</title>It is served.")
+
+class Seen(tornado.web.RequestHandler):
+    def get(self):
+        names = {name.lower() for name in self.request.headers}
+        self.write({"headers": sorted(names), "query": self.request.query})
+
+class Echo(tornado.websocket.WebSocketHandler):
+    def on_message(self, message):
+        names = {name.lower() for name in self.request.headers}
+        told = sorted(names & {"cookie", "authorization", "x-xsrftoken"})
+        self.write_message(f"{message} {told}")
+
+async def main():
+    tornado.web.Application([("/", Page), ("/seen", Seen), ("/echo", Echo)]).listen(8765)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
 """
+SERVE = """
+import subprocess, sys
+server = subprocess.Popen([sys.executable, "app.py"])
+"""
+ECHO = """() => new Promise((resolve, reject) => {
+  const address = new URL('echo', location.href);
+  address.protocol = 'ws:';
+  const socket = new WebSocket(address);
+  socket.onopen = () => socket.send('hello');
+  socket.onmessage = event => resolve(event.data);
+  socket.onerror = () => reject(new Error('no socket'));
+})"""
 SHOWN = """() => {
   const tab = [...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-terminal-'));
   const lines = tab?.content._term?.buffer.active;
@@ -32,16 +65,7 @@ SHOWN = """() => {
 
 
 @pytest.fixture(scope="module")
-def made(docker_client: Any) -> Iterator[list[str]]:
-    """Names of images that tests make: removed once nothing runs any more."""
-    names: list[str] = []
-    yield names
-    for name in names:
-        docker_client.images.remove(name, force=True)
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, made: list[str], python_image: str) -> Iterator[Up]:
+def up(tmp_path_factory: pytest.TempPathFactory, docker_client: Any, python_image: str) -> Iterator[Up]:
     with running_up(tmp_path_factory.mktemp("up")) as up:
         yield up
 
@@ -60,47 +84,11 @@ def _notebook_in_front(lab: Lab) -> None:
     tab_of(lab.page, "Untitled.ipynb").click()
 
 
-def tab_of(page: Page, label: str) -> Locator:
-    return page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab", has_text=label)
-
-
-def show(page: Page, side: str) -> None:
-    """What is at the side."""
-    if not page.locator(f"#{side}").is_visible():
-        page.locator(f".jp-SideBar [data-id='{side}']").click()
-
-
-def section(page: Page, name: str) -> Locator:
-    """The named section, with all others closed."""
-    for one in ("Sessions", "Folders", "Apps", "Resources"):
-        title = page.locator("#jp-bai-panel .jp-AccordionPanel-title", has_text=one)
-        if (title.get_attribute("aria-expanded") == "true") != (one == name):
-            title.click()
-    title = page.locator("#jp-bai-panel .jp-AccordionPanel-title", has_text=name)
-    return page.locator(f"#jp-bai-panel .jp-bai-Section[aria-labelledby='{title.get_attribute('id')}']")
-
-
-def with_actions(row: Locator, name: str) -> Locator:
-    """The row, with what can be done shown."""
-    button = row.get_by_role("button", name=f"Actions on {name}")
-    if button.get_attribute("aria-expanded") == "false":
-        button.click()
-    return row
-
-
-def session_of(page: Page, name: str) -> Locator:
-    """Its row, with what can be done shown."""
-    return with_actions(section(page, "Sessions").get_by_role("listitem").filter(has_text=name), name)
-
-
 def test_a_file_goes_up_is_read_and_changed_beside_the_kernel(lab: Lab, up: Up, tmp_path: Path) -> None:
     page = lab.page
     folders = section(page, "Folders")
-    folders.get_by_role("button", name="New folder").click()
-    form = folders.get_by_role("form", name="New folder")
-    form.get_by_label("Name").fill("data")
-    form.get_by_role("button", name="Create").click()
-    data = folders.get_by_role("list", name="Folders").get_by_role("listitem").filter(has_text="data")
+    create_folder(folders, "data")
+    data = row_of(folders, "data")
     data.get_by_role("button", name="data", exact=True).click()
     (tmp_path / "greeting.txt").write_text("hello\n")
     folders.locator(".jp-bai-Tools input[type=file]:not([webkitdirectory])").set_input_files(tmp_path / "greeting.txt")
@@ -126,15 +114,45 @@ def test_a_file_goes_up_is_read_and_changed_beside_the_kernel(lab: Lab, up: Up, 
     show(page, "jp-bai-panel")
 
 
-def test_what_a_cell_serves_is_an_app_and_a_terminal_is_beside_it(lab: Lab, up: Up) -> None:
+def test_what_a_cell_serves_is_an_app_that_learns_nothing_of_its_user(lab: Lab, up: Up) -> None:
     page = lab.page
-    lab.run("open('greeting.txt', 'w').write('hello from the kernel')")
+    (up.data / "home" / "app.py").write_text(APP)
     port = section(page, "Apps").get_by_role("listitem").filter(has_text="Port 8765")
     lab.run(SERVE)
     expect(port).to_contain_text("a program listens there", timeout=LONG_MS)
     port.get_by_role("button", name="Open Port 8765", exact=True).click()
     expect(page.frame_locator("iframe[title^='Port 8765 of Untitled-']").locator("body")).to_have_text("It is served.")
+    inside = next(one for one in page.frames if "/bai/apps/" in one.url)
+    assert inside.evaluate(ECHO) == "hello []"
+    with page.context.expect_page() as opened:
+        port.get_by_role("button", name="Open Port 8765 in a tab of the browser").click()
+    expect(opened.value.locator("body")).to_have_text("It is served.")
+    opened.value.close()
 
+    cookies = {one["name"] for one in page.context.cookies()}
+    assert any(name.startswith("username-") for name in cookies)  # those of Lab's login go with what is asked next
+    assert "of-the-app" not in cookies
+    ours = {"Authorization": f"token {token_of(up)}", "X-XSRFToken": "mine"}
+    query = {"token": token_of(up), "_xsrf": "mine", "kept": "1"}
+    seen = page.request.get(urljoin(inside.url, "seen"), headers=ours, params=query).json()
+    assert not {"cookie", "authorization", "x-xsrftoken", "referer"} & set(seen["headers"])
+    assert seen["query"] == "kept=1"
+
+    for place in ("/proxy/8765/", "/bai/proxy/8765/"):  # what jupyter-server-proxy has, and what %tensorboard is told
+        with page.context.expect_page() as opened:
+            page.evaluate("place => void window.open(place)", place)
+        expect(opened.value.locator("body")).to_have_text("It is served.")
+        opened.value.close()
+    tab_of(page, "Untitled.ipynb").click()
+    assert lab.run("import os; print(os.environ['TENSORBOARD_PROXY_URL'])") == "/bai/proxy/%PORT%/\n"
+    lab.run("server.terminate()")
+    section(page, "Apps")
+    expect(port).to_have_count(0)
+
+
+def test_a_terminal_is_beside_the_kernel(lab: Lab) -> None:
+    page = lab.page
+    lab.run("open('greeting.txt', 'w').write('hello from the kernel')")
     session = session_of(page, "Untitled-")
     session.get_by_role("button", name="Terminal", exact=True).click()
     expect(page.locator("[id^='jp-bai-terminal-']").get_by_role("textbox")).to_be_focused()
@@ -142,16 +160,126 @@ def test_what_a_cell_serves_is_an_app_and_a_terminal_is_beside_it(lab: Lab, up: 
     page.keyboard.type(f"cat {HOME}/greeting.txt\n")
     page.wait_for_function(f"({SHOWN})().includes('\\nhello from the kernel')", timeout=LONG_MS)
 
-    tab_of(page, "Untitled.ipynb").click()
-    lab.run("server.terminate()")
-    section(page, "Apps")
-    expect(port).to_have_count(0)
+
+def test_a_folder_is_shared_both_ways_and_comes_back_from_the_trash(lab: Lab, up: Up, tmp_path: Path) -> None:
+    page = lab.page
+    kim = tmp_path / "kim.json"
+    up.bai("user", "add", "kim@example.org", "--name", "kim", "--credentials", str(kim))
+    folders = section(page, "Folders")
+    create_folder(folders, "plan")
+    plan = with_actions(row_of(folders, "plan"), "plan")
+    plan.get_by_role("button", name="Rename").click()
+    plan.get_by_label("New name").fill("plans")
+    page.keyboard.press("Enter")
+    plans = row_of(folders, "plans")
+    plans.get_by_role("button", name="plans", exact=True).click()
+    transfer = page.evaluate_handle(
+        "() => {const all = new DataTransfer(); all.items.add(new File(['first'], 'one.txt')); return all}"
+    )
+    folders.locator(".jp-bai-Drop").dispatch_event("drop", {"dataTransfer": transfer})
+    expect(folders.get_by_role("list", name="Files").get_by_role("listitem")).to_have_text(["one.txt5 B"])
+    with page.expect_download() as download:
+        folders.get_by_role("link", name="Download one.txt").click()
+    assert download.value.path().read_text() == "first"
+    with page.expect_download() as download:
+        folders.get_by_role("link", name="Download all in here as a zip file").click()
+    with ZipFile(download.value.path()) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"plans/one.txt": b"first"}
+    folders.get_by_role("button", name="Folders", exact=True).click()
+
+    with_actions(plans, "plans").get_by_role("button", name="Share").click()
+    share = plans.get_by_role("form", name="Share plans")
+    share.get_by_label("E-mail address").fill("kim@example.org")
+    share.get_by_label("They can").select_option(label="read")
+    share.get_by_role("button", name="Share").click()
+    expect(plans.get_by_role("status")).to_have_text("kim@example.org was invited.")
+    up.bai("vfolder", "accept", "plans", credentials=kim)
+    assert "one.txt" in up.bai("vfolder", "ls", "plans", credentials=kim)
+
+    (tmp_path / "theirs.txt").write_text("of kim")
+    up.bai("vfolder", "create", "from-kim", credentials=kim)
+    up.bai("vfolder", "put", str(tmp_path / "theirs.txt"), "from-kim", credentials=kim)
+    up.bai("vfolder", "share", "from-kim", "admin@localhost", credentials=kim)
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    folders.get_by_role("group", name="Invitation to from-kim").get_by_role("button", name="Accept").click()
+    theirs = row_of(folders, "from-kim")
+    expect(theirs).to_contain_text("read only · from kim@example.org")
+    theirs.get_by_role("button", name="from-kim", exact=True).click()
+    expect(folders).to_contain_text("You may read this folder, not write.")
+    expect(folders.get_by_role("button", name="Upload")).to_have_count(0)
+    folders.get_by_role("button", name="Folders", exact=True).click()
+    with_actions(theirs, "from-kim").get_by_role("button", name="Attach", exact=True).click()
+    theirs.get_by_role("form", name="Attach from-kim to this kernel").get_by_role("button", name="Attach").click()
+    expect(theirs).to_contain_text(re.compile("attached to Untitled-.*: /home/work/from-kim, read only"))
+    assert lab.run("print(open('/home/work/from-kim/theirs.txt').read())") == "of kim\n"
+    assert "Read-only file system" in lab.run("open('/home/work/from-kim/mine', 'w')")
+    theirs.get_by_role("button", name=re.compile("^Detach from-kim from ")).click()
+    expect(theirs).not_to_contain_text("attached to")
+
+    with_actions(plans, "plans").get_by_role("button", name="Move to trash").click()
+    expect(plans).to_have_count(0)
+    folders.get_by_text("Trash (1)").click()
+    folders.get_by_role("button", name="Restore plans").click()
+    expect(plans).to_be_visible()
+    assert "one.txt" in up.bai("vfolder", "ls", "plans", credentials=kim)
+
+
+def test_sessions_are_restarted_and_ended_where_they_are_listed(lab: Lab, up: Up, python_image: str) -> None:
+    page = lab.page
+    up.bai("session", "start", python_image, "--name", "beside", "--cpu", "1", "--mem", "256m")
+    inside = ("session", "exec", "beside", "--", "sh", "-c")
+    up.bai(*inside, "echo kept > kept")
+    began = up.bai(*inside, "stat -c %Y /proc/1")
+    beside = session_of(page, "beside")
+    expect(beside).to_contain_text("Running")
+    beside.get_by_role("button", name="Restart", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Restart beside?")
+    dialog.get_by_role("button", name="Restart session").click()
+    expect(beside).to_contain_text("Restarting")
+    expect(beside).to_contain_text("Running")
+    assert up.bai(*inside, "cat kept") == "kept\n"
+    assert up.bai(*inside, "stat -c %Y /proc/1") != began
+
+    page.evaluate("window.jupyterapp.shell.activateById('jp-running-sessions')")
+    running = page.locator("#jp-running-sessions .jp-RunningSessions-item").filter(has_text="beside")
+    expect(running).to_contain_text("Running")
+    running.hover()
+    running.get_by_title("End session").click()
+    expect(dialog).to_contain_text("End beside?")
+    dialog.get_by_role("button", name="End session").click()
+    expect(running).to_have_count(0)
+    show(page, "jp-bai-panel")
+    assert "beside" not in up.bai("session", "list", "-q")
+
+
+def test_widgets_in_a_local_kernel_start_watch_and_end_a_session(lab: Lab, up: Up, python_image: str) -> None:
+    page = lab.page
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'python3'})")
+    expect(tab_of(page, "Untitled1.ipynb")).to_have_class(re.compile("lm-mod-current"))
+    lab.until_idle()
+    lab.run("from bai_jupyter.widgets import FolderPicker, ResourceMonitor, SessionLauncher\nSessionLauncher()")
+    form = lab.cell(0)
+    form.get_by_label("Name").fill("of-a-widget")
+    form.get_by_label("Environment").select_option(label=python_image)
+    form.get_by_role("button", name="Start").click()
+    expect(form).to_contain_text("Running", timeout=LONG_MS)
+    lab.run("ResourceMonitor('of-a-widget')")
+    expect(lab.cell(1)).to_contain_text("Memory", timeout=LONG_MS)
+    (up.data / "home" / "picked.txt").write_text("picked")
+    lab.run("FolderPicker()")
+    home = lab.cell(2).get_by_label("Folder").locator("option").filter(has_text="home")
+    lab.cell(2).get_by_label("Folder").select_option(label=home.inner_text())
+    expect(lab.cell(2).get_by_label("Contents")).to_contain_text("picked.txt")
+    form.get_by_role("button", name="End").click()
+    expect(form).to_contain_text("Ended", timeout=LONG_MS)
+    assert "of-a-widget" not in up.bai("session", "list", "-q")
 
 
 def test_a_notebook_runs_on_the_cluster_and_its_result_is_beside_it(lab: Lab, up: Up) -> None:
     page = lab.page
     server = urlsplit(up.url)
-    headers = {"Authorization": f"token {server.query.partition('=')[2]}"}
+    headers = {"Authorization": f"token {token_of(up)}"}
     spec = {"name": "bai-python-minimal-3.11-python3", "display_name": "Python 3"}
     content = new_notebook(cells=[new_code_cell("print(6 * 7)")], metadata={"kernelspec": spec})
     url = urlunsplit(server._replace(path="/api/contents/small.ipynb"))
@@ -173,7 +301,7 @@ def test_a_notebook_runs_on_the_cluster_and_its_result_is_beside_it(lab: Lab, up
     show(page, "jp-bai-panel")
 
 
-def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: Up, made: list[str]) -> None:
+def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: Up) -> None:
     page = lab.page
     lab.run("import os; os.system('echo printed by a cell > /proc/1/fd/1')")
     lab.run("open('/home/work/kept', 'w').write('kept in the image')")
@@ -189,8 +317,23 @@ def test_a_session_says_what_it_prints_and_becomes_an_environment(lab: Lab, up: 
     expect(said).to_be_visible(timeout=LONG_MS)
     found = re.search(r"bai-user/\S+", said.inner_text())
     assert found is not None
-    made.append(found[0])
     assert found[0] in up.bai("image", "list")
+
+
+def create_folder(folders: Locator, name: str) -> None:
+    folders.get_by_role("button", name="New folder").click()
+    form = folders.get_by_role("form", name="New folder")
+    form.get_by_label("Name").fill(name)
+    form.get_by_role("button", name="Create").click()
+
+
+def row_of(folders: Locator, name: str) -> Locator:
+    rows = folders.get_by_role("list", name="Folders").get_by_role("listitem")
+    return rows.filter(has=folders.page.get_by_role("button", name=name, exact=True))
+
+
+def token_of(up: Up) -> str:
+    return urlsplit(up.url).query.partition("=")[2]
 
 
 def until(is_true: Callable[[], bool]) -> None:
