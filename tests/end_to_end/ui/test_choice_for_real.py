@@ -145,6 +145,19 @@ def test_a_kernel_out_of_sight_tells_that_it_ran_out_of_memory_and_gets_more(
     assert lab.run("print(6 * 7)") == "42\n"
 
 
+def test_a_warning_before_an_idle_session_is_stopped_is_answered_with_keep(lab: Lab, up: Up) -> None:
+    page = lab.page
+    tab_of(page, "Untitled.ipynb").click()
+    up.bai("policy", "add", "short", "--idle", "130s")  # the last warning is two minutes ahead
+    up.bai("policy", "bind", "short", "user:admin@localhost")
+    keep = notice_of(page).get_by_role("button", name="Keep")
+    keep.click(timeout=LONG_MS)
+    expect(notice_of(page)).to_be_hidden()
+    (session,) = json.loads(up.bai("session", "list", "--json"))["sessions"]
+    assert session["idleChecks"]["network_timeout"]["extra"]["extensions_left"] == 2
+    assert lab.run("print(6 * 7)") == "42\n"
+
+
 def kernels_of(page: Page, up: Up) -> Any:
     return ask(page, up, "GET", "/api/sessions").json()
 
