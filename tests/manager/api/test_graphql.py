@@ -1,6 +1,7 @@
 """GraphQL: who sees and changes what, and documents that cannot be run."""
 
 import json
+import logging
 
 import pytest
 
@@ -156,6 +157,21 @@ async def test_a_password_that_is_refused_is_not_shown(admin, gql):
     assert (await gql(admin, document, props=props))["user_refusal"] == refused
     changed = await refusal(admin, MODIFY_USER, email="admin@localhost", props={"password": long})
     assert changed == refused
+
+
+@pytest.mark.parametrize("where", ["variables", "document"])
+async def test_a_password_of_a_wrong_type_is_in_no_log(admin, caplog, where):
+    caplog.set_level(logging.DEBUG)
+    if where == "variables":
+        props = {"username": "kim", "password": 31415926}
+        body = {"query": CREATE_USER, "variables": {"email": "kim@localhost", "props": props}}
+    else:
+        text = 'mutation {create_user(email: "kim@localhost", props: {username: "kim", password: 31415926}) {ok}}'
+        body = {"query": text}
+    answer = await admin.post("/admin/graphql", body, 400)
+    assert "31415926" in answer["msg"]
+    assert "GraphQL-generated error" in caplog.text
+    assert "31415926" not in caplog.text
 
 
 EFFECT = """query($props: ModifyKeyPairResourcePolicyInput!) {

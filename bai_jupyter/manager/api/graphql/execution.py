@@ -38,9 +38,13 @@ MAX_TOKENS, MAX_ROOTS, CACHED_DOCUMENTS = 4000, 20, 256
 
 
 class GraphQLFault(BadRequest):
-    """The document as a whole cannot be run."""
+    """The document as a whole cannot be run. Its message repeats what is wrong in it, which may be a password: that is
+    for who asked, and not for a log."""
 
     slug, title = "graphql-error", "GraphQL-generated error"
+
+    def __str__(self) -> str:
+        return self.title
 
 
 @functools.cache
@@ -119,7 +123,7 @@ async def _finish(result: Any) -> ExecutionResult:
 
 def _error(error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
-    if cause is None or isinstance(cause, PublicError):
-        return {"message": cause.message if cause else error.message, "path": error.path}
+    if cause is None or isinstance(cause, PublicError | GraphQLError):  # the latter: a value of a wrong type
+        return {"message": cause.message if isinstance(cause, PublicError) else error.message, "path": error.path}
     log.error("GraphQL %s failed", error.path, exc_info=cause)
     return {"message": "Something went wrong in the manager. Its log has the details.", "path": error.path}
