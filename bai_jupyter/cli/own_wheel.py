@@ -11,6 +11,8 @@ from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
 
+from bai_jupyter.common.errors import BaiError
+
 _NAME = "bai_jupyter"
 _SHARED = ("etc", "share")  # where Jupyter finds the server extension and the panel
 _LEFT_OUT = {"__pycache__", "images"}
@@ -18,8 +20,15 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _WHEEL = "Wheel-Version: 1.0\nGenerator: bai_jupyter\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
+class NotWhole(BaiError):
+    """What was installed is not there any more: in a checkout, whose panel was built anew since."""
+
+
 def write(folder: Path) -> Path:
-    """Write it into ``folder``. What is the same here gives the same bytes, so that a builder need not begin again."""
+    """Write it into ``folder``. What is the same here gives the same bytes, so that a builder need not begin again.
+
+    Raises ``NotWhole``.
+    """
     version = distribution(_NAME).version
     info = f"{_NAME}-{version}.dist-info"
     path = folder / f"{_NAME}-{version}-py3-none-any.whl"
@@ -48,7 +57,10 @@ def _shared(data: str) -> Iterator[tuple[str, bytes]]:
     for one in distribution(_NAME).files or ():
         parts = [part for part in one.parts if part != ".."]
         if parts[0] in _SHARED:
-            yield f"{data}/data/{'/'.join(parts)}", one.read_binary()
+            try:
+                yield f"{data}/data/{'/'.join(parts)}", one.read_binary()
+            except FileNotFoundError as error:
+                raise NotWhole(f"{parts[-1]} of bai_jupyter is gone. Install bai_jupyter again.") from error
 
 
 def _digest(content: bytes) -> str:
