@@ -193,6 +193,8 @@ class TestShell:
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("console", lambda message: faults.append(message.text))
             await page.goto(f"http://{place}/")
+            # A shell may drop what is typed before its prompt.
+            await page.locator(".xterm-rows", has_text=re.compile(r"[$#]")).wait_for()
             await page.keyboard.type("echo hello-$((40 + 2)); trap 'echo now $(stty size)' WINCH\n")
             await page.get_by_text("hello-42").wait_for()
             await page.set_viewport_size({"width": 700, "height": 400})

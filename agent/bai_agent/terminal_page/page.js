@@ -16,18 +16,23 @@ const fit = new FitAddon.FitAddon();
 terminal.loadAddon(fit);
 terminal.open(document.getElementById('terminal'));
 fit.fit();
+terminal.focus();
 
 const place = new URL(`socket?rows=${terminal.rows}&columns=${terminal.cols}`, location.href);
 place.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
 const socket = new WebSocket(place);
 socket.binaryType = 'arraybuffer';
 
+const early = []; // what was typed before the socket is open
+
 function send(kind, payload) {
+  const frame = new Uint8Array(1 + payload.length);
+  frame[0] = kind;
+  frame.set(payload, 1);
   if (socket.readyState === WebSocket.OPEN) {
-    const frame = new Uint8Array(1 + payload.length);
-    frame[0] = kind;
-    frame.set(payload, 1);
     socket.send(frame);
+  } else if (socket.readyState === WebSocket.CONNECTING) {
+    early.push(frame);
   }
 }
 
@@ -40,7 +45,7 @@ new ResizeObserver(() => fit.fit()).observe(document.getElementById('terminal'))
 let wasOpen = false;
 socket.onopen = () => {
   wasOpen = true;
-  terminal.focus();
+  early.splice(0).forEach(frame => socket.send(frame));
 };
 socket.onmessage = ({ data }) => {
   const frame = new Uint8Array(data);
