@@ -151,7 +151,7 @@ async def two_at_once(hub: JupyterHub, cluster: Any, page: Page) -> None:
         await page.get_by_role("button", name="Start", exact=True).click()
         await page.wait_for_url(f"**/user/kim/{name}/lab**", timeout=LONG_MS)
         await page.locator(".jp-Launcher, .jp-Notebook").first.wait_for(timeout=LONG_MS)
-    # Beside what a server that was ended had begun anew, as the kernel ended before it.
+    # Lab may have opened train.ipynb again, as it was left, and asked for its kernel.
     servers = {one["name"]: one["status"] for one in await sessions(cluster) if one["name"].startswith("jupyterhub-")}
     assert servers == {"jupyterhub-left": "RUNNING", "jupyterhub-right": "RUNNING"}
     await page.goto(f"{hub.url}/user/kim/left/lab")
