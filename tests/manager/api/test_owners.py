@@ -83,4 +83,4 @@ async def test_what_is_no_keypair_means_nobody(agent, admin, owner):
     await admin.post("/session", {"name": "mine", "image": IMAGE.name, "enqueueOnly": True})
     refused = await admin.call("DELETE", "/session/mine", {"owner_access_key": owner})
     assert refused.status == 400, refused.body
-    assert (await admin.session("mine"))["status"] == "PENDING"
+    assert (await admin.session("mine"))["status"] not in ("TERMINATING", "TERMINATED", "CANCELLED")
