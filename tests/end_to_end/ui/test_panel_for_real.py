@@ -253,29 +253,6 @@ def test_sessions_are_restarted_and_ended_where_they_are_listed(lab: Lab, up: Up
     assert "beside" not in up.bai("session", "list", "-q")
 
 
-def test_widgets_in_a_local_kernel_start_watch_and_end_a_session(lab: Lab, up: Up, python_image: str) -> None:
-    page = lab.page
-    page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'python3'})")
-    expect(tab_of(page, "Untitled1.ipynb")).to_have_class(re.compile("lm-mod-current"))
-    lab.until_idle()
-    lab.run("from bai_jupyter.widgets import FolderPicker, ResourceMonitor, SessionLauncher\nSessionLauncher()")
-    form = lab.cell(0)
-    form.get_by_label("Name").fill("of-a-widget")
-    form.get_by_label("Environment").select_option(label=python_image)
-    form.get_by_role("button", name="Start").click()
-    expect(form).to_contain_text("Running", timeout=LONG_MS)
-    lab.run("ResourceMonitor('of-a-widget')")
-    expect(lab.cell(1)).to_contain_text("Memory", timeout=LONG_MS)
-    (up.data / "home" / "picked.txt").write_text("picked")
-    lab.run("FolderPicker()")
-    home = lab.cell(2).get_by_label("Folder").locator("option").filter(has_text="home")
-    lab.cell(2).get_by_label("Folder").select_option(label=home.inner_text())
-    expect(lab.cell(2).get_by_label("Contents")).to_contain_text("picked.txt")
-    form.get_by_role("button", name="End").click()
-    expect(form).to_contain_text("Ended", timeout=LONG_MS)
-    assert "of-a-widget" not in up.bai("session", "list", "-q")
-
-
 def test_a_notebook_runs_on_the_cluster_and_its_result_is_beside_it(lab: Lab, up: Up) -> None:
     page = lab.page
     server = urlsplit(up.url)
