@@ -28,8 +28,8 @@ MODE_OF_KEY = "import os, stat; print(oct(stat.S_IMODE(os.stat(os.environ['JUPYT
 WHERE_IS_THE_HUB = "print(os.environ['JUPYTERHUB_API_URL'])"
 WHO_HAS_KEYS = """
 import contextlib, pathlib
-for path in pathlib.Path("/proc").glob("[0-9]*/*"):
-    if path.name in ("environ", "cmdline"):
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    for path in (process / "environ", process / "cmdline"):
         with contextlib.suppress(OSError):
             if b"PRIVATE KEY---" in path.read_bytes():
                 print(path)
