@@ -150,11 +150,11 @@ def test_nothing_is_unpacked_into_a_mounted_folder(mounted: tuple[str, ...], nam
 
 @pytest.mark.parametrize("program", ["tar", "busybox"])
 def test_it_is_unpacked_once_and_over_nothing(
-    home: Path, place: Path, tmp_path: Path, program: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, place: Path, tmp_path: Path, program: str, missing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same script, on folders of this host."""
     if shutil.which(program) is None:
-        pytest.skip(f"{program} is not here")
+        missing(program, f"there is no {program}")
     if program == "busybox":
         tools = tmp_path / "tools"
         tools.mkdir()
