@@ -28,8 +28,10 @@ import tornado.web
 from bai_jupyter.client import API_VERSION, ClientConfig, ManagerClient, SessionRequest
 from bai_jupyter.common import signing
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
-from cluster import Cluster, free_port
+from cluster import Cluster
+from loopback import free_port
 
 CONCURRENCIES = (1, 16)
 

@@ -27,8 +27,9 @@ import aiohttp
 from kernel_path import remove_small_image, small_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from end_to_end.cluster import Cluster, free_port
+from end_to_end.cluster import Cluster
 from end_to_end.hubs import JupyterHub, Visitor, http_session, installed_proxy
+from loopback import free_port
 
 DEADLINE_S = 300
 SMALL = "bai/hub-of-benchmark:small"  # so that many fit on any machine

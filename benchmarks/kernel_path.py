@@ -28,8 +28,10 @@ from kernels import Kernel
 
 from bai_jupyter.client import ManagerClient, SessionRequest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
-from cluster import Cluster, free_port
+from cluster import Cluster
+from loopback import free_port
 
 PRINTS = "for i in range(100_000): print(i)"
 AT_ONCE = 10

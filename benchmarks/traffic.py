@@ -35,8 +35,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
 sys.path.insert(0, str(Path(__file__).parent))
 from api import listens, serve_bare
-from cluster import JOIN_TOKEN, Cluster, free_port
+from cluster import JOIN_TOKEN, Cluster
 from fakes_agent import IMAGE, FakeAgent
+from loopback import free_port
 
 MIB = 1024**2
 CONCURRENCIES = (1, 16)
