@@ -24,7 +24,7 @@ from bai_jupyter.manager.db import accounts, catalog, groups, listings, people, 
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.listings import Reach
 from bai_jupyter.manager.db.people import DEFAULT, NewKeypair, NewUser
-from bai_jupyter.manager.db.records import GroupRecord, PolicyRecord, PresetRecord, UserStatus
+from bai_jupyter.manager.db.records import GroupRecord, Keypair, PolicyRecord, PresetRecord, UserStatus
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.usage import Use, list_uses
 from bai_jupyter.manager.people import inputs, usage
@@ -243,34 +243,33 @@ class PeopleService:
                 found = ", ".join(projects) or "none"
                 raise NotFound(Reason.of("project-unknown", project=one, projects=found))
         policy_name = await self._policy_to_give(service, body.get("policy"))
-        present = await self._store.read(accounts.find_ward, service.access_key, name)
-        if present is not None:
+        present: Keypair | None = await self._store.read(accounts.find_ward, service.access_key, name)
+        is_made = False
+        if present is None:
+            user = self._new_user(
+                name=name,
+                email=inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@wards.localhost"),
+                role=policy.USER,
+                domain=service.domain,
+                projects=tuple(projects[one] for one in wanted),
+                full_name=inputs.text("full_name", body.get("full_name") or ""),
+                keypair_policy=policy_name or DEFAULT,
+            )
+            present, is_made = await self._change(_make_ward, user, service.access_key, self._now())
+        if is_made:
+            found, is_new = policy_name or DEFAULT, policy_name is not None
+        else:
             if given is not None:
                 await self._keep_memberships(present.user_id, projects, wanted)
             found, is_new = await self._keep_policy(service, present.access_key, policy_name)
-            user_id, email = present.user_id, present.email
-            return {"id": user_id, "name": name, "email": email, "policy": found, "created": False}, is_new
-        email = inputs.email("email", body.get("email") or f"{name.replace('@', '.at.')}@wards.localhost")
-        if await self._store.read(_has_user, name):
-            raise Forbidden(Reason.of("not-a-ward", name=name, service=service.access_key))
-        user_id = await self._add_user(
-            name=name,
-            email=email,
-            role=policy.USER,
-            domain=service.domain,
-            projects=tuple(projects[one] for one in wanted),
-            full_name=inputs.text("full_name", body.get("full_name") or ""),
-            keypair_policy=policy_name or DEFAULT,
-            ward_of=service.access_key,
-        )
-        made: WardView = {
-            "id": user_id,
+        ward: WardView = {
+            "id": present.user_id,
             "name": name,
-            "email": email,
-            "policy": policy_name or DEFAULT,
-            "created": True,
+            "email": present.email,
+            "policy": found,
+            "created": is_made,
         }
-        return made, policy_name is not None
+        return ward, is_new
 
     async def _policy_to_give(self, service: Caller, given: object) -> str | None:
         """Raises ``Forbidden``, the same for a policy that there is not."""
@@ -356,16 +355,18 @@ class PeopleService:
         self._nudge_groups()
         return result
 
-    async def _add_user(self, *, ward_of: str | None = None, **values: Any) -> UserId:
+    async def _add_user(self, **values: Any) -> UserId:
+        return UserId(await self._change(accounts.create_user, self._new_user(**values), self._now()))
+
+    def _new_user(self, **values: Any) -> NewUser:
         access_key, secret_key = new_keypair()
-        user = NewUser(
+        return NewUser(
             access_key=access_key,
             secret_encrypted=self._vault.seal(secret_key),
             home_volume=self._home_volume,
             rate_limit=None if values["role"] == policy.SERVICE else DEFAULT_RATE_LIMIT,  # one speaks for many
             **values,
         )
-        return UserId(await self._change(_add_user, user, ward_of, self._now()))
 
     async def _find_user(self, caller: Caller, email: str) -> Any:
         user = await self._store.read(people.require_user, t.users.c.email, email)
@@ -495,11 +496,18 @@ def _change_project(conn: Connection, project_id: str, values: Props, user_ids: 
         people.set_members(conn, project_id, user_ids, are_members=mode == "add")
 
 
-def _add_user(conn: Connection, user: NewUser, ward_of: str | None, now: datetime) -> UserId:
+def _make_ward(conn: Connection, user: NewUser, service_key: str, now: datetime) -> tuple[Keypair, bool]:
+    """The ward's main keypair, and whether it was made: another call may have made the same user meanwhile."""
+    present = accounts.find_ward(conn, service_key, user.name)
+    if present is not None:
+        return present, False
+    if conn.execute(sa.select(t.users.c.id).where(t.users.c.name == user.name)).first() is not None:
+        raise Forbidden(Reason.of("not-a-ward", name=user.name, service=service_key))
     user_id = accounts.create_user(conn, user, now)
-    if ward_of is not None:
-        accounts.set_ward(conn, ward_of, user_id, now, is_ward=True)
-    return user_id
+    accounts.set_ward(conn, service_key, user_id, now, is_ward=True)
+    made = accounts.find_ward(conn, service_key, user.name)
+    assert made is not None
+    return made, True
 
 
 def _give_policy(conn: Connection, service_key: str, access_key: str, wanted: str, now: datetime) -> str:
@@ -509,10 +517,6 @@ def _give_policy(conn: Connection, service_key: str, access_key: str, wanted: st
         return present
     people.change_keypair(conn, access_key, {"resource_policy": wanted}, now)
     return wanted
-
-
-def _has_user(conn: Connection, name: str) -> bool:
-    return conn.execute(sa.select(t.users.c.id).where(t.users.c.name == name)).first() is not None
 
 
 def _require_service(conn: Connection, service_key: str, caller: Caller) -> None:

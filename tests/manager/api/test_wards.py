@@ -1,5 +1,6 @@
 """A service acts for its wards, in their name and never as more than a user."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -25,6 +26,13 @@ async def test_ward_is_made_at_first_and_then_acted_for(manager, agent, admin, m
     view = await hub.get("/session/from-hub?on_behalf_of=alice")
     assert view["userId"] == made["id"]
     assert (await admin.session(view["id"]))["userId"] == made["id"]
+
+
+async def test_the_same_ward_made_by_many_at_once_is_made_once(make_hub):
+    hub = await make_hub()
+    answers = await asyncio.gather(*(hub.call("POST", "/wards", {"name": "alice"}) for _ in range(8)))
+    assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json["id"] for answer in answers}) == 1
 
 
 async def test_audit_trail_names_user_and_service(manager, agent, make_hub):
