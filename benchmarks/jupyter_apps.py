@@ -10,6 +10,7 @@ Jupyter server holds at most after the large answer and the upload than before, 
 
 import argparse
 import asyncio
+import importlib.util
 import statistics
 import sys
 import time
@@ -173,4 +174,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--size", type=int, default=500, help="MiB of the large answer and of the upload")
+    if importlib.util.find_spec("jupyter_server_proxy") is None:
+        parser.error("jupyter-server-proxy is not installed here: pip install jupyter-server-proxy")
     asyncio.run(main(parser.parse_args()))
