@@ -16,9 +16,15 @@ def image_name(user: str, user_id: UserId, name: str, made_at: datetime) -> str:
 
 
 def title_of(image: str) -> str:
-    """As its user called it, with when it was: ``my-work (2026-01-31 12:00)``. Others have their own names."""
+    """As its user called it, with when it was: ``my-work (2026-01-31 12:00)``. Of others the name, then the version.
+
+    A launcher's card has little room, and breaks lines at spaces.
+    """
     made = _NAME.fullmatch(image)
-    return "{} ({}-{}-{} {}:{})".format(*made.groups()) if made else image
+    if made:
+        return "{} ({}-{}-{} {}:{})".format(*made.groups())
+    name, colon, tag = image.rpartition(":")
+    return f"{name} {tag}" if colon and "/" not in tag and "@" not in name else image
 
 
 def _part(text: str) -> str:

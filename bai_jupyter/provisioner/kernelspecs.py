@@ -31,7 +31,7 @@ def kernelspecs_of(images: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, A
 
     The kernelspec is the content of a ``kernel.json``::
 
-        {"argv": ["bai", "kernel", "launch", …], "display_name": "Python 3 · bai/python:3.11", "language": "python",
+        {"argv": ["bai", "kernel", "launch", …], "display_name": "Python 3 · bai/python 3.11", "language": "python",
          "interrupt_mode": "signal", "env": {},
          "metadata": {"kernel_provisioner": {"provisioner_name": "backendai-provisioner",
                                              "config": {"image": "python:3.11", "kernelspec": "python3"}},

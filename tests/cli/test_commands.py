@@ -226,7 +226,7 @@ def test_kernelspecs_are_installed_and_listed(bai, logged_in, tmp_path, monkeypa
     assert ran.code == Exit.DONE
     path = tmp_path / "prefix" / "share" / "jupyter" / "kernels" / "bai-python-3.11-python3"
     spec = json.loads((path / "kernel.json").read_text())
-    assert spec["display_name"] == "Python 3 · bai/python:3.11"
+    assert spec["display_name"] == "Python 3 · bai/python 3.11"
     assert spec["metadata"]["kernel_provisioner"]["config"] == {"image": "bai/python:3.11", "kernelspec": "python3"}
     assert spec["metadata"]["debugger"] is True
     assert str(path) in bai("kernelspec", "list").lines[1]

@@ -129,7 +129,7 @@ def test_a_choice_is_written_into_a_notebook_that_stays_trusted(with_image: Any)
     save(with_image, notebook())
     choice = {"image": "bai/python:3.11", "preset": "small", "mounts": ["data"]}
     name = "bai-python-3.11-small"
-    display_name = "Python 3 · bai/python:3.11 · small"
+    display_name = "Python 3 · bai/python 3.11 · small"
     assert choose(with_image, choice) == {
         "choice": choice,
         "kernelspec": {"name": name, "display_name": display_name, "language": "python"},

@@ -30,7 +30,7 @@ def test_one_kernelspec_for_each_jupyter_kernel_of_an_image() -> None:
             "--kernelspec",
             "ir",
         ],
-        "display_name": "Ir · bai/python:3.11",
+        "display_name": "Ir · bai/python 3.11",
         "language": "python",
         "interrupt_mode": "signal",
         "env": {},
@@ -95,7 +95,7 @@ def test_a_choices_kernelspec_holds_what_it_is_named_for_and_no_more() -> None:
     wanted = {"image": "bai/python:3.11", "kernelspec": "python3", "preset": "gpu", "resources": {"mem": "4g"}}
     assert spec["metadata"]["kernel_provisioner"]["config"] == wanted
     assert spec["argv"][-4:] == ["--preset", "gpu", "--resources", "mem=4g"]
-    assert spec["display_name"] == "Python3 · bai/python:3.11 · gpu · mem=4g"
+    assert spec["display_name"] == "Python3 · bai/python 3.11 · gpu · mem=4g"
 
 
 def test_a_name_that_could_mean_something_else_gets_its_hash() -> None:
