@@ -18,7 +18,7 @@ _SCHEMA_FILE = Path(__file__).with_name("kernel_status.yaml")
 def kernel_status(kernel: Any) -> dict[str, Any]:
     """What a kernel of ours is doing; each value but ``is_dead`` may be ``None``::
 
-        {"status", "reason": {"code", "text"}, "session_id", "queue", "progress", "is_dead", "notice"}
+        {"status", "reason": {"code", "text"}, "session_id", "slots", "queue", "progress", "is_dead", "notice"}
 
     The provisioner's own reason comes before that of the session view, for it knows more about this kernel. Where
     neither explains a kernel that is gone, its own failure is given as ``other``.
@@ -34,6 +34,7 @@ def kernel_status(kernel: Any) -> dict[str, Any]:
         "status": view.get("status"),
         "reason": reason and {"code": reason["code"], "text": reason["text"]},
         "session_id": view.get("id"),
+        "slots": view.get("slots"),
         "queue": view.get("queue"),
         "progress": view.get("progress"),
         "is_dead": is_dead,

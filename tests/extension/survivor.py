@@ -79,6 +79,7 @@ class Survivor(KernelProvisionerBase):
             "status": status,
             "reason": reason,
             "queue": queue,
+            "slots": json.loads(self._file("slots") or "null"),
         }
         self.view = {**session, "jupyterKernels": kernels}
         self.reason = reason

@@ -3,7 +3,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import { IReason, openSocket, requestAPI, Settings } from './request';
+import { IReason, openSocket, requestAPI, Settings, Slots } from './request';
 import { IQueue } from './sessions';
 
 /** What one kernel is doing: `bai` of the kernel model, and the `kernel_status` event. */
@@ -11,6 +11,8 @@ export interface IKernelStatus {
   status: string | null;
   reason: IReason | null;
   session_id: string | null;
+  /** Of its session; of a cluster, what each container has. */
+  slots: Slots | null;
   queue: IQueue | null;
   progress: number | null;
   is_dead: boolean;

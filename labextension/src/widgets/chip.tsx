@@ -5,7 +5,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget, ToolbarButtonComponent } from '@jupyterlab/ui-components';
 import React from 'react';
 
-import { keepUnits } from '../amounts';
+import { describeSlots, keepUnits } from '../amounts';
 import { IChoice } from '../api';
 import { KernelStatuses } from '../model';
 import { describeChoice, readMount } from '../resources';
@@ -44,7 +44,7 @@ export class Chip extends ReactWidget {
   protected render(): JSX.Element {
     const { trans, options } = this;
     const choice = options.choice();
-    const label = options.isLocal() ? trans.__('Local') : describeChoice(choice) || trans.__('Resources');
+    const label = options.isLocal() ? trans.__('Local') : this._held() || describeChoice(choice) || trans.__('Resources');
     const look = options.look();
     const folders = (choice.mounts ?? []).map(readMount).map(one => describeFolderIn(one.folder, one.access === 'ro', trans));
     const title = [trans.__('Choose what the kernel runs on'), choice.image, ...folders];
@@ -57,6 +57,12 @@ export class Chip extends ReactWidget {
         noFocusOnClick={false}
       />
     );
+  }
+
+  /** What its session has now, which may be another amount than was chosen; its name, if it was joined. */
+  private _held(): string {
+    const status = this.statuses.get(this.panel.sessionContext.session?.kernel?.id);
+    return this.options.choice().session || (status?.slots ? describeSlots(status.slots) : '');
   }
 
   private _follow(): void {

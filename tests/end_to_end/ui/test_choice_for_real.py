@@ -88,7 +88,8 @@ def test_a_kernel_waits_in_its_place_is_cancelled_and_then_gets_what_was_chosen(
     assert names_of(up) == ["filler"]
 
     up.bai("session", "rm", "filler", "--yes")
-    page.locator(".jp-NotebookPanel:visible .jp-bai-Chip jp-button").click()
+    chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip jp-button")
+    chip.click()
     dialog = dialog_of(page)
     expect(preset(dialog, "small")).to_contain_text("Starts now")
     dialog.get_by_role("radio", name="small", exact=True).check()
@@ -97,6 +98,7 @@ def test_a_kernel_waits_in_its_place_is_cancelled_and_then_gets_what_was_chosen(
     expect(status_of(page)).to_contain_text(
         re.compile(r"Running, idle · [\d.]+ of 1 CPU · [\d.]+ .*of 2"), timeout=LONG_MS
     )
+    expect(chip).to_have_text("1\u00a0CPU · 2\u00a0GiB")
     assert asked_for(up, "Untitled.ipynb")["preset"] == "small"
     assert "2 GiB" in up.bai("session", "list")
 

@@ -59,9 +59,11 @@ def is_started_with(lab: Any, name: str, choice: Any) -> bool:
 
 
 def test_resources_are_changed_from_the_toolbar(page: Page, lab: Any, look_at: Any, wait_until: Any) -> None:
+    (lab.home / "slots").write_text(json.dumps({"cpu": "1", "mem": str(2 * 2**30)}))
     run(page, "notebook:create-new", kernelName="survivor")
     chip = page.locator(".jp-NotebookPanel:visible .jp-bai-Chip jp-button")
-    expect(chip).to_have_text("Resources")
+    expect(chip).to_have_text("1\u00a0CPU · 2\u00a0GiB")
+    (lab.home / "slots").unlink()
     expect(page.locator(".jp-bai-StatusItem button")).to_contain_text(
         "Running"
     )  # then the kernel is there to be restarted
