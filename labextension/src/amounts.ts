@@ -76,9 +76,12 @@ export function formatSize(bytes: number): string {
   return `${inUnit(bytes, unit)} ${SIZES[unit]}`;
 }
 
-/** `1.5 of 8 GiB`: both in the unit of the limit. */
+/** `1.5 of 8 GiB`: both in the unit of the limit, unless next to nothing is used: `43 MiB of 2 GiB`. */
 export function formatPart(bytes: number, limit: number, trans: TranslationBundle): string {
   const unit = unitOf(limit);
+  if (bytes > 0 && inUnit(bytes, unit) === 0) {
+    return trans.__('%1 of %2', formatSize(bytes), formatSize(limit));
+  }
   return trans.__('%1 of %2 %3', inUnit(bytes, unit), inUnit(limit, unit), SIZES[unit]);
 }
 

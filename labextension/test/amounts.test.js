@@ -31,6 +31,8 @@ test('sizes are in binary units with one decimal at most', () => {
     '5000 TiB'
   ]);
   assert.strictEqual(formatPart(512 * 1024 ** 2, 8 * GIB, trans), '0.5 of 8 GiB');
+  assert.strictEqual(formatPart(43 * 1024 ** 2, 2 * GIB, trans), '43 MiB of 2 GiB');
+  assert.strictEqual(formatPart(0, 2 * GIB, trans), '0 of 2 GiB');
 });
 
 test('slots come in order, without those that are none', () => {
