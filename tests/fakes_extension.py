@@ -117,7 +117,7 @@ class _Everything(SignedHandler):
             name = json.loads(self.request.body or b"{}").get("name", "demo")
             self.set_status(201)
             self.finish({"bgtask_id": "t-1", "image": f"user/kim:{name}"})
-        elif path == "resource/dry-run":
+        elif path == "resource/dry-run" or path.endswith("/resize/dry-run"):
             self.stub.trials.append(json.loads(self.request.body))
             verdict = "refused" if self.stub.refusal else "now"
             self.finish({"verdict": verdict, "reason": self.stub.refusal, "estimate_s": None})

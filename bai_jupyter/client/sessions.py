@@ -27,9 +27,13 @@ class Sessions(Connection):
         """
         return await self.request("POST", "/session", request.to_json(), timeout_s=timeout_s)
 
-    async def dry_run(self, request: SessionRequest) -> Json:
-        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s", "slots"}``."""
-        return await self.request("POST", "/resource/dry-run", request.to_json())
+    async def dry_run(self, request: SessionRequest, instead_of: str | None = None) -> Json:
+        """What would happen: ``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s", "slots"}``.
+
+        ``instead_of``: once that session had ended.
+        """
+        ended = {} if instead_of is None else {"insteadOf": instead_of}
+        return await self.request("POST", "/resource/dry-run", {**request.to_json(), **ended})
 
     async def get_session(self, session: str, owner: str | None = None) -> Json:
         """``owner``: for admins, the keypair of somebody whose session it is; so in all calls that take it."""
@@ -60,6 +64,11 @@ class Sessions(Connection):
     async def resize(self, session: str, resources: Mapping[str, str]) -> Json:
         """Other amounts of ``cpu`` and ``mem`` for a running session. Its view, once it has them."""
         return await self.request("POST", f"{session_path(session)}/resize", {"resources": dict(resources)})
+
+    async def foresee_resize(self, session: str, resources: Mapping[str, str]) -> Json:
+        """What ``resize`` would come to, as ``dry_run`` tells it."""
+        path = f"{session_path(session)}/resize/dry-run"
+        return await self.request("POST", path, {"resources": dict(resources)})
 
     async def attach_folder(
         self, session: str, folder: str, path: str | None = None, *, read_only: bool = False

@@ -8,7 +8,7 @@ from tornado import web
 
 from bai_jupyter.choice import read_choice, request_of
 from bai_jupyter.client import ManagerClient
-from bai_jupyter.common.errors import BadRequest, NotFound
+from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected
@@ -19,17 +19,32 @@ LARGEST_QUESTION = 32
 """As many choices are judged at once: each is a call to the manager."""
 
 
-async def verdict_on(client: ManagerClient, choice: dict[str, Any]) -> dict[str, Any]:
+async def verdict_on(client: ManagerClient, choice: dict[str, Any], instead_of: str | None = None) -> dict[str, Any]:
     """``{"verdict": "now" | "wait" | "refused", "reason", "estimate_s"}`` of a choice with an image."""
     if "session" not in choice:
-        answer: dict[str, Any] = await client.dry_run(request_of(choice, "dry-run"))
+        answer: dict[str, Any] = await client.dry_run(request_of(choice, "dry-run"), instead_of)
         return answer
     try:
         await client.find_running(choice["session"])
     except NotFound as error:
-        reason = error.reason or Reason.of("other", text=error.message)
-        return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None}
+        return _refused(error)
     return {"verdict": "now", "reason": None, "estimate_s": None}
+
+
+async def _resize_of(client: ManagerClient, session: str, slots: dict[str, str] | None) -> dict[str, Any] | None:
+    """The same of other amounts for a session that runs; what cannot be changed at all is refused too."""
+    if slots is None:
+        return None
+    try:
+        answer: dict[str, Any] = await client.foresee_resize(session, slots)
+    except PublicError as error:
+        return _refused(error)
+    return answer
+
+
+def _refused(error: PublicError) -> dict[str, Any]:
+    reason = error.reason or Reason.of("other", text=error.message)
+    return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None}
 
 
 def read_with_image(raw: object, where: str) -> dict[str, Any]:
@@ -43,15 +58,35 @@ class VerdictsHandler(BaiHandler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """``{"choices": [choice, …]}`` → ``{"verdicts": [verdict, …]}``, what would happen to each. Starts nothing."""
+        """``{"choices": [choice, …]}`` → ``{"verdicts": [verdict, …]}``, what would happen to each. Starts nothing.
+
+        With ``"instead_of": id``, once that session had ended; and with ``"resizes": [slots or null, …]`` a verdict has
+        ``resize``: what would come of giving it these amounts as it runs.
+        """
         given = self.get_json_body()
         raw = given.get("choices") if isinstance(given, dict) else None
         if not isinstance(raw, list) or len(raw) > LARGEST_QUESTION:
             expected = f"a list of at most {LARGEST_QUESTION} choices"
             raise BadRequest(Reason.of("bad-value", field="choices", given="another value", expected=expected))
         choices = [read_with_image(one, f"choices[{place}]") for place, one in enumerate(raw)]
-        verdicts = await asyncio.gather(*(verdict_on(self.client, choice) for choice in choices))
+        instead_of, resizes = _read_change(given, len(choices))
+        verdicts = await asyncio.gather(*(verdict_on(self.client, choice, instead_of) for choice in choices))
+        if instead_of is not None:
+            found = await asyncio.gather(*(_resize_of(self.client, instead_of, slots) for slots in resizes))
+            verdicts = [{**one, "resize": resize} for one, resize in zip(verdicts, found, strict=True)]
         self.finish({"verdicts": verdicts})
+
+
+def _read_change(given: dict[str, Any], count: int) -> tuple[str | None, list[dict[str, str] | None]]:
+    """``instead_of`` and ``resizes`` of a question about that many choices. Raises ``BadRequest``."""
+    session, resizes = given.get("instead_of"), given.get("resizes", [None] * count)
+    if not isinstance(session, str | None):
+        raise BadRequest(Reason.of("bad-value", field="instead_of", given="another value", expected="a session's id"))
+    are_amounts = isinstance(resizes, list) and all(isinstance(one, dict | None) for one in resizes)
+    if not are_amounts or len(resizes) != count:
+        expected = f"a list of {count} with amounts or null"
+        raise BadRequest(Reason.of("bad-value", field="resizes", given="another value", expected=expected))
+    return session, resizes
 
 
 class ProjectsHandler(BaiHandler):

@@ -111,9 +111,11 @@ export function lookOfVerdict(verdict: IVerdict, trans: TranslationBundle): ILoo
   }
 }
 
-/** What runs is given other amounts as it is. */
-export function lookOfResize(trans: TranslationBundle): ILook {
-  return { word: trans.__('Without a restart'), icon: dotIcon, role: 'running' };
+/** Whether what runs can be given other amounts as it is. */
+export function lookOfResize(verdict: IVerdict, trans: TranslationBundle): ILook {
+  return verdict.verdict === 'now'
+    ? { word: trans.__('Without a restart'), icon: dotIcon, role: 'running' }
+    : { word: trans.__('Not without a restart'), icon: warningIcon, role: 'attention' };
 }
 
 /** Whether a session is frozen. */

@@ -7,9 +7,7 @@ const { ServerConnection } = require('@jupyterlab/services');
 const { importNotebook, runNotebook } = require('../lib/test/api.js');
 const {
   choiceToRun,
-  CUSTOM,
   describeChoice,
-  Draft,
   fit,
   isToBeAsked,
   mountsWith,
@@ -20,6 +18,8 @@ const {
   toAmount,
   withMemory
 } = require('../lib/test/resources.js');
+
+const { CUSTOM, Draft } = require('../lib/test/draft.js');
 
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
 const GIB = 1024 ** 3;
@@ -141,6 +141,31 @@ test('a draft asks about each preset in its place, and about amounts of its own'
   draft.choosePreset('small');
   draft.choosePreset(CUSTOM);
   assert.deepStrictEqual(draft.choice.resources, { cpu: '3', mem: '8704m' }, 'as they were');
+  draft.dispose();
+});
+
+test('what would become of the session that runs is asked with it', async () => {
+  const asked = [];
+  const refused = { ...now, verdict: 'refused' };
+  const fetch = async request => {
+    const question = JSON.parse(await request.text());
+    asked.push(question);
+    const verdicts = question.resizes.map(slots => ({ ...now, resize: slots && refused }));
+    return new Response(JSON.stringify({ verdicts }));
+  };
+  const settings = ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
+  const [small, large] = [{ cpu: '1', mem: `${2 * GIB}` }, { cpu: '4', mem: `${8 * GIB}` }];
+  const presets = [
+    { name: 'small', resource_slots: small },
+    { name: 'large', resource_slots: large }
+  ];
+  const session = { id: 's-1', status: 'RUNNING', isolated: true, image: 'python', mounts: [], slots: small };
+  const draft = new Draft(settings, { ...offer, presets }, {}, session);
+  assert.strictEqual(draft.choice.preset, 'small', 'what it has');
+  await changedOf(draft);
+  assert.strictEqual(asked[0].instead_of, 's-1');
+  assert.deepStrictEqual(asked[0].resizes, [null, large]);
+  assert.deepStrictEqual([draft.verdicts.get('small').resize, draft.verdicts.get('large').resize], [null, refused]);
   draft.dispose();
 });
 

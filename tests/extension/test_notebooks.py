@@ -229,6 +229,17 @@ def test_a_session_to_join_must_be_one_that_runs_and_is_ones_own(
     assert manager.trials == []
 
 
+def test_what_would_come_of_a_session_that_runs(with_image: Any, manager: Any, make_session: Any) -> None:
+    manager.sessions = [make_session("mine")]
+    running = manager.sessions[0]["id"]
+    choices = [{"image": "bai/python:3.11", "preset": name} for name in ("small", "large")]
+    asked = {"choices": choices, "instead_of": running, "resizes": [{"cpu": "2"}, None]}
+    verdicts = with_image.ask("POST", "/bai/api/verdicts", asked)["verdicts"]
+    assert verdicts == [{**STARTS_NOW, "resize": STARTS_NOW}, {**STARTS_NOW, "resize": None}]
+    assert [one.get("insteadOf") for one in manager.trials if "image" in one] == [running, running]
+    assert [one for one in manager.trials if "image" not in one] == [{"resources": {"cpu": "2"}}]
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -236,6 +247,11 @@ def test_a_session_to_join_must_be_one_that_runs_and_is_ones_own(
         ({"choices": [{"image": "r"}] * 33}, "choices: another value is not a list of at most 32 choices."),
         ({"choices": [{"image": "r"}, {}]}, "choices[1].image: nothing is not an image."),
         ({"choices": [{"image": "r", "preset": 3}]}, "choices[0].preset: 3 is not a text."),
+        ({"choices": [{"image": "r"}], "instead_of": 3}, "instead_of: another value is not a session's id."),
+        (
+            {"choices": [{"image": "r"}], "instead_of": "x", "resizes": []},
+            "resizes: another value is not a list of 1 with amounts or null.",
+        ),
     ],
 )
 def test_what_is_no_question(with_image: Any, manager: Any, body: Any, words: str) -> None:

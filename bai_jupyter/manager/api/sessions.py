@@ -1,6 +1,6 @@
 """``/session``, ``/kernel`` (as old clients say), ``/sessions`` and ``/resource/dry-run``."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import ReasonView
@@ -9,6 +9,7 @@ from bai_jupyter.manager.api.base import Answer, OwnedHandler, Raw, gives, needs
 from bai_jupyter.manager.execution.runs import ResultView
 from bai_jupyter.manager.execution.service import read_execute
 from bai_jupyter.manager.sessions.creation import Created
+from bai_jupyter.manager.sessions.foreseen import Verdict
 from bai_jupyter.manager.sessions.ports import App, AppView
 from bai_jupyter.manager.sessions.requests import bad_value
 from bai_jupyter.manager.sessions.service import DependencyGraph
@@ -153,6 +154,15 @@ class ResizeHandler(OwnedHandler):
         return 200, self.services.views.session(await self.services.changes.resize(self.caller, ref, self.params))
 
 
+class ResizeDryRunHandler(OwnedHandler):
+    @takes(resources=dict)
+    @gives(Verdict)
+    @needs("session:control")
+    async def post(self, ref: str) -> Answer:
+        """What the same request would come to now."""
+        return 200, await self.services.changes.foresee_resize(self.caller, ref, self.params)
+
+
 class AttachFolderHandler(OwnedHandler):
     @takes(folder=str, path=str, permission=str)
     @gives(SessionView)
@@ -286,18 +296,11 @@ class DependencyGraphHandler(OwnedHandler):
 
 
 class DryRunHandler(OwnedHandler):
-    @takes(**CREATE)
-    @gives(
-        {
-            "verdict": Literal["now", "wait", "refused"],
-            "reason": ReasonView | None,
-            "estimate_s": float | None,
-            "slots": dict[str, str] | None,
-        }
-    )
+    @takes(**CREATE, insteadOf=str)
+    @gives(Verdict)
     @needs("resource:read")
     async def post(self) -> Answer:
-        """What would happen to such a request now."""
+        """What would happen to such a request now; with ``insteadOf``, if that session had ended."""
         return 200, await self.services.creation.dry_run(self.caller, self.params)
 
 
@@ -355,6 +358,7 @@ ROUTES = [
     (r"/(?:session|kernel)/([^/]+)", SessionHandler),
     (r"/(?:session|kernel)/([^/]+)/rename", RenameHandler),
     (r"/(?:session|kernel)/([^/]+)/resize", ResizeHandler),
+    (r"/(?:session|kernel)/([^/]+)/resize/dry-run", ResizeDryRunHandler),
     (r"/(?:session|kernel)/([^/]+)/attach-folder", AttachFolderHandler),
     (r"/(?:session|kernel)/([^/]+)/detach-folder", DetachFolderHandler),
     (r"/(?:session|kernel)/([^/]+)/suspend", SuspendHandler),

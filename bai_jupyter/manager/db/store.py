@@ -41,8 +41,8 @@ class Store:
     - reads see one moment, at least as new as the last write whose ``write`` has returned;
     - a cancelled caller does not undo a unit that has begun.
 
-    ``read``, ``recall`` and ``write`` raise ``Unavailable`` when the database does not answer, and ``BadRequest`` for
-    a value that it cannot hold.
+    All of them raise ``Unavailable`` when the database does not answer, and ``BadRequest`` for a value that it cannot
+    hold.
     """
 
     def __init__(self, url: str) -> None:
@@ -78,6 +78,11 @@ class Store:
     async def write(self, unit: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._run(self._writer, self._transact_write, partial(_apply, unit, args, kwargs))
 
+    async def foresee(self, unit: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``write`` would give. Whatever the unit writes, it alone sees, and nothing of it stays."""
+        work = partial(_apply, unit, args, kwargs)
+        return await self._run(self._writer, partial(_transact, keeps=False), self._engines.write, work)
+
     async def close(self) -> None:
         """Finish what has begun, then close the database. Nothing may be asked of the store afterwards."""
         self._is_closed = True
@@ -103,10 +108,13 @@ def _apply(unit, args, kwargs, conn):  # type: ignore[no-untyped-def]
     return unit(conn, *args, **kwargs)
 
 
-def _transact(engine: Engine, unit: Callable[[Connection], T]) -> T:
+def _transact(engine: Engine, unit: Callable[[Connection], T], *, keeps: bool = True) -> T:
     try:
-        with engine.begin() as conn:
-            return unit(conn)
+        with engine.connect() as conn, conn.begin() as transaction:
+            result = unit(conn)
+            if not keeps:
+                transaction.rollback()
+            return result
     except (sa.exc.DataError, UnicodeEncodeError, OverflowError) as error:  # of what was passed on from a request
         unkept = "a text with a NUL character or with half of a character, or too large a number"
         raise BadRequest(f"No such value can be kept: {unkept}.") from error

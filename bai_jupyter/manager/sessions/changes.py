@@ -11,6 +11,7 @@ from typing import Any
 from bai_jupyter.common.errors import BadRequest, PublicError, Unavailable
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FolderStatus, SessionStatus
 from bai_jupyter.manager.agents.registry import Registry
 from bai_jupyter.manager.agents.streams import Streams
@@ -19,8 +20,9 @@ from bai_jupyter.manager.db import mounts, placements, vfolders
 from bai_jupyter.manager.db.records import SessionRecord
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
-from bai_jupyter.manager.sessions import requests
+from bai_jupyter.manager.sessions import foreseen, requests
 from bai_jupyter.manager.sessions.events import Hub, Subscription
+from bai_jupyter.manager.sessions.foreseen import Verdict
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.service import SessionService, not_running
 
@@ -46,15 +48,8 @@ class SessionChanges:
         Raises ``PublicError``; then it has what it had. If its agent falls silent meanwhile, ``Unavailable``: the
         change is made when that is back.
         """
-        session = await self._sessions.get(caller, ref)
-        if session.status is not SessionStatus.RUNNING or session.kernel is None:
-            raise not_running(session)
-        changes = requests.read_resize(body, session, await self._sessions.image_of(session))
-        if not session.kernel.isolated:
-            raise BadRequest(Reason.of("resize-runtime", agent=session.kernel.agent_name))
-        self._sessions.reach(session)
-        for kernel in session.kernels:
-            requests.check_in_use(session, changes, self._registry.stats(kernel.agent_id, kernel.id))
+        session, changes = await self._read_resize(caller, ref, body)
+        self._check_in_use(session, changes)
         with self._hub.subscribe(session.user_id, session.id) as subscription:
             number = await self._store.write(placements.resize, session.id, changes)
             if number is None:
@@ -70,6 +65,34 @@ class SessionChanges:
                 raise BadRequest(kernel.refused)
         self._reconciler.nudge_group(session.resource_group)  # what it gave up may be waited for
         return session
+
+    async def foresee_resize(self, caller: Caller, ref: str, body: Mapping[str, Any]) -> Verdict:
+        """What ``resize`` would come to, as far as it can be told without asking the agent. Changes nothing."""
+        session, changes = await self._read_resize(caller, ref, body)
+        try:
+            self._check_in_use(session, changes)
+            if await self._store.foresee(placements.resize, session.id, changes) is None:
+                raise not_running(await self._sessions.get(caller, session.id))
+        except PublicError as error:
+            return foreseen.refused(error)
+        return foreseen.now(ResourceSlots({**session.slots, **changes}))
+
+    async def _read_resize(
+        self, caller: Caller, ref: str, body: Mapping[str, Any]
+    ) -> tuple[SessionRecord, ResourceSlots]:
+        """A session that can be given other amounts, and these. Raises ``PublicError``."""
+        session = await self._sessions.get(caller, ref)
+        if session.status is not SessionStatus.RUNNING or session.kernel is None:
+            raise not_running(session)
+        changes = requests.read_resize(body, session, await self._sessions.image_of(session))
+        if not session.kernel.isolated:
+            raise BadRequest(Reason.of("resize-runtime", agent=session.kernel.agent_name))
+        self._sessions.reach(session)
+        return session, changes
+
+    def _check_in_use(self, session: SessionRecord, changes: ResourceSlots) -> None:
+        for kernel in session.kernels:
+            requests.check_in_use(session, changes, self._registry.stats(kernel.agent_id, kernel.id))
 
     async def _await_change(
         self, session_id: SessionId, is_done: Callable[[SessionRecord], bool], subscription: Subscription

@@ -24,8 +24,9 @@ from bai_jupyter.manager.db.sessions import NewSession
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.db.vfolders import Viewer
 from bai_jupyter.manager.scheduler import Waiting, verdict
-from bai_jupyter.manager.sessions import capacity, lifecycle, requests, scheduling
+from bai_jupyter.manager.sessions import capacity, foreseen, lifecycle, requests, scheduling
 from bai_jupyter.manager.sessions.events import Hub
+from bai_jupyter.manager.sessions.foreseen import Verdict
 from bai_jupyter.manager.sessions.reconciler import Reconciler
 from bai_jupyter.manager.sessions.requests import Offer, Resolved, SessionRequest
 from bai_jupyter.manager.sessions.routes import ANY_OWN_PORT, at_own_port
@@ -100,23 +101,23 @@ class SessionCreation:
             return Created(session, session.status, is_new)
         return await self._await_running(session, request.max_wait_s, is_new=is_new)
 
-    async def dry_run(self, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What would happen to this request: ``{"verdict", "reason", "estimate_s", "slots"}``. Changes nothing.
+    async def dry_run(self, caller: Caller, body: Mapping[str, Any]) -> Verdict:
+        """What would happen to this request; with ``insteadOf``, once that session had ended. Changes nothing.
 
-        ``slots`` are those of each container, as presets, policies and images have them where nothing is asked for.
+        ``slots`` are as presets, policies and images have them where nothing is asked for.
         """
         request = await self._read_request({"name": "dry-run", **body})
+        ref = requests.optional_text("insteadOf", body.get("insteadOf"))
+        ended = None if ref is None else (await self._sessions.get(caller, ref)).id
         try:
             caller = await self._in_project(caller, request.project)
-            resolved = await self._resolve(caller, request)
+            resolved = await self._resolve(caller, request, ended)
         except PublicError as error:
-            reason = error.reason or Reason.of("other", text=error.message)
-            return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None, "slots": None}
-        answer, slots = await self._verdict(caller, resolved), resolved.slots.to_json()
+            return foreseen.refused(error)
+        answer = await self._judge(caller, resolved, ended)
         if isinstance(answer, Waiting):
-            why = answer.reason.to_json()
-            return {"verdict": "wait", "reason": why, "estimate_s": answer.estimate_s, "slots": slots}
-        return {"verdict": "now", "reason": None, "estimate_s": None, "slots": slots}
+            return foreseen.wait(answer.reason, answer.estimate_s, resolved.slots)
+        return foreseen.now(resolved.slots)
 
     async def check_presets(self, caller: Caller, project: object, group: object) -> capacity.CapacityView:
         """What the caller could still start in a project, in one resource group or in all that they may use."""
@@ -173,8 +174,8 @@ class SessionCreation:
             raise NotFound(Reason.of("project-unknown", project=wanted, projects=", ".join(projects) or "none"))
         return replace(caller, project_id=projects[wanted])
 
-    async def _resolve(self, caller: Caller, request: SessionRequest) -> Resolved:
-        offer = await self._store.read(_load_offer, caller, request.group)
+    async def _resolve(self, caller: Caller, request: SessionRequest, ended: SessionId | None = None) -> Resolved:
+        offer: Offer = await self._read(ended, _load_offer, caller, request.group)
         return requests.resolve(
             request, offer, caller.user_id, allow_unsafe_runtime=self._conditions.allow_unsafe_runtime
         )
@@ -239,15 +240,28 @@ class SessionCreation:
                 return Created(session, "TIMEOUT", is_new)
         return Created(session, session.status, is_new)
 
-    async def _verdict(self, caller: Caller, resolved: Resolved) -> object:
+    async def _read(self, ended: SessionId | None, unit: Callable[..., Any], *args: Any) -> Any:
+        """What ``unit`` reads; were it not for the session ``ended``, if there is one."""
+        if ended is None:
+            return await self._store.read(unit, *args)
+        return await self._store.foresee(_without, ended, self._now(), unit, *args)
+
+    async def _judge(self, caller: Caller, resolved: Resolved, ended: SessionId | None) -> object:
         owner = owner_of(caller)
         group, image = resolved.group, resolved.image
-        state: GroupState | None = await self._store.read(placements.load_group, group, [owner], [image])
+        state: GroupState | None = await self._read(ended, placements.load_group, group, [owner], [image])
         assert state is not None
         snapshot = scheduling.take_snapshot(state, self._conditions, self._now())
         excluded = scheduling.exclusions(state, self._conditions, resolved, caller.user_id)
         asked = scheduling.candidate(new_session_id(), owner, resolved, self._now(), excluded)
         return await asyncio.to_thread(verdict, snapshot, scheduling.group_policy(state.group), asked)
+
+
+def _without(conn: Connection, session_id: SessionId, now: datetime, unit: Callable[..., Any], *args: Any) -> Any:
+    """Unit to foresee: what another one finds when the session has ended and its containers are gone."""
+    reason = Reason.of("other", text="")  # it is never read
+    sessions.force_end(conn, session_id, reason, reason, now, None, linked=False)
+    return unit(conn, *args)
 
 
 def _load_offer(conn: Connection, caller: Caller, group: str) -> Offer:

@@ -41,6 +41,14 @@ export interface IVerdict {
   verdict: 'now' | 'wait' | 'refused';
   reason: IReason | null;
   estimate_s: number | null;
+  /** And to the session that runs, were it given those amounts as it runs; `null` where that was not asked. */
+  resize?: IVerdict | null;
+}
+
+/** Of a session that a choice would take the place of: what it could be given instead, for each choice. */
+export interface IReplaced {
+  instead_of: string;
+  resizes: (Slots | null)[];
 }
 
 /** Names of those that a session may count for. */
@@ -48,9 +56,10 @@ export async function listProjects(settings: Settings): Promise<string[]> {
   return (await requestAPI<{ projects: string[] }>(settings, 'projects')).projects;
 }
 
-/** What would happen to each choice. Starts nothing. */
-export async function judge(settings: Settings, choices: IChoice[]): Promise<IVerdict[]> {
-  return (await requestAPI<{ verdicts: IVerdict[] }>(settings, 'verdicts', withBody('POST', { choices }))).verdicts;
+/** What would happen to each choice. Starts and changes nothing. */
+export async function judge(settings: Settings, choices: IChoice[], change?: IReplaced): Promise<IVerdict[]> {
+  const asked = withBody('POST', { choices, ...change });
+  return (await requestAPI<{ verdicts: IVerdict[] }>(settings, 'verdicts', asked)).verdicts;
 }
 
 /** By image: what a kernel of it runs on of which nobody says more. */

@@ -9,12 +9,12 @@ import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/tran
 
 import { describeSlots, keepUnits } from '../amounts';
 import { askedBy, getSession, IChoice, ISession, judge, lastChoices, Slots } from '../api';
+import { Draft } from '../draft';
 import { KernelStatuses } from '../model';
-import { withAmountsOf } from '../resizing';
-import { Ask, Draft, isToBeAsked, loadOffer, over, readChoice } from '../resources';
+import { Ask, isToBeAsked, loadOffer, over, readChoice } from '../resources';
 import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
-import { IRunning, ResourceDialog } from '../widgets/resources';
+import { ResourceDialog } from '../widgets/resources';
 import { lookOf } from '../words';
 import { applyChoice, choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, startWith, takeChoice } from './choice';
 import { sessions } from './sessions';
@@ -154,11 +154,9 @@ class Chooser {
     const { trans } = this;
     const settings = this.app.serviceManager.serverSettings;
     let draft: Draft;
-    let running: IRunning | undefined;
     try {
       const [offer, session] = await Promise.all([loadOffer(settings), this._sessionOf(panel)]);
-      draft = new Draft(settings, offer, session ? withAmountsOf(session, asked, offer.presets) : asked);
-      running = session && { session, choice: draft.choice };
+      draft = new Draft(settings, offer, asked, session);
     } catch (error) {
       await showErrorMessage(trans.__('Resources cannot be chosen now'), error as Error);
       return;
@@ -168,11 +166,10 @@ class Chooser {
       notebook: panel.title.label,
       purpose: panel.sessionContext.session?.kernel ? 'change' : 'start',
       isForeign,
-      running,
       trans,
       take: async (choice, slots) => {
-        if (running && slots) {
-          await this._resize(panel, choice, running.session, slots);
+        if (draft.running && slots) {
+          await this._resize(panel, choice, draft.running.session, slots);
         } else {
           await take(this.app, panel, choice);
         }

@@ -9,8 +9,9 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
 import { IRun, runNotebook } from '../api';
+import { Draft } from '../draft';
 import { Sessions } from '../model';
-import { choiceToRun, Draft, loadOffer } from '../resources';
+import { choiceToRun, loadOffer } from '../resources';
 import { IRunFields, readRun } from '../runs';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { ResourceDialog } from '../widgets/resources';

@@ -7,10 +7,10 @@ import { Message } from '@lumino/messaging';
 import React from 'react';
 
 import { describeSlots, keepUnits } from '../amounts';
-import { IChoice, IImage, ISession, Slots } from '../api';
+import { IChoice, IImage, ISession, IVerdict, Slots } from '../api';
+import { CUSTOM, Draft } from '../draft';
 import { inWordsOf, resourceFields } from '../refusals';
-import { resizeTo } from '../resizing';
-import { Access, CUSTOM, Draft, fit, fromAmount, ISlider, readChoice, readMount, slidersOf } from '../resources';
+import { Access, fit, fromAmount, ISlider, readChoice, readMount, slidersOf } from '../resources';
 import { IRunFields } from '../runs';
 import { describePermission, ILook, lookOfResize, lookOfVerdict } from '../words';
 import { useChanges } from './section';
@@ -26,16 +26,9 @@ interface IOptions {
   run?: IRunFields;
   /** Whether the notebook asks, and nobody who is trusted here has said so. */
   isForeign: boolean;
-  /** That of the kernel which is to be changed, and what it was started on. */
-  running?: IRunning;
   trans: TranslationBundle;
   /** Takes the choice; what it throws is shown, and the dialog stays. `slots`: what its session is given as it runs. */
   take: (choice: IChoice, slots: Slots | null) => Promise<void>;
-}
-
-export interface IRunning {
-  session: ISession;
-  choice: IChoice;
 }
 
 /** Resolves with a button that accepts once the choice was taken. */
@@ -111,20 +104,21 @@ export class ResourceDialog extends Dialog<unknown> {
   /** The button says what will happen; its reason for not doing so stands above it. */
   private _follow(): void {
     const { draft, trans, purpose } = this.options;
-    const verdict = draft.verdict?.verdict;
+    const verdict = (this._slots ? draft.verdict?.resize : draft.verdict)?.verdict;
     const start = purpose === 'run' ? trans.__('Run') : trans.__('Start');
     const begin = verdict === 'wait' ? trans.__('Queue') : start;
     const change = this._slots ? trans.__('Apply now') : trans.__('Restart and apply');
     const label = purpose === 'change' ? change : begin;
     this._accept.querySelector('.jp-Dialog-buttonLabel')!.textContent = label;
     this._accept.setAttribute('aria-label', label);
-    this._accept.setAttribute('aria-disabled', `${this._isBusy || (verdict === 'refused' && !this._slots)}`);
+    this._accept.setAttribute('aria-disabled', `${this._isBusy || verdict === 'refused'}`);
     this._accept.setAttribute('aria-describedby', VERDICT_ID);
   }
 
   /** What the session is given as it runs; `null` if its kernel is to be restarted. */
   private get _slots(): Slots | null {
-    return this._view.restarts ? null : slotsFor(this.options, this.options.draft.choice);
+    const { draft } = this.options;
+    return this._view.restarts ? null : draft.slotsFor(draft.choice);
   }
 
   private get _accept(): HTMLElement {
@@ -137,8 +131,12 @@ export class ResourceDialog extends Dialog<unknown> {
 
 const VERDICT_ID = 'jp-bai-verdict';
 
-function slotsFor({ draft, running }: Pick<IOptions, 'draft' | 'running'>, choice: IChoice): Slots | null {
-  return running ? resizeTo(running.session, running.choice, choice, draft.offer.presets) : null;
+/** What would happen, to the session that runs if it would be given `slots`, and how that is shown. */
+function outlookOf(verdict: IVerdict | undefined, slots: Slots | null, trans: TranslationBundle): [IVerdict, ILook] | [] {
+  if (slots) {
+    return verdict?.resize ? [verdict.resize, lookOfResize(verdict.resize, trans)] : [];
+  }
+  return verdict ? [verdict, lookOfVerdict(verdict, trans)] : [];
 }
 
 /** A refusal in the words of this dialog. */
@@ -189,7 +187,7 @@ interface IViewProps extends IOptions {
 }
 
 function View(props: IViewProps): JSX.Element {
-  const { draft, notebook, purpose, run, isForeign, running, trans, refusal, restarts, setRestarts } = props;
+  const { draft, notebook, purpose, run, isForeign, trans, refusal, restarts, setRestarts } = props;
   useChanges(draft);
   const { choice, offer } = draft;
   const isJoining = !!choice.session;
@@ -208,7 +206,7 @@ function View(props: IViewProps): JSX.Element {
         </p>
       )}
       <Environments draft={draft} trans={trans} />
-      {!isJoining && <Presets draft={draft} running={restarts ? undefined : running} trans={trans} />}
+      {!isJoining && <Presets draft={draft} restarts={restarts} trans={trans} />}
       {!isJoining && offer.folders.length > 0 && <Folders draft={draft} trans={trans} />}
       <details
         className="jp-bai-Resources-more"
@@ -247,7 +245,7 @@ function View(props: IViewProps): JSX.Element {
         )}
       </details>
       {run && <RunFields run={run} begin={setStartsAt} trans={trans} />}
-      <Consequence {...{ draft, startsAt, purpose, running, restarts, setRestarts, trans }} />
+      <Consequence {...{ draft, startsAt, purpose, restarts, setRestarts, trans }} />
       {refusal && (
         <p className="jp-bai-Refusal" role="alert" ref={node => node?.scrollIntoView({ block: 'nearest' })}>
           {sayWhy(refusal, trans)}
@@ -344,9 +342,9 @@ function nameOf(image: IImage, kernelspec: string): string {
   return `${found?.display_name ?? kernelspec} · ${image.name}`;
 }
 
-type PresetProps = IPartProps & Pick<IOptions, 'running'>;
+type PresetProps = IPartProps & Pick<IViewProps, 'restarts'>;
 
-function Presets({ draft, running, trans }: PresetProps): JSX.Element {
+function Presets({ draft, restarts, trans }: PresetProps): JSX.Element {
   const { offer, row, choice } = draft;
   const sliders = slidersOf(offer.capacity, choice.resource_group, trans);
   const group = choice.resource_group ?? (offer.groups.length === 1 ? offer.groups[0] : undefined);
@@ -364,7 +362,7 @@ function Presets({ draft, running, trans }: PresetProps): JSX.Element {
         <PresetRow
           key={preset.name}
           draft={draft}
-          running={running}
+          restarts={restarts}
           name={preset.name}
           label={preset.name}
           amounts={describeSlots(preset.resource_slots)}
@@ -373,7 +371,7 @@ function Presets({ draft, running, trans }: PresetProps): JSX.Element {
       ))}
       <PresetRow
         draft={draft}
-        running={running}
+        restarts={restarts}
         name={CUSTOM}
         label={trans.__('Custom')}
         amounts={trans.__('up to %1', describeSlots(Object.fromEntries(most)))}
@@ -394,11 +392,11 @@ interface IPresetRowProps extends PresetProps {
   amounts: string;
 }
 
-function PresetRow({ draft, running, name, label, amounts, trans }: IPresetRowProps): JSX.Element {
+function PresetRow({ draft, restarts, name, label, amounts, trans }: IPresetRowProps): JSX.Element {
   const isChosen = draft.row === name;
   const inItsPlace = isChosen ? draft.choice : readChoice({ ...draft.choice, preset: name, resources: {} });
-  const slots = slotsFor({ draft, running }, inItsPlace);
-  const verdict = slots ? undefined : draft.verdicts.get(name); // that is of another session
+  const slots = restarts ? null : draft.slotsFor(inItsPlace);
+  const [verdict, look] = outlookOf(draft.verdicts.get(name), slots, trans);
   const id = React.useId();
   return (
     <div className="jp-bai-Preset">
@@ -415,8 +413,7 @@ function PresetRow({ draft, running, name, label, amounts, trans }: IPresetRowPr
       </label>
       <bdi dir="ltr">{keepUnits(amounts)}</bdi>
       <span id={`${id}-verdict`} className="jp-bai-Preset-verdict">
-        {slots && <Word look={lookOfResize(trans)} />}
-        {verdict && <Word look={lookOfVerdict(verdict, trans)} />}
+        {look && <Word look={look} />}
       </span>
       {verdict?.verdict === 'refused' && !isChosen && (
         <span className="jp-bai-Preset-reason">{sayWhy(verdict.reason?.text ?? '', trans)}</span>
@@ -570,31 +567,33 @@ function Choice({ label, value, none, names, choose }: IChoiceProps): JSX.Elemen
 }
 
 type ConsequenceProps = IPartProps &
-  Pick<IViewProps, 'purpose' | 'running' | 'restarts' | 'setRestarts'> & {
+  Pick<IViewProps, 'purpose' | 'restarts' | 'setRestarts'> & {
     /** When a run may begin; empty for now. */
     startsAt: string;
   };
 
 /** What happens if the choice is taken, in a sentence that a screen reader hears when it changes. */
-function Consequence({ draft, startsAt, purpose, running, restarts, setRestarts, trans }: ConsequenceProps): JSX.Element {
-  const { verdict, error } = draft;
-  const slots = slotsFor({ draft, running }, draft.choice);
+function Consequence({ draft, startsAt, purpose, restarts, setRestarts, trans }: ConsequenceProps): JSX.Element {
+  const { error, running } = draft;
+  const slots = draft.slotsFor(draft.choice);
   const isResized = slots !== null && !restarts;
+  const [verdict, look] = outlookOf(draft.verdict, isResized ? slots : null, trans);
+  const isPossible = verdict !== undefined && verdict.verdict !== 'refused';
   const kept = trans.__('Nothing is restarted: what runs goes on, and variables stay.');
   const restarted = trans.__('The kernel is restarted: files and folders stay, variables are gone.');
   return (
     <div className="jp-bai-Resources-verdict">
       <p id={VERDICT_ID} role="status">
-        {isResized && <Word look={lookOfResize(trans)} />}
-        {isResized && <span>{keepUnits(describeResize(running!.session, slots, trans))}</span>}
-        {!isResized && error && trans.__('It cannot be said when it would start. %1', error.message)}
-        {!isResized && verdict && verdict.verdict !== 'refused' && startsAt && (
+        {error && trans.__('It cannot be said when it would start. %1', error.message)}
+        {isPossible && startsAt ? (
           <span>{trans.__('Not before %1.', new Date(startsAt).toLocaleString())}</span>
+        ) : (
+          look && <Word look={look} />
         )}
-        {!isResized && verdict && (verdict.verdict === 'refused' || !startsAt) && <Word look={lookOfVerdict(verdict, trans)} />}
-        {!isResized && verdict?.reason && <span>{sayWhy(verdict.reason.text, trans)}</span>}
+        {isResized && isPossible && <span>{keepUnits(describeResize(running!.session, slots, trans))}</span>}
+        {verdict?.reason && <span>{sayWhy(verdict.reason.text, trans)}</span>}
       </p>
-      {purpose === 'change' && <p>{isResized ? kept : restarted}</p>}
+      {purpose === 'change' && (isPossible || !isResized) && <p>{isResized ? kept : restarted}</p>}
       {slots && (
         <label className="jp-bai-Resources-folder">
           <input type="checkbox" checked={restarts} onChange={event => setRestarts(event.target.checked)} />

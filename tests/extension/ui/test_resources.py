@@ -365,6 +365,15 @@ def test_cpu_and_memory_change_while_the_kernel_runs_on(
         dialog = dialog_of(page)
         expect(preset(dialog, "gpu")).to_contain_text("Not possible")
         expect(dialog.get_by_role("button", name="Restart and apply")).to_be_visible()
+        free = cluster.ask("POST", "/resource/check-presets", {"group": "default"})["scaling_groups"]["default"]
+        filler = cluster.start_session("filler", resources={"cpu": free["remaining"]["cpu"], "mem": "1g"})
+        choose_amounts(dialog, cpu="4", memory="6")
+        expect(dialog.get_by_role("status")).to_contain_text("Not without a restart")
+        expect(dialog.get_by_role("status")).to_contain_text("asked for 4, 2 more than the session has")
+        expect(dialog.get_by_role("button", name="Apply now")).to_have_attribute("aria-disabled", "true")
+        look_at(page, "resources-no-room", ".jp-Dialog", whole=True)
+        cluster.ask("DELETE", f"/session/{filler}?forced=true")
+        choose_amounts(dialog, cpu="4", memory="5")
         choose_amounts(dialog, cpu="4", memory="6")
         expect(dialog.get_by_role("status")).to_have_text(
             "Without a restartFrom 2\u00a0CPU · 4\u00a0GiB to 4\u00a0CPU · 6\u00a0GiB."

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bai_jupyter.common.slots import ResourceSlots
+from bai_jupyter.common.slots import ResourceSlots, SlotLimits
 from bai_jupyter.manager.db import admission, policies
 
 
@@ -254,6 +254,35 @@ async def test_dry_run(agent, admin):
     answer = await admin.post("/resource/dry-run", {"image": image}, 200)
     assert (answer["verdict"], answer["reason"]["code"]) == ("wait", "no-room")
     assert len((await admin.get("/sessions"))["sessions"]) == 1
+
+
+@pytest.mark.asyncio
+async def test_dry_run_of_what_takes_a_session_s_place(manager, agent, admin, make_user):
+    image = agent.facts["images"][0].name
+    for name in ("big-one", "next"):
+        await admin.create(name, resources={"cpu": "8", "mem": "1g"})
+    await admin.until_status("big-one", "RUNNING")
+    asked = {"image": image, "config": {"resources": {"cpu": "8", "mem": "1g"}}}
+
+    async def code(**more):
+        answer = await admin.post("/resource/dry-run", {**asked, **more}, 200)
+        return answer["verdict"], (answer["reason"] or {}).get("code")
+
+    assert await code() == ("wait", "no-room")
+    assert await code(insteadOf="next") == ("wait", "no-room")
+    assert await code(insteadOf="big-one") == ("wait", "no-room")  # next would have it
+    await admin.call("DELETE", "/session/next")
+    assert await code(insteadOf="big-one") == ("now", None)
+    await manager.store.write(policies.change, "default", {"total_slots": SlotLimits.parse({"cpu": 9})})
+    assert await code() == ("wait", "quota-wait")
+    assert await code(insteadOf="big-one") == ("now", None)
+    assert (await admin.session("big-one"))["status"] == "RUNNING"
+    assert await manager.store.write(admission.recount) == []
+    stranger = await make_user("stranger")
+    seen = await stranger.call("POST", "/resource/dry-run", {**asked, "insteadOf": "big-one"})
+    missing = await stranger.call("POST", "/resource/dry-run", {**asked, "insteadOf": "not-one"})
+    assert seen.status == missing.status == 404
+    assert seen.body.replace(b"big-one", b"not-one") == missing.body
 
 
 @pytest.mark.asyncio

@@ -27,6 +27,11 @@ async def resize(signed, name="work", status=200, **resources):
     return answer.json if status == 200 else answer.json["data"]["reason"]
 
 
+async def foreseen(signed, **resources):
+    answer = await signed.post("/session/work/resize/dry-run", {"resources": resources}, 200)
+    return answer["verdict"], (answer["reason"] or {}).get("code"), answer["slots"]
+
+
 async def held(manager, agent):
     """What counters hold of the agent."""
     used = await manager.store.read(admission.load_used, [f"agent:{agent.agent_id}"])
@@ -38,6 +43,25 @@ async def bind(manager, signed, **slots):
     policy = PolicyRecord("tight", total_slots=SlotLimits.parse(slots), created_at=NOW)
     await manager.store.write(policies.add, policy)
     await manager.store.write(people.change_user, user_id, {"resource_policy": "tight"}, NOW)
+
+
+async def test_what_it_would_come_to_is_told_and_not_done(manager, agent, make_user, helpers):
+    alice, bob = await make_user("alice"), await make_user("bob")
+    await running(alice)
+    assert await foreseen(alice, cpu="8") == ("now", None, {"cpu": "8", "mem": str(2 * GIB)})
+    await running(bob, "other", cpu="5")
+    assert await foreseen(alice, cpu="4") == ("refused", "resize-no-room", None)
+    agent.figures = {"mem_used_bytes": float(GIB)}
+    kernel_id = (await alice.session("work"))["containerId"]
+    await helpers.wait_until(lambda: manager.registry.stats(agent.agent_id, kernel_id) == agent.figures)
+    assert await foreseen(alice, mem="512m") == ("refused", "resize-in-use", None)
+    await bind(manager, alice, cpu="2")
+    assert await foreseen(alice, cpu="2.5") == ("refused", "over-quota", None)
+    assert (await alice.session("work"))["slots"] == {"cpu": "2", "mem": str(2 * GIB)}
+    assert await held(manager, agent) == ResourceSlots.parse({"cpu": 7, "mem": "4g"})
+    assert await manager.store.write(admission.recount) == []
+    assert (await bob.call("POST", "/session/work/resize/dry-run", {"resources": {"cpu": "1"}})).status == 404
+    assert (await alice.call("POST", "/session/work/resize/dry-run", {"resources": {"cpu": "x"}})).status == 400
 
 
 async def test_up_and_down(manager, admin, agent, make_user):
