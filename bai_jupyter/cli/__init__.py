@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(group: Any, name: str, run: str, help: str) -> argparse.ArgumentParser:  # noqa: A002
         added: argparse.ArgumentParser = group.add_parser(name, help=help, description=help, parents=[common])
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, parser=added)
         return added
 
     def noun(name: str, help: str) -> Any:  # noqa: A002
@@ -604,7 +604,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         options, unknown = parser.parse_known_args(words[:cut])
         options.command += words[cut + 1 :]
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}.{getattr(options, 'hint', '')}")
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}.{getattr(options, 'hint', '')}")
     return options
 
 

@@ -58,6 +58,11 @@ def test_every_command_names_a_function(bai) -> None:
 def test_no_command_is_wrong_usage(bai) -> None:
     assert bai().code == Exit.USAGE
     assert bai("session", "dance").code == Exit.USAGE
+    ran = bai("session", "list", "--wait")
+    assert (ran.code, ran.err) == (
+        Exit.USAGE,
+        "bai session list: unrecognized arguments: --wait.\nSee: bai session list --help\n",
+    )
 
 
 @pytest.mark.parametrize("given", ["20x", "", "-1", "inf"])
