@@ -93,6 +93,14 @@ class RealManager:
         assert made["modify_keypair_resource_policy"]["ok"]
         assert made["modify_user"]["ok"]
 
+    def folder_to_read(self, name: str, owner: ClientConfig) -> Path:
+        """A folder of ``owner``'s, of that name, which the first admin may only read; where it lies."""
+        made = self.ask("POST", "/folders", {"name": name}, owner)
+        self.ask("POST", f"/folders/{name}/invite", {"perm": "ro", "user_ids": ["admin@localhost"]}, owner)
+        (invitation,) = self.ask("GET", "/folders/invitations/list")["invitations"]
+        self.ask("POST", "/folders/invitations/accept", {"inv_id": invitation["id"]})
+        return self.disk[made["host"]] / ".vfolders" / str(UUID(made["id"]))
+
     def write_file(self, folder: str, name: str, size_bytes: int) -> None:
         """As a session would: nothing has counted it when this returns."""
         facts = self.ask("GET", f"/folders/{folder}")

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import zipfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -322,14 +322,14 @@ def copy_tree(source: int, target: int, is_wanted: Callable[[], bool]) -> None:
                 _copy_file(parent, there, entry.name)
 
 
-def give_tree(folder: int, old_uid: int, new: Identity) -> None:
-    """Give an open folder and all below it that is ``old_uid``'s to another: the one thing here that root does.
+def give_tree(folder: int, old_uids: Collection[int], new: Identity) -> None:
+    """Give an open folder and all below it that is one of ``old_uids``' to another: the one thing here that root does.
 
     The folder itself comes last: as long as it is the old owner's, this was broken off and is to be done again.
     """
     for _, entry, parent in walk(folder):
         with suppress(FileNotFoundError), opened(os.open(entry.name, _ANY, dir_fd=parent)) as found:
-            if os.fstat(found).st_uid == old_uid:
+            if os.fstat(found).st_uid in old_uids:
                 os.chown(f"/proc/self/fd/{found}", new.uid, new.gid)  # a link itself, not what it points to
     os.fchown(folder, new.uid, new.gid)
 

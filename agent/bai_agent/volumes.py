@@ -8,6 +8,8 @@ Where the file system keeps limits (``btrfs``), what such folders of one owner h
 
 import asyncio
 import os
+import threading
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -37,6 +39,7 @@ class Volumes:
         self._folders = OpenFolders(volumes, agent, forced)
         self._usages = Usages(self._folders)
         self._counts: dict[tuple[str, str], asyncio.Future[Usage]] = {}
+        self._giving: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._uploads = Uploads(self._folders, self._usages)
         self._downloads = Downloads(self._folders)
         self.calls: dict[str, Callable[[Params], Awaitable[dict[str, Any]]]] = {
@@ -164,22 +167,30 @@ class Volumes:
     async def _give_folder(self, params: Params) -> dict[str, Any]:
         """Give it, and what its owner has in it, to whom the home ``beside`` belongs. May be repeated.
 
+        ``was``: the home of who had it, to whom it may have come in part only. One after another for each folder, also
+        where nobody waits for the one before any more.
         From then on it counts for that one's ``scope`` and may hold ``quota_bytes``, if it lies where limits are hard.
         """
         await self._folders.slowly(partial(self._give, params))
         return {}
 
     def _give(self, params: Params) -> None:
+        with self._giving[key(params)]:
+            self._give_next(params)
+
+    def _give_next(self, params: Params) -> None:
         new = self._folders.owner_beside(params["beside"])
         is_limited = has_hard_quota(params["subpath"])
         if is_limited:
             self._bound(params, None, None)  # giving takes room for a moment, which there may not be
         try:
             with opened(self._folders.open(params)) as root:
-                old = self._folders.user_of(root)
-                if old.uid != new.uid:
+                old_uids = {self._folders.user_of(root).uid}
+                if params.get("was") is not None:
+                    old_uids.add(self._folders.owner_beside(params["was"]).uid)
+                if old_uids != {new.uid}:
                     with opened(files.open_folder(root, ())) as folder:
-                        files.give_tree(folder, old.uid, new)
+                        files.give_tree(folder, old_uids, new)
         finally:
             if is_limited:
                 self._bound(params, params["scope"], params["quota_bytes"])

@@ -232,7 +232,8 @@ class Call:
     ``limit_scopes``          volume, scopes (key, limit_bytes, folders: quota_bytes       ``{}``
                               by subpath, of all with hard limits)
     ``give_folder``           folder, beside (as for ``make_folder``, of the new owner),   ``{}``
-                              quota_bytes, scope (the same)
+                              was (the same of the one before, or left out),
+                              quota_bytes, scope (as for ``make_folder``)
     ``delete_folder``         folder                                                       ``{}``
     ``clone_folder``          source and target (folders; target as for ``make_folder``,   subpath (see below)
                               with name, scope)

@@ -12,6 +12,7 @@ from bai_jupyter.common.errors import BadRequest, NotFound, PublicError
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.extension import notebooks
 from bai_jupyter.extension.handlers import NOT_CONNECTED, BaiHandler, NotConnected
+from bai_jupyter.extension.kept_choices import Chosen
 from bai_jupyter.extension.kernels import BaiMappingKernelManager
 from bai_jupyter.extension.kernelspecs import BaiKernelSpecManager
 
@@ -123,17 +124,21 @@ class ChoiceHandler(KernelsHandler):
     @authorized
     @authorized("read", resource="contents")
     async def get(self, path: str) -> None:
-        """``{"choice", "is_heard"}``: what it asks for as it lies here, and whether a start would follow that.
+        """``{"choice", "is_heard", "kernelspec"}``: what it asks for as it lies here, and whether a start follows that.
 
-        If not, that it was saved here since does not change it: only a choice that is made for it does.
+        If not, that it was saved here since does not change it: only a choice that is made for it does. If it cannot
+        be written and one was made, that is its choice, and ``kernelspec`` the one to start it with, else ``null``.
         """
         contents, inside = self._contents_of(path)
-        await notebooks.read(contents, inside)  # refuses what is none
-        wishes = await notebooks.wishes_of(contents, inside, None)
-        is_heard = self.kernels.consents.is_heard(path, wishes.choice, wishes.is_trusted)
+        wishes = notebooks.wishes_in(contents, await notebooks.read(contents, inside))
+        consents = self.kernels.consents
+        if chosen := consents.held(path, wishes.choice):
+            self.finish({"choice": chosen.choice, "is_heard": True, "kernelspec": chosen.kernelspec})
+            return
+        is_heard = consents.is_heard(path, wishes.choice, wishes.is_trusted)
         if not is_heard:
-            self.kernels.consents.ask(path, wishes.choice)
-        self.finish({"choice": wishes.choice, "is_heard": is_heard})
+            consents.ask(path, wishes.choice)
+        self.finish({"choice": wishes.choice, "is_heard": is_heard, "kernelspec": None})
 
     @web.authenticated
     @authorized
@@ -141,12 +146,19 @@ class ChoiceHandler(KernelsHandler):
     async def post(self, path: str) -> None:
         """Have a choice followed that the caller, a page in which the notebook is open, writes into it.
 
+        One that cannot be written is started on it as long as this server lives and the file asks for the same.
         ``?session=``: one that runs and has been given what is chosen already, so that nothing is to start for it.
         → ``{"choice", "kernelspec": as notebooks name it, "verdict"}``.
         """
         contents, inside = self._contents_of(path)
         model = await notebooks.read(contents, inside)
-        self.finish(await self._choose(model, path, self.get_query_argument("session", None)))
+        chosen = await self._choose(model, self.get_query_argument("session", None))
+        if model["writable"]:
+            self.kernels.consents.give(path, chosen["choice"])
+        else:
+            asked = notebooks.wishes_in(contents, model).choice
+            self.kernels.consents.hold(path, asked, Chosen(chosen["choice"], chosen["kernelspec"]))
+        self.finish(chosen)
 
     @web.authenticated
     @authorized
@@ -155,8 +167,9 @@ class ChoiceHandler(KernelsHandler):
         """The same, written into the notebook. → also ``is_trusted``, whether the notary knows it then."""
         contents, inside = self._contents_of(path)
         model = await notebooks.read(contents, inside)
-        chosen = await self._choose(model, path)
+        chosen = await self._choose(model)
         is_trusted = await notebooks.write(contents, model, chosen["choice"], chosen["kernelspec"])
+        self.kernels.consents.give(path, chosen["choice"])
         self.finish({**chosen, "is_trusted": is_trusted})
 
     @web.authenticated
@@ -176,7 +189,7 @@ class ChoiceHandler(KernelsHandler):
     def _contents_of(self, path: str) -> tuple[Any, str]:
         return notebooks.contents_of(path, self.contents_manager, self.extension.folder_contents)
 
-    async def _choose(self, model: dict[str, Any], path: str, has_it: str | None = None) -> dict[str, Any]:
+    async def _choose(self, model: dict[str, Any], has_it: str | None = None) -> dict[str, Any]:
         """Raises ``BadRequest`` with the manager's sentence if it would refuse; nothing is kept then."""
         choice = read_choice(self.get_json_body(), "choice")
         runs_now = {} if "image" in choice else self._runs_now(model)
@@ -186,7 +199,6 @@ class ChoiceHandler(KernelsHandler):
             raise BadRequest(Reason.from_json(verdict["reason"]))
         kernelspec = _named(*self.kernelspecs.install_for(wanted))
         self.kernels.last_choices.remember(wanted["image"], choice)
-        self.kernels.consents.give(path, choice)
         return {"choice": choice, "kernelspec": kernelspec, "verdict": verdict}
 
     @property

@@ -1,13 +1,15 @@
 """Choices that this server keeps, each kind in one file beside the kernel records.
 
 ``LastChoices`` are the user's last for each image. ``Consents`` know for which notebooks somebody who is logged in here
-has agreed to what they ask for, or was asked and has not.
+has agreed to what they ask for, or was asked and has not; and what was chosen for those that cannot be written, which
+is in no file.
 """
 
 import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -53,10 +55,19 @@ class LastChoices(KeptChoices):
         self.keep(image, {key: value for key, value in choice.items() if key not in _NOT_KEPT})
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """For a notebook that cannot be written: in place of what it asks for, and of the kernelspec that it names."""
+
+    choice: dict[str, Any]
+    kernelspec: dict[str, str]
+
+
 class Consents:
     """By path of the notebook. One that was moved, or that asks for something else, is looked at anew."""
 
     def __init__(self, folder: Path, log: Logger) -> None:
+        self._held: dict[str, tuple[object, Chosen]] = {}
         self._given = KeptChoices(folder / "confirmed_choices.json", log)
         self._asked = KeptChoices(folder / "doubted_choices.json", log)
 
@@ -64,6 +75,15 @@ class Consents:
         """Somebody has chosen this for the notebook, or nothing."""
         self._given.keep(_key(path), choice)
         self._asked.keep(_key(path), {})
+        self._held.pop(_key(path), None)
+
+    def hold(self, path: str, asked: object, chosen: Chosen) -> None:
+        """Somebody has chosen this for the notebook, whose file goes on asking for what it asks."""
+        self._held[_key(path)] = (asked, chosen)
+
+    def held(self, path: str, asked: object) -> Chosen | None:
+        kept, chosen = self._held.get(_key(path), (None, None))
+        return chosen if kept == asked else None
 
     def is_heard(self, path: str, asked: object, is_trusted: bool) -> bool:
         """Whether what the notebook asks for is followed. ``is_trusted``: the notary knows the file."""

@@ -25,6 +25,8 @@ class Wishes:
 
     choice: Any
     is_trusted: bool
+    kernelspec: str | None = None
+    """Which it names."""
 
 
 NO_WISHES = Wishes({}, is_trusted=True)
@@ -36,21 +38,20 @@ def contents_of(path: str, own: Any, folders: FolderContents | None) -> tuple[An
     return (own, path) if inside is None or folders is None else (folders, inside)
 
 
-async def wishes_of(contents: Any, path: str, kernel_name: str | None) -> Wishes:
-    """What the notebook at ``path`` asks for when it is started with that kernelspec.
-
-    Nothing if no notebook can be read there, and nothing if it names another kernelspec: then somebody has just chosen
-    a kernel by hand, and that counts.
-    """
+async def wishes_of(contents: Any, path: str) -> Wishes:
+    """What the notebook at ``path`` asks for. Nothing if no notebook can be read there."""
     try:
-        notebook = (await read(contents, path))["content"]
+        return wishes_in(contents, await read(contents, path))
     except (web.HTTPError, PublicError):
         return NO_WISHES
+
+
+def wishes_in(contents: Any, model: dict[str, Any]) -> Wishes:
+    """What a notebook that ``read`` gave asks for."""
+    notebook = model["content"]
     named = (notebook["metadata"].get("kernelspec") or {}).get("name")
-    if kernel_name and named and kernel_name != named:
-        return NO_WISHES
     choice = notebook["metadata"].get(METADATA_KEY) or {}
-    return Wishes(choice, _is_signed(contents, notebook)) if choice else NO_WISHES
+    return Wishes(choice, not choice or _is_signed(contents, notebook), named)
 
 
 async def read(contents: Any, path: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from bai_jupyter.extension.notebooks import contents_of, wishes_of
 class BaiSessionManager(SessionManager):
     """The stock session manager, which remembers over a restart and hears what notebooks ask for.
 
-    Heard is one that the notary trusts, or for whose very choice somebody has given consent.
+    Heard is one that the notary trusts, or for whose very choice somebody has given consent. What was chosen for one
+    that cannot be written counts in its place.
 
     Its table lies in the folder of the kernel records. Rows of local kernels disappear at the first listing after a
     restart, as those kernels did. A notebook that lies in a folder has its kernel there, with the folder mounted.
@@ -55,11 +56,20 @@ class BaiSessionManager(SessionManager):
         )
 
     async def _wishes(self, path: str, name: str | None, kernel_name: str | None) -> dict[str, Any]:
-        """Start keywords for what the notebook asks for, or for why it was not heard."""
+        """Start keywords for what the notebook asks for, or for why it was not heard.
+
+        None if it names another kernelspec: then somebody has just chosen a kernel by hand, and that counts.
+        """
         path = await self._notebook(path, name)
         contents, inside = contents_of(path, self.contents_manager, self.folder_contents)
-        wishes = await wishes_of(contents, inside, kernel_name)
-        if not self.kernel_manager.consents.is_heard(path, wishes.choice, wishes.is_trusted):
+        wishes = await wishes_of(contents, inside)
+        consents = self.kernel_manager.consents
+        chosen = consents.held(path, wishes.choice)
+        if chosen and kernel_name in (chosen.kernelspec["name"], wishes.kernelspec):
+            return {"bai_metadata": chosen.choice} if chosen.choice else {}
+        if kernel_name and wishes.kernelspec and kernel_name != wishes.kernelspec:
+            return {}
+        if not consents.is_heard(path, wishes.choice, wishes.is_trusted):
             return {"bai_notice": Reason.of("notebook-untrusted").text}
         return {"bai_metadata": wishes.choice} if wishes.choice else {}
 

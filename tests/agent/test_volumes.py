@@ -5,8 +5,10 @@ import io
 import json
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,46 @@ async def test_a_folder_is_given_with_what_its_owner_has_in_it(volumes: Volumes,
     given = [folder, folder / "sub", folder / "x", folder / "sub" / "y", folder / "sub" / "link"]
     assert [(path.lstat().st_uid, path.lstat().st_gid) for path in given] == [(1234, 55)] * 5
     assert ((folder / "others").stat().st_uid, outside.stat().st_uid) == (77, ME)
+
+
+@pytest.fixture
+def homes(disk: Path) -> dict[int, dict[str, str]]:
+    """By whose they are."""
+    for uid in (1234, 4321):
+        (disk / "home" / str(uid)).mkdir()
+        os.chown(disk / "home" / str(uid), uid, 55)
+    return {uid: {"volume": "local:home", "subpath": str(uid)} for uid in (1234, 4321)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away, which takes root")
+async def test_what_came_only_in_part_to_who_had_it_is_given_on_whole(
+    volumes: Volumes, folder: Path, homes: dict[int, dict[str, str]]
+) -> None:
+    for name, uid in (("x", ME), ("y", 1234), ("others", 77)):
+        (folder / name).touch()
+        os.chown(folder / name, uid, uid)
+    os.chown(folder, ME, ME)
+    await volumes.calls["give_folder"]({**DATA, "beside": homes[4321], "was": homes[1234]})
+    owners = {path.name: path.stat().st_uid for path in (folder, *folder.iterdir())}
+    assert owners == {folder.name: 4321, "x": 4321, "y": 4321, "others": 77}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders away, which takes root")
+async def test_a_folder_is_given_to_one_after_the_other(
+    volumes: Volumes, folder: Path, homes: dict[int, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_tree, together = files.give_tree, threading.Barrier(2)
+
+    def met(*args: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.5)
+        give_tree(*args)
+
+    monkeypatch.setattr(files, "give_tree", met)
+    os.chown(folder, ME, ME)
+    give = volumes.calls["give_folder"]
+    await asyncio.gather(*(give({**DATA, "beside": home}) for home in homes.values()))
+    assert together.broken
 
 
 @pytest.mark.parametrize("subpath", ["", ".", "../x", "/etc", ".vfolders/../../x"])

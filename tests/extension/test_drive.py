@@ -91,7 +91,7 @@ async def test_notebooks_are_trusted_as_any_and_have_their_kernel_in_their_folde
     assert await kernel_in("bai:nothing/x.ipynb") == {"bai_notice": "There is no folder nothing that you can see."}
     assert await kernel_in("books/x.ipynb") == {}
     asked = await bai("GET", "notebooks/bai:books/Untitled.ipynb/choice")
-    assert asked == (200, {"choice": {}, "is_heard": True})
+    assert asked == (200, {"choice": {}, "is_heard": True, "kernelspec": None})
 
 
 async def test_a_large_file_comes_in_pieces_into_the_drive(

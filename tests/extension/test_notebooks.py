@@ -1,11 +1,16 @@
 """What notebooks ask for is heard if they are trusted, in a real server whose provisioner notes how it is started."""
 
 import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from fakes_agent import IMAGE as REAL_IMAGE
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from real_manager import RealManager
 
 from bai_jupyter.common.reasons import Reason
 
@@ -266,7 +271,7 @@ def test_a_choice_that_was_confirmed_is_heard_though_the_notebook_is_not_trusted
     path = "/bai/api/notebooks/a.ipynb/choice"
     choice = {"image": "bai/python:3.11", **CHOICE}
     arrive(with_image, notebook(bai=choice))
-    assert with_image.ask("GET", path) == {"choice": choice, "is_heard": False}
+    assert with_image.ask("GET", path) == {"choice": choice, "is_heard": False, "kernelspec": None}
     chosen = with_image.ask("POST", path, choice)
     assert chosen["kernelspec"]["name"] == "bai-python-3.11-small"
     assert metadata_of(with_image)["bai"] == choice, "the page writes it"
@@ -300,3 +305,61 @@ def test_one_that_was_asked_about_is_not_heard_for_having_been_saved(server: Any
     assert server.ask("GET", path)["is_heard"] is False
     save(server, new_notebook(metadata={"bai": {"preset": "large"}}), "b.ipynb")
     assert server.ask("GET", path)["is_heard"] is True
+
+
+@pytest.fixture
+def on_cluster(make_server: Callable[..., Any], cluster: RealManager, wait_until: Any) -> Iterator[Any]:
+    """In front of a real manager, whose folders may be such that nothing is written there."""
+    specs = ["--BaiKernelSpecManager.kernelspec_for=survivor_specs.kernelspec_for"]
+    made = make_server(cluster.environ, options=specs)
+    made.start()
+    wait_until(lambda: "images: kernelspecs" in made.log, "the image")
+    yield made
+    made.stop(signal.SIGKILL)
+    made.kill_kernels()
+
+
+def test_what_is_chosen_for_one_that_cannot_be_written_counts_in_its_place_as_long_as_the_server_lives(
+    on_cluster: Any, cluster: RealManager, wait_until: Any
+) -> None:
+    folder = cluster.folder_to_read("theirs", cluster.add_user("lea"))
+    named = f"bai-{REAL_IMAGE.name.replace(':', '-')}-python3"
+    asked = {"image": REAL_IMAGE.name, "session": "shared"}
+    choice = {**asked, "preset": "small"}
+    cluster.start_session("shared")
+
+    def lay(content: Any) -> Path:
+        file = folder / "a.ipynb"
+        nbformat.write(nbformat.from_dict(notebook(bai=content, kernelspec={**KERNELSPEC, "name": named})), file)
+        return file
+
+    def options_with(kernel_name: str) -> dict[str, Any]:
+        body = {"path": "bai:theirs/a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": kernel_name}}
+        made = on_cluster.ask("POST", "/api/sessions", body)
+        wait_until(lambda: is_launched(on_cluster, made["kernel"]), "the start of the kernel")
+        on_cluster.ask("DELETE", f"/api/sessions/{made['id']}")
+        options = json.loads((on_cluster.home / f"options-{made['kernel']['id']}.json").read_text())
+        assert options.pop("bai_cwd")["folder"] == "theirs"
+        options.pop("bai_last_choices", None)
+        return options  # type: ignore[no-any-return]
+
+    path = "/bai/api/notebooks/bai:theirs/a.ipynb/choice"
+    before = lay(asked).read_bytes()
+    assert on_cluster.ask("GET", path) == {"choice": asked, "is_heard": False, "kernelspec": None}
+    assert options_with(named) == {}
+    kernelspec = on_cluster.ask("POST", path, choice)["kernelspec"]
+    assert kernelspec["name"] != named
+    assert on_cluster.ask("GET", path) == {"choice": choice, "is_heard": True, "kernelspec": kernelspec}
+    assert options_with(kernelspec["name"]) == options_with(named) == {"bai_metadata": choice}
+    assert options_with("survivor") == {}, "chosen by hand"
+    assert (folder / "a.ipynb").read_bytes() == before
+
+    lay({**asked, "mounts": ["data"]})
+    assert on_cluster.ask("GET", path)["is_heard"] is False
+    assert options_with(named) == options_with(kernelspec["name"]) == {}
+    lay(asked)
+    assert on_cluster.ask("GET", path)["is_heard"] is True
+    on_cluster.stop()
+    on_cluster.start()
+    assert on_cluster.ask("GET", path) == {"choice": asked, "is_heard": False, "kernelspec": None}
+    assert options_with(named) == {}

@@ -160,8 +160,8 @@ class VFolderRecord:
     cloneable: bool
     quota_bytes: int | None
     scope_bytes: int | None  # for all folders of its owner on its volume together
-    scope_used_bytes: int  # by them, as last measured
-    has_soft_beside: bool  # whether the file system keeps no limit in one of these
+    scope_used_bytes: int  # by them, as last measured; without a limit of them 0, if it was not looked for
+    has_soft_beside: bool  # whether the file system keeps no limit in one of these; the same
     used_bytes: int | None  # as last measured
     num_files: int | None
     created_at: datetime

@@ -3,10 +3,11 @@
 What lies in a folder is the agents' matter. Who may change what is decided in ``manager.vfolders.access``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from bai_jupyter.manager.db import folder_rules, people
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Owner
 from bai_jupyter.manager.db.filters import Field, lower, moment
-from bai_jupyter.manager.db.folder_rules import HOME
+from bai_jupyter.manager.db.folder_rules import HOME, Together
 from bai_jupyter.manager.db.listings import Listing, Reach, Window, fetch
 from bai_jupyter.manager.db.records import InvitationRecord, Person, ShareRecord, UserStatus, VFolderRecord
 
@@ -150,7 +151,7 @@ def page(
         user_id=t.vfolders.c.user_id,
     )
     rows, total = fetch(conn, listing, Reach(), window, where)
-    return [_read(row, viewer) for row in rows], total
+    return _read(conn, rows, viewer), total
 
 
 def find(conn: Connection, ref: str, viewer: Viewer) -> VFolderRecord | None:
@@ -454,8 +455,6 @@ def _seen_by(viewer: Viewer) -> sa.Select:  # type: ignore[type-arg]
             _ADDRESS.label("user_name"),
             t.projects.c.name.label("project_name"),
             folder_rules.SCOPE_LIMIT,
-            folder_rules.SCOPE_USED,
-            folder_rules.HAS_SOFT_BESIDE,
             folder_rules.LARGEST,
         )
         .select_from(folder_rules.with_scope_limits(folder_rules.with_owners(t.vfolders.outerjoin(shares, mine))))
@@ -472,7 +471,7 @@ def _is_visible(conn: Connection, user_id: UserId) -> sa.ColumnElement[bool]:
 
 
 def _read_all(conn: Connection, query: sa.Select, viewer: Viewer) -> list[VFolderRecord]:  # type: ignore[type-arg]
-    return [_read(row, viewer) for row in conn.execute(query)]
+    return _read(conn, list(conn.execute(query)), viewer)
 
 
 _PLAIN = (
@@ -490,8 +489,6 @@ _PLAIN = (
     "cloneable",
     "quota_bytes",
     "scope_bytes",
-    "scope_used_bytes",
-    "has_soft_beside",
     "used_bytes",
     "num_files",
     "created_at",
@@ -499,9 +496,21 @@ _PLAIN = (
 )
 
 
-def _read(row: sa.Row, viewer: Viewer) -> VFolderRecord:  # type: ignore[type-arg]
+def _read(conn: Connection, rows: Sequence[sa.Row[Any]], viewer: Viewer) -> list[VFolderRecord]:
+    together = folder_rules.together(conn, rows)
+    return [_read_one(row, viewer, together) for row in rows]
+
+
+def _read_one(row: sa.Row[Any], viewer: Viewer, together: Mapping[tuple[str, str], Together]) -> VFolderRecord:
     found = row._mapping
     is_own = row.user_id == viewer.user_id
     by_membership = "wd" if row.project_id is None else row.permission  # a stranger's is seen by who sees all only
     access = "wd" if is_own else row.given or by_membership
-    return VFolderRecord(**{name: found[name] for name in _PLAIN}, access=access, status=FolderStatus(row.status))
+    all_of_it = together.get((row.volume, folder_rules.owner_of(row.user_id, row.project_id)), folder_rules.UNCOUNTED)
+    return VFolderRecord(
+        **{name: found[name] for name in _PLAIN},
+        access=access,
+        status=FolderStatus(row.status),
+        scope_used_bytes=all_of_it.used_bytes,
+        has_soft_beside=all_of_it.has_soft,
+    )

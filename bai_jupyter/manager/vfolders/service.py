@@ -64,6 +64,7 @@ class VFolderService:
         self._on_mounts, self._on_limits = on_mounts, on_limits
         self._working: set[asyncio.Task[Any]] = set()
         self._counts: dict[VFolderId, asyncio.Task[Any]] = {}
+        self._giving: dict[VFolderId, asyncio.Lock] = {}  # of those that were handed over
 
     async def start(self) -> None:
         await self._store.write(vfolders.break_clones)
@@ -234,7 +235,7 @@ class VFolderService:
         viewer = viewer_of(caller)
         if not await self.change_rights(folder, _hand_over, folder, viewer, owner, address, self._now()):
             raise FolderExists(Reason.of("folder-given", who=address, name=folder.name))
-        await self._finish(self._give(folder, UserId(owner.user_id)))
+        await self._finish(self._give(caller, folder))
 
     # Rights, and sessions that run
 
@@ -336,13 +337,13 @@ class VFolderService:
             if folder.name == new.name and folder.project_id == new.project_id and folder.status in vfolders.KEPT:
                 raise FolderExists(Reason.of("folder-used", name=new.name))
 
-    async def _home(self, user_id: UserId) -> dict[str, str] | None:
-        found = await self._store.read(vfolders.home_of, user_id)
+    async def _home(self, user_id: UserId | None) -> dict[str, str] | None:
+        found = await self._store.read(vfolders.home_of, user_id) if user_id else None
         return None if found is None else {"volume": found[0], "subpath": found[1]}
 
     async def _copy(self, source: VFolderRecord, new: NewFolder, limit_bytes: int | None) -> None:
         target = {"volume": new.volume, "subpath": new.subpath}
-        beside = await self._home(new.user_id) if new.user_id else None
+        beside = await self._home(new.user_id)
         scope = await self._store.read(folder_rules.scope, new)
         wanted = {**target, "beside": beside, "name": new.name, "quota_bytes": limit_bytes, "scope": scope}
         try:
@@ -355,15 +356,20 @@ class VFolderService:
         await self._store.write(vfolders.complete, new.id, made.get("subpath", new.subpath))
         self._on_limits()
 
-    async def _give(self, folder: VFolderRecord, user_id: UserId) -> None:
-        most = await self._store.read(folder_rules.largest_of, user_id, None)
-        theirs = replace(folder, user_id=user_id, most_bytes=most)
-        scope = await self._store.read(folder_rules.scope, theirs)
-        new = {"beside": await self._home(user_id), "quota_bytes": theirs.limit_bytes, "scope": scope}
-        try:
-            await self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S)
-        finally:
-            self._on_limits()
+    async def _give(self, caller: Caller, before: VFolderRecord) -> None:
+        """To whom it belongs when its turn comes. Two at once would each give a part of its files."""
+        async with self._giving.setdefault(before.id, asyncio.Lock()):
+            folder = await self.get(caller, before.id)
+            new = {
+                "was": await self._home(before.user_id),
+                "beside": await self._home(folder.user_id),
+                "quota_bytes": folder.limit_bytes,
+                "scope": await self._store.read(folder_rules.scope, folder),
+            }
+            try:
+                await self._volumes.call(place_of(folder), "give_folder", new, _COPY_TIMEOUT_S)
+            finally:
+                self._on_limits()
 
     async def _delete(self, folder: VFolderRecord) -> None:
         try:

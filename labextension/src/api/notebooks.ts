@@ -30,7 +30,14 @@ export interface IKernelspecName {
 }
 
 /** What a notebook asks for as it was saved, and whether a start would follow that. */
-export async function askedBy(settings: Settings, path: string): Promise<{ choice: unknown; is_heard: boolean }> {
+export interface IAsked {
+  choice: unknown;
+  is_heard: boolean;
+  /** To start it with, if it cannot be written and that choice was made for it here. */
+  kernelspec: IKernelspecName | null;
+}
+
+export async function askedBy(settings: Settings, path: string): Promise<IAsked> {
   return requestAPI(settings, `${notebookPath(path)}/choice`);
 }
 

@@ -39,7 +39,8 @@ export async function applyChoice(
 }
 
 /**
- * For its next start: the notebook is saved, for the server goes by the file. Throws what the manager refuses.
+ * For its next start: the notebook is saved, for the server goes by the file, and remembers it where that cannot be
+ * written. Throws what the manager refuses.
  * `sessionId`: the one of its kernel, if that has what is chosen already.
  */
 export async function keepChoice(
@@ -49,12 +50,16 @@ export async function keepChoice(
   sessionId?: string
 ): Promise<IKernelspecName> {
   const kernelspec = await confirmChoice(app.serviceManager.serverSettings, pathOf(app, panel), choice, sessionId);
-  panel.model!.setMetadata(METADATA_KEY, choice);
-  panel.model!.setMetadata('kernelspec', kernelspec);
+  setChoice(panel, choice, kernelspec);
   if (panel.context.canSave) {
     await panel.context.save();
   }
   return kernelspec;
+}
+
+export function setChoice(panel: NotebookPanel, choice: IChoice, kernelspec: IKernelspecName): void {
+  panel.model!.setMetadata(METADATA_KEY, choice);
+  panel.model!.setMetadata('kernelspec', kernelspec);
 }
 
 export function pathOf(app: JupyterFrontEnd, panel: NotebookPanel): string {

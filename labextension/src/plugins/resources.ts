@@ -16,7 +16,7 @@ import { CommandIDs, IKernelStatuses, NAME } from '../tokens';
 import { Chip } from '../widgets/chip';
 import { ResourceDialog } from '../widgets/resources';
 import { lookOf } from '../words';
-import { applyChoice, choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, startWith, takeChoice } from './choice';
+import { applyChoice, choiceOf, isLocal, kernelNameOf, METADATA_KEY, pathOf, setChoice, startWith, takeChoice } from './choice';
 import { sessions } from './sessions';
 
 export const resources: JupyterFrontEndPlugin<void> = {
@@ -102,12 +102,26 @@ class Chooser {
     const initialize = context.initialize.bind(context);
     context.initialize = async () => {
       context.initialize = initialize;
+      if (!panel.context.canSave) {
+        await this._recall(panel);
+      }
       const isForeign = this._asks(panel);
       if (context.kernelPreference.shouldStart !== false && (isForeign || this._isNew(panel))) {
         await this._ask(panel, isForeign);
       }
       return !context.isDisposed && initialize();
     };
+  }
+
+  /** What was chosen before for a notebook that cannot be written is in this page's copy of it again. */
+  private async _recall(panel: NotebookPanel): Promise<void> {
+    const asked = await askedBy(this.app.serviceManager.serverSettings, pathOf(this.app, panel)).catch(() => null);
+    if (asked?.kernelspec && !panel.isDisposed) {
+      await this.app.serviceManager.kernelspecs.refreshSpecs();
+      const context = panel.sessionContext;
+      setChoice(panel, readChoice(asked.choice), asked.kernelspec);
+      context.kernelPreference = { ...context.kernelPreference, name: asked.kernelspec.name };
+    }
   }
 
   private async _ask(panel: NotebookPanel, isForeign: boolean): Promise<void> {

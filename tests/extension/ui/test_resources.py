@@ -260,6 +260,39 @@ def test_a_notebook_from_elsewhere_asks_before_anything_starts(
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_one_that_cannot_be_written_asks_and_then_gets_what_was_chosen(
+    page: Page, lab: Any, cluster: RealManager, wait_until: Any
+) -> None:
+    cluster.start_session("shared")
+    folder = cluster.folder_to_read("theirs", cluster.add_user("lea"))
+    kernelspec = {"name": "bai-python-test-python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"bai": {**PYTHON, "session": "shared"}, "kernelspec": kernelspec}
+    (folder / "foreign.ipynb").write_text(json.dumps(new_notebook(cells=[new_code_cell()], metadata=metadata)))
+    name = "bai:theirs/foreign.ipynb"
+
+    run(page, "docmanager:open", path=name)
+    dialog = dialog_of(page)
+    expect(dialog).to_contain_text("foreign.ipynb comes from somewhere else")
+    expect(dialog.get_by_label("Session", exact=True)).to_have_value("shared")
+    assert kernel_of(lab, name) is None
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog).to_have_count(0)
+    choice = {**PYTHON, "preset": "small", "session": "shared"}
+    wait_until(lambda: is_started_with(lab, name, choice), "the kernel in the session that was agreed to", 60)
+    close_unsaved(page)
+    lab.ask("DELETE", f"/api/sessions/{session_of(lab, name)}")
+
+    run(page, "docmanager:open", path=name)
+    wait_until(lambda: is_started_with(lab, name, choice), "the kernel, without a question", 60)
+    expect(page.locator(".jp-NotebookPanel:visible .jp-bai-Chip")).to_have_text("shared")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    close_unsaved(page)
+
+
+def close_unsaved(page: Page) -> None:
+    page.evaluate("window.jupyterapp.shell.currentWidget.dispose()")
+
+
 def save_and_close(page: Page) -> None:
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")  # until it has been
     run(page, "application:close")

@@ -25,11 +25,6 @@ from bai_jupyter.manager.db.store import Store, StoreClosed, migrate
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path, postgresql):
-    return f"sqlite:///{tmp_path / 'manager.db'}" if request.param == "sqlite" else postgresql.new_database()
-
-
 @pytest_asyncio.fixture
 async def store(url):
     one = Store(url)

@@ -1,5 +1,9 @@
 """Folders used by several people: invitations, shares of project folders, and what each permission allows."""
 
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 from bai_jupyter.manager.db import tables as t
@@ -201,6 +205,35 @@ async def test_a_folder_gets_another_owner(agent, admin, make_user, disk):
         assert (await carol.get("/folders/data"))["user_email"] == "alice@localhost"
         assert (await dora.get("/folders/invitations/list"))["invitations"] == []
     assert (await alice.call("GET", "/folders/data/files", {"path": ""})).json["total"] == 1
+
+
+async def test_a_folder_that_is_handed_on_meanwhile_is_given_to_one_after_the_other(agent, admin, make_user):
+    """On disk, too: two at once would each give a part of its files, and the first might come last."""
+    made = await admin.post("/folders", {"name": "data"})
+    for name in ("alice", "carol"):
+        await make_user(name)
+    give, order, is_second = agent.held.calls["give_folder"], [], asyncio.Event()
+
+    async def noted(params):
+        whose = Path(params["beside"]["subpath"]).name
+        order.append(f"to {whose}")
+        if whose == "alice":
+            while (await admin.get(f"/folders/{made['id']}"))["user_email"] != "carol@localhost":
+                await asyncio.sleep(0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(is_second.wait(), 0.5)
+        else:
+            is_second.set()
+        answer = await give(params)
+        order.append(f"{whose} has it")
+        return answer
+
+    agent.held.calls["give_folder"] = noted
+    first = asyncio.create_task(hand_over(admin, made["id"], "alice@localhost"))
+    while not order:
+        await asyncio.sleep(0)
+    await asyncio.gather(first, hand_over(admin, made["id"], "carol@localhost"))
+    assert order == ["to alice", "alice has it", "to carol", "carol has it"]
 
 
 async def test_who_cannot_get_a_folder_and_which_stay(agent, admin, make_user, manager, gql):
