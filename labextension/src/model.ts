@@ -1,6 +1,7 @@
 /** What is known about sessions and kernels: asks, remembers, signals. Knows no widgets. */
 
 import { Event, ServerConnection } from '@jupyterlab/services';
+import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import {
@@ -21,6 +22,7 @@ import {
   sessionLog,
   startApp
 } from './api';
+import { inTurn } from './tables';
 import { Watched } from './watched';
 
 const SCHEMA_ID = 'https://events.bai-jupyter.org/kernel_status/v1';
@@ -67,6 +69,11 @@ export class Sessions extends Watched<ISession[]> {
   async end(id: string, owner?: string): Promise<void> {
     await endSession(this.settings, id, owner);
     await this.refresh();
+  }
+
+  /** One that is refused hinders no others. Throws the first refusal, with how many there were. */
+  async endAll(ids: string[], trans: TranslationBundle): Promise<void> {
+    await inTurn(ids, id => endSession(this.settings, id), trans).finally(() => this.refresh());
   }
 
   protected load(): Promise<ISession[]> {

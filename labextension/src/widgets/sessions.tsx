@@ -9,9 +9,11 @@ import { Announcement } from '../announcements';
 import { describeAge, describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
 import { isEnding, isKeepable, Sessions } from '../model';
+import { isLong, sessionsWith } from '../sessionList';
 import { CommandIDs } from '../tokens';
 import { mismatchOf, ServerVersion } from '../versions';
 import { lookOf, sentenceOf } from '../words';
+import { Box, focusSearch, IChoosing, Search, Together, useChoosing } from './choosing';
 import { Bar, IPlace, Loading, Section, Trouble, useChanges, useRows } from './section';
 import { StateIcon } from './state';
 
@@ -23,8 +25,9 @@ export function createSessions(
   trans: TranslationBundle
 ): Section {
   const run: Run = (command, { id, name }) => void commands.execute(command, { id, name });
+  const endAll = (list: ISession[]) => void commands.execute(CommandIDs.endSessions, { ids: list.map(({ id }) => id) });
   const launch = () => void commands.execute('launcher:create');
-  return new Section(
+  const section = new Section(
     trans.__('Sessions'),
     [model, server, announcement],
     (
@@ -35,10 +38,13 @@ export function createSessions(
         trans={trans}
         run={run}
         has={command => commands.hasCommand(command)}
+        endAll={endAll}
         launch={launch}
       />
     )
   );
+  section.node.addEventListener('keydown', focusSearch);
+  return section;
 }
 
 /** Carry a command out on a session. */
@@ -54,10 +60,12 @@ interface IViewProps {
   trans: TranslationBundle;
   run: Run;
   has: Has;
+  /** End several, after one question. */
+  endAll: (sessions: ISession[]) => void;
   launch: () => void;
 }
 
-function SessionsView({ model, server, announcement, trans, run, has, launch }: IViewProps): JSX.Element {
+function SessionsView({ model, server, announcement, trans, run, has, endAll, launch }: IViewProps): JSX.Element {
   useChanges(model, server, announcement);
   const list = model.value;
   const mismatch = mismatchOf(server.value, trans);
@@ -93,36 +101,79 @@ function SessionsView({ model, server, announcement, trans, run, has, launch }: 
           )}
         </div>
       )}
-      {list !== null && list.length > 0 && <SessionList {...{ list, trans, run, has }} />}
+      {list !== null && list.length > 0 && <Filtered {...{ list, trans, run, has, endAll }} />}
       <Announcer list={list} trans={trans} />
     </>
   );
 }
 
-/** Enter opens a session's tab, Space shows its actions, F2 renames it, Delete ends it. */
-function SessionList({ list, trans, run, has }: Pick<IViewProps, 'trans' | 'run' | 'has'> & { list: ISession[] }): JSX.Element {
+interface IListProps extends Pick<IViewProps, 'trans' | 'run' | 'has' | 'endAll'> {
+  list: ISession[];
+}
+
+/** With a field to filter them where they are many. */
+function Filtered(props: IListProps): JSX.Element {
+  const { list, trans } = props;
+  const [text, setText] = React.useState('');
+  const shown = sessionsWith(text, list, session => lookOf(session, trans).word);
+  return (
+    <>
+      {(isLong(list) || text) && (
+        <div className="jp-bai-Tools jp-bai-Filter">
+          <Search text={text} change={setText} placeholder={trans.__('Filter')} label={trans.__('Filter sessions')} />
+          <span role="status">{text && trans.__('%1 of %2', shown.length, list.length)}</span>
+        </div>
+      )}
+      <SessionList {...props} list={shown} isOneAlone={list.filter(session => !isEnding(session)).length < 2} />
+    </>
+  );
+}
+
+/**
+ * Enter opens a session's tab, Space chooses it, F2 renames it, Delete ends it, or all that are chosen if it is one of
+ * them. Its actions are what a context menu would have.
+ */
+function SessionList({ list, isOneAlone, trans, run, has, endAll }: IListProps & { isOneAlone: boolean }): JSX.Element {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(id === current ? null : id);
+  const choosing = useChoosing();
+  const able = isOneAlone ? [] : list.filter(session => !isEnding(session));
+  const chosen = able.filter(({ id }) => choosing.chosen.has(id));
+  const isOneOf = (some: ISession[], id: string) => some.some(session => session.id === id);
+  const choose = (id: string) => isOneOf(able, id) && choosing.choose([id], !choosing.chosen.has(id));
   const on = (command: string) => (id: string) => run(command, list.find(session => session.id === id)!);
+  const end = (id: string) => (chosen.length > 1 && isOneOf(chosen, id) ? endAll(chosen) : on(CommandIDs.endSession)(id));
   const { onKeyDown, row } = useRows(
     list.map(session => session.id),
-    { ' ': toggle, Enter: on(CommandIDs.showSession), F2: on(CommandIDs.renameSession), Delete: on(CommandIDs.endSession) }
+    { ' ': choose, Enter: on(CommandIDs.showSession), F2: on(CommandIDs.renameSession), Delete: end }
   );
   return (
-    <ul className="jp-bai-List" aria-label={trans.__('Sessions')} onKeyDown={onKeyDown}>
-      {list.map(session => (
-        <Row
-          key={session.id}
-          session={session}
-          trans={trans}
-          run={run}
-          has={has}
-          place={row(session.id)}
-          isCurrent={session.id === current}
-          toggle={() => toggle(session.id)}
-        />
-      ))}
-    </ul>
+    <>
+      <ul className="jp-bai-List" aria-label={trans.__('Sessions')} onKeyDown={onKeyDown}>
+        {list.map(session => (
+          <Row
+            key={session.id}
+            session={session}
+            trans={trans}
+            run={run}
+            has={has}
+            place={row(session.id)}
+            choosing={able.includes(session) ? choosing : null}
+            isCurrent={session.id === current}
+            toggle={() => toggle(session.id)}
+          />
+        ))}
+      </ul>
+      {chosen.length > 0 && (
+        <div className="jp-bai-Foot">
+          <Together count={chosen.length} trans={trans}>
+            <button className="jp-bai-Button" onClick={() => endAll(chosen)}>
+              {trans._n('End %1 session…', 'End %1 sessions…', chosen.length)}
+            </button>
+          </Together>
+        </div>
+      )}
+    </>
   );
 }
 
@@ -132,17 +183,20 @@ interface IRowProps {
   run: Run;
   has: Has;
   place: IPlace;
+  /** `null` where it cannot be chosen. */
+  choosing: IChoosing | null;
   /** Whether its actions are shown. */
   isCurrent: boolean;
   toggle: () => void;
 }
 
-function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps): JSX.Element {
+function Row({ session, trans, run, has, place, choosing, isCurrent, toggle }: IRowProps): JSX.Element {
   const look = lookOf(session, trans);
   const sentence = sentenceOf(session);
   const slots = describeHeld(session, trans);
   const cost = describeCost(heldBy(session), session.runningFor ?? 0, trans);
-  const label = [session.name, look.word, sentence ?? slots].filter(Boolean).join(', ');
+  const isChosen = choosing?.chosen.has(session.id);
+  const label = [session.name, look.word, sentence ?? slots, isChosen && trans.__('chosen')].filter(Boolean).join(', ');
   const actions = trans.__('Actions on %1', session.name);
   const end = trans.__('End %1', session.name);
   return (
@@ -150,7 +204,14 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
       {...place}
       className="jp-bai-Row jp-bai-Row-two"
       aria-label={label}
-      onDoubleClick={event => (event.target as Element).closest('button') ?? run(CommandIDs.showSession, session)}
+      onDoubleClick={event => (event.target as Element).closest('button, input') ?? run(CommandIDs.showSession, session)}
+      onContextMenu={event => {
+        if (!event.shiftKey) { // with it, the browser's own is wanted, as everywhere in Lab
+          event.preventDefault();
+          event.stopPropagation();
+          toggle();
+        }
+      }}
     >
       <StateIcon look={look} />
       <div className="jp-bai-Row-first">
@@ -180,6 +241,11 @@ function Row({ session, trans, run, has, place, isCurrent, toggle }: IRowProps):
           </button>
         )}
       </div>
+      {choosing && (
+        <div className="jp-bai-Row-box">
+          <Box keys={[session.id]} label={trans.__('Choose %1', session.name)} choosing={choosing} tabIndex={-1} />
+        </div>
+      )}
       <div className="jp-bai-Row-rest">
         {sentence && <div className="jp-bai-Row-sentence">{sentence}</div>}
         {session.status === 'PULLING' && session.progress !== null && <Bar percent={session.progress} label={look.word} />}
