@@ -97,13 +97,18 @@ export class SessionLog extends Watched<string> {
 }
 
 /** Whether something would stop it for being idle, and it may be kept for a while. */
-export function isKeepable({ idleChecks }: ISession): boolean {
+export function isKeepable({ idleChecks }: Pick<ISession, 'idleChecks'>): boolean {
   return Object.values(idleChecks).some(({ extra }) => (extra.extensions_left ?? 0) > 0);
 }
 
+/** Whether it has ended, or never began. */
+export function isOver({ status }: Pick<ISession, 'status'>): boolean {
+  return ['TERMINATED', 'CANCELLED', 'ERROR'].includes(status);
+}
+
 /** Whether nothing of it runs any more, or soon will not. */
-export function isEnding({ status }: ISession): boolean {
-  return ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(status);
+export function isEnding(session: Pick<ISession, 'status'>): boolean {
+  return session.status === 'TERMINATING' || isOver(session);
 }
 
 /** Whether a browser can show it. */

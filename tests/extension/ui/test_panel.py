@@ -1,5 +1,6 @@
 """The panel, the status item and the notice in a real Lab and a real browser, light and dark."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
+from bai_jupyter.common.reasons import Reason
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -190,6 +193,47 @@ def test_sessions_are_found_by_a_key_chosen_and_ended_together(
     expect(rows).to_have_count(6)
     assert {"demo", "train-7"}.isdisjoint(view["name"] for view in sessions.sessions)
     expect(panel.get_by_role("group", name="With those chosen")).to_have_count(0)
+
+
+def test_those_that_ended_today_are_below(page: Page, ui_manager: Any, quiet: None, look_at: Any) -> None:
+    common = {"type": "interactive", "image": "python:3.11", "cluster_size": 1}
+    slots = json.dumps({"cpu": "2", "mem": str(8 * 1024**3)})
+    how = {
+        "done-1": ("TERMINATED", Reason.of("user-requested", who="you"), {}),
+        "nightly": ("TERMINATED", Reason.of("task-finished"), {"type": "batch"}),
+        "never": ("CANCELLED", Reason.of("pending-timeout", limit="1 h", group="gpu"), {}),
+    }
+    ui_manager.ended = [
+        {
+            "id": f"ended-{name}",
+            "name": name,
+            "status": status,
+            "status_data": json.dumps({"reason": reason.to_json()}),
+            "terminated_at": "2026-11-30T14:05:00+00:00",
+            "requested_slots": slots,
+            **common,
+            **more,
+        }
+        for name, (status, reason, more) in how.items()
+    ]
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh").click()
+    panel.get_by_text("Ended today (3)").click()
+    rows = panel.get_by_role("list", name="Ended today").get_by_role("listitem")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("Ended by you.")
+    expect(rows.nth(2)).to_contain_text("Cancelled")
+    rows.nth(1).focus()
+    page.keyboard.press("Shift+F10")
+    expect(rows.nth(1).get_by_role("button", name="Log")).to_be_visible()
+    expect(rows.nth(1).get_by_role("button", name="Use again…")).to_have_count(0)  # a run of a notebook
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Shift+F10")
+    expect(rows.nth(0).get_by_role("button", name="Use again…")).to_be_visible()
+    look_at(page, "sessions-ended", "#jp-bai-panel")
+    ui_manager.ended = []
+    panel.get_by_role("button", name="Refresh").click()
+    expect(panel.get_by_text("Ended today")).to_have_count(0)
 
 
 def test_empty(page: Page, ui_manager: Any, quiet: None, look_at: Any) -> None:
