@@ -1,7 +1,7 @@
 """A manager of three routes on a real port, with real signatures, in a thread of its own.
 
-What it answers is what the test puts in: ``sessions``, ``images``, ``presets``, ``groups``, ``agents``. ``calls`` lists
-what was asked. ``is_away`` makes it drop every connection without a word, as a dead host does.
+What it answers is what the test puts in: ``sessions``, ``ended``, ``images``, ``presets``, ``groups``, ``agents``.
+``calls`` lists what was asked. ``is_away`` makes it drop every connection without a word, as a dead host does.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ class StubManager:
     """Start with ``with``; ``endpoint`` is known from then on."""
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[dict[str, Any]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
     presets: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -117,6 +118,9 @@ class _Everything(SignedHandler):
             name = json.loads(self.request.body or b"{}").get("name", "demo")
             self.set_status(201)
             self.finish({"bgtask_id": "t-1", "image": f"user/kim:{name}"})
+        elif path == "admin/gql" and b"compute_session_list" in self.request.body:
+            page = {"items": self.stub.ended, "total_count": len(self.stub.ended)}
+            self.finish({"data": {"compute_session_list": page}})
         elif path == "resource/dry-run" or path.endswith("/resize/dry-run"):
             self.stub.trials.append(json.loads(self.request.body))
             verdict = "refused" if self.stub.refusal else "now"

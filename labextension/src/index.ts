@@ -4,6 +4,7 @@ import { JupyterFrontEndPlugin } from '@jupyterlab/application';
 
 import { account } from './plugins/account';
 import { admin } from './plugins/admin';
+import { again } from './plugins/again';
 import { copies } from './plugins/copies';
 import { drive } from './plugins/drive';
 import { environments } from './plugins/environments';
@@ -36,6 +37,7 @@ const plugins: JupyterFrontEndPlugin<any>[] = [
   liveSession,
   outputs,
   resources,
+  again,
   runs,
   running,
   admin,

@@ -1,6 +1,7 @@
 /** What is known about sessions and kernels: asks, remembers, signals. Knows no widgets. */
 
 import { Event, ServerConnection } from '@jupyterlab/services';
+import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import {
@@ -21,6 +22,7 @@ import {
   sessionLog,
   startApp
 } from './api';
+import { inTurn } from './tables';
 import { Watched } from './watched';
 
 const SCHEMA_ID = 'https://events.bai-jupyter.org/kernel_status/v1';
@@ -69,6 +71,11 @@ export class Sessions extends Watched<ISession[]> {
     await this.refresh();
   }
 
+  /** One that is refused hinders no others. Throws the first refusal, with how many there were. */
+  async endAll(ids: string[], trans: TranslationBundle): Promise<void> {
+    await inTurn(ids, id => endSession(this.settings, id), trans).finally(() => this.refresh());
+  }
+
   protected load(): Promise<ISession[]> {
     return listSessions(this.settings);
   }
@@ -90,13 +97,18 @@ export class SessionLog extends Watched<string> {
 }
 
 /** Whether something would stop it for being idle, and it may be kept for a while. */
-export function isKeepable({ idleChecks }: ISession): boolean {
+export function isKeepable({ idleChecks }: Pick<ISession, 'idleChecks'>): boolean {
   return Object.values(idleChecks).some(({ extra }) => (extra.extensions_left ?? 0) > 0);
 }
 
+/** Whether it has ended, or never began. */
+export function isOver({ status }: Pick<ISession, 'status'>): boolean {
+  return ['TERMINATED', 'CANCELLED', 'ERROR'].includes(status);
+}
+
 /** Whether nothing of it runs any more, or soon will not. */
-export function isEnding({ status }: ISession): boolean {
-  return ['TERMINATING', 'TERMINATED', 'CANCELLED', 'ERROR'].includes(status);
+export function isEnding(session: Pick<ISession, 'status'>): boolean {
+  return session.status === 'TERMINATING' || isOver(session);
 }
 
 /** Whether a browser can show it. */

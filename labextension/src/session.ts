@@ -172,6 +172,14 @@ export function describeEnd(isOwn: boolean, trans: TranslationBundle, count = 1)
       );
 }
 
+/** What ending several of one's own does. */
+export function describeEndOf(names: string[], trans: TranslationBundle): string {
+  return trans.__(
+    'The containers of %1 end. Files in folders and the output in notebooks are kept; variables and other files are gone.',
+    names.join(', ')
+  );
+}
+
 /** What is filled in to call it otherwise. */
 export function renaming(name: string, rename: (name: string) => Promise<void>, trans: TranslationBundle): IEdit {
   return {

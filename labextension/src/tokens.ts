@@ -30,6 +30,8 @@ export namespace CommandIDs {
   export const showSession = 'bai:show-session';
   export const showOwnSession = 'bai:show-own-session';
   export const endSession = 'bai:end-session';
+  export const endSessions = 'bai:end-sessions';
+  export const useAgain = 'bai:use-again';
   export const extendSession = 'bai:extend-session';
   export const restartSession = 'bai:restart-session';
   export const renameSession = 'bai:rename-session';

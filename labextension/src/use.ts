@@ -6,6 +6,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { describePart, IUse, UNITS } from './amounts';
 import { ISession } from './api';
 import { Sessions } from './model';
+import { addPoints, Traces } from './traces';
 
 /** CPU use is the mean of that many seconds: agents count it every three. */
 const WINDOW_S = 12;
@@ -47,6 +48,11 @@ export class Use {
     return this._changed;
   }
 
+  /** What it used in the last minutes, while it was followed; also before another one was. */
+  get traces(): Traces {
+    return this._traces.get(this.session?.id ?? '') ?? new Map();
+  }
+
   /** `null`: none. */
   follow(sessionId: string | null): void {
     if (sessionId === this._sessionId) {
@@ -69,11 +75,16 @@ export class Use {
     if (typeof used === 'number' && updatedAt) {
       this._samples = addSample(this._samples, { at: updatedAt.getTime() / 1000, used });
     }
+    if (this.session && updatedAt) {
+      const parts = partsOf(this.session, this.cpus);
+      this._traces.set(this.session.id, addPoints(this.traces, updatedAt.getTime() / 1000, parts));
+    }
     this._changed.emit();
   }
 
   private _sessionId: string | null = null;
   private _samples: ISample[] = [];
+  private readonly _traces = new Map<string, Traces>();
   private readonly _changed = new Signal<this, void>(this);
 }
 
@@ -84,6 +95,10 @@ export function describeUse(session: ISession, cpus: number | null, trans: Trans
 
 /** Of CPU and memory, what is measured. */
 export function ownUses(session: ISession, cpus: number | null, trans: TranslationBundle): IUse[] {
+  return ownAmounts(session, cpus).map(use => ({ ...use, text: describePart(use.slot, use.used, use.limit, trans) }));
+}
+
+function ownAmounts(session: ISession, cpus: number | null): Omit<IUse, 'text'>[] {
   const figures = session.liveStat ?? {};
   const limits = { cpu: Number(session.slots.cpu ?? 0), mem: figures.mem_limit_bytes || Number(session.slots.mem ?? 0) };
   const parts = { cpu: cpus, mem: figures.mem_used_bytes };
@@ -92,9 +107,21 @@ export function ownUses(session: ISession, cpus: number | null, trans: Translati
     if (typeof part !== 'number' || limit <= 0) {
       return [];
     }
-    const used = Math.min(part, limit);
-    return [{ slot, used, limit, text: describePart(slot, used, limit, trans) }];
+    return [{ slot, used: Math.min(part, limit), limit }];
   });
+}
+
+/** What is used of CPU, of memory, and of each kind of accelerator: how busy it is, else how full. 0 to 1. */
+export function partsOf(session: ISession, cpus: number | null): Record<string, number> {
+  const own = ownAmounts(session, cpus).map(({ slot, used, limit }) => [slot, used / limit]);
+  const figures = session.liveStat ?? {};
+  const devices = kindsOf(session).flatMap(kind => {
+    const load = figures[`${kind}_util_pct`];
+    const [used, total] = [figures[`${kind}_mem_used_bytes`], figures[`${kind}_mem_total_bytes`]];
+    const part = typeof load === 'number' ? load / 100 : typeof used === 'number' && total ? used / total : null;
+    return part === null ? [] : [[kind, part]];
+  });
+  return Object.fromEntries([...own, ...devices]);
 }
 
 /** `idle`, `busy for 3 min`: what a kernel that runs says of itself; empty if that is neither. */
@@ -111,13 +138,17 @@ export function describeDoing(execution: string, milliseconds: number, trans: Tr
 
 /** `GPU 42 %, 1.5 of 8 GiB, 250 W` of each kind of accelerator. */
 export function deviceUses(session: ISession, trans: TranslationBundle): string[] {
-  const figures = session.liveStat ?? {};
+  return kindsOf(session).map(kind => describeKind(kind, session.liveStat ?? {}, trans));
+}
+
+/** The kinds of accelerators of which anything is measured, as their figures name them, in the order of `deviceUses`. */
+export function kindsOf({ liveStat }: ISession): string[] {
+  const figures = liveStat ?? {};
   const kinds = new Set(Object.keys(figures).flatMap(name => name.match(/^(.+)_(?:util_pct|mem_used_bytes)$/)?.[1] ?? []));
   kinds.delete('cpu');
   return [...kinds]
     .filter(kind => figures[`${kind}_util_pct`] !== undefined || figures[`${kind}_mem_total_bytes`])
-    .sort()
-    .map(kind => describeKind(kind, figures, trans));
+    .sort();
 }
 
 function describeKind(kind: string, figures: Record<string, number | null>, trans: TranslationBundle): string {

@@ -48,6 +48,11 @@ export abstract class Watched<T> implements IDisposable {
     this._watchers -= 1;
   }
 
+  /** Whether a view of it is on the screen. */
+  protected get isWatched(): boolean {
+    return this._watchers > 0;
+  }
+
   /** Ask now, also if an answer is on its way: it may be older than what this is about. */
   async refresh(): Promise<void> {
     await this._poll.schedule({ interval: Poll.IMMEDIATE, phase: 'refreshed' });
@@ -79,7 +84,7 @@ export abstract class Watched<T> implements IDisposable {
     this.value = null;
     this.error = null;
     this._changed.emit();
-    if (this._watchers > 0) {
+    if (this.isWatched) {
       void this.refresh();
     }
   }

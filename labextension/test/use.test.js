@@ -3,7 +3,7 @@
 const assert = require('node:assert');
 const { test } = require('node:test');
 const { Signal } = require('@lumino/signaling');
-const { addSample, describeDoing, describeUse, meanOf, Use } = require('../lib/test/use.js');
+const { addSample, describeDoing, describeUse, deviceUses, kindsOf, meanOf, partsOf, Use } = require('../lib/test/use.js');
 
 /** As Lab's, in English. */
 const trans = { __: (text, ...args) => args.reduce((said, arg, place) => said.replace(`%${place + 1}`, arg), text) };
@@ -24,6 +24,18 @@ test('CPU and memory are told of their limits, accelerators as far as they are m
   const gpu = { cuda_util_pct: 41.7, cuda_mem_used_bytes: 1.5 * GIB, cuda_mem_total_bytes: 8 * GIB, cuda_power_w: 250.4 };
   assert.strictEqual(describeUse(session(gpu), null, trans), 'GPU 42 %, 1.5 of 8 GiB, 250 W');
   assert.strictEqual(describeUse(session({ tt_n300_util_pct: 5, tt_n300_mem_used_bytes: 7 }), null, trans), 'tt n300 5 %');
+});
+
+test('what is used is a part of what there is; of an accelerator how busy it is, else how full', () => {
+  const own = { cpu_used_s: 3, mem_used_bytes: GIB, mem_limit_bytes: null };
+  assert.deepStrictEqual(partsOf(session(null), null), {});
+  assert.deepStrictEqual(partsOf(session(own), 0.5), { cpu: 0.25, mem: 0.25 });
+  const two = { cuda_util_pct: 42, cuda_mem_used_bytes: GIB, cuda_mem_total_bytes: 4 * GIB, tt_mem_used_bytes: GIB, tt_mem_total_bytes: 2 * GIB };
+  assert.deepStrictEqual(partsOf(session(two), null), { cuda: 0.42, tt: 0.5 });
+  assert.deepStrictEqual([kindsOf(session(two)), deviceUses(session(two), trans)], [
+    ['cuda', 'tt'],
+    ['GPU 42 %, 1 of 4 GiB', 'tt 1 of 2 GiB']
+  ]);
 });
 
 test('CPU use is the mean of the last seconds, and of one container', () => {
@@ -52,14 +64,17 @@ test('the list of sessions is watched while one is followed, and what is not of 
   come([session({ cpu_used_s: 1 })], null, 10);
   come([session({ cpu_used_s: 2 })], null, 12);
   assert.deepStrictEqual([use.session?.id, use.cpus], ['s', 0.5]);
+  assert.deepStrictEqual(use.traces.get('cpu'), [{ at: 12, part: 0.25 }]);
 
   come(sessions.value, new Error('away'), 12);
   assert.strictEqual(use.session, null);
   come(sessions.value, null, 14);
   use.follow('another');
-  assert.deepStrictEqual([sessions.watchers, use.session, use.cpus], [1, null, null]);
+  assert.deepStrictEqual([sessions.watchers, use.session, use.cpus, use.traces.size], [1, null, null, 0]);
   use.follow(null);
   assert.strictEqual(sessions.watchers, 0);
+  use.follow('s');
+  assert.deepStrictEqual(use.traces.get('cpu'), [{ at: 12, part: 0.25 }], 'what was seen of it before');
 });
 
 test('what a kernel does is said as long as it does it', () => {

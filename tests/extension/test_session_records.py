@@ -1,6 +1,7 @@
-"""``/bai/api`` for a session's tab: its statuses, what was done to it, its project; no stranger's."""
+"""``/bai/api`` for a session's tab: its statuses, what was done to it, its project; those that ended; no stranger's."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -98,6 +99,35 @@ async def test_its_project_is_named(bai: Callable[..., Any], start: Any) -> None
         200,
         {"name": "default", "owner": "mia@localhost"},
     )
+
+
+async def test_those_that_ended_lately_newest_first_and_none_of_somebody_else(
+    bai: Callable[..., Any], cluster: RealManager, mia: ClientConfig, start: Any, wait_until: Callable[..., Any]
+) -> None:
+    since = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    running, first, second = start("lives-on"), start("ended-first"), start("ended-second")
+    theirs = cluster.start_session("ended-too", resources={"cpu": "1", "mem": "1g"})
+    for one, owner in ((first, mia), (second, mia), (theirs, None)):
+        cluster.ask("DELETE", f"/session/{one}", None, *([owner] if owner else []))
+        wait_until(lambda: cluster.ask("GET", f"/session/{one}")["terminationTime"], "its end")  # noqa: B023
+    status, answer = await bai("GET", f"ended-sessions?since={since}")
+    assert (status, answer["total"]) == (200, 2)
+    newest, oldest = answer["sessions"]
+    assert (newest["id"], oldest["id"]) == (second, first)
+    view = cluster.ask("GET", f"/session/{second}")
+    for name in ("name", "type", "image", "status", "slots", "clusterSize"):
+        assert newest[name] == view[name], name
+    assert newest["reason"]["code"] == "user-requested"
+    assert datetime.fromisoformat(newest["terminationTime"]) == datetime.fromisoformat(view["terminationTime"])
+    later = newest["terminationTime"]
+    assert [one["id"] for one in (await bai("GET", f"ended-sessions?since={later}"))[1]["sessions"]] == [second]
+    assert running not in [one["id"] for one in answer["sessions"]]
+
+
+@pytest.mark.parametrize("since", ["", "today", "2026-11-30T00:00:00", '2026-11-30T00:00:00Z" | id != "'])
+async def test_what_is_no_time_is_refused(bai: Callable[..., Any], since: str) -> None:
+    status, answer = await bai("GET", f"ended-sessions?since={since}")
+    assert (status, answer["message"].startswith("since: ")) == (400, True), answer
 
 
 async def test_a_strangers_session_is_not_there(bai: Callable[..., Any], cluster: RealManager) -> None:

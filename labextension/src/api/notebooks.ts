@@ -56,6 +56,12 @@ export async function confirmChoice(
   return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, address, withBody('POST', choice))).kernelspec;
 }
 
+/** The same, written into a notebook that is not open. */
+export async function writeChoice(settings: Settings, path: string, choice: IChoice): Promise<IKernelspecName> {
+  const address = `${notebookPath(path)}/choice`;
+  return (await requestAPI<{ kernelspec: IKernelspecName }>(settings, address, withBody('PUT', choice))).kernelspec;
+}
+
 /** Run a copy of a saved notebook from start to end in a session of its own. Throws what the manager refuses. */
 export async function runNotebook(settings: Settings, path: string, request: IRunRequest): Promise<IRun> {
   return requestAPI(settings, `${notebookPath(path)}/runs`, withBody('POST', request));

@@ -22,6 +22,8 @@ export interface IMount {
 export interface ISession {
   id: string;
   name: string;
+  /** `interactive`, `batch` … */
+  type: string;
   image: string;
   status: string;
   reason: IReason | null;
@@ -42,6 +44,13 @@ export interface ISession {
   progress: number | null;
   /** By the names of the checks; empty once it has ended. */
   idleChecks: Record<string, IIdleCheck>;
+}
+
+/** A session that is over, as the list of those says it. */
+export interface IEnded
+  extends Pick<ISession, 'id' | 'name' | 'type' | 'image' | 'status' | 'reason' | 'slots' | 'clusterSize'> {
+  /** ISO 8601. */
+  terminationTime: string;
 }
 
 /** One container of a session. */
@@ -87,6 +96,8 @@ export interface ISessionDetail extends ISession {
   creationTime: string;
   terminationTime: string | null;
   kernels: IContainer[];
+  /** Jupyter's, with the names of their kernelspecs in its image. */
+  jupyterKernels: { kernelspec: string }[];
 }
 
 /** A session came to a status. */
@@ -123,6 +134,11 @@ export interface IApp {
 
 export async function listSessions(settings: Settings): Promise<ISession[]> {
   return (await requestAPI<{ sessions: ISession[] }>(settings, 'sessions')).sessions;
+}
+
+/** One's own that ended since then, newest first; not all if they are many. */
+export async function listEnded(settings: Settings, since: Date): Promise<{ sessions: IEnded[]; total: number }> {
+  return requestAPI(settings, `ended-sessions?since=${since.toISOString()}`);
 }
 
 /** Also one that has ended. `owner`: for admins, a keypair of the person whose it is; so in all calls that take it. */

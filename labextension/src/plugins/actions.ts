@@ -4,6 +4,7 @@ import { InputDialog, Notification, showErrorMessage } from '@jupyterlab/apputil
 import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 
+import { Ended, isReusable } from '../again';
 import { ISession } from '../api';
 import { Attachments, IAttached } from '../attachments';
 import { arrivalsOf } from '../drops';
@@ -16,6 +17,7 @@ import { describeApp, describeMount, describePermission } from '../words';
 
 export interface IModels {
   sessions: Sessions;
+  ended: Ended;
   folders: Folders;
   files: Files;
   uploads: Uploads;
@@ -69,7 +71,7 @@ class Nothing extends Error {}
 
 function actionsOf(
   commands: CommandRegistry,
-  { sessions, folders, files, uploads, apps, showApp, attachments }: IModels,
+  { sessions, ended, folders, files, uploads, apps, showApp, attachments }: IModels,
   mount: Mount | null,
   showPanel: () => void,
   trans: TranslationBundle
@@ -236,6 +238,14 @@ function actionsOf(
     'choose-session-to-end': {
       label: trans.__('End Session…'),
       run: onSession(trans.__('End session'), CommandIDs.endSession)
+    },
+    'choose-session-to-use-again': {
+      label: trans.__('Use Session Again…'),
+      run: async () => {
+        const list = (await ended.ask()).sessions.filter(isReusable);
+        const { id, name } = await pick(trans.__('Use again, of those that ended today'), list, one => one.name);
+        await commands.execute(CommandIDs.useAgain, { id, name });
+      }
     },
     'choose-session-to-restart': {
       label: trans.__('Restart Session…'),

@@ -179,7 +179,12 @@ class Chooser {
       draft,
       notebook: panel.title.label,
       purpose: panel.sessionContext.session?.kernel ? 'change' : 'start',
-      isForeign,
+      note: isForeign
+        ? trans.__(
+            '%1 comes from somewhere else and asks for what is chosen here. Nothing starts until you agree; then it is not asked again.',
+            panel.title.label
+          )
+        : undefined,
       trans,
       take: async (choice, slots) => {
         if (draft.running && slots) {

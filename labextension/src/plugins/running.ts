@@ -11,6 +11,7 @@ import { Widget } from '@lumino/widgets';
 import { describeHeld } from '../amounts';
 import { IKernelStatus, ISession } from '../api';
 import { isEnding, Sessions } from '../model';
+import { describeEndOf } from '../session';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { Watched } from '../watched';
 import { lookOf, sentenceOf } from '../words';
@@ -68,19 +69,17 @@ export const running: JupyterFrontEndPlugin<void> = {
       shutdownItemIcon: stopIcon,
       shutdownAllLabel: trans.__('End All'),
       shutdownAllConfirmationText: () =>
-        trans.__(
-          'The containers of %1 end. Files in folders and the output in notebooks are kept; variables and other files are gone.',
-          live()
-            .map(one => one.name)
-            .join(', ')
+        describeEndOf(
+          live().map(one => one.name),
+          trans
         ),
-      shutdownAll: async () => {
-        const ends = await Promise.allSettled(live().map(one => sessions.end(one.id)));
-        const refused = ends.find(one => one.status === 'rejected');
-        if (refused) {
-          await showErrorMessage(trans.__('Not all sessions were ended'), refused.reason as Error);
-        }
-      }
+      shutdownAll: () =>
+        sessions
+          .endAll(
+            live().map(one => one.id),
+            trans
+          )
+          .catch(error => showErrorMessage(trans.__('Not all sessions were ended'), error as Error))
     });
   }
 };

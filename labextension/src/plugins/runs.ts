@@ -86,7 +86,7 @@ class Runner {
       const request = { choice: draft.choice, ...readRun(run, trans) };
       this._tell(name, await runNotebook(serverSettings, serverPath(this.app, path), request), request.starts_at);
     };
-    await new ResourceDialog({ draft, notebook: name, purpose: 'run', run, isForeign: false, trans, take }).launch();
+    await new ResourceDialog({ draft, notebook: name, purpose: 'run', run, trans, take }).launch();
   }
 
   private _tell(name: string, run: IRun, startsAt?: string): void {

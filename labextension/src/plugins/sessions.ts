@@ -6,7 +6,7 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { SessionLog, Sessions } from '../model';
-import { describeEnd, renaming } from '../session';
+import { describeEnd, describeEndOf, renaming } from '../session';
 import { CommandIDs, ISessions, NAME } from '../tokens';
 import { FormDialog } from '../widgets/formDialog';
 import { createLog } from '../widgets/log';
@@ -76,6 +76,26 @@ export const sessions: JupyterFrontEndPlugin<Sessions> = {
       },
       run: (id, _, owner) => model.end(id, owner),
       failed: name => trans.__('%1 was not ended', name)
+    });
+    app.commands.addCommand(CommandIDs.endSessions, {
+      label: trans.__('End Sessions…'),
+      describedBy: {
+        args: { type: 'object', properties: { ids: { type: 'array', items: { type: 'string' } } }, required: ['ids'] }
+      },
+      execute: async args => {
+        const all = (model.value ?? []).filter(({ id }) => (args['ids'] as string[]).includes(id));
+        const [ids, names] = [all.map(one => one.id), all.map(one => one.name)];
+        const confirmation = {
+          title: () => trans._n('End %1 session?', 'End %1 sessions?', all.length),
+          body: () => describeEndOf(names, trans),
+          verb: trans._n('End session', 'End sessions', all.length)
+        };
+        if (all.length > 0 && (await isSure(confirmation, '', true))) {
+          await model
+            .endAll(ids, trans)
+            .catch(error => showErrorMessage(trans.__('Not all sessions were ended'), error as Error));
+        }
+      }
     });
     add(CommandIDs.extendSession, {
       label: trans.__('Keep Session'),

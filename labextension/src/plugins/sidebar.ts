@@ -6,6 +6,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
+import { Ended } from '../again';
 import { Announcement } from '../announcements';
 import { IApp, IFolder, ISession } from '../api';
 import { Attachments, IFront } from '../attachments';
@@ -54,8 +55,16 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     app.shell.currentChanged?.connect(follow);
     statuses.changed.connect(follow);
     const showApp = (session: ISession, served: IApp) => showAppTab(app, session, served, trans);
+    const ended = new Ended(settings, sessions);
     const sections = [
-      createSessions(app.commands, sessions, new ServerVersion(settings), new Announcement(settings, window.localStorage), trans),
+      createSessions(
+        app.commands,
+        sessions,
+        ended,
+        new ServerVersion(settings),
+        new Announcement(settings, window.localStorage),
+        trans
+      ),
       createFolders({ ...kept, attachments }, { mount, browse }, trans),
       createApps(apps, showApp, trans),
       createCapacity(new Capacity(settings), trans)
@@ -70,7 +79,7 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
       describedBy: { args: { type: 'object', properties: {} } },
       execute: show
     });
-    const actions = addActions(app.commands, { ...kept, sessions, apps, showApp, attachments }, mount, show, trans);
+    const actions = addActions(app.commands, { ...kept, sessions, ended, apps, showApp, attachments }, mount, show, trans);
     addFolderMenu(app, kept.folders, attachments, browse, trans);
     for (const command of [CommandIDs.showPanel, ...actions]) {
       palette?.addItem({ command, category: 'Backend.AI' });

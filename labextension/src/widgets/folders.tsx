@@ -463,7 +463,7 @@ function Trash(props: { list: IFolder[]; folders: Folders; trans: TranslationBun
   const { list, folders, trans } = props;
   const [attempt, error] = useAttempt();
   return (
-    <details className="jp-bai-Trash">
+    <details className="jp-bai-Group">
       <summary>{trans.__('Trash (%1)', list.length)}</summary>
       <Refusal error={error} />
       <ul className="jp-bai-List" aria-label={trans.__('Trash')}>

@@ -6,16 +6,21 @@ import { Message } from '@lumino/messaging';
 import { ISignal } from '@lumino/signaling';
 import React from 'react';
 
-import { describeHeld, keepUnits } from '../amounts';
+import { describeCost, describeHeld, heldBy, keepUnits } from '../amounts';
 import { ISession } from '../api';
-import { deviceUses, ownUses, Use } from '../use';
+import { isKeepable } from '../model';
+import { deviceUses, kindsOf, ownUses, Use } from '../use';
 import { ILook } from '../words';
+import { Limits } from './facts';
 import { Meter } from './meter';
 import { useChanges } from './section';
+import { Sparkline } from './sparkline';
 import { StateIcon } from './state';
 
 export interface IKernelActions {
   resources: () => void;
+  /** For a while, though it is idle. */
+  keep: (session: ISession) => void;
   details: (session: ISession) => void;
   log: (session: ISession) => void;
   end: (session: ISession) => void;
@@ -59,6 +64,9 @@ function View({ look, reason, use, changed, close, actions, trans }: IOptions): 
   useChanges(use, { changed });
   const state = look();
   const { session } = use;
+  const kinds = session ? kindsOf(session) : [];
+  const line = (name: string) => <Sparkline points={use.traces.get(name) ?? []} trans={trans} />;
+  const cost = session && describeCost(heldBy(session), session.runningFor ?? 0, trans);
   const act = (run: () => void) => () => {
     close();
     run();
@@ -73,16 +81,27 @@ function View({ look, reason, use, changed, close, actions, trans }: IOptions): 
       {session && (
         <>
           {ownUses(session, use.cpus, trans).map(one => (
-            <Meter key={one.slot} label={trans.__('Kernel')} use={one} />
+            <div key={one.slot} className="jp-bai-Popover-use">
+              <Meter label={trans.__('Kernel')} use={one} />
+              {line(one.slot)}
+            </div>
           ))}
-          {deviceUses(session, trans).map(one => (
-            <p key={one}>
-              <bdi dir="ltr">{keepUnits(one)}</bdi>
-            </p>
+          {deviceUses(session, trans).map((said, place) => (
+            <div key={kinds[place]} className="jp-bai-Popover-use">
+              <bdi dir="ltr">{keepUnits(said)}</bdi>
+              {line(kinds[place])}
+            </div>
           ))}
           <p className="jp-bai-Popover-held">
             <bdi>{session.name}</bdi> · <bdi dir="ltr">{keepUnits(describeHeld(session, trans))}</bdi>
+            {session.isolated === false && <strong> · {trans.__('not isolated')}</strong>}
           </p>
+          {cost && (
+            <p>
+              {trans.__('Held so far:')} <bdi dir="ltr">{keepUnits(cost)}</bdi>
+            </p>
+          )}
+          <Limits session={session} now={new Date()} trans={trans} />
         </>
       )}
       <div className="jp-bai-Popover-actions">
@@ -91,6 +110,11 @@ function View({ look, reason, use, changed, close, actions, trans }: IOptions): 
         </button>
         {session && (
           <>
+            {isKeepable(session) && (
+              <button className="jp-bai-Button" onClick={act(() => actions.keep(session))}>
+                {trans.__('Keep')}
+              </button>
+            )}
             <button className="jp-bai-Button" onClick={act(() => actions.details(session))}>
               {trans.__('Details')}
             </button>

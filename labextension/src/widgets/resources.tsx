@@ -24,8 +24,8 @@ interface IOptions {
   purpose: 'start' | 'change' | 'run';
   /** What else is said of a run; written as it is filled in. */
   run?: IRunFields;
-  /** Whether the notebook asks, and nobody who is trusted here has said so. */
-  isForeign: boolean;
+  /** What is to be known before anything is chosen. */
+  note?: string;
   trans: TranslationBundle;
   /** Takes the choice; what it throws is shown, and the dialog stays. `slots`: what its session is given as it runs. */
   take: (choice: IChoice, slots: Slots | null) => Promise<void>;
@@ -187,7 +187,7 @@ interface IViewProps extends IOptions {
 }
 
 function View(props: IViewProps): JSX.Element {
-  const { draft, notebook, purpose, run, isForeign, trans, refusal, restarts, setRestarts } = props;
+  const { draft, purpose, run, note, trans, refusal, restarts, setRestarts } = props;
   useChanges(draft);
   const { choice, offer } = draft;
   const isJoining = !!choice.session;
@@ -197,14 +197,7 @@ function View(props: IViewProps): JSX.Element {
   );
   return (
     <>
-      {isForeign && (
-        <p className="jp-bai-Resources-foreign">
-          {trans.__(
-            '%1 comes from somewhere else and asks for what is chosen here. Nothing starts until you agree; then it is not asked again.',
-            notebook
-          )}
-        </p>
-      )}
+      {note && <p className="jp-bai-Resources-note">{note}</p>}
       <Environments draft={draft} trans={trans} />
       {!isJoining && <Presets draft={draft} restarts={restarts} trans={trans} />}
       {!isJoining && offer.folders.length > 0 && <Folders draft={draft} trans={trans} />}

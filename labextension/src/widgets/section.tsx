@@ -157,7 +157,7 @@ export function useRows(ids: string[], keys: Record<string, (id: string) => void
   };
   const onKeyDown = (event: React.KeyboardEvent) => {
     const target = event.target as HTMLElement;
-    const move = target.matches('input, select') ? undefined : moves[event.key];
+    const move = target.matches('input:not([type=checkbox]), select') ? undefined : moves[event.key];
     const key = target === rows.current.get(ids[index]) ? keys[event.key] : undefined;
     const act = move ?? (key && (() => key(ids[index])));
     if (act) {

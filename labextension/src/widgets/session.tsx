@@ -18,7 +18,6 @@ import {
   describeSpan,
   Detail,
   factsOf,
-  limitsOf,
   SessionApps,
   SessionAudit,
   SessionDetail,
@@ -29,6 +28,7 @@ import {
 import { describePermission, ILook, lookOf } from '../words';
 import { AppList, ShowApp } from './apps';
 import { createLogSection } from './log';
+import { Fact, Limits } from './facts';
 import { Meter } from './meter';
 import { Bar, Loading, Section, Trouble, useChanges } from './section';
 import { Actions, Announcer, Has, Run } from './sessions';
@@ -113,7 +113,6 @@ function Known({ session, model, actor, trans }: IOverviewProps & { session: Det
   const now = new Date();
   const look = lookOf(session, trans);
   const uses = usesOf(session, id => model.cpusOf(id), trans);
-  const limits = limitsOf(session.idleChecks, now, trans);
   const isCluster = session.clusterSize > 1;
   return (
     <>
@@ -161,26 +160,7 @@ function Known({ session, model, actor, trans }: IOverviewProps & { session: Det
         ))}
       </dl>
       {isCluster && <Containers containers={session.kernels} trans={trans} />}
-      {limits.length > 0 && <h3 className="jp-bai-Title">{trans.__('When it stops')}</h3>}
-      <dl className="jp-bai-Facts">
-        {limits.map(({ what, left, details }) => (
-          <Fact key={what} label={what}>
-            {keepUnits(left)}
-            <span className="jp-bai-Session-details">{keepUnits(details.join(' · '))}</span>
-          </Fact>
-        ))}
-      </dl>
-    </>
-  );
-}
-
-function Fact({ label, children }: { label: string; children: React.ReactNode }): JSX.Element {
-  return (
-    <>
-      <dt title={label}>{label}</dt>
-      <dd>
-        <bdi>{children}</bdi>
-      </dd>
+      <Limits session={session} now={now} trans={trans} />
     </>
   );
 }

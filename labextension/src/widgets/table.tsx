@@ -9,6 +9,7 @@ import { keepUnits } from '../amounts';
 import { AdminRow } from '../api';
 import { lookOf } from '../words';
 import { Bars } from './bars';
+import { Box, IChoosing, Search, Together, useChoosing } from './choosing';
 import { Meter } from './meter';
 import { Loading, Trouble, useChanges } from './section';
 import { StateIcon } from './state';
@@ -35,27 +36,34 @@ export function TableView(props: ITableProps): JSX.Element {
   const { table, model, trans, actor } = props;
   useChanges(model);
   const [text, setText] = React.useState(model.text);
-  const [marked, setMarked] = React.useState<ReadonlySet<string>>(new Set());
-  const chosen = (model.value?.items ?? []).filter(row => marked.has(table.keyOf(row)));
-  const choose = (keys: string[], isChosen: boolean) =>
-    setMarked(new Set(isChosen ? [...marked, ...keys] : [...marked].filter(key => !keys.includes(key))));
+  const choosing = useChoosing();
+  const chosen = (model.value?.items ?? []).filter(row => choosing.chosen.has(table.keyOf(row)));
   return (
     <>
       <Trouble model={model} trans={trans} />
       <div className="jp-bai-Table-head">
-        <input
-          className="jp-bai-Field"
-          type="search"
-          value={text}
+        <Search
+          text={text}
           placeholder={trans.__('Search')}
-          aria-label={trans.__('Search in %1', table.label)}
-          onChange={event => {
-            setText(event.target.value);
-            model.search(event.target.value);
+          label={trans.__('Search in %1', table.label)}
+          change={wanted => {
+            setText(wanted);
+            model.search(wanted);
           }}
         />
         {model.value && <Pages model={model} shown={model.value} trans={trans} />}
-        {chosen.length > 0 && <Together {...{ table, rows: chosen, actor, trans }} />}
+        {chosen.length > 0 && (
+          <Together count={chosen.length} trans={trans}>
+            {table.actions.map(action => {
+              const able = chosen.filter(row => action.label(row));
+              return action.together && able.length > 0 ? (
+                <button key={action.verb} className="jp-bai-Button" onClick={() => actor.act(action, able)}>
+                  {action.together(able.length).label}
+                </button>
+              ) : null;
+            })}
+          </Together>
+        )}
         {table.addition && (
           <button className="jp-bai-Button jp-bai-Table-addition" onClick={() => actor.add(table.addition!)}>
             {table.addition.label}
@@ -68,25 +76,8 @@ export function TableView(props: ITableProps): JSX.Element {
         )}
       </div>
       <Loading model={model} label={trans.__('%1 are being loaded', table.label)} />
-      {model.value && model.value.total > 0 && <Rows {...props} rows={model.value.items} choice={{ marked, choose }} />}
+      {model.value && model.value.total > 0 && <Rows {...props} rows={model.value.items} choosing={choosing} />}
     </>
-  );
-}
-
-/** What can be done with all that are chosen and shown. */
-function Together({ table, rows, actor, trans }: Omit<IRowsProps, 'choice'>): JSX.Element {
-  return (
-    <div className="jp-bai-Tools" role="group" aria-label={trans.__('With those chosen')}>
-      <span role="status">{trans.__('%1 chosen', rows.length)}</span>
-      {table.actions.map(action => {
-        const able = rows.filter(row => action.label(row));
-        return action.together && able.length > 0 ? (
-          <button key={action.verb} className="jp-bai-Button" onClick={() => actor.act(action, able)}>
-            {action.together(able.length).label}
-          </button>
-        ) : null;
-      })}
-    </div>
   );
 }
 
@@ -116,14 +107,14 @@ function Pages({ model, shown, trans }: { model: AdminList; shown: IShown; trans
 interface IRowsProps extends Pick<ITableProps, 'trans' | 'actor'> {
   table: IPlainTable;
   rows: AdminRow[];
-  /** Keys of the rows that are chosen, where several can be. */
-  choice?: { marked: ReadonlySet<string>; choose: (keys: string[], isChosen: boolean) => void };
+  /** Where several rows can be chosen. */
+  choosing?: IChoosing;
 }
 
-export function Rows({ table, rows, trans, actor, choice }: IRowsProps): JSX.Element {
+export function Rows({ table, rows, trans, actor, choosing }: IRowsProps): JSX.Element {
   const [first, ...others] = table.columns;
   const keys = rows.map(table.keyOf);
-  const boxes = table.actions.some(({ together }) => together) ? choice : undefined;
+  const boxes = table.actions.some(({ together }) => together) ? choosing : undefined;
   return (
     <div className="jp-bai-Table-frame" tabIndex={0} role="group" aria-label={table.label}>
       <table className="jp-bai-Table">
@@ -132,12 +123,7 @@ export function Rows({ table, rows, trans, actor, choice }: IRowsProps): JSX.Ele
           <tr>
             {boxes && (
               <td>
-                <input
-                  type="checkbox"
-                  aria-label={trans.__('Choose all that are shown')}
-                  checked={keys.every(key => boxes.marked.has(key))}
-                  onChange={event => boxes.choose(keys, event.target.checked)}
-                />
+                <Box keys={keys} label={trans.__('Choose all that are shown')} choosing={boxes} />
               </td>
             )}
             {table.columns.map(({ label }) => (
@@ -153,12 +139,7 @@ export function Rows({ table, rows, trans, actor, choice }: IRowsProps): JSX.Ele
             <tr key={table.keyOf(row)}>
               {boxes && (
                 <td>
-                  <input
-                    type="checkbox"
-                    aria-label={trans.__('Choose %1', first.text(row))}
-                    checked={boxes.marked.has(table.keyOf(row))}
-                    onChange={event => boxes.choose([table.keyOf(row)], event.target.checked)}
-                  />
+                  <Box keys={[table.keyOf(row)]} label={trans.__('Choose %1', first.text(row))} choosing={boxes} />
                 </td>
               )}
               <th scope="row">

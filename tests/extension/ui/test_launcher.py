@@ -1,12 +1,14 @@
 """New notebooks from the launcher's cards: when their resources are asked for first, in a real Lab, light and dark."""
 
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes_agent import IMAGE
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from real_manager import RealManager
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -63,6 +65,29 @@ def test_one_that_starts_now_does_so(page: Page, lab: Any, wait_until: Any) -> N
     assert sessions_of(lab, path_in_front(page))
 
 
+def measured() -> Callable[[Route], None]:
+    """Answers the page's question for sessions with figures, which no agent of a test has."""
+    asked = itertools.count()
+    gpu = {"cuda_mem_used_bytes": 2 * 1024**3, "cuda_mem_total_bytes": 8 * 1024**3}
+    common = {"policy": "user kim", "extensions_left": 2}
+    checks = {
+        "network_timeout": {"remaining": 2520, "extra": {**common, "limit": 3600, "last": "execution"}},
+        "utilization": {"remaining": 7200, "extra": {**common, "limit": 7200, "resources": {"cpu_util": [3.2, 5]}}},
+    }
+
+    def answer(route: Route) -> None:
+        told = route.fetch()
+        sessions = told.json()["sessions"]
+        turn = next(asked)
+        for one in sessions:
+            own = {"cpu_used_s": turn * 1.4, "mem_used_bytes": (3 + turn % 3) * 2**27, "mem_limit_bytes": None}
+            one["liveStat"] = {**own, **gpu, "cuda_util_pct": 20 + 10 * (turn % 7)}
+            one["idleChecks"], one["runningFor"] = checks, 30 * 60 * 1000
+        route.fulfill(response=told, json={"sessions": sessions})
+
+    return answer
+
+
 def test_the_status_item_opens_what_is_known_of_the_kernel(
     page: Page, cluster: RealManager, lab: Any, shots: Path, set_theme: Any, faults_of: Any
 ) -> None:
@@ -71,6 +96,7 @@ def test_the_status_item_opens_what_is_known_of_the_kernel(
     click_card(page)
     item = page.locator(".jp-bai-StatusItem button")
     popover = page.get_by_role("dialog", name="Kernel")
+    page.route("**/bai/api/sessions?*", measured())
     for theme in ("light", "dark"):
         set_theme(page, theme)
         expect(item).to_contain_text("Running, idle")
@@ -78,12 +104,20 @@ def test_the_status_item_opens_what_is_known_of_the_kernel(
         page.keyboard.press("Enter")
         expect(popover).to_contain_text("Running on lab-3.")
         expect(popover).to_contain_text("known · 1\u00a0CPU · 1\u00a0GiB")
+        expect(popover).to_contain_text("Held so far: 0.5\u00a0core-hours · 0.5\u00a0GiB-hours")
+        expect(popover.get_by_text(re.compile("^In the last .*min.* between .*% and .*%"))).to_have_count(3)
+        expect(popover.locator(".jp-bai-Sparkline path")).to_have_count(3)
+        expect(popover.get_by_text("Stops if idle for 1\u00a0h")).to_be_visible()
+        expect(popover).to_contain_text(re.compile("42\u00a0min left, until .*user kim · last: execution"))
+        expect(popover).to_contain_text("CPU 3.2\u00a0%, below 5\u00a0% is idle")
+        expect(popover.get_by_role("button", name="Keep")).to_be_visible()
         expect(item).to_have_attribute("aria-expanded", "true")
         assert faults_of(page, ".jp-bai-Popover") == []
         page.screenshot(path=shots / f"kernel-popover-{theme}.png")
         page.keyboard.press("Escape")
         expect(popover).to_have_count(0)
         expect(item).to_be_focused()
+    page.unroute("**/bai/api/sessions?*")
     (lab.home / "session").unlink()
     item.click()
     popover.get_by_role("button", name="Resources…").click()

@@ -1,11 +1,15 @@
 """The panel, the status item and the notice in a real Lab and a real browser, light and dark."""
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
+from bai_jupyter.common.reasons import Reason
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -111,7 +115,7 @@ def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet:
     page.keyboard.press("End")
     expect(rows.nth(7)).to_be_focused()
     page.keyboard.press("Home")
-    page.keyboard.press("Space")
+    page.keyboard.press("Shift+F10")
     expect(rows.nth(0)).to_contain_text("Held so far: 1.4\u00a0core-hours · 5.6\u00a0GiB-hours · 0.35\u00a0GPU-hours")
     look_at(page, "session-actions", "#jp-bai-panel")
     rows.nth(0).get_by_role("button", name="Log").click()
@@ -120,8 +124,9 @@ def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet:
     look_at(page, "log", ".jp-bai-Log", whole=True)
     page.evaluate("[...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-log')).close()")
     expect(log).to_have_count(0)
+    rows.nth(0).click(button="right")
+    expect(rows.nth(0)).not_to_contain_text("Held so far")
     rows.nth(0).focus()
-    page.keyboard.press("Space")
     page.keyboard.press("ArrowDown")
     expect(rows.nth(1)).to_be_focused()
     page.keyboard.press("Delete")
@@ -135,6 +140,100 @@ def test_keys_actions_and_the_end_of_a_session(page: Page, sessions: Any, quiet:
     page.get_by_role("dialog").get_by_role("button", name="End session").click()
     expect(rows).to_have_count(7)
     assert "train-7" not in [view["name"] for view in sessions.sessions]
+
+
+def test_sessions_are_found_by_a_key_chosen_and_ended_together(
+    page: Page, sessions: Any, quiet: None, look_at: Any
+) -> None:
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh").click()
+    rows = panel.get_by_role("list", name="Sessions").get_by_role("listitem")
+    expect(rows).to_have_count(8)
+    rows.nth(0).focus()
+    page.keyboard.press("/")
+    field = panel.get_by_role("searchbox", name="Filter sessions")
+    expect(field).to_be_focused()
+    page.keyboard.type("python: running")
+    expect(rows).to_have_count(2)
+    expect(panel.get_by_text("2 of 8")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(rows).to_have_count(8)
+
+    rows.nth(0).focus()
+    for key in ("Space", "ArrowDown", "Space", "ArrowDown", "Space", "Space"):
+        page.keyboard.press(key)
+    expect(rows.nth(1)).to_have_attribute("aria-label", re.compile(", chosen$"))
+    end = panel.get_by_role("button", name="End 2 sessions…")
+    expect(end).to_be_visible()
+    rows.nth(3).get_by_role("checkbox", name="Choose explore").check()
+    page.keyboard.press("ArrowDown")  # from the box to the next row
+    expect(rows.nth(4)).to_be_focused()
+    expect(rows.nth(7).get_by_role("checkbox")).to_have_count(0)  # it has ended
+    look_at(page, "sessions-chosen", "#jp-bai-panel")
+    field.fill("train")
+    expect(panel.get_by_role("button", name="End 1 session…")).to_be_visible()  # what is not seen is not ended
+    field.fill("")
+
+    dialog = page.get_by_role("dialog")
+    rows.nth(3).focus()
+    page.keyboard.press("Delete")
+    expect(dialog).to_contain_text("End 3 sessions?")
+    expect(dialog).to_contain_text("The containers of demo, train-7, explore end.")
+    expect(dialog).to_contain_text("variables and other files are gone")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert len(sessions.sessions) == 8
+    rows.nth(3).get_by_role("checkbox", name="Choose explore").uncheck()
+    rows.nth(3).focus()
+    page.keyboard.press("Delete")  # of one that is not among those chosen
+    expect(dialog).to_contain_text("End explore?")
+    page.keyboard.press("Escape")
+    end.click()
+    dialog.get_by_role("button", name="End sessions").click()
+    expect(rows).to_have_count(6)
+    assert {"demo", "train-7"}.isdisjoint(view["name"] for view in sessions.sessions)
+    expect(panel.get_by_role("group", name="With those chosen")).to_have_count(0)
+
+
+def test_those_that_ended_today_are_below(page: Page, ui_manager: Any, quiet: None, look_at: Any) -> None:
+    common = {"type": "interactive", "image": "python:3.11", "cluster_size": 1}
+    slots = json.dumps({"cpu": "2", "mem": str(8 * 1024**3)})
+    how = {
+        "done-1": ("TERMINATED", Reason.of("user-requested", who="you"), {}),
+        "nightly": ("TERMINATED", Reason.of("task-finished"), {"type": "batch"}),
+        "never": ("CANCELLED", Reason.of("pending-timeout", limit="1 h", group="gpu"), {}),
+    }
+    ui_manager.ended = [
+        {
+            "id": f"ended-{name}",
+            "name": name,
+            "status": status,
+            "status_data": json.dumps({"reason": reason.to_json()}),
+            "terminated_at": "2026-11-30T14:05:00+00:00",
+            "requested_slots": slots,
+            **common,
+            **more,
+        }
+        for name, (status, reason, more) in how.items()
+    ]
+    panel = show_panel(page)
+    panel.get_by_role("button", name="Refresh").click()
+    panel.get_by_text("Ended today (3)").click()
+    rows = panel.get_by_role("list", name="Ended today").get_by_role("listitem")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("Ended by you.")
+    expect(rows.nth(2)).to_contain_text("Cancelled")
+    rows.nth(1).focus()
+    page.keyboard.press("Shift+F10")
+    expect(rows.nth(1).get_by_role("button", name="Log")).to_be_visible()
+    expect(rows.nth(1).get_by_role("button", name="Use again…")).to_have_count(0)  # a run of a notebook
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Shift+F10")
+    expect(rows.nth(0).get_by_role("button", name="Use again…")).to_be_visible()
+    look_at(page, "sessions-ended", "#jp-bai-panel")
+    ui_manager.ended = []
+    panel.get_by_role("button", name="Refresh").click()
+    expect(panel.get_by_text("Ended today")).to_have_count(0)
 
 
 def test_empty(page: Page, ui_manager: Any, quiet: None, look_at: Any) -> None:

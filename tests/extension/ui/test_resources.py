@@ -293,6 +293,47 @@ def close_unsaved(page: Page) -> None:
     page.evaluate("window.jupyterapp.shell.currentWidget.dispose()")
 
 
+def test_what_a_session_had_that_is_over_is_used_again(
+    page: Page, lab: Any, cluster: RealManager, look_at: Any, wait_until: Any
+) -> None:
+    cluster.ask("POST", "/folders", {"name": "again"})
+    session = cluster.start_session("used", resources={"cpu": "2", "mem": "3g"}, mounts=["again"])
+    cluster.ask("DELETE", f"/session/{session}")
+    wait_until(lambda: cluster.ask("GET", f"/session/{session}")["terminationTime"], "its end", 60)
+    run(page, "bai:show-panel")
+    panel = page.locator("#jp-bai-panel")
+    panel.get_by_role("button", name="Refresh").click()
+    panel.get_by_text("Ended today").click()
+    row = panel.get_by_role("list", name="Ended today").get_by_role("listitem", name="used,")
+    row.get_by_role("button", name="Actions on used").click()
+    row.get_by_role("button", name="Use again…").click()
+    dialog = dialog_of(page)
+    expect(dialog).to_contain_text("A new notebook gets a session like used, with its folders.")
+    expect(dialog.get_by_role("radio", name="Custom", exact=True)).to_be_checked()
+    expect(dialog.get_by_role("slider", name="CPU")).to_have_attribute("aria-valuetext", "2 of 8")
+    expect(dialog.get_by_role("checkbox", name="again")).to_be_checked()
+    expect(dialog.get_by_label("Resource group")).to_have_value("default")
+    expect(dialog.get_by_label("Project whose limits count")).to_have_value("default")
+    expect(dialog.get_by_role("status")).to_contain_text("Starts now")
+    look_at(page, "resources-again", ".jp-Dialog", whole=True)
+
+    there = {one["path"] for one in lab.ask("GET", "/api/contents/")["content"]}
+    refused = {"code": "over-quota", "message": "There is no room for it."}
+    page.route("**/choice*", lambda route: route.fulfill(status=400, json=refused))
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("There is no room for it.")
+    assert {one["path"] for one in lab.ask("GET", "/api/contents/")["content"]} == there
+    page.unroute("**/choice*")
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog).to_have_count(0)
+
+    amounts = {"resources": {"cpu": "2", "mem": "3g"}, "mounts": ["again"]}
+    choice = {**PYTHON, **amounts, "resource_group": "default", "project": "default"}
+    name = wait_until(lambda: {notebook_in_front(page)} - there - {None}, "the new notebook", 60).pop()
+    wait_until(lambda: is_started_with(lab, name, choice), "the kernel, without another question", 60)
+    panel.get_by_text("Ended today").click()
+
+
 def save_and_close(page: Page) -> None:
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")  # until it has been
     run(page, "application:close")
