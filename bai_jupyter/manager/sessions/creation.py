@@ -174,7 +174,7 @@ class SessionCreation:
         return replace(caller, project_id=projects[wanted])
 
     async def _resolve(self, caller: Caller, request: SessionRequest) -> Resolved:
-        offer = await self._store.read(_load_offer, caller, request.group)
+        offer = await self._store.read(_load_offer, caller, request.group, self._now())
         return requests.resolve(
             request, offer, caller.user_id, allow_unsafe_runtime=self._conditions.allow_unsafe_runtime
         )
@@ -242,7 +242,9 @@ class SessionCreation:
     async def _verdict(self, caller: Caller, resolved: Resolved) -> object:
         owner = owner_of(caller)
         group, image = resolved.group, resolved.image
-        state: GroupState | None = await self._store.read(placements.load_group, group, [owner], [image])
+        state: GroupState | None = await self._store.read(
+            placements.load_group, group, [owner], [image], now=self._now()
+        )
         assert state is not None
         snapshot = scheduling.take_snapshot(state, self._conditions, self._now())
         excluded = scheduling.exclusions(state, self._conditions, resolved, caller.user_id)
@@ -250,9 +252,9 @@ class SessionCreation:
         return await asyncio.to_thread(verdict, snapshot, scheduling.group_policy(state.group), asked)
 
 
-def _load_offer(conn: Connection, caller: Caller, group: str) -> Offer:
+def _load_offer(conn: Connection, caller: Caller, group: str, now: datetime) -> Offer:
     owner = owner_of(caller)
-    state = placements.load_group(conn, group, [owner], with_pending=False)
+    state = placements.load_group(conn, group, [owner], now=now, with_pending=False)
     return Offer(
         groups=groups.usable(conn, [scope for _, scope in owner.scopes()]),
         agents=state.agents if state else (),
