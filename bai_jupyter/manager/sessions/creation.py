@@ -122,7 +122,7 @@ class SessionCreation:
         """What the caller could still start in a project, in one resource group or in all that they may use."""
         caller = await self._in_project(caller, requests.optional_text("group", project))
         wanted = requests.optional_text("scaling_group", group)
-        found = await self._store.read(capacity.load, owner_of(caller))
+        found = await self._store.read(capacity.load, owner_of(caller), self._now())
         if wanted is not None and wanted not in found.groups:
             names = ", ".join(found.groups) or "none"
             raise NotFound(Reason.of("group-unknown", group=wanted, groups=names))

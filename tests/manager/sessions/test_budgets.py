@@ -124,12 +124,18 @@ async def started(signed, helpers, manager, agent, name, resources=GPU):
     return view
 
 
+async def fitting(signed):
+    presets = (await signed.post("/resource/check-presets", status=200))["presets"]
+    return {one["name"]: one["allocatable"] for one in presets}
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_session_waits_for_the_next_week(manager, gpus, make_user, clock, helpers, level):
     alice = await make_user("alice")
     await bind(manager, alice, level, 5)
     await started(alice, helpers, manager, gpus, "train", {**GPU, "cuda.device": "2"})
+    assert await fitting(alice) == {"small": True, "medium": True, "gpu": True}
     clock.now += 2.5 * HOUR
     await alice.create("more", resources=GPU)
 
@@ -151,6 +157,16 @@ async def test_a_session_waits_for_the_next_week(manager, gpus, make_user, clock
     assert (tried["verdict"], tried["reason"]["code"]) == ("wait", "budget-wait")
     assert tried["estimate_s"] == (MONDAY - clock.now).total_seconds()
     assert (await alice.post("/resource/dry-run", {**asked, "config": {"resources": CPU}}, 200))["verdict"] == "now"
+
+    (budget,) = (await alice.post("/resource/check-presets", status=200))["budgets"]
+    assert budget == {
+        "level": "group" if level == "project" else level,
+        "name": alice.access_key if level == "keypair" else "alice" if level == "user" else DEFAULT,
+        "gpu_hours_limit": 5,
+        "gpu_hours_used": 5,
+        "resets_at": "2026-01-19T00:00:00+00:00",
+    }
+    assert await fitting(alice) == {"small": True, "medium": True, "gpu": False}
 
     clock.now = MONDAY + HOUR
     await alice.until_status("more", "RUNNING")
@@ -205,6 +221,25 @@ async def test_budget_says_what_reports_of_usage_say(manager, gpus, make_user, c
     manager.services.people._now = clock
     days = (await alice.get("/resource/usage/days?start_date=20260112&end_date=20260118"))["days"]
     assert sum(day["gpu_hours"] for day in days) == 6.5
+
+
+@pytest.mark.asyncio
+async def test_an_admin_is_told_who_has_used_up_what_a_change_would_allow(
+    manager, admin, gpus, make_user, clock, helpers, gql
+):
+    manager.services.people._now = clock
+    alice, bob = await make_user("alice"), await make_user("bob")
+    await bind(manager, alice, "user", 100)
+    change = {"resource_policy": "tight"}
+    await manager.store.write(people.change_keypair, bob.access_key, change, THURSDAY)
+    await started(alice, helpers, manager, gpus, "train")
+    clock.now += 2 * HOUR
+    asked = """query($props: ModifyKeyPairResourcePolicyInput!) {
+        policy_effect(name: "tight", props: $props) {people above used_up}
+    }"""
+    for hours, used_up in ((3, []), (2, ["alice@localhost"]), (0, [])):
+        found = await gql(admin, asked, props={"gpu_hours_per_week": hours})
+        assert found["policy_effect"] == {"people": 2, "above": [], "used_up": used_up}
 
 
 @pytest.mark.asyncio
