@@ -22,8 +22,8 @@ _WAITING = {
     "quota-wait": "Your {level} {name} allows {limit} {slot:slot}; {used} in use, this asks for {asked}. "
     "Starts when other sessions end, or end one yourself.",
     "sessions-wait": "Your {level} {name} allows {limit:session} at once; you have {used}. End one to start this.",
-    "budget-wait": "Your {level} {name} allows {limit} GPU-hours a week; {used} are used. Starts after {reset}; "
-    "CPU-only sessions still start.",
+    "budget-wait": "Your {level} {name} allows {limit:GPU-hour} a week; {used} used. Starts after {reset}; CPU-only "
+    "sessions still start.",
     "dependency": "Starts after {session} succeeds; it is {status}.",
     "starts-at": "Starts not before {time}, as you asked.",
     "no-agent": "No agent of group {group} is connected. Tell your admin, or start one with `bai agent run`.",
@@ -62,8 +62,8 @@ _SOON = {
     "cluster-part": "{host}: {why}.",
     "held": "Held at its memory limit: {used} of {limit}. Grow it, interrupt, or end it before {time}.",
     "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
-    "budget-soon": "Ends at {stop}, when the {limit} GPU-hours are used up that your {level} {name} allows a week. The "
-    "next week begins at {reset}; CPU-only sessions go on.",
+    "budget-soon": "Ends at {stop}: your {level} {name} allows {limit:GPU-hour} a week, all used by then. The next "
+    "week begins at {reset}; CPU-only sessions go on.",
 }
 
 # Refused: nothing was created, and what there was is as it was.
@@ -285,8 +285,8 @@ _STOPPED = {
     "Start again as it was.",
     "idle-session-lifetime": "Ended after {limit}, the longest that a session of your {level} {name} may live. "
     "Start again as it was.",
-    "budget-used": "Ended: the {limit} GPU-hours that your {level} {name} allows a week are used up. Start again as it "
-    "was after {reset}.",
+    "budget-used": "Ended: your {level} {name} allows {limit:GPU-hour} a week, all used. Start again as it was after "
+    "{reset}.",
     "cluster-part-ended": "{host} ended: {why}.",
     "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
     "user-requested": "Ended by {who}.",

@@ -198,7 +198,7 @@ def test_budget_wait(make, used_h, waits_for):
     if waits_for:
         waiting = plan.waiting["small"]
         assert waiting.reason.text == (
-            f"Your project vision allows 10 GPU-hours a week; {waits_for} are used. "
+            f"Your project vision allows 10 GPU-hours a week; {waits_for} used. "
             "Starts after 2026-03-02 00:00 UTC; CPU-only sessions still start."
         )
         assert waiting.estimate_s == 12 * 3600

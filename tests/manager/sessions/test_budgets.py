@@ -147,7 +147,7 @@ async def test_a_session_waits_for_the_next_week(manager, gpus, make_user, clock
     assert (view["status"], view["statusInfo"]) == ("PENDING", "predicate-checks-failed")
     assert view["reason"]["text"].startswith(f"Your {level} ")
     assert view["reason"]["text"].endswith(
-        "allows 5 GPU-hours a week; 5 are used. Starts after 2026-01-19 00:00 UTC; CPU-only sessions still start."
+        "allows 5 GPU-hours a week; 5 used. Starts after 2026-01-19 00:00 UTC; CPU-only sessions still start."
     )
     await alice.create("notes", resources=CPU)
     await alice.until_status("notes", "RUNNING")
@@ -169,6 +169,24 @@ async def test_a_session_waits_for_the_next_week(manager, gpus, make_user, clock
     assert await fitting(alice) == {"small": True, "medium": True, "gpu": False}
 
     clock.now = MONDAY + HOUR
+    await alice.until_status("more", "RUNNING")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("manager_options", [{"idle_check_s": 3600.0, "sweep_s": 3600.0}])
+async def test_it_starts_when_the_week_begins_whatever_else_happens(manager, gpus, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await bind(manager, alice, "user", 2)
+    clock.now = MONDAY - 3 * HOUR
+    await started(alice, helpers, manager, gpus, "train")
+    clock.now = MONDAY - timedelta(seconds=1)
+    await alice.create("more", resources=GPU)
+
+    async def waits():
+        return (await alice.session("more"))["reason"]["code"] == "budget-wait"
+
+    await helpers.wait_until(waits, "the reason")
+    clock.now = MONDAY
     await alice.until_status("more", "RUNNING")
 
 
@@ -257,8 +275,8 @@ async def test_a_session_is_warned_and_stopped(manager, gpus, make_user, clock, 
     view = await alice.session("train")
     assert view["reason"]["code"] == "budget-soon"
     assert view["reason"]["text"] == (
-        "Ends at 2026-01-15 13:00 UTC, when the 1 GPU-hours are used up that your user alice allows a week. The next "
-        "week begins at 2026-01-19 00:00 UTC; CPU-only sessions go on."
+        "Ends at 2026-01-15 13:00 UTC: your user alice allows 1 GPU-hour a week, all used by then. The next week "
+        "begins at 2026-01-19 00:00 UTC; CPU-only sessions go on."
     )
     kept = await alice.call("POST", "/session/train/extend")
     assert kept.status == 400

@@ -245,8 +245,7 @@ def test_a_used_up_budget_is_warned_of_and_not_extended():
     assert life.stopped_at == START + 60 * MINUTE
     reason = idle.end_reason(life.stop, life.history)
     assert reason.text == (
-        "Ended: the 10 GPU-hours that your user alice allows a week are used up. Start again as it was after "
-        "2026-01-04 00:00 UTC."
+        "Ended: your user alice allows 10 GPU-hours a week, all used. Start again as it was after 2026-01-04 00:00 UTC."
     )
     assert idle.end_reason(life.stop, life.history, "work").text.startswith(reason.text)
 
