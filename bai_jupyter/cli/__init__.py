@@ -135,6 +135,16 @@ def _count(text: str) -> int:
     return number
 
 
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours, 0 or more, such as 10 or 2.5")
+    return hours
+
+
 def _add_detached(detach: argparse.ArgumentParser) -> None:
     detach.add_argument("folder", help="name, id or path")
     detach.add_argument("--force", action="store_true", help="also if it is in use: what uses it is ended")
@@ -501,6 +511,7 @@ def _add_policies(command: Any, policy: Any) -> None:
     for parser in _add_puts(command, policy, "people:policy_put", "a resource policy"):
         _add_limits(parser)
         parser.add_argument("--sessions", type=_count, help="sessions at once")
+        parser.add_argument("--gpu-hours", type=_hours, metavar="HOURS", help="of accelerators, in a week; 0: no limit")
         parser.add_argument("--lifetime", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument("--idle", type=parse_span, metavar="TIME", help="of a session; 0: no limit")
         parser.add_argument(

@@ -61,8 +61,10 @@ def _project(one: Json) -> list[str]:
 
 def _policy(one: Json) -> list[str]:
     others = "none" if one["default_for_unspecified"] == "LIMITED" else "any"
-    limits = [one["max_concurrent_sessions"], one["max_session_lifetime"], one["suspend_after"], one["idle_timeout"]]
-    return [one["name"], _slots(one["total_resource_slots"]), others, *map(_shown, limits), _folders(one)]
+    hours = f"{one['gpu_hours_per_week']:g}" if one["gpu_hours_per_week"] else NOTHING
+    spans = [_shown(one[name]) for name in ("max_session_lifetime", "suspend_after", "idle_timeout")]
+    sessions = _shown(one["max_concurrent_sessions"])
+    return [one["name"], _slots(one["total_resource_slots"]), others, sessions, hours, *spans, _folders(one)]
 
 
 def _folders(policy: Json) -> str:
@@ -101,8 +103,19 @@ KINDS: Mapping[str, Kind] = {
     "policy": Kind(
         "policies",
         "keypair_resource_policies {name total_resource_slots default_for_unspecified max_concurrent_sessions "
-        "max_session_lifetime suspend_after idle_timeout max_vfolder_count max_vfolder_size max_quota_scope_size}",
-        ["NAME", "LIMITS", "OTHER SLOTS", "SESSIONS", "LIFETIME (s)", "SUSPEND (s)", "IDLE (s)", "FOLDERS"],
+        "gpu_hours_per_week max_session_lifetime suspend_after idle_timeout max_vfolder_count "
+        "max_vfolder_size max_quota_scope_size}",
+        [
+            "NAME",
+            "LIMITS",
+            "OTHER SLOTS",
+            "SESSIONS",
+            "GPU-H A WEEK",
+            "LIFETIME (s)",
+            "SUSPEND (s)",
+            "IDLE (s)",
+            "FOLDERS",
+        ],
         _policy,
     ),
     "preset": Kind(
@@ -312,6 +325,7 @@ def policy_put(options: argparse.Namespace, terminal: Terminal) -> int:
     async def put(client: ManagerClient) -> None:
         props = await _limits(client, options) | _given(
             max_concurrent_sessions=options.sessions,
+            gpu_hours_per_week=options.gpu_hours,
             max_session_lifetime=_seconds(options.lifetime),
             idle_timeout=_seconds(options.idle),
             suspend_after=_seconds(options.suspend),

@@ -31,6 +31,7 @@ _CHECKS: Mapping[str, str] = {
     "suspension": "it is idle",
     "utilization": "its use is low",
     "session_lifetime": "its time is over",
+    "gpu_hours": "the GPU-hours of the week are used up",
 }
 
 

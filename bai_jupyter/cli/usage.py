@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 
 from bai_jupyter.cli.login import with_manager
@@ -19,10 +20,12 @@ def show(_options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.document(found)
         return Exit.DONE
     terminal.line(f"You use {_amounts(found['user_using'])}.")
-    limits = [row for level in _LEVELS for row in _limits(found, level)]
+    limits = [row for level in _LEVELS for row in (*_limits(found, level), *_budgets(found, level))]
     terminal.table(["LIMIT OF", "AT MOST", "IN USE", "LEFT"], limits)
     if not limits:
         terminal.line("No limit binds you.")
+    for resets_at in {budget["resets_at"] for budget in found["budgets"]}:
+        terminal.line(f"GPU-hours begin anew at {datetime.fromisoformat(resets_at):%Y-%m-%d %H:%M} UTC.")
     groups = [_group(name, group) for name, group in found["scaling_groups"].items()]
     terminal.table(["GROUP", "IN USE", "FREE"], groups)
     if not groups:
@@ -39,6 +42,15 @@ def _limits(found: Json, level: str) -> list[list[str]]:
         ]
         for slot, limit in found[f"{level}_limits"].items()
         if limit != _NO_LIMIT
+    ]
+
+
+def _budgets(found: Json, level: str) -> list[list[str]]:
+    return [
+        [_LEVELS[level], f"{limit:g} GPU-hours a week", f"{used:.2f}", f"{max(limit - used, 0):.2f}"]
+        for budget in found["budgets"]
+        for limit, used in [(budget["gpu_hours_limit"], budget["gpu_hours_used"])]
+        if budget["level"] == level
     ]
 
 

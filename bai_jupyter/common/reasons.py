@@ -22,6 +22,8 @@ _WAITING = {
     "quota-wait": "Your {level} {name} allows {limit} {slot:slot}; {used} in use, this asks for {asked}. "
     "Starts when other sessions end, or end one yourself.",
     "sessions-wait": "Your {level} {name} allows {limit:session} at once; you have {used}. End one to start this.",
+    "budget-wait": "Your {level} {name} allows {limit:GPU-hour} a week; {used} used. Starts after {reset}; CPU-only "
+    "sessions still start.",
     "dependency": "Starts after {session} succeeds; it is {status}.",
     "starts-at": "Starts not before {time}, as you asked.",
     "no-agent": "No agent of group {group} is connected. Tell your admin, or start one with `bai agent run`.",
@@ -60,6 +62,8 @@ _SOON = {
     "cluster-part": "{host}: {why}.",
     "held": "Held at its memory limit: {used} of {limit}. Grow it, interrupt, or end it before {time}.",
     "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
+    "budget-soon": "Ends at {stop}: your {level} {name} allows {limit:GPU-hour} a week, all used by then. The next "
+    "week begins at {reset}; CPU-only sessions go on.",
 }
 
 # Refused: nothing was created, and what there was is as it was.
@@ -281,6 +285,8 @@ _STOPPED = {
     "Start again as it was.",
     "idle-session-lifetime": "Ended after {limit}, the longest that a session of your {level} {name} may live. "
     "Start again as it was.",
+    "budget-used": "Ended: your {level} {name} allows {limit:GPU-hour} a week, all used. Start again as it was after "
+    "{reset}.",
     "cluster-part-ended": "{host} ended: {why}.",
     "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
     "user-requested": "Ended by {who}.",
@@ -296,7 +302,7 @@ _STOPPED = {
     "other": "{text}",
 }
 
-_POLICY = ("idle-timeout", "idle-utilization", "idle-session-lifetime")
+_POLICY = ("idle-timeout", "idle-utilization", "idle-session-lifetime", "budget-used")
 _SAVED = {
     f"{code}-saved": f'{_STOPPED[code]} Its variables are saved: "bai session wake NEW --from {{session}}".'
     for code in _POLICY
@@ -314,6 +320,7 @@ SLUGS: Mapping[str, str] = {
     "behind-others": "no-available-instances",
     "quota-wait": "predicate-checks-failed",
     "sessions-wait": "predicate-checks-failed",
+    "budget-wait": "predicate-checks-failed",
     "dependency": "predicate-checks-failed",
     "starts-at": "predicate-checks-failed",
     "assigned": "scheduled",

@@ -7,6 +7,7 @@ Amounts are ``Decimal`` so that fractions of a GPU add up exactly. Units: ``cpu`
 import re
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Self
 
@@ -122,6 +123,11 @@ class ResourceSlots(Mapping[str, Decimal]):
     def fits(self, room: "ResourceSlots") -> bool:
         """True if every amount is at most what ``room`` holds."""
         return all(amount <= room[name] for name, amount in self._amounts.items())
+
+    @property
+    def accelerators(self) -> Decimal:
+        """How many devices of all kinds together."""
+        return sum((amount for name, amount in self._amounts.items() if name not in _PLAIN), Decimal(0))
 
     def _names(self, other: "ResourceSlots") -> list[str]:
         return [*self._amounts, *(name for name in other._amounts if name not in self._amounts)]
@@ -251,3 +257,8 @@ def describe_amount(name: str, amount: Decimal) -> str:
         return format_size(amount)
     text = format(amount.normalize(), "f")
     return f"{text} {_UNITS.get(name, name)}"
+
+
+def describe_hours(held: timedelta) -> str:
+    """How long accelerators were held, in GPU-hours and without the unit: ``3.5``, two decimals at most."""
+    return f"{held / timedelta(hours=1):.2f}".rstrip("0").rstrip(".")

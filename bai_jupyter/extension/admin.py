@@ -152,6 +152,7 @@ _LIMITS = {
     "total_resource_slots": dict,
     "default_for_unspecified": str,
     "max_concurrent_sessions": int,
+    "gpu_hours_per_week": float,
     "max_session_lifetime": int,
     "idle_timeout": int,
     "suspend_after": int,
@@ -202,7 +203,14 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 
-_EXPECTED = {dict: "an object", list: "a list", str: "a text", int: "a number", bool: "true or false"}
+_EXPECTED = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def checked(given: Json, fields: Mapping[str, type]) -> Json:
@@ -212,7 +220,8 @@ def checked(given: Json, fields: Mapping[str, type]) -> Json:
         expected = fields.get(name)
         if expected is None:
             raise bad_value("field", name, f"one of {', '.join(fields)}")
-        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        is_whole = type(value) is int and expected is float  # JSON has one kind of numbers
+        if type(value) is not expected and not is_whole:
             raise bad_value(name, None if name == "password" else value, _EXPECTED[expected])
         props[name] = json.dumps(value) if expected is dict else value
     return props
@@ -256,14 +265,14 @@ class PolicyEffectHandler(AdminHandler):
     @web.authenticated
     @authorized
     async def post(self, name: str) -> None:
-        """As a change of a policy → ``{"people", "projects", "domains", "above"}``: how many it binds, and names of
-        those who hold more than it would allow. Nothing is changed."""
+        """As a change of a policy → ``{"people", "projects", "domains", "above", "used_up"}``: how many it binds,
+        and names of those who hold more than it would allow, or have no GPU-hours of it left. Nothing is changed."""
         kind = KINDS["policies"]
         props = checked(self.fields(), kind.fields)
         await self.require_admin(of_all=True)
         document = (
             f"query($name: String!, $props: {kind.changed_with}) "
-            "{policy_effect(name: $name, props: $props) {people projects domains above}}"
+            "{policy_effect(name: $name, props: $props) {people projects domains above used_up}}"
         )
         self.finish((await self.client.graphql(document, name=name, props=props))["policy_effect"])
 

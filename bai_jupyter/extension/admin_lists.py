@@ -215,7 +215,7 @@ _SESSION = (
 _SEARCHED = ("name", "user_email", "image", "status")
 _POLICY = (
     "name total_resource_slots default_for_unspecified max_concurrent_sessions max_session_lifetime idle_timeout "
-    "suspend_after"
+    "suspend_after gpu_hours_per_week"
 )
 
 TABLES: Mapping[str, Table] = {

@@ -17,7 +17,7 @@ import {
   setAdmin,
   setAnnouncement
 } from './api';
-import { readCount, readSlots, readSpan, sizeText, slotsOf, slotsText, spanText } from './typed';
+import { readCount, readHours, readSlots, readSpan, sizeText, slotsOf, slotsText, spanText } from './typed';
 
 type Settings = ServerConnection.ISettings;
 type Values = Record<string, string>;
@@ -89,18 +89,31 @@ export function ordersOf(trans: TranslationBundle): [string, string][] {
 }
 
 /** Whom a change of limits is about, in sentences. */
-export function describeEffect({ people, projects, domains, above }: IPolicyEffect, trans: TranslationBundle): string {
+export function describeEffect(effect: IPolicyEffect, trans: TranslationBundle): string {
+  const { people, projects, domains, above, used_up } = effect;
   const bound = [
     ...(people > 0 ? [trans._n('Binds one person.', 'Binds %1 people.', people)] : []),
     ...(projects > 0 ? [trans._n('Binds one project.', 'Binds %1 projects.', projects)] : []),
     ...(domains > 0 ? [trans._n('Binds one domain.', 'Binds %1 domains.', domains)] : [])
   ];
-  const some = above.slice(0, 5).join(', ');
-  const names = above.length > 5 ? trans.__('%1 and %2 more', some, above.length - 5) : some;
+  const named = (names: string[]) => {
+    const some = names.slice(0, 5).join(', ');
+    return names.length > 5 ? trans.__('%1 and %2 more', some, names.length - 5) : some;
+  };
   return [
     ...(bound.length > 0 ? bound : [trans.__('Binds nobody yet.')]),
     ...(above.length > 0
-      ? [trans._n('%2 is above the new limits: what runs goes on.', '%1 are above the new limits: %2. What runs goes on.', above.length, names)]
+      ? [trans._n('%2 is above the new limits: what runs goes on.', '%1 are above the new limits: %2. What runs goes on.', above.length, named(above))]
+      : []),
+    ...(used_up.length > 0
+      ? [
+          trans._n(
+            '%2 has used up the GPU-hours of this week: sessions with GPUs are warned and stopped, and new ones wait for Monday.',
+            '%1 have used up the GPU-hours of this week: %2. Their sessions with GPUs are warned and stopped, and new ones wait for Monday.',
+            used_up.length,
+            named(used_up)
+          )
+        ]
       : [])
   ].join(' ');
 }
@@ -356,6 +369,14 @@ export class Edits {
         placeholder: trans.__('no limit'),
         isOptional: isUnlimited,
         read: text => (text.trim() === '' ? undefined : readCount(text, trans))
+      },
+      {
+        name: 'gpu_hours_per_week',
+        label: trans.__('GPU-hours a week, such as 10'),
+        value: row.gpu_hours_per_week ? `${row.gpu_hours_per_week}` : '',
+        placeholder: trans.__('no limit'),
+        isOptional: true,
+        read: text => readHours(text, trans)
       },
       this._span('max_session_lifetime', trans.__('Longest life, such as 12 h or 7 d'), row.max_session_lifetime),
       this._span('suspend_after', trans.__('Suspended when idle for, such as 30 min'), row.suspend_after),

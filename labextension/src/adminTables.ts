@@ -199,6 +199,7 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
           text: row => (row.default_for_unspecified === 'LIMITED' ? trans.__('none') : trans.__('any'))
         },
         limit(field(trans.__('Sessions at once'), 'max_concurrent_sessions')),
+        { label: trans.__('GPU-hours a week'), text: row => (row.gpu_hours_per_week ? shown(row.gpu_hours_per_week) : trans.__('no limit')) },
         seconds(trans.__('Longest life'), 'max_session_lifetime'),
         seconds(trans.__('Suspended when idle for'), 'suspend_after'),
         seconds(trans.__('Stopped when idle for'), 'idle_timeout')

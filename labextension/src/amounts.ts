@@ -2,7 +2,7 @@
 
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { ICapacity, IPreset, ISession, Slots } from './api';
+import { IBudget, ICapacity, IPreset, ISession, Slots } from './api';
 
 /** What a kind of slot is called. */
 export const UNITS: Record<string, string> = {
@@ -114,19 +114,32 @@ export interface IUse {
 export interface ILevel {
   name: string;
   uses: IUse[];
+  /** Of accelerators, in this week. */
+  budget: IUse | null;
 }
 
 /** The levels that limit anything. */
 export function levelsOf(capacity: ICapacity, trans: TranslationBundle): ILevel[] {
-  const levels: [string, Slots, Slots][] = [
-    [trans.__('Your keypair'), capacity.keypair_limits, capacity.keypair_using],
-    [trans.__('You'), capacity.user_limits, capacity.user_using],
-    [trans.__('Your project'), capacity.group_limits, capacity.group_using],
-    [trans.__('Your domain'), capacity.domain_limits, capacity.domain_using]
+  const levels: [string, string, Slots, Slots][] = [
+    ['keypair', trans.__('Your keypair'), capacity.keypair_limits, capacity.keypair_using],
+    ['user', trans.__('You'), capacity.user_limits, capacity.user_using],
+    ['group', trans.__('Your project'), capacity.group_limits, capacity.group_using],
+    ['domain', trans.__('Your domain'), capacity.domain_limits, capacity.domain_using]
   ];
   return levels
-    .map(([name, limits, using]) => ({ name, uses: usesOf(limits, using, trans) }))
-    .filter(level => level.uses.length > 0);
+    .map(([level, name, limits, using]) => {
+      const budget = capacity.budgets.find(one => one.level === level);
+      return { name, uses: usesOf(limits, using, trans), budget: budget ? useOf(budget, trans) : null };
+    })
+    .filter(({ uses, budget }) => uses.length > 0 || budget !== null);
+}
+
+/** `3.5 of 10 GPU-h this week, resets Mon 01:00`, in local time. */
+function useOf({ gpu_hours_used, gpu_hours_limit, resets_at }: IBudget, trans: TranslationBundle): IUse {
+  const used = Number(gpu_hours_used.toFixed(2));
+  const reset = new Date(resets_at).toLocaleString(undefined, { weekday: 'short', hour: '2-digit', minute: '2-digit' });
+  const text = trans.__('%1 of %2 GPU-h this week, resets %3', used, gpu_hours_limit, reset);
+  return { slot: trans.__('GPU-hours'), used: gpu_hours_used, limit: gpu_hours_limit, text };
 }
 
 const MIB = 1024 ** 2;
@@ -170,6 +183,9 @@ export function whyNot(preset: IPreset, capacity: ICapacity, trans: TranslationB
         return trans.__('Over a limit: %1, %2 in use.', level.name, use.text);
       }
     }
+    if (level.budget !== null && level.budget.used >= level.budget.limit && hasAccelerator(preset.resource_slots)) {
+      return trans.__('Over a limit: %1, %2.', level.name, level.budget.text);
+    }
   }
   const offered = new Set(Object.values(capacity.scaling_groups).flatMap(group => Object.keys(group.remaining)));
   const missing = inOrder(Object.keys(preset.resource_slots)).find(slot => !offered.has(slot));
@@ -179,7 +195,11 @@ export function whyNot(preset: IPreset, capacity: ICapacity, trans: TranslationB
   return trans.__('Waits until an agent has that much free, or one of your sessions ends.');
 }
 
+function hasAccelerator(slots: Slots): boolean {
+  return Object.keys(slots).some(slot => slot !== 'cpu' && slot !== 'mem' && Number(slots[slot]) > 0);
+}
+
 /** A sentence whose figures stay with their units when it wraps. */
 export function keepUnits(sentence: string): string {
-  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|core|min\b|h\b)/g, '$1\u00a0');
+  return sentence.replace(/(\d) (?=%|[KMGT]iB|CPU|GPU|GPU-h|core|min\b|h\b)/g, '$1\u00a0');
 }

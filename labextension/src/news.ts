@@ -2,8 +2,16 @@
 
 import { IKernelStatus } from './api';
 
-/** A policy stops it before long; of these reasons `lifetime-soon` is the one that using or keeping it does not put off. */
-export const ENDS_SOON = ['idle-soon', 'low-use-soon', 'lifetime-soon'];
+/** A policy stops it before long, unless it is used or kept. */
+const IDLE_SOON = ['idle-soon', 'low-use-soon'];
+
+/** A policy stops it before long. */
+export const ENDS_SOON = [...IDLE_SOON, 'lifetime-soon', 'budget-soon'];
+
+/** Whether using or keeping it puts that off. */
+export function canKeep(code: string): boolean {
+  return IDLE_SOON.includes(code);
+}
 
 const STARTING = ['PENDING', 'SCHEDULED', 'PREPARING', 'PULLING', 'CREATING'];
 
@@ -57,7 +65,7 @@ function standingOf(status: IKernelStatus | null | undefined): INews | null {
     return { kind: 'memory', text, canKeep: false };
   }
   if (status?.status === 'RUNNING' && !status.is_dead && ENDS_SOON.includes(code)) {
-    return { kind: 'stops', text, canKeep: code !== 'lifetime-soon' };
+    return { kind: 'stops', text, canKeep: canKeep(code) };
   }
   return null;
 }

@@ -222,6 +222,8 @@ function whatLimits(name: string, limit: string, trans: TranslationBundle): stri
       return trans.__('Stops if it hardly uses what it has for %1', limit);
     case 'session_lifetime':
       return trans.__('Stops %1 after it began', limit);
+    case 'gpu_hours':
+      return trans.__('Stops when the GPU-hours of this week are used up');
     case 'suspension':
       return trans.__('Is suspended if idle for %1', limit);
     default:

@@ -65,6 +65,14 @@ export function readSpan(text: string, trans: TranslationBundle): number {
   return found === null ? 0 : Number(found[1]) * SPANS.find(one => one[0] === unit)![1];
 }
 
+/** Hours, also parts of one; nothing is no limit. */
+export function readHours(text: string, trans: TranslationBundle): number {
+  if (!/^\s*(\d{1,7}([.,]\d{1,3})?)?\s*$/.test(text)) {
+    throw new Error(trans.__('%1 is no number of hours: write such as 10 or 2.5, or nothing for no limit.', text));
+  }
+  return Number(text.replace(',', '.'));
+}
+
 export function readCount(text: string, trans: TranslationBundle): number {
   if (!/^\s*\d{1,9}\s*$/.test(text)) {
     throw new Error(trans.__('%1 is no number.', text));

@@ -169,6 +169,10 @@ test('a keypair is switched off and on', async () => {
 
 test('limits of policies in words', () => {
   assert.deepStrictEqual(
+    [0, 2.5].map(gpu_hours_per_week => textOf('policies', 'GPU-hours a week', { gpu_hours_per_week })),
+    ['no limit', '2.5']
+  );
+  assert.deepStrictEqual(
     [0, 1200, 7200].map(idle_timeout => textOf('policies', 'Stopped when idle for', { idle_timeout })),
     ['no limit', '20 min', '2 h']
   );
@@ -199,6 +203,10 @@ test('limits of a policy are filled in as they are, and read again as what they 
     assert.throws(() => typed.readSpan(text, trans), /is no time/);
   }
   assert.throws(() => typed.readCount('-1', trans), /is no number/);
+  assert.deepStrictEqual(['', ' 10 ', '2.5', '0,25'].map(text => typed.readHours(text, trans)), [0, 10, 2.5, 0.25]);
+  for (const text of ['-1', '10 h', '1e3', '.']) {
+    assert.throws(() => typed.readHours(text, trans), /is no number of hours/);
+  }
 });
 
 test('what is wrong with a limit is said before anything is asked', async () => {
@@ -207,8 +215,9 @@ test('what is wrong with a limit is said before anything is asked', async () => 
   const edit = new Edits(settingsOf(() => null, asked), trans).policy(row);
   const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
   await assert.rejects(edit.run({ ...given, idle_timeout: 'soon' }), /soon is no time/);
+  await assert.rejects(edit.run({ ...given, gpu_hours_per_week: 'few' }), /few is no number of hours/);
   assert.deepStrictEqual(asked, []);
-  await edit.run({ ...given, total_resource_slots: 'cpu=2', idle_timeout: '1 h' });
+  await edit.run({ ...given, total_resource_slots: 'cpu=2', idle_timeout: '1 h', gpu_hours_per_week: '2.5' });
   const [[method, path, , body]] = asked;
   assert.deepStrictEqual([method, path, JSON.parse(body)], [
     'PATCH',
@@ -217,6 +226,7 @@ test('what is wrong with a limit is said before anything is asked', async () => 
       total_resource_slots: { cpu: '2' },
       default_for_unspecified: 'UNLIMITED',
       max_concurrent_sessions: 5,
+      gpu_hours_per_week: 2.5,
       max_session_lifetime: 0,
       suspend_after: 0,
       idle_timeout: 3600
@@ -226,7 +236,7 @@ test('what is wrong with a limit is said before anything is asked', async () => 
 
 test('whom a change of limits is about is asked as it would be sent, and put in words', async () => {
   const asked = [];
-  const found = { people: 12, projects: 1, domains: 0, above: ['kim@lab.org', 'lee@lab.org'] };
+  const found = { people: 12, projects: 1, domains: 0, above: ['kim@lab.org', 'lee@lab.org'], used_up: [] };
   const row = { name: 'few', total_resource_slots: '{}', default_for_unspecified: 'UNLIMITED', max_concurrent_sessions: 5 };
   const edit = new Edits(settingsOf(() => found, asked), trans).policy(row);
   const given = Object.fromEntries(edit.fields.map(field => [field.name, field.value]));
@@ -237,9 +247,14 @@ test('whom a change of limits is about is asked as it would be sent, and put in 
   );
   const [[method, path, , body]] = asked;
   assert.deepStrictEqual([method, path, JSON.parse(body).max_concurrent_sessions], ['POST', '/bai/api/admin/policies/few/effect', 2]);
-  const none = { people: 0, projects: 0, domains: 0, above: [] };
+  const none = { people: 0, projects: 0, domains: 0, above: [], used_up: [] };
   assert.strictEqual(describeEffect(none, trans), 'Binds nobody yet.');
   const many = Array.from({ length: 7 }, (_, place) => `u${place}`);
+  assert.match(
+    describeEffect({ ...none, people: 7, used_up: ['kim@lab.org'] }, trans),
+    /^Binds 7 people\. kim@lab\.org has used up the GPU-hours of this week: sessions with GPUs are warned and stopped/
+  );
+  assert.match(describeEffect({ ...none, used_up: many }, trans), /7 have used up the GPU-hours of this week: u0, u1, u2, u3, u4 and 2 more\./);
   assert.match(describeEffect({ ...none, people: 7, above: many }, trans), /7 are above the new limits: u0, u1, u2, u3, u4 and 2 more\./);
 });
 

@@ -17,6 +17,7 @@ const capacity = {
   group_using: { cpu: '3', mem: `${1.5 * GIB}` },
   domain_limits: { cpu: 'Infinity' },
   domain_using: {},
+  budgets: [],
   scaling_groups: { default: { using: {}, remaining: { cpu: '1', mem: '0' } } },
   presets: []
 };
@@ -66,6 +67,18 @@ test('a preset that does not start says why', () => {
   assert.strictEqual(whyNot(preset({ cpu: '2' }), capacity, trans), 'Over a limit: Your project, 3 of 4 CPU in use.');
   assert.strictEqual(whyNot(preset({ cpu: '1', 'cuda.device': '1' }), capacity, trans), 'No agent offers GPU.');
   assert.match(whyNot(preset({ cpu: '1', mem: '1' }), capacity, trans), /^Waits until an agent/);
+});
+
+test('a budget is told beside the other limits of its level, and why a preset with accelerators waits', () => {
+  const budget = (gpu_hours_used, level = 'user') => ({ level, gpu_hours_limit: 10, gpu_hours_used, resets_at: '2026-01-19T00:00:00+00:00' });
+  const of = budgets => ({ ...capacity, budgets, scaling_groups: { a: { using: {}, remaining: { cpu: '9', 'cuda.device': '2' } } } });
+  const [you, project] = levelsOf(of([budget(3.504), budget(1, 'group')]), trans);
+  assert.deepStrictEqual([you.name, you.uses.length, project.uses.length], ['You', 0, 2]);
+  assert.match(you.budget.text, /^3\.5 of 10 GPU-h this week, resets (Sun|Mon) /);
+  const gpu = preset({ cpu: '1', 'cuda.device': '1' });
+  assert.match(whyNot(gpu, of([budget(9.99)]), trans), /^Waits until an agent/);
+  assert.match(whyNot(gpu, of([budget(10)]), trans), /^Over a limit: You, 10 of 10 GPU-h this week, resets /);
+  assert.match(whyNot(preset({ cpu: '1' }), of([budget(10)]), trans), /^Waits until an agent/);
 });
 
 test('a session grows to twice its memory, or to what the tightest limit leaves', () => {

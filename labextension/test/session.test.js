@@ -87,7 +87,8 @@ test('what stops it by itself is told in the order in which it would', () => {
     session_lifetime: { remaining: 7200, extra: { limit: 10800, policy } },
     network_timeout: { remaining: 600, extra: { limit: 3600, policy, last: 'a cell', running: false, extensions_left: 2 } },
     utilization: { remaining: 660, extra: { limit: 90, policy, resources: { cpu_util: [0.5, 5] }, extensions_left: 1 } },
-    suspension: { remaining: 30, extra: { limit: 1200, policy, running: true } }
+    suspension: { remaining: 30, extra: { limit: 1200, policy, running: true } },
+    gpu_hours: { remaining: 10800, extra: { limit: 36000, policy } }
   };
   const at = seconds => new Date(NOW.getTime() + 1000 * seconds).toLocaleTimeString();
   assert.deepStrictEqual(session.limitsOf(checks, NOW, trans), [
@@ -106,7 +107,12 @@ test('what stops it by itself is told in the order in which it would', () => {
       left: `11 min left, until ${at(660)}`,
       details: ['The limit of user kim', 'CPU 0.5 %, below 5 % is idle', 'can be kept once more']
     },
-    { what: 'Stops 3 h after it began', left: `2 h left, until ${at(7200)}`, details: ['The limit of user kim'] }
+    { what: 'Stops 3 h after it began', left: `2 h left, until ${at(7200)}`, details: ['The limit of user kim'] },
+    {
+      what: 'Stops when the GPU-hours of this week are used up',
+      left: `3 h left, until ${at(10800)}`,
+      details: ['The limit of user kim']
+    }
   ]);
 });
 

@@ -48,7 +48,11 @@ def presets(**levels):
     for level in ("keypair", "user", "group", "domain"):
         limits, remaining = levels.get(level, (none, none))
         found |= {f"{level}_limits": limits, f"{level}_using": using, f"{level}_remaining": remaining}
-    return {**found, "scaling_groups": {"default": {"using": using, "remaining": {"cpu": "5", "mem": "0"}}}}
+    return {
+        **found,
+        "budgets": [],
+        "scaling_groups": {"default": {"using": using, "remaining": {"cpu": "5", "mem": "0"}}},
+    }
 
 
 def test_usage_shows_limits_that_bind_and_what_is_free(bai, logged_in) -> None:
@@ -60,6 +64,21 @@ def test_usage_shows_limits_that_bind_and_what_is_free(bai, logged_in) -> None:
         "you       2 CPU    3 CPU   0 CPU",
         "GROUP    IN USE       FREE",
         "default  3 CPU 2 GiB  5 CPU 0 B",
+    ]
+
+
+def test_usage_shows_budgets(bai, logged_in) -> None:
+    resets_at = "2026-01-19T00:00:00+00:00"
+    budgets = [
+        {"level": level, "name": "n", "gpu_hours_limit": limit, "gpu_hours_used": used, "resets_at": resets_at}
+        for level, limit, used in (("user", 10.0, 3.514), ("group", 2.5, 2.52))
+    ]
+    logged_in.answers["POST /resource/check-presets"] = {**presets(), "budgets": budgets}
+    assert bai("usage").lines[1:5] == [
+        "LIMIT OF  AT MOST               IN USE  LEFT",
+        "you       10 GPU-hours a week   3.51    6.49",
+        "project   2.5 GPU-hours a week  2.52    0.00",
+        "GPU-hours begin anew at 2026-01-19 00:00 UTC.",
     ]
 
 

@@ -228,6 +228,7 @@ async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: 
         "total_resource_slots": {"cpu": "4", "mem": "16g"},
         "default_for_unspecified": "LIMITED",
         "max_concurrent_sessions": 3,
+        "gpu_hours_per_week": 10,
         "max_session_lifetime": 0,
         "idle_timeout": 7200,
         "suspend_after": 600,
@@ -238,9 +239,12 @@ async def test_limits_of_a_policy_are_changed(bai: Callable[..., Any], cluster: 
     assert {name: row[name] for name in changed if name != "total_resource_slots"} == {
         name: value for name, value in changed.items() if name != "total_resource_slots"
     }
-    assert await bai("PATCH", "admin/policies/few", {"max_concurrent_sessions": 5}) == (204, None)
+    assert await bai("PATCH", "admin/policies/few", {"max_concurrent_sessions": 5, "gpu_hours_per_week": 2.5}) == (
+        204,
+        None,
+    )
     row = await row_of(bai, "policies", "few")
-    assert (row["max_concurrent_sessions"], row["idle_timeout"]) == (5, 7200)
+    assert (row["max_concurrent_sessions"], row["gpu_hours_per_week"], row["idle_timeout"]) == (5, 2.5, 7200)
 
 
 async def test_whom_a_change_of_a_policy_affects_is_told_and_nothing_is_changed(
@@ -255,11 +259,12 @@ async def test_whom_a_change_of_a_policy_affects_is_told_and_nothing_is_changed(
     asked = {**body, "enqueueOnly": False, "maxWaitSeconds": 20}
     session = cluster.ask("POST", "/session", asked, una)["sessionId"]
     before = await row_of(bai, "policies", "tight")
-    bound = {"people": 2, "projects": 0, "domains": 0}
+    bound = {"people": 2, "projects": 0, "domains": 0, "used_up": []}
     for change, above in (
         ({"total_resource_slots": {"cpu": "2"}}, []),
         ({"total_resource_slots": {"cpu": "1"}}, ["una@localhost"]),
         ({"max_concurrent_sessions": 1}, []),
+        ({"gpu_hours_per_week": 1}, []),
         ({"default_for_unspecified": "LIMITED", "total_resource_slots": {"cpu": "8"}}, ["una@localhost"]),
     ):
         assert await bai("POST", "admin/policies/tight/effect", change) == (200, {**bound, "above": above}), change
@@ -379,6 +384,9 @@ async def test_an_image_gets_other_names_is_forgotten_and_looked_at_again(bai: C
         ("PATCH", "admin/policies/nothing", {"idle_timeout": 0}, 400, "nothing"),
         ("PATCH", "admin/policies/default", {"idle_timeout": "1 h"}, 400, "idle_timeout"),
         ("PATCH", "admin/policies/default", {"idle_timeout": True}, 400, "idle_timeout"),
+        ("PATCH", "admin/policies/default", {"gpu_hours_per_week": "10"}, 400, "gpu_hours_per_week"),
+        ("PATCH", "admin/policies/default", {"gpu_hours_per_week": True}, 400, "gpu_hours_per_week"),
+        ("PATCH", "admin/policies/default", {"gpu_hours_per_week": -5}, 400, "gpu_hours_per_week"),
         ("PATCH", "admin/policies/default", {"max_concurrent_sessions": -1}, 400, "max_concurrent_sessions"),
         ("PATCH", "admin/policies/default", {"total_resource_slots": {"cpu": "many"}}, 400, "many"),
         ("PATCH", "admin/policies/default", {"name": "x"}, 400, "max_concurrent_sessions"),

@@ -97,7 +97,20 @@ async def test_projects_and_members(bai, make_user):
 
 async def test_policies_bind_at_every_level(bai, make_user, gql, admin):
     alice = await make_user("alice")
-    limits = ("--cpu", "8", "--slot", "cuda.device=0", "--sessions", "2", "--suspend", "5m", "--idle", "10m")
+    limits = (
+        "--cpu",
+        "8",
+        "--slot",
+        "cuda.device=0",
+        "--sessions",
+        "2",
+        "--suspend",
+        "5m",
+        "--idle",
+        "10m",
+        "--gpu-hours",
+        "2.5",
+    )
     limits = (*limits, "--others", "none")
     assert (await bai("policy", "add", "student", *limits)).code == 0
     scopes = ["user:alice@localhost", f"keypair:{alice.access_key}", "project:default", "domain:default"]
@@ -105,12 +118,31 @@ async def test_policies_bind_at_every_level(bai, make_user, gql, admin):
     bound = await gql(admin, '{user(email: "alice@localhost") {resource_policy} domain {resource_policy}}')
     assert bound == {"user": {"resource_policy": "student"}, "domain": {"resource_policy": "student"}}
     row = (await bai("policy", "list")).out.splitlines()[2]
-    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", NOTHING, "300", "600", NOTHING]
+    assert row.split() == ["student", "8", "CPU,", "0", "GPU", "none", "2", "2.5", NOTHING, "300", "600", NOTHING]
     refused = await bai("policy", "rm", "student")
     assert (refused.code, "binds 1 keypair" in refused.err) == (Exit.REFUSED, True)
     assert (await bai("policy", "bind", "student", "alice")).code == Exit.USAGE
     assert (await bai("policy", "set", "student", "--sessions", "5")).code == 0
     assert (await bai("policy", "list", "--json")).json["keypair_resource_policies"][1]["max_concurrent_sessions"] == 5
+
+
+async def test_policies_have_a_budget_of_accelerators(bai):
+    async def shown():
+        return (await bai("policy", "list", "--json")).json["keypair_resource_policies"][1]["gpu_hours_per_week"]
+
+    assert (await bai("policy", "add", "student", "--gpu-hours", "10")).code == 0
+    assert await shown() == 10
+    for hours, code, why in (
+        ("many", Exit.USAGE, "'many' is not a number of hours, 0 or more"),
+        ("-1", Exit.USAGE, "'-1' is not a number of hours, 0 or more"),
+        ("nan", Exit.USAGE, "'nan' is not a number of hours, 0 or more"),
+        ("1000001", Exit.REFUSED, "gpu_hours_per_week: 1000001.0 is not a number of hours from 0 to 1000000"),
+    ):
+        refused = await bai("policy", "set", "student", "--gpu-hours", hours)
+        assert (refused.code, why in refused.err) == (code, True), refused.err
+    assert await shown() == 10
+    assert (await bai("policy", "set", "student", "--gpu-hours", "0")).code == 0
+    assert await shown() == 0
 
 
 async def test_policies_limit_folders(bai, gql, admin):

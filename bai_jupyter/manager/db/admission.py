@@ -11,6 +11,7 @@ than what was lent, and then nothing else that needs CPU is placed there.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -20,10 +21,13 @@ from sqlalchemy.engine import Connection
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits, format_size
+from bai_jupyter.manager.db import budgets
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import UserStatus
+from bai_jupyter.manager.sessions.budgets import Spending
 
 SESSIONS = "#sessions"
+GPU_HOURS = "#gpu-hours"
 CPU = "cpu"
 _LEVELS = ("domain", "project", "user", "keypair")  # taken in this order, then the agent
 _QUANTA = 1000
@@ -65,6 +69,7 @@ class PolicyLimit:
     max_sessions: int | None
     default_slots: ResourceSlots
     max_containers: int | None = None  # of one session
+    budget: timedelta | None = None  # of accelerators, in a week
 
 
 def to_quanta(slots: ResourceSlots) -> dict[str, int]:
@@ -104,6 +109,7 @@ def _limit(conn: Connection, row: sa.Row, scope: str) -> PolicyLimit:  # type: i
         max_sessions=row.max_sessions if row.is_active else 0,
         default_slots=ResourceSlots.parse(row.default_slots or {}),
         max_containers=row.max_containers_per_session,
+        budget=timedelta(hours=row.gpu_hours_per_week) if row.gpu_hours_per_week else None,
     )
 
 
@@ -125,6 +131,7 @@ def _bound(
             policies.default_slots,
             policies.max_sessions,
             policies.max_containers_per_session,
+            policies.gpu_hours_per_week,
         )
         .select_from(table.outerjoin(t.resource_policies, policies.name == table.c.resource_policy))
         .where(key == sa.bindparam(owner))
@@ -185,17 +192,34 @@ def owner_of(session: Any) -> Owner:
     return Owner(session.domain, session.project_id, session.user_id, session.access_key)
 
 
-def take(conn: Connection, session: sa.Row, agent_id: str) -> None:  # type: ignore[type-arg]
+def take(conn: Connection, session: sa.Row, agent_id: str, now: datetime) -> None:  # type: ignore[type-arg]
     """Count ``session``, with all its containers, as placed on ``agent_id``.
 
-    Raises ``Full``, to undo everything, if a limit would be passed.
+    Raises ``Full``, to undo everything, if a limit would be passed, or a budget that it would draw on is used up.
     """
+    _check_budgets(conn, session, now)
     needs = {**to_quanta(ResourceSlots.parse(session.slots) * session.cluster_size), SESSIONS: 1}
     caps = _caps(conn, session, agent_id)
     for level, scope in scopes_of(session, agent_id):
         for slot in sorted(needs):
             if needs[slot] or level != "agent":  # of an agent whose CPU is used more than once others may be had
                 _take_one(conn, scope, slot, needs[slot], caps[level].get(slot))
+
+
+def load_spending(conn: Connection, limits: Iterable[PolicyLimit], now: datetime) -> dict[str, Spending]:
+    """``{scope: what it has used}`` of those whose budget is limited."""
+    return budgets.load_spending(conn, {limit.scope for limit in limits if limit.budget is not None}, now)
+
+
+def _check_budgets(conn: Connection, session: sa.Row, now: datetime) -> None:  # type: ignore[type-arg]
+    """A placement adds nothing to what was used until then, so those that come at once need not be told apart."""
+    if not ResourceSlots.parse(session.slots).accelerators:
+        return
+    limits = load_limits(conn, owner_of(session))
+    spending = load_spending(conn, limits, now)
+    for limit in limits:
+        if limit.budget is not None and spending[limit.scope].used >= limit.budget:
+            raise Full(limit.scope, GPU_HOURS)
 
 
 def give_back(conn: Connection, session: sa.Row, kernel_id: str) -> None:  # type: ignore[type-arg]

@@ -1,7 +1,7 @@
 """Units of work of the idle checks: what runs and under which limits, and what is remembered of it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,10 @@ from bai_jupyter.common.ids import AgentId, KernelId, SessionId, UserId
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.common.statuses import FINAL, SessionStatus, Target
 from bai_jupyter.manager.db import tables as t
-from bai_jupyter.manager.sessions.idle import Bound, History, Limits, Utilization, Warned
+from bai_jupyter.manager.db.admission import owner_of
+from bai_jupyter.manager.db.budgets import load_spending
+from bai_jupyter.manager.sessions.budgets import Spending
+from bai_jupyter.manager.sessions.idle import Bound, Budget, History, Limits, Utilization, Warned
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class Watched:
     is_suspended: bool = False
 
 
-def list_watched(conn: Connection, session_id: SessionId | None = None) -> list[Watched]:
+def list_watched(conn: Connection, now: datetime, session_id: SessionId | None = None) -> list[Watched]:
     """Sessions that run and that something limits; of all, or that one."""
     query = _WATCHED if session_id is None else _WATCHED.where(t.sessions.c.id == session_id)
     rows = list(conn.execute(query))
     subs = _subs(conn, [row.kernel_id for row in rows if row.cluster_size > 1])
-    found = [_watched(row, subs.get(row.kernel_id, ())) for row in rows]
+    bounds = {row.id: _budget_bounds(row) for row in rows}
+    spending = load_spending(conn, {scope for found in bounds.values() for scope in found}, now)
+    found = [_watched(row, subs.get(row.kernel_id, ()), _budgets(bounds[row.id], spending)) for row in rows]
     return [one for one in found if one.limits]
 
 
@@ -82,7 +87,7 @@ _LEVELS = {
     "keypair": (t.keypairs, t.keypairs.c.access_key == t.sessions.c.access_key, t.keypairs.c.access_key),
 }
 _POLICIES = {level: t.resource_policies.alias(f"policy_of_{level}") for level in _LEVELS}
-_LIMITS = ("idle_timeout_s", "max_session_lifetime_s", "suspend_after_s", "utilization")
+_LIMITS = ("idle_timeout_s", "max_session_lifetime_s", "suspend_after_s", "utilization", "gpu_hours_per_week")
 
 
 def _watched_statement() -> sa.Select[Any]:
@@ -100,6 +105,9 @@ def _watched_statement() -> sa.Select[Any]:
         sa.select(
             t.sessions.c.id,
             t.sessions.c.user_id,
+            t.sessions.c.domain,
+            t.sessions.c.project_id,
+            t.sessions.c.access_key,
             t.sessions.c.slots,
             t.sessions.c.cluster_size,
             t.sessions.c.started_at,
@@ -119,7 +127,7 @@ def _watched_statement() -> sa.Select[Any]:
 _WATCHED = _watched_statement()
 
 
-def _watched(row: sa.Row, subs: Sequence[KernelId]) -> Watched:  # type: ignore[type-arg]
+def _watched(row: sa.Row, subs: Sequence[KernelId], budgets: tuple[Budget, ...]) -> Watched:  # type: ignore[type-arg]
     return Watched(
         id=SessionId(row.id),
         user_id=UserId(row.user_id),
@@ -128,7 +136,7 @@ def _watched(row: sa.Row, subs: Sequence[KernelId]) -> Watched:  # type: ignore[
         agent_id=AgentId(row.agent_id),
         slots=ResourceSlots.parse(row.slots),
         started_at=row.started_at,
-        limits=_limits(row),
+        limits=replace(_limits(row), budgets=budgets),
         history=_history(row),
         is_suspended=row.suspended,
     )
@@ -154,6 +162,25 @@ def _limits(row: sa.Row) -> Limits:  # type: ignore[type-arg]
     ]
     suspension = shortest("suspend_after_s") if row.isolated else None
     return Limits(shortest("idle_timeout_s"), shortest("max_session_lifetime_s"), tuple(low_use), suspension)
+
+
+def _budget_bounds(row: sa.Row) -> dict[str, Bound]:  # type: ignore[type-arg]
+    """What a session with accelerators draws on, by the scope in which that is counted."""
+    if not ResourceSlots.parse(row.slots).accelerators:
+        return {}
+    found = row._mapping
+    return {
+        scope: Bound(timedelta(hours=hours), level, found[f"{level}_name"])
+        for level, scope in owner_of(row).scopes()
+        if (hours := found[f"{level}_gpu_hours_per_week"])
+    }
+
+
+def _budgets(bounds: Mapping[str, Bound], spending: Mapping[str, Spending]) -> tuple[Budget, ...]:
+    return tuple(
+        Budget(bound, spending[scope].runs_out_at(bound.limit), spending[scope].resets_at)
+        for scope, bound in bounds.items()
+    )
 
 
 def _utilization(raw: Mapping[str, Any], level: str, name: str) -> Utilization:

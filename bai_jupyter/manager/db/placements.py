@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,6 +20,7 @@ from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import Full, Owner, PolicyLimit
 from bai_jupyter.manager.db.records import AgentRecord, GroupRecord, SessionRecord, read_reason, write_reason
 from bai_jupyter.manager.sessions import clusters, lifecycle
+from bai_jupyter.manager.sessions.budgets import Spending
 from bai_jupyter.manager.sessions.clusters import GONE, Member
 from bai_jupyter.manager.sessions.lifecycle import Dependency, Event
 from bai_jupyter.manager.sessions.matching import could_run
@@ -39,7 +41,8 @@ class GroupState:
     """All that decides about one resource group, at one moment.
 
     ``dependencies``: of those that wait; ``limits``: what binds each owner; ``used``: ``{scope: {slot: thousandths}}``
-    of the scopes of those owners; ``occupants``: ``{agent that does not isolate: owners of what is on it}``;
+    of the scopes of those owners; ``spending``: of those that have a budget;
+    ``occupants``: ``{agent that does not isolate: owners of what is on it}``;
     ``holdings``: what is placed on each agent, oldest first; ``labels``: of the images of those that wait;
     ``frozen``: why nothing may be placed.
     """
@@ -50,6 +53,7 @@ class GroupState:
     dependencies: Mapping[SessionId, Sequence[Dependency]]
     limits: Mapping[Owner, Sequence[PolicyLimit]]
     used: Mapping[str, Mapping[str, int]]
+    spending: Mapping[str, Spending]
     occupants: dict[AgentId, set[UserId]]
     holdings: Mapping[AgentId, Sequence[Holding]]
     labels: Mapping[str, Mapping[str, str]]
@@ -75,6 +79,7 @@ def load_group(
     extra_owners: Collection[Owner] = (),
     extra_images: Collection[str] = (),
     *,
+    now: datetime,
     with_pending: bool = True,
 ) -> GroupState | None:
     """The state of one group; None if there is no such group.
@@ -92,14 +97,16 @@ def load_group(
     pending = sessions.load_many(conn, list(ids)) if with_pending else []
     owners = {admission.owner_of(one) for one in pending} | set(extra_owners)
     scopes = [scope for owner in owners for _, scope in owner.scopes()]
+    limits = {owner: admission.load_limits(conn, owner) for owner in owners}
     members = agents.list_agents(conn, name)
     return GroupState(
         group=group,
         agents=members,
         pending=pending,
         dependencies=sessions.dependencies(conn, [one.id for one in pending]),
-        limits={owner: admission.load_limits(conn, owner) for owner in owners},
+        limits=limits,
         used=admission.load_used(conn, scopes),
+        spending=admission.load_spending(conn, chain.from_iterable(limits.values()), now),
         occupants=_occupants(conn, [agent.id for agent in members if not agent.isolated]),
         holdings=_holdings(conn, [agent.id for agent in members]),
         labels=agents.image_labels(conn, {one.image for one in pending} | set(extra_images)),
@@ -113,7 +120,7 @@ def place(
     """Put a waiting session on an agent: slots, quota, all its kernels and status in one go. Returns its owner.
 
     None, and nothing done, if it does not wait any more, the agent serves another person (unless ``allow_shared``),
-    or a limit would be passed: then it stays in the queue.
+    a limit would be passed, or a budget is used up: then it stays in the queue.
     """
     row = conn.execute(sa.select(t.sessions).where(t.sessions.c.id == session_id)).one()
     if row.status != SessionStatus.PENDING or row.target != Target.RUNNING:
@@ -124,7 +131,7 @@ def place(
         return None
     savepoint = conn.begin_nested()
     try:
-        admission.take(conn, row, agent_id)
+        admission.take(conn, row, agent_id, now)
     except Full:
         savepoint.rollback()
         return None

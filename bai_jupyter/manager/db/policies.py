@@ -3,8 +3,9 @@
 There is one kind of policy: what the API calls policies of keypairs, of users and of projects are the same rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 from bai_jupyter.common.errors import BadRequest, NotFound
 from bai_jupyter.common.reasons import Reason, plural
 from bai_jupyter.common.slots import ResourceSlots, SlotLimits
-from bai_jupyter.manager.db import admission
+from bai_jupyter.manager.db import admission, budgets
 from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.records import PolicyRecord
 
@@ -45,15 +46,17 @@ def change(conn: Connection, name: str, values: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Effect:
-    """Whom a policy binds, by itself or by a keypair, and what is called what holds more than it would allow."""
+    """Whom a policy binds, by itself or by a keypair, and what is called what holds more than it would allow.
+    ``used_up``: who has no GPU-hours of it left this week."""
 
     people: int
     projects: int
     domains: int
     above: list[str]
+    used_up: list[str]
 
 
-def effect(conn: Connection, name: str, values: Mapping[str, Any]) -> Effect:
+def effect(conn: Connection, name: str, values: Mapping[str, Any], now: datetime) -> Effect:
     """Of a change, which is not made. Raises what ``change`` raises."""
     require(conn, name)
     policy = replace(next(one for one in list_policies(conn) if one.name == name), **values)
@@ -66,7 +69,15 @@ def effect(conn: Connection, name: str, values: Mapping[str, Any]) -> Effect:
         projects=len(bound["project"]),
         domains=len(bound["domain"]),
         above=sorted({scopes[scope] for scope, amounts in used.items() if _is_above(policy, amounts)}),
+        used_up=sorted({scopes[scope] for scope in _used_up(conn, policy, scopes, now)}),
     )
+
+
+def _used_up(conn: Connection, policy: PolicyRecord, scopes: Collection[str], now: datetime) -> list[str]:
+    if policy.gpu_hours_per_week is None:
+        return []
+    budget = timedelta(hours=policy.gpu_hours_per_week)
+    return [scope for scope, one in budgets.load_spending(conn, scopes, now).items() if one.used >= budget]
 
 
 def _is_above(policy: PolicyRecord, used: Mapping[str, int]) -> bool:

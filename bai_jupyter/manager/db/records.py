@@ -113,6 +113,7 @@ class PolicyRecord:
     default_slots: ResourceSlots = _NO_SLOTS
     max_sessions: int | None = None
     max_containers_per_session: int | None = None
+    gpu_hours_per_week: float | None = None
     max_session_lifetime_s: int | None = None
     idle_timeout_s: int | None = None
     suspend_after_s: int | None = None

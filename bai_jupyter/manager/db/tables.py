@@ -157,6 +157,7 @@ resource_policies = sa.Table(
     sa.Column("default_slots", JSON, nullable=False),  # for requests that name nothing
     sa.Column("max_sessions", sa.Integer),  # None, here and below: no limit
     sa.Column("max_containers_per_session", sa.Integer),
+    sa.Column("gpu_hours_per_week", sa.Float),
     sa.Column("max_session_lifetime_s", sa.Integer),
     sa.Column("idle_timeout_s", sa.Integer),
     sa.Column("suspend_after_s", sa.Integer),
@@ -424,7 +425,7 @@ kernels = sa.Table(
     sa.Column("stats", JSON),  # the last figures, once it is gone
     sa.Column("log", sa.Text),  # the last that it printed; kept for a while
     sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.Column("terminated_at", UtcDateTime),
+    sa.Column("terminated_at", UtcDateTime, index=True),
 )
 
 jupyter_kernels = sa.Table(

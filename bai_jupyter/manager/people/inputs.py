@@ -37,6 +37,7 @@ _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,190}")
 _SELECTIONS = ("dispersed", "concentrated")
 _MAX_INT = 2**31 - 1
 _MAX_BYTES = 2**63 - 1
+_MAX_HOURS = 1_000_000
 _MOST_PERCENT = 100
 _SPAN = re.compile(r"([0-9]{1,9})([smhd]?)")
 _SPAN_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -123,6 +124,13 @@ def size_or_none(field: str, value: object) -> int | None:
     if size_bytes > _MAX_BYTES:
         refuse(field, value, "a size such as 10g, less than 8388608t, or 0 for no limit")
     return size_bytes or None
+
+
+def hours_or_none(field: str, value: object) -> float | None:
+    """Zero, or minus one, is no limit."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value == -1 or 0 <= value <= _MAX_HOURS):
+        refuse(field, value, f"a number of hours from 0 to {_MAX_HOURS}, of which 0 is no limit")
+    return None if value in (0, -1) else float(value)
 
 
 def names(field: str, value: object) -> list[str]:
@@ -286,6 +294,7 @@ POLICY: Mapping[str, Field] = {
     "default_for_unspecified": Field("is_limited", _is_limited),
     "max_concurrent_sessions": Field("max_sessions", count),
     "max_containers_per_session": Field("max_containers_per_session", count_or_none),
+    "gpu_hours_per_week": Field("gpu_hours_per_week", hours_or_none),
     "max_session_lifetime": Field("max_session_lifetime_s", count_or_none),
     "idle_timeout": Field("idle_timeout_s", count_or_none),
     "suspend_after": Field("suspend_after_s", count_or_none),

@@ -86,7 +86,7 @@ class PeopleService:
 
     def policy_effect(self, conn: Connection, name: str, props: Props) -> policies.Effect:
         """Whom ``modify_policy`` would affect; changes nothing."""
-        return policies.effect(conn, name, inputs.read(inputs.POLICY, props))
+        return policies.effect(conn, name, inputs.read(inputs.POLICY, props), self._now())
 
     async def delete_policy(self, name: str) -> None:
         await self._change(policies.delete, name)

@@ -171,8 +171,7 @@ def _container(use: Use, now: datetime) -> dict[str, Any]:
 
 
 def _held(slots: ResourceSlots) -> dict[str, Decimal]:
-    gpu = sum((amount for slot, amount in slots.items() if slot not in ("cpu", "mem")), Decimal(0))
-    return {"sessions": Decimal(1), "cpu": slots["cpu"], "mem": slots["mem"], "gpu": gpu}
+    return {"sessions": Decimal(1), "cpu": slots["cpu"], "mem": slots["mem"], "gpu": slots.accelerators}
 
 
 def _point(moment: float, sessions: Decimal, cpu: Decimal, mem: Decimal, gpu: Decimal) -> dict[str, Any]:

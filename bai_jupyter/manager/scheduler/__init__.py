@@ -14,6 +14,7 @@ from bai_jupyter.manager.scheduler.plan import schedule, verdict
 from bai_jupyter.manager.scheduler.sequencers import SEQUENCERS
 from bai_jupyter.manager.scheduler.snapshot import (
     AgentView,
+    Budget,
     Devices,
     Ending,
     GroupPolicy,
@@ -31,6 +32,7 @@ __all__ = [
     "HOPELESS",
     "SEQUENCERS",
     "AgentView",
+    "Budget",
     "Devices",
     "Ending",
     "GroupPolicy",

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from bai_jupyter.common.ids import SessionId
 from bai_jupyter.common.reasons import Reason
-from bai_jupyter.common.slots import describe_amount
+from bai_jupyter.common.slots import describe_amount, describe_hours
 from bai_jupyter.manager.scheduler.causes import (
     AllExcluded,
     Cause,
@@ -24,8 +24,8 @@ from bai_jupyter.manager.scheduler.causes import (
 from bai_jupyter.manager.scheduler.estimates import HORIZON, estimate_starts, estimate_words
 from bai_jupyter.manager.scheduler.quanta import Amounts, fits
 from bai_jupyter.manager.scheduler.selectors import NoRoom, Rank, Room, View
-from bai_jupyter.manager.scheduler.snapshot import Snapshot, Waiting
-from bai_jupyter.manager.scheduler.validators import Ledger, OverQuota, TooEarly, TooManySessions, Unmet
+from bai_jupyter.manager.scheduler.snapshot import Budget, Limit, Snapshot, Waiting
+from bai_jupyter.manager.scheduler.validators import BudgetUsed, Ledger, OverQuota, TooEarly, TooManySessions, Unmet
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,17 @@ class Explanations(Mapping[SessionId, Waiting]):
         return Waiting(self._reason(index, cause, estimate_s), index + 1, len(self), estimate_s)
 
     def _estimate_s(self, index: int, cause: Cause) -> float | None:
-        starts_at = cause.starts_at if isinstance(cause, TooEarly) else self._starts.get(index)
+        starts_at = self._starts_at(index, cause)
         return None if starts_at is None else max(0.0, (starts_at - self._outcome.snapshot.now).total_seconds())
+
+    def _starts_at(self, index: int, cause: Cause) -> datetime | None:
+        match cause:
+            case TooEarly(starts_at):
+                return starts_at
+            case BudgetUsed(_, budget):
+                return budget.resets_at
+            case _:
+                return self._starts.get(index)
 
     def _reason(self, index: int, cause: Cause, estimate_s: float | None) -> Reason:
         if not isinstance(cause, NoRoom):
@@ -157,6 +166,8 @@ class Sentences:
                 return Reason.of(
                     "sessions-wait", level=limit.level, name=limit.name, limit=limit.max_sessions, used=ledger.sessions
                 )
+            case BudgetUsed(limit, budget):
+                return self._budget_wait(limit, budget)
             case OverQuota(ledger, index, asked):
                 return self._over_quota(ledger, index, asked)
             case NoRoom():
@@ -204,6 +215,16 @@ class Sentences:
             asked=self._describe(need, lacking, with_unit=True),
             group=self._snapshot.group,
             max=self._describe(largest, lacking, with_unit=True),
+        )
+
+    def _budget_wait(self, limit: Limit, budget: Budget) -> Reason:
+        return Reason.of(
+            "budget-wait",
+            level=limit.level,
+            name=limit.name,
+            limit=describe_hours(budget.allowed),
+            used=describe_hours(budget.used),
+            reset=_moment(budget.resets_at, self._snapshot.now),
         )
 
     def _over_quota(self, ledger: Ledger, index: int, asked: int) -> Reason:

@@ -9,7 +9,7 @@ no decision.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -95,12 +95,29 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How long accelerators may be held in a week, each counted for itself, and how long they were until ``now``."""
+
+    allowed: timedelta
+    used: timedelta
+    resets_at: datetime
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.used >= self.allowed
+
+
+@dataclass(frozen=True)
 class Quota:
-    """A limit and its use. Quotas of the same non-empty ``scope`` are one counter, shared by their owners."""
+    """A limit and its use. Quotas of the same non-empty ``scope`` are one counter, shared by their owners.
+
+    ``budget``: a session with accelerators waits while it is used up.
+    """
 
     limit: Limit
     usage: Usage
     scope: str = ""
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)

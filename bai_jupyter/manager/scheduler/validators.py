@@ -10,7 +10,7 @@ from math import inf
 from typing import NamedTuple
 
 from bai_jupyter.manager.scheduler.quanta import Amounts, Quanta
-from bai_jupyter.manager.scheduler.snapshot import Limit, PendingSession, Quota
+from bai_jupyter.manager.scheduler.snapshot import Budget, Limit, PendingSession, Quota
 
 
 class TooEarly(NamedTuple):
@@ -52,7 +52,12 @@ class TooManySessions(NamedTuple):
     ledger: Ledger
 
 
-Hold = TooEarly | Unmet | OverQuota | TooManySessions
+class BudgetUsed(NamedTuple):
+    limit: Limit  # says whose it is
+    budget: Budget
+
+
+Hold = TooEarly | Unmet | OverQuota | TooManySessions | BudgetUsed
 
 
 class Validators:
@@ -71,6 +76,10 @@ class Validators:
             return TooEarly(session.starts_at)
         if session.waits_for is not None:
             return Unmet(*session.waits_for)
+        if session.requested.accelerators:
+            for quota in self._quotas.get(session.owner, ()):
+                if quota.budget is not None and quota.budget.is_used_up:
+                    return BudgetUsed(quota.limit, quota.budget)
         for ledger in self._ledgers_of(session.owner):
             if ledger.sessions >= ledger.max_sessions:
                 return TooManySessions(ledger)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypedDict, cast
 
@@ -12,6 +13,7 @@ from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.manager.db import admission, agents, catalog, groups
 from bai_jupyter.manager.db.admission import SESSIONS, Owner, PolicyLimit, from_quanta
 from bai_jupyter.manager.db.records import AgentRecord, PresetRecord
+from bai_jupyter.manager.sessions.budgets import Spending
 
 _LEVELS = {"keypair": "keypair", "user": "user", "project": "group", "domain": "domain"}
 """Our levels, as Backend.AI names their figures."""
@@ -38,6 +40,16 @@ class GroupCapacity(TypedDict):
     remaining: Amounts
 
 
+class BudgetView(TypedDict):
+    """Of accelerators, in a week. ``name``: whose it is."""
+
+    level: str
+    name: str
+    gpu_hours_limit: float
+    gpu_hours_used: float
+    resets_at: str
+
+
 class CapacityView(TypedDict):
     keypair_limits: Amounts
     keypair_using: Amounts
@@ -51,6 +63,7 @@ class CapacityView(TypedDict):
     domain_limits: Amounts
     domain_using: Amounts
     domain_remaining: Amounts
+    budgets: list[BudgetView]
     scaling_group_remaining: Amounts
     scaling_groups: dict[str, GroupCapacity]
     presets: list[FittingPreset]
@@ -63,16 +76,19 @@ class Capacity:
     owner: Owner
     limits: Mapping[str, PolicyLimit]
     used: Mapping[str, Mapping[str, int]]
+    spending: Mapping[str, Spending]
     groups: Mapping[str, Sequence[AgentRecord]]
     presets: Sequence[PresetRecord]
 
 
-def load(conn: Connection, owner: Owner) -> Capacity:
+def load(conn: Connection, owner: Owner, now: datetime) -> Capacity:
     scopes = [scope for _, scope in owner.scopes()]
+    limits = admission.load_limits(conn, owner)
     return Capacity(
         owner=owner,
-        limits={limit.level: limit for limit in admission.load_limits(conn, owner)},
+        limits={limit.level: limit for limit in limits},
         used=admission.load_used(conn, scopes),
+        spending=admission.load_spending(conn, limits, now),
         groups={group.name: agents.list_agents(conn, group.name) for group in groups.usable(conn, scopes)},
         presets=catalog.list_presets(conn),
     )
@@ -87,6 +103,7 @@ def describe(capacity: Capacity, is_linked: Callable[[AgentId], bool], only_grou
     for level, name in _LEVELS.items():
         answer |= _level(capacity, level, name, slots)
     answer |= {
+        "budgets": [view for level in _LEVELS if (view := _budget(capacity, level)) is not None],
         "scaling_group_remaining": _amounts(_free(offering), slots),
         "scaling_groups": {name: _group(members, is_linked, slots) for name, members in chosen.items()},
         "presets": [_preset(one, capacity, offering) for one in capacity.presets],
@@ -99,6 +116,20 @@ def _level(capacity: Capacity, level: str, name: str, slots: Sequence[str]) -> d
     limits = {slot: _show(limit.slots[slot]) if limit and slot in limit.slots else NO_LIMIT for slot in slots}
     left = {slot: NO_LIMIT if limits[slot] == NO_LIMIT else _show(Decimal(limits[slot]) - used[slot]) for slot in slots}
     return {f"{name}_limits": limits, f"{name}_using": _amounts(used, slots), f"{name}_remaining": left}
+
+
+def _budget(capacity: Capacity, level: str) -> BudgetView | None:
+    limit = capacity.limits.get(level)
+    if limit is None or limit.budget is None:
+        return None
+    spending, hour = capacity.spending[limit.scope], timedelta(hours=1)
+    return {
+        "level": _LEVELS[level],
+        "name": limit.name,
+        "gpu_hours_limit": limit.budget / hour,
+        "gpu_hours_used": round(spending.used / hour, 3),
+        "resets_at": spending.resets_at.isoformat(),
+    }
 
 
 def _group(members: Sequence[AgentRecord], is_linked: Callable[[AgentId], bool], slots: Sequence[str]) -> GroupCapacity:
@@ -128,6 +159,8 @@ def _preset(preset: PresetRecord, capacity: Capacity, offering: Sequence[AgentRe
 def _allows(limit: PolicyLimit, capacity: Capacity, asked: ResourceSlots) -> bool:
     sessions = capacity.used.get(limit.scope, {}).get(SESSIONS, 0)
     if limit.max_sessions is not None and sessions >= limit.max_sessions:
+        return False
+    if limit.budget is not None and asked.accelerators and capacity.spending[limit.scope].used >= limit.budget:
         return False
     used = _used(capacity, limit.level)
     return all(used[slot] + asked[slot] <= limit.slots[slot] for slot in limit.slots if asked[slot])

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -123,7 +124,7 @@ class SessionCreation:
         """What the caller could still start in a project, in one resource group or in all that they may use."""
         caller = await self._in_project(caller, requests.optional_text("group", project))
         wanted = requests.optional_text("scaling_group", group)
-        found = await self._store.read(capacity.load, owner_of(caller))
+        found = await self._store.read(capacity.load, owner_of(caller), self._now())
         if wanted is not None and wanted not in found.groups:
             names = ", ".join(found.groups) or "none"
             raise NotFound(Reason.of("group-unknown", group=wanted, groups=names))
@@ -175,7 +176,7 @@ class SessionCreation:
         return replace(caller, project_id=projects[wanted])
 
     async def _resolve(self, caller: Caller, request: SessionRequest, ended: SessionId | None = None) -> Resolved:
-        offer: Offer = await self._read(ended, _load_offer, caller, request.group)
+        offer: Offer = await self._read(ended, _load_offer, caller, request.group, self._now())
         return requests.resolve(
             request, offer, caller.user_id, allow_unsafe_runtime=self._conditions.allow_unsafe_runtime
         )
@@ -249,7 +250,8 @@ class SessionCreation:
     async def _judge(self, caller: Caller, resolved: Resolved, ended: SessionId | None) -> object:
         owner = owner_of(caller)
         group, image = resolved.group, resolved.image
-        state: GroupState | None = await self._read(ended, placements.load_group, group, [owner], [image])
+        load = partial(placements.load_group, now=self._now())
+        state: GroupState | None = await self._read(ended, load, group, [owner], [image])
         assert state is not None
         snapshot = scheduling.take_snapshot(state, self._conditions, self._now())
         excluded = scheduling.exclusions(state, self._conditions, resolved, caller.user_id)
@@ -264,9 +266,9 @@ def _without(conn: Connection, session_id: SessionId, now: datetime, unit: Calla
     return unit(conn, *args)
 
 
-def _load_offer(conn: Connection, caller: Caller, group: str) -> Offer:
+def _load_offer(conn: Connection, caller: Caller, group: str, now: datetime) -> Offer:
     owner = owner_of(caller)
-    state = placements.load_group(conn, group, [owner], with_pending=False)
+    state = placements.load_group(conn, group, [owner], now=now, with_pending=False)
     return Offer(
         groups=groups.usable(conn, [scope for _, scope in owner.scopes()]),
         agents=state.agents if state else (),

@@ -7,6 +7,8 @@ resource policy of the session's keypair, user, project or domain:
                       terminal, an app's traffic. While one of these runs it does not count at all.
 ``utilization``       counts from the last time that its use was not low. Spares what runs, unless told not to.
 ``session_lifetime``  counts from the session's start, whatever it does.
+``gpu_hours``         of a session with accelerators: counts what all that share its budget hold of them, and stops it
+                      when that is used up, unless the next week begins before (``budgets``).
 
 The names are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing is stopped
 that was not warned ``NOTICE`` before, unless its limit is shorter than the shortest lead.
@@ -22,8 +24,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bai_jupyter.common.reasons import Reason
+from bai_jupyter.common.slots import describe_hours
 
 ACTIVITY, UTILIZATION, LIFETIME = "network_timeout", "utilization", "session_lifetime"
+GPU_HOURS = "gpu_hours"
 SUSPENSION = "suspension"
 LEADS = (timedelta(minutes=10), timedelta(minutes=2))
 NOTICE = timedelta(minutes=1)
@@ -110,6 +114,15 @@ class Utilization:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Accelerators for the bound's limit a week, each counted for itself. ``runs_out_at`` None: not this week."""
+
+    bound: Bound
+    runs_out_at: datetime | None
+    resets_at: datetime
+
+
+@dataclass(frozen=True)
 class Limits:
     """What binds one session. None and empty: nothing does."""
 
@@ -117,9 +130,15 @@ class Limits:
     lifetime: Bound | None = None
     utilization: tuple[Utilization, ...] = ()
     suspension: Bound | None = None
+    budgets: tuple[Budget, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.activity or self.lifetime or self.utilization or self.suspension)
+        return bool(self.activity or self.lifetime or self.utilization or self.suspension or self.budgets)
+
+    @property
+    def whatever_runs(self) -> "Limits":
+        """Those of them for which it does not matter what the session does."""
+        return Limits(lifetime=self.lifetime, budgets=self.budgets)
 
 
 # What was seen, and what is remembered of it
@@ -172,17 +191,19 @@ class History:
 
 @dataclass(frozen=True)
 class Check:
-    """One check as it stands. ``stops_at`` is when the session stops, or is suspended, if nothing changes."""
+    """One check as it stands. ``stops_at`` is when the session stops, or is suspended, if nothing changes; from
+    ``lapses_at`` on it does not."""
 
     name: str
     bound: Bound
     since: datetime
     stops_at: datetime
     utilization: Utilization | None = None
+    lapses_at: datetime | None = None
 
     @property
     def can_be_extended(self) -> bool:
-        return self.name != LIFETIME
+        return self.name in (ACTIVITY, UTILIZATION)
 
 
 @dataclass(frozen=True)
@@ -247,6 +268,11 @@ def checks(history: History, limits: Limits) -> tuple[Check, ...]:
     if limits.lifetime is not None:
         since, bound = history.started_at, limits.lifetime
         found.append(Check(LIFETIME, bound, since, since + bound.limit))
+    found += [
+        Check(GPU_HOURS, one.bound, history.started_at, one.runs_out_at, lapses_at=one.resets_at)
+        for one in limits.budgets
+        if one.runs_out_at is not None
+    ]
     return tuple(sorted(found, key=lambda check: check.stops_at))
 
 
@@ -262,7 +288,7 @@ def decide(history: History, limits: Limits, now: datetime) -> Decision:
 
 
 def _decide_stop(history: History, limits: Limits, now: datetime) -> Decision:
-    found = checks(history, limits)
+    found = tuple(one for one in checks(history, limits) if one.lapses_at is None or now < one.lapses_at)
     if not found:
         return Decision(replace(history, warned=None), found)
     first = found[0]
@@ -298,6 +324,8 @@ def warning(check: Check) -> Reason:
     match check.name:
         case "session_lifetime":
             return Reason.of("lifetime-soon", **common)
+        case "gpu_hours":
+            return Reason.of("budget-soon", **(common | _of_budget(check)))
         case "utilization":
             assert check.utilization is not None
             return Reason.of("low-use-soon", use=_low(check.utilization), since=_clock(check.since), **common)
@@ -320,6 +348,8 @@ def _end_reason(check: Check, history: History) -> Reason:
     match check.name:
         case "session_lifetime":
             return Reason.of("idle-session-lifetime", **_whose(check))
+        case "gpu_hours":
+            return Reason.of("budget-used", **(_whose(check) | _of_budget(check)))
         case "utilization":
             assert check.utilization is not None
             return Reason.of("idle-utilization", use=_low(check.utilization), **_whose(check))
@@ -360,6 +390,11 @@ def _has_slot(slots: Collection[str], wanted: str) -> bool:
 
 def _whose(check: Check) -> dict[str, str]:
     return {"limit": span(check.bound.limit), "level": check.bound.level, "name": check.bound.name}
+
+
+def _of_budget(check: Check) -> dict[str, str]:
+    assert check.lapses_at is not None
+    return {"limit": describe_hours(check.bound.limit), "reset": _clock(check.lapses_at)}
 
 
 def _low(one: Utilization) -> str:

@@ -24,7 +24,7 @@ from bai_jupyter.manager.db.idle import Watched
 from bai_jupyter.manager.db.store import Store
 from bai_jupyter.manager.sessions import idle
 from bai_jupyter.manager.sessions.events import Hub
-from bai_jupyter.manager.sessions.idle import Check, Decision, History, Limits, Seen
+from bai_jupyter.manager.sessions.idle import Check, Decision, History, Seen
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +91,13 @@ class IdleWatch:
             return {}
         shown = idle.view(standing.decision, standing.seen, self._now())
         left = max(0, self._max_extensions - standing.decision.history.extensions)
-        for name in shown.keys() - {idle.LIFETIME, idle.SUSPENSION}:
+        for name in shown.keys() & {idle.ACTIVITY, idle.UTILIZATION}:
             shown[name]["extra"]["extensions_left"] = left
         return shown
 
     async def extend(self, session_id: SessionId) -> None:
         """Keep an idle session for a while. Raises ``BadRequest`` if it cannot be."""
-        found = await self._store.read(db.list_watched, session_id)
+        found = await self._store.read(db.list_watched, self._now(), session_id)
         history = found[0].history or self._first(found[0]) if found else None
         if not found or history is None:
             raise BadRequest(Reason.of("nothing-to-extend"))
@@ -121,7 +121,7 @@ class IdleWatch:
 
     async def look(self) -> None:
         """Look at all once."""
-        watched = await self._store.read(db.list_watched)
+        watched = await self._store.read(db.list_watched, self._now())
         self._forget_others(watched)
         decided = {one.id: (one, self._decide(one)) for one in watched if self._registry.is_reachable(one.agent_id)}
         changed = {
@@ -158,8 +158,8 @@ class IdleWatch:
         return self._judge(one, one.history or self._first(one), seen, figures)
 
     def _judge(self, one: Watched, history: History, seen: Seen, figures: Figures) -> Standing:
-        # An agent that does not tell what runs leaves nothing to go by but the session's age.
-        limits = one.limits if "executing" in figures else Limits(lifetime=one.limits.lifetime)
+        # An agent that does not tell what runs leaves nothing to go by but the session's age and what it holds.
+        limits = one.limits if "executing" in figures else one.limits.whatever_runs
         now = self._now()
         return Standing(idle.decide(idle.note(history, seen, limits, now), limits, now), seen)
 

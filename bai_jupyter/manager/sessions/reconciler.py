@@ -152,7 +152,7 @@ class Reconciler:
     # A group
 
     async def _schedule(self, group: str) -> None:
-        state = await self._store.read(placements.load_group, group)
+        state = await self._store.read(placements.load_group, group, now=self._now())
         if state is None:
             return
         for session_id in hopeless(state):

@@ -13,7 +13,17 @@ from bai_jupyter.common.statuses import SessionResult
 from bai_jupyter.manager.db.admission import SESSIONS, Owner, PolicyLimit, from_quanta, owner_of
 from bai_jupyter.manager.db.placements import GroupState, Holding
 from bai_jupyter.manager.db.records import AgentRecord, GroupRecord
-from bai_jupyter.manager.scheduler import AgentView, Devices, GroupPolicy, Limit, PendingSession, Quota, Snapshot, Usage
+from bai_jupyter.manager.scheduler import (
+    AgentView,
+    Budget,
+    Devices,
+    GroupPolicy,
+    Limit,
+    PendingSession,
+    Quota,
+    Snapshot,
+    Usage,
+)
 from bai_jupyter.manager.sessions.lifecycle import Dependency, unmet
 from bai_jupyter.manager.sessions.matching import Placeable, excluded
 
@@ -108,8 +118,9 @@ def _left(slot: str, device: DeviceFacts, holdings: Sequence[Holding]) -> Decima
 
 
 def next_start(state: GroupState, now: datetime) -> datetime | None:
-    """When the next session of those that wait for their time may start."""
-    return min((one.starts_at for one in state.pending if one.starts_at and one.starts_at > now), default=None)
+    """When the next session may start of those that wait for their time, or for a budget's next week."""
+    moments = [one.starts_at for one in state.pending if one.starts_at and one.starts_at > now]
+    return min([*moments, *(one.resets_at for one in state.spending.values())], default=None)
 
 
 def hopeless(state: GroupState) -> list[SessionId]:
@@ -167,4 +178,12 @@ def _quota(limit: PolicyLimit, state: GroupState) -> Quota:
         limit=Limit(limit.level, limit.name, limit.slots, limit.max_sessions),
         usage=Usage(from_quanta(used), used.get(SESSIONS, 0)),
         scope=limit.scope,
+        budget=_budget(limit, state),
     )
+
+
+def _budget(limit: PolicyLimit, state: GroupState) -> Budget | None:
+    if limit.budget is None:
+        return None
+    spending = state.spending[limit.scope]
+    return Budget(limit.budget, spending.used, spending.resets_at)

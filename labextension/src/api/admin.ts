@@ -127,12 +127,16 @@ export async function changeAdmin(settings: Settings, list: string, key: string,
   await requestAPI(settings, adminPath(list, key), withBody('PATCH', values));
 }
 
-/** How many a policy binds, and names of those who hold more than a change of it would allow. */
+/**
+ * How many a policy binds, and names of those who hold more than a change of it would allow, or would have no GPU-hours of it left this
+ * week.
+ */
 export interface IPolicyEffect {
   people: number;
   projects: number;
   domains: number;
   above: string[];
+  used_up: string[];
 }
 
 /** Of a change, which is not made. Throws what is wrong with it. */

@@ -9,6 +9,14 @@ export interface IPreset {
   allocatable: boolean;
 }
 
+/** Of accelerators in a week; `level` as in the names of limits: `keypair`, `user`, `group`, `domain`. */
+export interface IBudget {
+  level: string;
+  gpu_hours_limit: number;
+  gpu_hours_used: number;
+  resets_at: string;
+}
+
 /** What the user may use and uses at each level (`Infinity`: no limit), and what is free. */
 export interface ICapacity {
   keypair_limits: Slots;
@@ -19,6 +27,7 @@ export interface ICapacity {
   group_using: Slots;
   domain_limits: Slots;
   domain_using: Slots;
+  budgets: IBudget[];
   scaling_groups: Record<string, { using: Slots; remaining: Slots }>;
   presets: IPreset[];
 }

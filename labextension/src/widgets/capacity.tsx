@@ -63,7 +63,7 @@ function Level({ level }: { level: ILevel }): JSX.Element {
   return (
     <section className="jp-bai-Level" aria-label={level.name}>
       <h3 className="jp-bai-Title">{level.name}</h3>
-      {level.uses.map(use => (
+      {[...level.uses, ...(level.budget ? [level.budget] : [])].map(use => (
         <Meter key={use.slot} label={level.name} use={use} />
       ))}
     </section>

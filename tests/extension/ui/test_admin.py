@@ -169,6 +169,7 @@ def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_a
     expect(dialog.get_by_label("Sessions at once")).to_have_value("9")
     dialog.get_by_label("Of resources").fill("cpu=4, mem=16g")
     dialog.get_by_label("Other resources").select_option("none")
+    dialog.get_by_label("GPU-hours a week").fill("12.5")
     dialog.get_by_label("Stopped when idle for").fill("soon")
     dialog.get_by_role("button", name="Change").click()
     expect(dialog.get_by_role("alert")).to_contain_text("soon is no time")
@@ -178,6 +179,7 @@ def test_limits_of_a_policy_are_changed(page: Page, cluster: RealManager, look_a
     expect(dialog).to_have_count(0)
     expect(few).to_contain_text("4 CPU · 16 GiB")
     expect(few).to_contain_text("2 h")
+    expect(few.get_by_role("cell", name="12.5", exact=True)).to_be_visible()
     look_at(page, "admin-policies", ".jp-bai-Admin", whole=True)
 
 

@@ -25,6 +25,32 @@ def test_usage_is_opened_from_the_panel_and_says_what_is_held(page: Page, cluste
     look_at(page, "usage-now", "#jp-bai-usage", whole=True)
 
 
+def test_a_budget_of_accelerators_is_told_among_what_is_in_use(page: Page, cluster: RealManager, look_at: Any) -> None:
+    def allow(hours: float) -> None:
+        props = f"{{gpu_hours_per_week: {hours}}}"
+        change = f'mutation {{modify_keypair_resource_policy(name: "default", props: {props}) {{ok msg}}}}'
+        assert cluster.ask("POST", "/admin/gql", {"query": change})["data"]["modify_keypair_resource_policy"]["ok"]
+
+    def answer(route: Route) -> None:
+        told = route.fetch().json()
+        assert [one.pop("gpu_hours_used") for one in told["budgets"]] == [0]
+        route.fulfill(json={**told, "budgets": [{**one, "gpu_hours_used": 10.2} for one in told["budgets"]]})
+
+    allow(10)
+    page.route("**/bai/api/capacity*", answer)
+    page.evaluate("window.jupyterapp.commands.execute('bai:show-usage')")
+    usage = page.locator("#jp-bai-usage")
+    usage.get_by_role("tab", name="Now").click()
+    meter = usage.get_by_role("meter", name="Your keypair: GPU-hours")
+    expect(meter).to_have_attribute("aria-valuetext", re.compile(r"^10\.2 of 10 GPU-h this week, resets (Sun|Mon)"))
+    sentence = usage.get_by_role("list", name="Presets").get_by_text(
+        re.compile("^Over a limit: Your keypair, 10.2 of 10")
+    )
+    expect(sentence).to_have_count(1)
+    look_at(page, "usage-budget", "#jp-bai-usage", whole=True)
+    allow(0)
+
+
 def test_usage_by_month_of_everybody_as_charts_figures_and_a_file(page: Page, look_at: Any, tmp_path: Path) -> None:
     now, asked = datetime.now(UTC), []
 

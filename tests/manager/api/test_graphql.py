@@ -175,7 +175,7 @@ async def test_a_password_of_a_wrong_type_is_in_no_log(admin, caplog, where):
 
 
 EFFECT = """query($props: ModifyKeyPairResourcePolicyInput!) {
-    policy_effect(name: "few", props: $props) {people projects domains above}
+    policy_effect(name: "few", props: $props) {people projects domains above used_up}
 }"""
 
 
@@ -191,7 +191,7 @@ async def test_whom_a_policy_binds_is_counted_once(admin, make_user, gql):
     ):
         assert next(iter((await gql(admin, f"mutation {{{change} {{ok msg}}}}")).values()))["ok"], change
     found = (await gql(admin, EFFECT, props={"max_concurrent_sessions": 0}))["policy_effect"]
-    assert found == {"people": 1, "projects": 1, "domains": 1, "above": []}
+    assert found == {"people": 1, "projects": 1, "domains": 1, "above": [], "used_up": []}
     answer = await alice.post("/admin/gql", {"query": EFFECT, "variables": {"props": {}}}, 200)
     assert "may do this" in answer["errors"][0]["message"]
 

@@ -73,6 +73,25 @@ async def test_a_limit_of_each_folder_is_kept_and_shown(admin, gql, change):
         assert (await gql(admin, shown))["keypair_resource_policy"] == {"max_vfolder_size": 0}, none
 
 
+async def test_a_budget_is_kept_and_shown(admin, make_user, gql, change):
+    name, modify = ("String!", "small"), "ModifyKeyPairResourcePolicyInput!"
+    shown = '{keypair_resource_policy(name: "small") {gpu_hours_per_week}}'
+    props = ("CreateKeyPairResourcePolicyInput!", {"gpu_hours_per_week": 2.5})
+    await change(admin, "create_keypair_resource_policy", name=name, props=props)
+    assert (await gql(admin, shown))["keypair_resource_policy"] == {"gpu_hours_per_week": 2.5}
+    for wrong in (-2, 1e7):
+        props = (modify, {"gpu_hours_per_week": wrong})
+        await change(admin, "modify_keypair_resource_policy", refused=True, name=name, props=props)
+    alice = await make_user("alice")
+    props = (modify, {"gpu_hours_per_week": 100})
+    await change(alice, "modify_keypair_resource_policy", refused=True, name=name, props=props)
+    await change(admin, "modify_keypair_resource_policy", name=name, props=(modify, {"max_vfolder_count": 1}))
+    assert (await gql(admin, shown))["keypair_resource_policy"] == {"gpu_hours_per_week": 2.5}
+    for none in (0, -1):
+        await change(admin, "modify_keypair_resource_policy", name=name, props=(modify, {"gpu_hours_per_week": none}))
+        assert (await gql(admin, shown))["keypair_resource_policy"] == {"gpu_hours_per_week": 0}
+
+
 async def test_the_limit_that_keypairs_once_had_is_kept_and_shown(admin, make_user, gql, change):
     """Backend.AI's manager stores ``concurrency_limit`` and does not look at it: what counts is the policy's."""
     alice = await make_user("alice")

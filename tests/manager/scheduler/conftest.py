@@ -6,7 +6,17 @@ import pytest
 
 from bai_jupyter.common.ids import AgentId, SessionId
 from bai_jupyter.common.slots import ResourceSlots
-from bai_jupyter.manager.scheduler import AgentView, Ending, GroupPolicy, Limit, PendingSession, Quota, Snapshot, Usage
+from bai_jupyter.manager.scheduler import (
+    AgentView,
+    Budget,
+    Ending,
+    GroupPolicy,
+    Limit,
+    PendingSession,
+    Quota,
+    Snapshot,
+    Usage,
+)
 
 
 class Make:
@@ -41,9 +51,10 @@ class Make:
         level: str = "user",
         name: str = "alice",
         scope: str = "",
+        budget: Budget | None = None,
     ) -> Quota:
         allowed = Limit(level, name, self.slots(limit or {}), max_sessions)
-        return Quota(allowed, Usage(self.slots(used or {}), sessions), scope)
+        return Quota(allowed, Usage(self.slots(used or {}), sessions), scope, budget)
 
     def ending(self, agent: str, slots: dict[str, object], in_s: float) -> Ending:
         return Ending(AgentId(agent), self.slots(slots), self.now + timedelta(seconds=in_s))

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from bai_jupyter.manager.scheduler import HOPELESS, GroupPolicy, schedule
+from bai_jupyter.manager.scheduler import HOPELESS, Budget, GroupPolicy, schedule
 
 EIGHT_CPUS = {"cpu": 8, "mem": "32g"}
 GPU_HOST = {"cpu": 8, "mem": "32g", "cuda.device": 4}
@@ -181,6 +181,28 @@ def test_sessions_wait(make):
     quotas = {"alice": (make.quota(sessions=2, max_sessions=2),)}
     waiting = waits(make, agents=[make.agent("a", EIGHT_CPUS)], request={"cpu": 1}, quotas=quotas)
     assert waiting.reason.text == "Your user alice allows 2 sessions at once; you have 2. End one to start this."
+
+
+@pytest.mark.parametrize(("used_h", "waits_for"), [(9.99, None), (10, "10"), (12.346, "12.35")])
+def test_budget_wait(make, used_h, waits_for):
+    budget = Budget(timedelta(hours=10), timedelta(hours=used_h), make.now + timedelta(hours=12))
+    quotas = {"alice": (make.quota(level="project", name="vision", budget=budget),)}
+    agents = [make.agent("a", {**EIGHT_CPUS, "cuda.shares": 2})]
+    pending = [
+        make.session("small", {"cpu": 1, "cuda.shares": "0.25"}),
+        make.session("plain", {"cpu": 1}),
+        make.session("other", {"cuda.shares": 1}, owner="bob"),
+    ]
+    plan = schedule(make.snapshot(agents, pending, quotas), make.fill)
+    assert list(plan.waiting) == (["small"] if waits_for else [])
+    if waits_for:
+        waiting = plan.waiting["small"]
+        assert waiting.reason.text == (
+            f"Your project vision allows 10 GPU-hours a week; {waits_for} used. "
+            "Starts after 2026-03-02 00:00 UTC; CPU-only sessions still start."
+        )
+        assert waiting.estimate_s == 12 * 3600
+        assert waiting.reason.code not in HOPELESS
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,17 @@ import pytest
 
 from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.sessions import idle
-from bai_jupyter.manager.sessions.idle import ACTIVITY, LIFETIME, UTILIZATION, Bound, History, Limits, Seen, Utilization
+from bai_jupyter.manager.sessions.idle import (
+    ACTIVITY,
+    LIFETIME,
+    UTILIZATION,
+    Bound,
+    Budget,
+    History,
+    Limits,
+    Seen,
+    Utilization,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=15)
@@ -214,6 +224,47 @@ def test_a_lifetime_is_not_extended():
     life = Life(limits, lambda _now: Seen("a cell")).run(START + 5 * 60 * MINUTE)
     assert life.stopped_at == START + 60 * MINUTE
     assert idle.end_reason(life.stop, life.history).params["limit"] == "1 h"
+
+
+def budget(runs_out_at, resets_at=START + timedelta(days=3)):
+    return Limits(budgets=(Budget(bound(timedelta(hours=10)), runs_out_at, resets_at),))
+
+
+def test_a_used_up_budget_is_warned_of_and_not_extended():
+    limits = budget(START + 60 * MINUTE)
+    assert idle.extend(History(START, START), limits, START, timedelta(hours=1), 3).code == "nothing-to-extend"
+    life = Life(limits, lambda _now: Seen("a cell")).run(START + 5 * 60 * MINUTE)
+    assert [at - START for at, _ in life.warnings] == [50 * MINUTE, 58 * MINUTE]
+    assert idle.warning(life.warnings[0][1]).params == {
+        "stop": "2026-01-01 01:00 UTC",
+        "limit": "10",
+        "level": "user",
+        "name": "alice",
+        "reset": "2026-01-04 00:00 UTC",
+    }
+    assert life.stopped_at == START + 60 * MINUTE
+    reason = idle.end_reason(life.stop, life.history)
+    assert reason.text == (
+        "Ended: your user alice allows 10 GPU-hours a week, all used. Start again as it was after 2026-01-04 00:00 UTC."
+    )
+    assert idle.end_reason(life.stop, life.history, "work").text.startswith(reason.text)
+
+
+def test_a_budget_stops_nothing_in_the_next_week():
+    limits = budget(START + 60 * MINUTE, resets_at=START + 55 * MINUTE)
+    life = Life(limits, quiet).run(START + 5 * 60 * MINUTE)
+    assert len(life.warnings) == 1
+    assert (life.history.warned, life.stop) == (None, None)
+
+
+def test_a_budget_that_lasts_stops_nothing():
+    life = Life(budget(None), quiet).run(START + 5 * 60 * MINUTE)
+    assert (life.warnings, life.stop) == ([], None)
+
+
+def test_what_comes_first_stops():
+    limits = replace(budget(START + 60 * MINUTE), lifetime=bound(30 * MINUTE))
+    assert Life(limits, quiet).run(START + 60 * MINUTE).stop.name == LIFETIME
 
 
 def low_use(**options):

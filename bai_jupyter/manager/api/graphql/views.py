@@ -110,6 +110,7 @@ def resource_policy(policy: PolicyRecord) -> View:
         "max_session_lifetime": policy.max_session_lifetime_s or 0,
         "max_concurrent_sessions": policy.max_sessions,
         "max_containers_per_session": policy.max_containers_per_session,
+        "gpu_hours_per_week": policy.gpu_hours_per_week or 0,
         "idle_timeout": policy.idle_timeout_s or 0,
         "suspend_after": policy.suspend_after_s or 0,
         "utilization": _text(policy.utilization or {}),
