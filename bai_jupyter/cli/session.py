@@ -31,6 +31,7 @@ _CHECKS: Mapping[str, str] = {
     "suspension": "it is idle",
     "utilization": "its use is low",
     "session_lifetime": "its time is over",
+    "drain": "its agent is emptied",
 }
 
 
@@ -349,6 +350,8 @@ def _stop(name: str, check: Json) -> str:
     extra, what = check["extra"], _CHECKS.get(name, name)
     if extra.get("running"):
         return f"{what}: not while something runs in it"
+    if "agent" in extra:
+        return f"{what}: in {span(check['remaining'])} (maintenance of {extra['agent']})"
     left = f", may be kept {plural(extra['extensions_left'], 'time')} more" if "extensions_left" in extra else ""
     return f"{what}: in {span(check['remaining'])} ({span(extra['limit'])} of {extra['policy']}{left})"
 

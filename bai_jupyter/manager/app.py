@@ -169,7 +169,7 @@ class ManagerApp(Application):
     save_before_stop_s = Float(
         60.0,
         help="How long it may take to save the variables of each kernel of a session before that is stopped for "
-        "being idle or having lived too long, in seconds. 0: they are not saved.",
+        "being idle, having lived too long, or its agent being emptied, in seconds. 0: they are not saved.",
     ).tag(config=True)
     session_token_s = Float(
         600.0, help="How long a token lives that a session was granted; it gets the next after a third of that."

@@ -2,8 +2,16 @@
 
 import { IKernelStatus } from './api';
 
-/** A policy stops it before long; of these reasons `lifetime-soon` is the one that using or keeping it does not put off. */
-export const ENDS_SOON = ['idle-soon', 'low-use-soon', 'lifetime-soon'];
+/** Reasons that using or keeping it puts off. */
+const AVOIDABLE = ['idle-soon', 'low-use-soon'];
+
+/** It is stopped before long, by a policy or because its agent is emptied. */
+export const ENDS_SOON = [...AVOIDABLE, 'lifetime-soon', 'drain-soon'];
+
+/** Whether its user can keep what ends soon for that reason. */
+export function canKeep(code: string): boolean {
+  return AVOIDABLE.includes(code);
+}
 
 const STARTING = ['PENDING', 'SCHEDULED', 'PREPARING', 'PULLING', 'CREATING'];
 
@@ -57,7 +65,7 @@ function standingOf(status: IKernelStatus | null | undefined): INews | null {
     return { kind: 'memory', text, canKeep: false };
   }
   if (status?.status === 'RUNNING' && !status.is_dead && ENDS_SOON.includes(code)) {
-    return { kind: 'stops', text, canKeep: code !== 'lifetime-soon' };
+    return { kind: 'stops', text, canKeep: canKeep(code) };
   }
   return null;
 }

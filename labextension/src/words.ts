@@ -7,7 +7,7 @@ import { formatSize, keepUnits } from './amounts';
 import { IApp, IKernelStatus, IMount, IQueue, IReason, ISession, IVerdict } from './api';
 import { IMyFolder, ITogether } from './folders';
 import { clockIcon, crossIcon, dotIcon, progressIcon, ringIcon, warningIcon } from './icons';
-import { ENDS_SOON } from './news';
+import { canKeep, ENDS_SOON } from './news';
 
 /** How a state looks: its word, its icon, and the role of its colour (a CSS class). */
 export interface ILook {
@@ -229,7 +229,7 @@ function actionsOnWarning(code: string): NoticeAction[] {
   if (!ENDS_SOON.includes(code)) {
     return [];
   }
-  return [code === 'lifetime-soon' ? 'dismiss' : 'keep'];
+  return [canKeep(code) ? 'keep' : 'dismiss'];
 }
 
 /** A port that was asked for, or found, has no other name than its number. */

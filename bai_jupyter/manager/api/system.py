@@ -8,7 +8,7 @@ from bai_jupyter.manager.api.recent_errors import KEPT, ErrorView
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import sessions, settings
 from bai_jupyter.manager.db.listings import AUDIT, MAX_PAGE, Reach, Window, fetch
-from bai_jupyter.manager.sessions.requests import bad_value
+from bai_jupyter.manager.sessions.requests import bad_value, read_moment
 
 NODE = {
     **dict.fromkeys(("id", "status", "version", "api_version", "service_addr"), str),
@@ -94,16 +94,20 @@ class AnnouncementHandler(ApiHandler):
 
 
 class SchedulerHandler(ApiHandler):
-    @takes(op=str, args=list)
+    @takes(op=str, args=list, by=str)
     @gives(None)
     @needs("agent:schedule")
     async def post(self) -> Answer:
-        """``{"op": "include-agents" or "exclude-agents", "args": [name or id]}``: whether they take new sessions."""
-        operation = self.params.get("op")
-        if operation not in ("include-agents", "exclude-agents"):
-            raise bad_value("op", operation, "include-agents or exclude-agents")
-        include = operation == "include-agents"
-        await self.services.agents.set_schedulable(self.params.get("args"), is_schedulable=include)
+        """``{"op": "include-agents" or "exclude-agents", "args": [name or id], "by"?}``: let them take new sessions,
+        or none; what runs there goes on then, until ``by`` if there is one."""
+        refs = self.params.get("args")
+        match self.params.get("op"):
+            case "include-agents":
+                await self.services.agents.resume(refs)
+            case "exclude-agents":
+                await self.services.agents.drain(refs, read_moment("by", self.params.get("by")))
+            case other:
+                raise bad_value("op", other, "include-agents or exclude-agents")
         return 204, None
 
 

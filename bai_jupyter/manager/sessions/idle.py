@@ -1,15 +1,16 @@
-"""Whether a session is idle, and what follows from that. Pure: the clock and what was seen are passed in.
+"""What stops a session by itself, and when. Pure: the clock and what was seen are passed in.
 
 Each check has a moment from which it counts and a limit; where they meet, the session stops. A check is bound by a
-resource policy of the session's keypair, user, project or domain:
+resource policy of the session's keypair, user, project or domain, the last one by an admin who empties its agent:
 
 ``network_timeout``   counts from the last activity: a running cell, command or terminal job, what somebody typed in a
                       terminal, an app's traffic. While one of these runs it does not count at all.
 ``utilization``       counts from the last time that its use was not low. Spares what runs, unless told not to.
 ``session_lifetime``  counts from the session's start, whatever it does.
+``drain``             ends it when its agent shall be empty, whatever it does.
 
-The names are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing is stopped
-that was not warned ``NOTICE`` before, unless its limit is shorter than the shortest lead.
+The names but ``drain`` are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing
+is stopped that was not warned ``NOTICE`` before, unless a policy's limit is shorter than the shortest lead.
 
 A policy may also have idle sessions suspended (``suspension``), some time before they would be stopped. That counts
 from the last activity, the last measured work (``WORKING_CORES``) and the last waking, and needs no warning: using the
@@ -23,7 +24,8 @@ from typing import Any
 
 from bai_jupyter.common.reasons import Reason
 
-ACTIVITY, UTILIZATION, LIFETIME = "network_timeout", "utilization", "session_lifetime"
+ACTIVITY, UTILIZATION, LIFETIME, DRAIN = "network_timeout", "utilization", "session_lifetime", "drain"
+FIXED = (LIFETIME, DRAIN)  # nothing that is done in the session, or asked for, puts these off
 SUSPENSION = "suspension"
 LEADS = (timedelta(minutes=10), timedelta(minutes=2))
 NOTICE = timedelta(minutes=1)
@@ -74,7 +76,7 @@ def use_of_devices(figures: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Bound:
-    """A limit, and the policy of which level it comes from: ``user``, ``alice``."""
+    """A limit, and the policy of which level it comes from: ``user``, ``alice``; or ``agent``, ``lab-1``."""
 
     limit: timedelta
     level: str
@@ -110,6 +112,14 @@ class Utilization:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """By when an agent shall be empty."""
+
+    agent: str
+    by: datetime
+
+
+@dataclass(frozen=True)
 class Limits:
     """What binds one session. None and empty: nothing does."""
 
@@ -117,9 +127,15 @@ class Limits:
     lifetime: Bound | None = None
     utilization: tuple[Utilization, ...] = ()
     suspension: Bound | None = None
+    drain: Drain | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.activity or self.lifetime or self.utilization or self.suspension)
+        return bool(self.activity or self.lifetime or self.utilization or self.suspension or self.drain)
+
+    @property
+    def fixed(self) -> "Limits":
+        """Those that hold whatever a session does."""
+        return Limits(lifetime=self.lifetime, drain=self.drain)
 
 
 # What was seen, and what is remembered of it
@@ -182,7 +198,12 @@ class Check:
 
     @property
     def can_be_extended(self) -> bool:
-        return self.name != LIFETIME
+        return self.name not in FIXED
+
+    @property
+    def leads(self) -> list[timedelta]:
+        """How long before a stop its owner is told. Who set a policy may want it shorter than any warning."""
+        return [lead for lead in LEADS if self.name == DRAIN or lead < self.bound.limit]
 
 
 @dataclass(frozen=True)
@@ -247,6 +268,9 @@ def checks(history: History, limits: Limits) -> tuple[Check, ...]:
     if limits.lifetime is not None:
         since, bound = history.started_at, limits.lifetime
         found.append(Check(LIFETIME, bound, since, since + bound.limit))
+    if limits.drain is not None:
+        since, by = history.started_at, limits.drain.by
+        found.append(Check(DRAIN, Bound(by - since, "agent", limits.drain.agent), since, by))
     return tuple(sorted(found, key=lambda check: check.stops_at))
 
 
@@ -266,7 +290,7 @@ def _decide_stop(history: History, limits: Limits, now: datetime) -> Decision:
     if not found:
         return Decision(replace(history, warned=None), found)
     first = found[0]
-    leads = [lead for lead in LEADS if lead < first.bound.limit]
+    leads = first.leads
     passed = [lead for lead in leads if first.stops_at - now <= lead]
     warned = history.warned if history.warned and history.warned.check == first.name else None
     if now >= first.stops_at and (not leads or (warned is not None and now - warned.since >= NOTICE)):
@@ -298,6 +322,8 @@ def warning(check: Check) -> Reason:
     match check.name:
         case "session_lifetime":
             return Reason.of("lifetime-soon", **common)
+        case "drain":
+            return Reason.of("drain-soon", stop=_clock(check.stops_at), agent=check.bound.name)
         case "utilization":
             assert check.utilization is not None
             return Reason.of("low-use-soon", use=_low(check.utilization), since=_clock(check.since), **common)
@@ -320,6 +346,8 @@ def _end_reason(check: Check, history: History) -> Reason:
     match check.name:
         case "session_lifetime":
             return Reason.of("idle-session-lifetime", **_whose(check))
+        case "drain":
+            return Reason.of("drained", agent=check.bound.name, time=_clock(check.stops_at))
         case "utilization":
             assert check.utilization is not None
             return Reason.of("idle-utilization", use=_low(check.utilization), **_whose(check))
@@ -335,8 +363,7 @@ def view(decision: Decision, seen: Seen, now: datetime) -> dict[str, Any]:
         extra: dict[str, Any] = {
             "since": check.since.isoformat(),
             "suspends_at" if check.name == SUSPENSION else "stops_at": check.stops_at.isoformat(),
-            "limit": int(check.bound.limit.total_seconds()),
-            "policy": f"{check.bound.level} {check.bound.name}",
+            **({"agent": check.bound.name} if check.name == DRAIN else _policy(check)),
         }
         if check.name == ACTIVITY:
             extra["last"] = decision.history.what
@@ -356,6 +383,10 @@ def view(decision: Decision, seen: Seen, now: datetime) -> dict[str, Any]:
 
 def _has_slot(slots: Collection[str], wanted: str) -> bool:
     return any(slot.startswith(wanted) if wanted.endswith(".") else slot == wanted for slot in slots)
+
+
+def _policy(check: Check) -> dict[str, Any]:
+    return {"limit": int(check.bound.limit.total_seconds()), "policy": f"{check.bound.level} {check.bound.name}"}
 
 
 def _whose(check: Check) -> dict[str, str]:
