@@ -31,6 +31,10 @@ class Resources(Connection):
         body = {"resource_group": resource_group, "uses": uses, "expires_s": expires_s}
         return (await self.request("POST", "/agents/join-tokens", body))["token"]
 
+    async def list_settings(self) -> list[Json]:
+        """Of the manager, for superadmins: what is set where."""
+        return (await self.request("GET", "/manager/settings"))["settings"]
+
     async def list_resource_groups(self) -> list[Json]:
         return (await self.request("GET", "/resource-groups"))["resource_groups"]
 

@@ -280,9 +280,14 @@ TABLES: Mapping[str, Table] = {
         ("name", "host", "user_email", "group_name"),
     ),
     "errors": Whole(errors, ("created_at", "severity", "source", "message"), ("source", "message")),
+    "settings": Whole(
+        ManagerClient.list_settings,
+        ("name", "value", "default", "source", "file", "is_hidden", "help"),
+        ("name", "source", "help"),
+    ),
     "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
     "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
 }
 
-OF_ALL = frozenset({"volumes", "folders", "errors"})
+OF_ALL = frozenset({"volumes", "folders", "errors", "settings"})
 """Lists of the cluster as a whole, for superadmins alone."""

@@ -193,6 +193,48 @@ export function errorTable(trans: TranslationBundle): ITable {
   };
 }
 
+/** How the manager is set up; what was set at its start is only looked at. */
+export function settingTable(trans: TranslationBundle): ITable {
+  const { field } = columnsOf(trans);
+  return {
+    name: 'settings',
+    label: trans.__('Settings'),
+    keyOf: row => shown(row.name),
+    columns: [
+      field(trans.__('Name'), 'name'),
+      { label: trans.__('Value'), text: row => (row.is_hidden ? trans.__('not shown') : valueOf(row.value)) },
+      { label: trans.__('Default'), text: row => (row.is_hidden ? '' : valueOf(row.default)) },
+      { label: trans.__('Set in'), text: row => sourceOf(row, trans) },
+      field(trans.__('What it is'), 'help')
+    ],
+    actions: [
+      {
+        verb: trans.__('Change'),
+        label: row => (row.name === 'announcement' ? trans.__('Change the announcement') : ''),
+        edit: edits => edits.announcement()
+      }
+    ],
+    isOfAll: true,
+    intervalSeconds: 30
+  };
+}
+
+/** `8090`, `true`; what is made of several things as JSON. */
+function valueOf(value: unknown): string {
+  return typeof value === 'object' && value !== null ? JSON.stringify(value) : shown(value);
+}
+
+function sourceOf({ source, file }: AdminRow, trans: TranslationBundle): string {
+  const places: Record<string, string> = {
+    default: '',
+    file: trans.__('the file %1', shown(file)),
+    'command line': trans.__('the command line of its start'),
+    program: trans.__('the program that started it'),
+    database: trans.__('the database: by the API, or here')
+  };
+  return places[shown(source)] ?? shown(source);
+}
+
 /** Of a volume; nothing while it is not known. */
 function spaceOf(row: AdminRow, trans: TranslationBundle): IUse[] {
   const [used, limit] = [Number(row.used_bytes), Number(row.capacity_bytes)];

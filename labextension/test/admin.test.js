@@ -132,6 +132,19 @@ test('what is left on a drained agent is told, with what does not end and since 
   assert.deepStrictEqual(ways.ways.map(way => way.verb), ['End none']);
 });
 
+test('of settings it is told where they are set, and of secrets nothing; what the API sets can be changed', () => {
+  const option = { name: 'ManagerApp.presets', value: { small: { cpu: '1' } }, default: {}, source: 'file', file: '/etc/bai.py', is_hidden: false };
+  const secret = { ...option, name: 'ManagerApp.join_token', value: null, default: null, source: 'command line', is_hidden: true };
+  const announcement = { ...option, name: 'announcement', value: 'Back at nine.', default: '', source: 'database', file: null };
+  const cells = row => ['Value', 'Default', 'Set in'].map(label => textOf('settings', label, row));
+  assert.deepStrictEqual(cells(option), ['{"small":{"cpu":"1"}}', '{}', 'the file /etc/bai.py']);
+  assert.deepStrictEqual(cells(secret), ['not shown', '', 'the command line of its start']);
+  assert.deepStrictEqual(cells(announcement), ['Back at nine.', '', 'the database: by the API, or here']);
+  assert.deepStrictEqual(cells({ ...option, value: 3, default: 3, source: 'default' }), ['3', '3', '']);
+  const [change] = tables.settings.actions;
+  assert.deepStrictEqual([option, secret, announcement].map(change.label), ['', '', 'Change the announcement']);
+});
+
 test('many sessions are not all named', async () => {
   const sessions = Array.from({ length: 7 }, (_, place) => ({ session_id: `${place}`, name: `n${place}`, user_email: 'k' }));
   const settings = clusterOf({ 'admin/agents/a/sessions': { sessions } }, []);

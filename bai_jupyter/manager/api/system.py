@@ -4,6 +4,7 @@ from typing import Literal
 
 from bai_jupyter import __version__
 from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.api.configuration import SettingView, kept
 from bai_jupyter.manager.api.recent_errors import KEPT, ErrorView
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import sessions, settings
@@ -93,6 +94,20 @@ class AnnouncementHandler(ApiHandler):
         return 204, None
 
 
+class SettingsHandler(ApiHandler):
+    @gives({"settings": [SettingView]})
+    @needs("manager:settings")
+    async def get(self) -> Answer:
+        """How this manager is set up: first the options of its start, then what the API changes."""
+        message = await self.services.store.read(settings.load, settings.ANNOUNCEMENT)
+        pause = await self.services.store.read(settings.frozen)
+        changed = [
+            kept(settings.ANNOUNCEMENT, message, "What everybody is told."),
+            kept(settings.FROZEN, pause.text if pause else None, "Why no new sessions are taken."),
+        ]
+        return 200, {"settings": [*self.services.options(), *changed]}
+
+
 class SchedulerHandler(ApiHandler):
     @takes(op=str, args=list, by=str)
     @gives(None)
@@ -143,6 +158,7 @@ ROUTES = [
     (r"/health", HealthHandler),
     (r"/manager/status", ManagerStatusHandler),
     (r"/manager/announcement", AnnouncementHandler),
+    (r"/manager/settings", SettingsHandler),
     (r"/manager/scheduler/operation", SchedulerHandler),
     (r"/audit", AuditHandler),
     (r"/logs/error", ErrorLogHandler),
