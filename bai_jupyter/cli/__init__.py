@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from bai_jupyter._version import __version__
-from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, parse_span
+from bai_jupyter.cli.terminal import CommandFailed, Exit, Terminal, parse_moment, parse_span
 from bai_jupyter.common.errors import BaiError
 from bai_jupyter.common.slots import parse_size, read_number
 
@@ -358,8 +358,15 @@ def _add_servers(command: Any, agent: Any, manager: Any) -> None:
     command(agent, "list", "agent:list_", "Agents, what they have and what is in use")
     for verb, what, is_schedulable in (("drain", "Place nothing new on agents", False), ("resume", "Do again", True)):
         schedule = command(agent, verb, "agent:schedule", f"{what} (superadmins)")
-        schedule.set_defaults(is_schedulable=is_schedulable)
+        schedule.set_defaults(is_schedulable=is_schedulable, by=None)
         schedule.add_argument("names", nargs="+", metavar="name", help="name or id")
+        if not is_schedulable:
+            schedule.add_argument(
+                "--by",
+                type=parse_moment,
+                metavar="TIME",
+                help="warn the sessions there, and end what is left then: 18:00, 2026-12-24T18:00, or +2h (never)",
+            )
     token = command(agent, "join-token", "agent:join_token", "Make a token with which an agent may join")
     token.add_argument("--group", default="default", help="resource group (%(default)s)")
     token.add_argument("--uses", type=int, default=1, help="how many agents may use it (%(default)s)")

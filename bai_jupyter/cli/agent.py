@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,7 +84,7 @@ def _row(agent: Json) -> list[str]:
     gpu += f" (held by {', '.join(sorted(held))})" if held else ""
     runtime = agent["runtime"] + ("" if agent.get("isolated", True) else " (not isolated)")
     status = str(_WORDS.get(agent["status"], agent["status"]))
-    status += "" if agent.get("schedulable", True) else ", draining"
+    status += "" if agent.get("schedulable", True) else _draining(agent)
     group = agent.get("resource_group") or NOTHING
     cpu = f"{used['cpu']:f}/{slots['cpu']:f}" + (", shared" if used["cpu"] > slots["cpu"] else "")
     return [
@@ -96,6 +97,19 @@ def _row(agent: Json) -> list[str]:
         runtime,
         ago(agent.get("heard_at")),
     ]
+
+
+def _draining(agent: Json) -> str:
+    """``, draining: 3 sessions left, by 18:00``."""
+    left = f": {plural(agent['sessions'], 'session')} left" if agent.get("sessions") else ""
+    by = f", by {_clock(datetime.fromisoformat(agent['drain_by']))}" if agent.get("drain_by") else ""
+    return f", draining{left}{by}"
+
+
+def _clock(moment: datetime) -> str:
+    """Here: ``18:00``, or with its date where that is another than today's."""
+    here = moment.astimezone()
+    return here.strftime("%H:%M" if here.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
 
 
 def _with_others(gpu: str, used: ResourceSlots, slots: ResourceSlots) -> str:
@@ -116,10 +130,13 @@ def _unusable(agent: Json) -> list[str]:
 
 def schedule(options: argparse.Namespace, terminal: Terminal) -> int:
     """``drain`` and ``resume``."""
-    with_manager(lambda client: client.set_schedulable(options.names, options.is_schedulable))
-    done = "takes new sessions" if options.is_schedulable else "takes no new sessions; what runs goes on"
+    by: datetime | None = options.by
+    moment = by.isoformat() if by else None
+    with_manager(lambda client: client.set_schedulable(options.names, options.is_schedulable, moment))
+    rest = f"what runs there is ended at {_clock(by)}" if by else "what runs goes on"
+    done = "takes new sessions" if options.is_schedulable else f"takes no new sessions; {rest}"
     if terminal.as_json:
-        terminal.document({"agents": options.names, "schedulable": options.is_schedulable})
+        terminal.document({"agents": options.names, "schedulable": options.is_schedulable, "drain_by": moment})
     else:
         for name in options.names:
             terminal.line(name if terminal.quiet else f"{name}: {done}")

@@ -32,6 +32,7 @@ _CHECKS: Mapping[str, str] = {
     "utilization": "its use is low",
     "session_lifetime": "its time is over",
     "gpu_hours": "the GPU-hours of the week are used up",
+    "drain": "its agent is emptied",
 }
 
 
@@ -350,6 +351,8 @@ def _stop(name: str, check: Json) -> str:
     extra, what = check["extra"], _CHECKS.get(name, name)
     if extra.get("running"):
         return f"{what}: not while something runs in it"
+    if "agent" in extra:
+        return f"{what}: in {span(check['remaining'])} (maintenance of {extra['agent']})"
     left = f", may be kept {plural(extra['extensions_left'], 'time')} more" if "extensions_left" in extra else ""
     return f"{what}: in {span(check['remaining'])} ({span(extra['limit'])} of {extra['policy']}{left})"
 

@@ -5,13 +5,14 @@ come from ``common.reasons`` and from the commands.
 """
 
 import json
+import re
 import shutil
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from enum import IntEnum
 from typing import Any, TextIO
 
@@ -220,6 +221,26 @@ def ago(moment: str | None, now: datetime | None = None) -> str:
 def resources(slots: Mapping[str, object] | None) -> str:
     """Slots as a table shows them: ``2 CPU 8 GiB 0.5 GPU``."""
     return ResourceSlots.parse(slots).describe().replace(",", "") if slots else NOTHING
+
+
+def parse_moment(text: str, now: datetime | None = None) -> datetime:
+    """``18:00`` (the next one), ``2026-12-24T18:00``, both in this place's time unless they say otherwise, or ``+2h``,
+    as an aware moment. Raises ``ArgumentTypeError``, whose words argparse shows."""
+    here = (now or datetime.now(UTC)).astimezone()
+    try:
+        if text.startswith("+"):
+            return here + timedelta(seconds=parse_span(text[1:]))
+        if _CLOCK.fullmatch(text):
+            moment = datetime.combine(here.date(), time.fromisoformat(text.zfill(5)))
+            moment += timedelta(days=moment <= here.replace(tzinfo=None))
+        else:
+            moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.astimezone()
+    except (ValueError, OverflowError, ArgumentTypeError) as error:
+        raise ArgumentTypeError(f"{text!r} is not a moment; write 18:00, 2026-12-24T18:00 or +2h") from error
+
+
+_CLOCK = re.compile(r"\d?\d:\d\d")
 
 
 def parse_span(text: str) -> float:

@@ -20,14 +20,20 @@ class Resources(Connection):
     async def list_agents(self) -> list[Json]:
         return (await self.request("GET", "/agents"))["agents"]
 
-    async def set_schedulable(self, agents: Collection[str], is_schedulable: bool) -> None:
-        """Let agents take new sessions, or run empty."""
+    async def set_schedulable(self, agents: Collection[str], is_schedulable: bool, by: str | None = None) -> None:
+        """Let agents take new sessions, or run empty: what runs there is ended ``by`` a moment, if there is one, such
+        as ``2026-12-24T18:00+09:00`` or ``2h`` from now."""
         operation = "include-agents" if is_schedulable else "exclude-agents"
-        await self.request("POST", "/manager/scheduler/operation", {"op": operation, "args": list(agents)})
+        body = {"op": operation, "args": list(agents), **({"by": by} if by else {})}
+        await self.request("POST", "/manager/scheduler/operation", body)
 
     async def create_join_token(self, resource_group: str = "default", uses: int = 1, expires_s: int = 3600) -> str:
         body = {"resource_group": resource_group, "uses": uses, "expires_s": expires_s}
         return (await self.request("POST", "/agents/join-tokens", body))["token"]
+
+    async def list_settings(self) -> list[Json]:
+        """Of the manager, for superadmins: what is set where."""
+        return (await self.request("GET", "/manager/settings"))["settings"]
 
     async def list_resource_groups(self) -> list[Json]:
         return (await self.request("GET", "/resource-groups"))["resource_groups"]

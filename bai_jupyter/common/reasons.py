@@ -64,6 +64,8 @@ _SOON = {
     "lifetime-soon": "Ends at {stop}: {limit} is the longest that a session of your {level} {name} may live.",
     "budget-soon": "Ends at {stop}: your {level} {name} allows {limit:GPU-hour} a week, all used by then. The next "
     "week begins at {reset}; CPU-only sessions go on.",
+    "drain-soon": "Ends at {stop}: {agent} is emptied for maintenance, and using the session does not put that off. "
+    "Files in folders are kept. It can be started again as it was.",
 }
 
 # Refused: nothing was created, and what there was is as it was.
@@ -287,6 +289,8 @@ _STOPPED = {
     "Start again as it was.",
     "budget-used": "Ended: your {level} {name} allows {limit:GPU-hour} a week, all used. Start again as it was after "
     "{reset}.",
+    "drained": "Ended: {agent} is emptied for maintenance, by {time}. Files in folders are kept. "
+    "Start again as it was.",
     "cluster-part-ended": "{host} ended: {why}.",
     "disk-full": "{path} is full: {used} of {limit}. Delete files, or ask for more.",
     "user-requested": "Ended by {who}.",
@@ -302,16 +306,17 @@ _STOPPED = {
     "other": "{text}",
 }
 
-_POLICY = ("idle-timeout", "idle-utilization", "idle-session-lifetime", "budget-used")
+_STOPS = ("idle-timeout", "idle-utilization", "idle-session-lifetime", "budget-used", "drained")
 _SAVED = {
     f"{code}-saved": f'{_STOPPED[code]} Its variables are saved: "bai session wake NEW --from {{session}}".'
-    for code in _POLICY
+    for code in _STOPS
 }
 
 SENTENCES: Mapping[str, str] = {**_WAITING, **_PROGRESS, **_SOON, **_REFUSED, **_FILES, **_FAILED, **_STOPPED, **_SAVED}
 
 SLUGS: Mapping[str, str] = {
-    **{f"{code}-saved": code for code in _POLICY},
+    **{f"{code}-saved": code for code in _STOPS},
+    **dict.fromkeys(("drained", "drained-saved"), "agent-termination"),
     "no-room": "no-available-instances",
     "no-agent": "no-available-instances",
     "draining": "no-available-instances",

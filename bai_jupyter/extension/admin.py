@@ -98,15 +98,28 @@ class HealthHandler(AdminHandler):
         self.done()
 
 
-_OF_AGENT = ("name", "status", "schedulable", "resource_group", "runtime", "isolated", "heard_at", "version")
+_OF_AGENT = (
+    "name",
+    "status",
+    "schedulable",
+    "drain_by",
+    "resource_group",
+    "runtime",
+    "isolated",
+    "heard_at",
+    "version",
+)
 
 
 class AgentHandler(AdminHandler):
     @web.authenticated
     @authorized
     async def patch(self, agent: str) -> None:
-        """``{"schedulable": bool}``: let it take new sessions, or run empty."""
-        await self.client.set_schedulable([agent], self.flag("schedulable"))
+        """``{"schedulable": bool, "drain_by"?}``: let it take new sessions, or run empty, by then if that is told."""
+        drain_by = self.fields().get("drain_by")
+        if not isinstance(drain_by, str | None):
+            raise bad_value("drain_by", drain_by, "a moment")
+        await self.client.set_schedulable([agent], self.flag("schedulable"), drain_by)
         self.done()
 
 
@@ -114,7 +127,8 @@ class AgentSessionsHandler(AdminHandler):
     @web.authenticated
     @authorized
     async def get(self, agent: str) -> None:
-        """``{"sessions": [{"session_id", "name", "user_email", "access_key"}]}``: what a drain would wait for."""
+        """``{"sessions": [{"session_id", "name", "user_email", "access_key", "ending_since"}]}``: what a drain waits
+        for."""
         await self.require_admin(of_all=True)
         self.finish({"sessions": await sessions_on(self.client, agent)})
 

@@ -140,16 +140,20 @@ def _volume(told: Json) -> Json:
 
 
 async def sessions_on(client: ManagerClient, agent: str) -> list[Json]:
-    """Those with a container on the agent of that name that are neither over nor ending."""
-    listed = Paged("compute_session_list", "session_id name user_email access_key containers {agent}", (), _PLACED)
+    """Those with a container on the agent of that name that are not over; since when they are ending, if they are."""
+    listed = Paged("compute_session_list", _ON_AGENT, (), _PLACED)
     return [
-        {name: one[name] for name in ("session_id", "name", "user_email", "access_key")}
+        {
+            **{name: one[name] for name in ("session_id", "name", "user_email", "access_key")},
+            "ending_since": one["status_changed"] if one["status"] == SessionStatus.TERMINATING else None,
+        }
         for one in await listed.read_all(client)
         if any(container["agent"] == agent for container in one["containers"])
     ]
 
 
-_NOWHERE = {*FINAL, SessionStatus.PENDING, SessionStatus.TERMINATING}
+_ON_AGENT = "session_id name user_email access_key status status_changed containers {agent}"
+_NOWHERE = {*FINAL, SessionStatus.PENDING}
 _PLACED = f', status: "{",".join(one for one in SessionStatus if one not in _NOWHERE)}"'
 
 
@@ -221,7 +225,20 @@ _POLICY = (
 TABLES: Mapping[str, Table] = {
     "agents": Whole(
         ManagerClient.list_agents,
-        ("id", "name", "status", "schedulable", "resource_group", "runtime", "slots", "used", "devices", "version"),
+        (
+            "id",
+            "name",
+            "status",
+            "schedulable",
+            "drain_by",
+            "sessions",
+            "resource_group",
+            "runtime",
+            "slots",
+            "used",
+            "devices",
+            "version",
+        ),
         ("name", "resource_group", "status"),
     ),
     "sessions": Paged("compute_session_list", _SESSION, _SEARCHED),
@@ -263,9 +280,14 @@ TABLES: Mapping[str, Table] = {
         ("name", "host", "user_email", "group_name"),
     ),
     "errors": Whole(errors, ("created_at", "severity", "source", "message"), ("source", "message")),
+    "settings": Whole(
+        ManagerClient.list_settings,
+        ("name", "value", "default", "source", "file", "is_hidden", "help"),
+        ("name", "source", "help"),
+    ),
     "usage": Whole(_usage, ("name", "domain_name", "sessions", "core_hours", "gib_hours"), ("name", "domain_name")),
     "months": Whole(_usage_by_month, ("name", "domain_name", "months"), ("name", "domain_name")),
 }
 
-OF_ALL = frozenset({"volumes", "folders", "errors"})
+OF_ALL = frozenset({"volumes", "folders", "errors", "settings"})
 """Lists of the cluster as a whole, for superadmins alone."""

@@ -54,6 +54,7 @@ from bai_jupyter.manager.api import (
 )
 from bai_jupyter.manager.api import auth as auth_api
 from bai_jupyter.manager.api.base import Services, UnknownPath, log_request
+from bai_jupyter.manager.api.configuration import options_of
 from bai_jupyter.manager.api.graphql import handlers as graphql_api
 from bai_jupyter.manager.api.graphql.execution import Executor
 from bai_jupyter.manager.api.graphql.roots import Parts
@@ -148,7 +149,9 @@ class ManagerApp(Application):
         help="Where clients reach this manager, if that is not the address that they call: behind a proxy that speaks "
         "TLS for it, such as https://bai.example.org."
     ).tag(config=True)
-    db_url = Unicode(help="SQLAlchemy URL of the database. Default: manager.db in data_dir.").tag(config=True)
+    db_url = Unicode(help="SQLAlchemy URL of the database. Default: manager.db in data_dir.").tag(
+        config=True, is_url=True
+    )
     credentials_file = Unicode(
         help="Where the first admin's endpoint, access key and secret key are written (mode 0600). "
         "Default: credentials.json beside data_dir."
@@ -169,7 +172,7 @@ class ManagerApp(Application):
     save_before_stop_s = Float(
         60.0,
         help="How long it may take to save the variables of each kernel of a session before that is stopped for "
-        "being idle or having lived too long, in seconds. 0: they are not saved.",
+        "being idle, having lived too long, or its agent being emptied, in seconds. 0: they are not saved.",
     ).tag(config=True)
     session_token_s = Float(
         600.0, help="How long a token lives that a session was granted; it gets the next after a third of that."
@@ -201,7 +204,7 @@ class ManagerApp(Application):
     ).tag(config=True)
     join_token = Unicode(
         help="A token with which one agent may join within the first hour. Default: $BAI_JOIN_TOKEN."
-    ).tag(config=True)
+    ).tag(config=True, secret=True)
 
     aliases = {  # noqa: RUF012 - traitlets' way
         "config": "ManagerApp.config_file",
@@ -425,6 +428,7 @@ class ManagerApp(Application):
             transfers=transfers,
             views=views,
             errors=self.errors,
+            options=lambda: options_of(self, self.config_file and str(Path(self.config_file).resolve())),
             hub=hub,
             store=self.store,
             public_url=self.public_url,

@@ -36,6 +36,8 @@ export interface IEditField {
   isSecret?: boolean;
   /** Of many lines, such as a file. */
   isLong?: boolean;
+  /** A moment as `<input type="datetime-local">` has it. */
+  isMoment?: boolean;
 }
 
 /** A field, and what is sent for what stands in it: the text itself if nothing else is said; nothing for `undefined`. */

@@ -2,7 +2,7 @@
 
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { agentTable, errorTable, folderTable, volumeTable } from './adminCluster';
+import { agentTable, errorTable, folderTable, settingTable, volumeTable } from './adminCluster';
 import { ordersOf } from './adminEdits';
 import { addAdmin, AdminRow, changeAdmin, endSession, IScope, removeAdmin } from './api';
 import { describeEnd } from './session';
@@ -288,6 +288,7 @@ function tablesOf(trans: TranslationBundle, now: Date): ITable[] {
     volumeTable(trans),
     folderTable(trans),
     errorTable(trans),
+    settingTable(trans),
     {
       name: 'usage',
       part: trans.__('Usage'),

@@ -61,7 +61,11 @@ function agentsOf({ agents }: IHealth, trans: TranslationBundle): ICheck {
   const lost = agents.filter(one => one.status === 'LOST');
   const said = [
     trans._n('One is ready.', '%1 are ready.', ready.length),
-    ...drained.map(one => trans.__('%1 is drained: it takes no new sessions until it is resumed.', one.name)),
+    ...drained.map(one =>
+      one.drain_by
+        ? trans.__('%1 is drained: it takes no new sessions until it is resumed, and what is left there at %2 is ended.', one.name, momentOf(one.drain_by))
+        : trans.__('%1 is drained: it takes no new sessions until it is resumed.', one.name)
+    ),
     ...lost.map(one =>
       trans.__('%1 has not answered since %2. Its sessions are kept; look at that host and its log.', one.name, momentOf(one.heard_at))
     )

@@ -2,15 +2,15 @@
 
 import { IKernelStatus } from './api';
 
-/** A policy stops it before long, unless it is used or kept. */
-const IDLE_SOON = ['idle-soon', 'low-use-soon'];
+/** Reasons that using or keeping it puts off. */
+const AVOIDABLE = ['idle-soon', 'low-use-soon'];
 
-/** A policy stops it before long. */
-export const ENDS_SOON = [...IDLE_SOON, 'lifetime-soon', 'budget-soon'];
+/** It is stopped before long, by a policy or because its agent is emptied. */
+export const ENDS_SOON = [...AVOIDABLE, 'lifetime-soon', 'budget-soon', 'drain-soon'];
 
-/** Whether using or keeping it puts that off. */
+/** Whether its user can keep what ends soon for that reason. */
 export function canKeep(code: string): boolean {
-  return IDLE_SOON.includes(code);
+  return AVOIDABLE.includes(code);
 }
 
 const STARTING = ['PENDING', 'SCHEDULED', 'PREPARING', 'PULLING', 'CREATING'];

@@ -207,15 +207,18 @@ export function limitsOf(checks: Record<string, IIdleCheck>, now: Date, trans: T
     .map(([name, { remaining, extra }]) => {
       const at = describeMoment(new Date(now.getTime() + 1000 * remaining), now);
       return {
-        what: whatLimits(name, describeSpan(1000 * extra.limit, trans), trans),
+        what: whatLimits(name, extra, trans),
         left: trans.__('%1 left, until %2', describeAge(1000 * remaining, trans), at),
         details: detailsOf(extra, trans)
       };
     });
 }
 
-function whatLimits(name: string, limit: string, trans: TranslationBundle): string {
+function whatLimits(name: string, extra: IIdleCheck['extra'], trans: TranslationBundle): string {
+  const limit = describeSpan(1000 * (extra.limit ?? 0), trans);
   switch (name) {
+    case 'drain':
+      return trans.__('Stops because %1 is emptied for maintenance', extra.agent ?? '');
     case 'network_timeout':
       return trans.__('Stops if idle for %1', limit);
     case 'utilization':
@@ -236,7 +239,7 @@ function detailsOf({ policy, last, running, extensions_left, resources }: IIdleC
     trans.__('%1 %2 %, below %3 % is idle', nameOfMetric(metric, trans), used, least)
   );
   return [
-    trans.__('The limit of %1', policy),
+    policy === undefined ? trans.__('Using it does not put that off') : trans.__('The limit of %1', policy),
     ...(running ? [trans.__('it is at work now')] : []),
     ...(last ? [trans.__('last: %1', last)] : []),
     ...uses,

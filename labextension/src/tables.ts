@@ -52,7 +52,9 @@ export interface IWay {
   verb: string;
   /** Asked once more, with what is lost. */
   confirm?: { title: string; body: string; verb: string };
-  run: () => Promise<void>;
+  run?: () => Promise<void>;
+  /** Something is filled in first, in place of `run`. */
+  edit?: () => IEdit;
 }
 
 /** Something is filled in first. */

@@ -53,16 +53,23 @@ test('when the rows of the last page are gone, the one before is shown', async (
 const tables = Object.fromEntries(tablesFor('superadmin', trans).map(table => [table.name, table]));
 const textOf = (table, label, row) => tables[table].columns.find(column => column.label === label).text(row);
 
-test('an agent is ready, drained or away, and only the one of both is offered', () => {
+test('an agent is ready, drained or away, and only what can be done then is offered', () => {
   const ready = { name: 'lab-1', status: 'ALIVE', schedulable: true };
   const drained = { ...ready, schedulable: false };
   const offered = row => tables.agents.actions.map(action => action.label(row)).filter(Boolean);
   assert.deepStrictEqual([ready, drained, { ...ready, status: 'LOST' }].map(row => textOf('agents', 'State', row)), [
     'Ready',
-    'Draining',
+    'Draining · empty',
     'Unreachable'
   ]);
   assert.deepStrictEqual([offered(ready), offered(drained)], [['Drain lab-1'], ['Resume lab-1']]);
+  const left = { ...drained, sessions: 3 };
+  assert.deepStrictEqual(offered(left), ['What is left on lab-1', 'Resume lab-1']);
+  const at = hours => new Date(Date.now() + 3_600_000 * hours);
+  const stateOf = row => textOf('agents', 'State', row);
+  assert.strictEqual(stateOf(left), 'Draining · 3 sessions left');
+  assert.match(stateOf({ ...left, sessions: 1, drain_by: at(1).toISOString() }), /^Draining · one session left, by .*\d/);
+  assert.match(stateOf({ ...left, drain_by: at(-1).toISOString() }), /^Draining · 3 sessions left, which should have ended at .*\d/);
   const use = tables.agents.columns.find(column => column.uses).uses({ slots: { cpu: '8' }, used: { cpu: '2' } });
   assert.deepStrictEqual(use.map(one => one.text), ['2 of 8 CPU']);
   const gpu = { kind: 'cuda', model: 'H200', health: 'ok', figures: { util_pct: 41.6 } };
@@ -81,7 +88,7 @@ function clusterOf(found, asked) {
   return ServerConnection.makeSettings({ baseUrl: 'http://lab/', wsUrl: 'ws://lab/', fetch, token: '' });
 }
 
-test('an agent is drained at once if nothing runs there, and else in one of two ways', async () => {
+test('an agent is drained at once if nothing runs there, and else in one of three ways', async () => {
   const asked = [];
   const session = id => ({ session_id: id, name: `its-${id}`, user_email: 'kim@lab.org', access_key: 'AK' });
   const settings = clusterOf(
@@ -100,14 +107,42 @@ test('an agent is drained at once if nothing runs there, and else in one of two 
   const two = await drain.ask(settings, [{ name: 'a' }, { name: 'b' }]);
   assert.strictEqual(two.title, 'Drain a, b?');
   assert.match(two.body, /^No new sessions on these 2 until .* 2 sessions run there: its-kept \(kim@lab.org\), its-s/);
-  const [end, wait] = two.ways;
+  const [end, atTime, wait] = two.ways;
   assert.deepStrictEqual([end.confirm.title, wait.confirm], ['End 2 sessions on a, b?', undefined]);
   asked.length = 0;
   await wait.run();
   const drained = [['PATCH', 'admin/agents/a'], ['PATCH', 'admin/agents/b']];
   assert.deepStrictEqual(asked.splice(0), drained);
+  const form = atTime.edit();
+  const [{ value }] = form.fields;
+  const hoursAhead = (new Date(value) - Date.now()) / 3_600_000;
+  assert.ok(hoursAhead > 1.9 && hoursAhead < 2.3, value);
+  await form.run({ by: value });
+  assert.deepStrictEqual(asked.splice(0), drained);
   await assert.rejects(end.run(), { message: '1 of 2 were refused. The first: It is kept.' });
   assert.deepStrictEqual(asked, [...drained, ['DELETE', 'sessions/kept'], ['DELETE', 'sessions/s']]);
+});
+
+test('what is left on a drained agent is told, with what does not end and since when', async () => {
+  const session = { session_id: 's', name: 'stuck', user_email: 'kim@lab.org', access_key: 'AK', ending_since: '2026-01-01T12:00:00Z' };
+  const settings = clusterOf({ 'admin/agents/a/sessions': { sessions: [session] } }, []);
+  const ways = await tables.agents.actions[1].ask(settings, [{ name: 'a', schedulable: false, sessions: 1 }]);
+  assert.strictEqual(ways.title, 'Left on a');
+  assert.match(ways.body, /No session runs there\. Still ending: stuck \(kim@lab\.org\), .*2026/);
+  assert.deepStrictEqual(ways.ways.map(way => way.verb), ['End none']);
+});
+
+test('of settings it is told where they are set, and of secrets nothing; what the API sets can be changed', () => {
+  const option = { name: 'ManagerApp.presets', value: { small: { cpu: '1' } }, default: {}, source: 'file', file: '/etc/bai.py', is_hidden: false };
+  const secret = { ...option, name: 'ManagerApp.join_token', value: null, default: null, source: 'command line', is_hidden: true };
+  const announcement = { ...option, name: 'announcement', value: 'Back at nine.', default: '', source: 'database', file: null };
+  const cells = row => ['Value', 'Default', 'Set in'].map(label => textOf('settings', label, row));
+  assert.deepStrictEqual(cells(option), ['{"small":{"cpu":"1"}}', '{}', 'the file /etc/bai.py']);
+  assert.deepStrictEqual(cells(secret), ['not shown', '', 'the command line of its start']);
+  assert.deepStrictEqual(cells(announcement), ['Back at nine.', '', 'the database: by the API, or here']);
+  assert.deepStrictEqual(cells({ ...option, value: 3, default: 3, source: 'default' }), ['3', '3', '']);
+  const [change] = tables.settings.actions;
+  assert.deepStrictEqual([option, secret, announcement].map(change.label), ['', '', 'Change the announcement']);
 });
 
 test('many sessions are not all named', async () => {

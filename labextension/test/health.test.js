@@ -43,7 +43,8 @@ test('what is not well is named, with what to do', () => {
     agents: [
       agent('lab-1', { version: '9.9.9', isolated: false }),
       agent('lab-2', { schedulable: false, sick: ['H200'] }),
-      agent('lab-3', { status: 'LOST', heard_at: '2026-11-30T14:00:00Z' })
+      agent('lab-3', { status: 'LOST', heard_at: '2026-11-30T14:00:00Z' }),
+      agent('lab-4', { schedulable: false, drain_by: '2026-11-30T18:00:00Z' })
     ],
     volumes: [
       { name: 'local:home', trouble: null, used_bytes: 9 * GIB, capacity_bytes: 10 * GIB },
@@ -53,7 +54,7 @@ test('what is not well is named, with what to do', () => {
     error_count: 3
   });
   assert.strictEqual(checks['New sessions'][0], 'attention');
-  assert.match(checks.Agents[1], /One is ready\. lab-2 is drained.* lab-3 has not answered since .*2026/);
+  assert.match(checks.Agents[1], /One is ready\. lab-2 is drained.*lab-4 is drained.*, and what is left there at .*2026.* is ended\. lab-3 has not answered since .*2026/);
   assert.deepStrictEqual(checks.Isolation, ['attention', 'Not isolated, since these run sessions without containers: lab-1.']);
   assert.deepStrictEqual(checks.Devices, ['attention', 'Something is wrong with lab-2: H200.']);
   assert.deepStrictEqual(checks.Storage, [

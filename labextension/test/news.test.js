@@ -35,7 +35,8 @@ test('that it stops is told once, and again if it was kept meanwhile', () => {
   assert.strictEqual(news.of('k').text, 'idle-soon.');
   assert.strictEqual(news.hear('k', because('lifetime-soon'), 1).canKeep, false);
   assert.strictEqual(news.hear('k', because('budget-soon'), 1).canKeep, false);
-  news.hear('k', RUNNING, 2);
+  assert.strictEqual(news.hear('k', because('drain-soon'), 2).canKeep, false);
+  news.hear('k', RUNNING, 3);
   assert.strictEqual(news.of('k'), null);
 });
 

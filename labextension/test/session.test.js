@@ -88,10 +88,16 @@ test('what stops it by itself is told in the order in which it would', () => {
     network_timeout: { remaining: 600, extra: { limit: 3600, policy, last: 'a cell', running: false, extensions_left: 2 } },
     utilization: { remaining: 660, extra: { limit: 90, policy, resources: { cpu_util: [0.5, 5] }, extensions_left: 1 } },
     suspension: { remaining: 30, extra: { limit: 1200, policy, running: true } },
-    gpu_hours: { remaining: 10800, extra: { limit: 36000, policy } }
+    gpu_hours: { remaining: 10800, extra: { limit: 36000, policy } },
+    drain: { remaining: 20, extra: { agent: 'lab-1' } }
   };
   const at = seconds => new Date(NOW.getTime() + 1000 * seconds).toLocaleTimeString();
   assert.deepStrictEqual(session.limitsOf(checks, NOW, trans), [
+    {
+      what: 'Stops because lab-1 is emptied for maintenance',
+      left: `under 1 min left, until ${at(20)}`,
+      details: ['Using it does not put that off']
+    },
     {
       what: 'Is suspended if idle for 20 min',
       left: `under 1 min left, until ${at(30)}`,

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from argparse import ArgumentTypeError
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bai_jupyter.cli import build_parser
-from bai_jupyter.cli.terminal import Exit
+from bai_jupyter.cli.terminal import Exit, parse_moment
 from bai_jupyter.common.errors import Forbidden
 from bai_jupyter.common.join_tokens import JoinToken
 from bai_jupyter.common.reasons import Reason
@@ -102,6 +104,32 @@ def test_agents(bai, logged_in) -> None:
     assert bai("agent", "list", "--json").json["agents"][0] == agent
     logged_in.answers["GET /agents"] = {"agents": [{**agent, "used": {"cpu": "40"}}]}
     assert "40/32, shared" in bai("agent", "list").lines[1]
+    drained = {**agent, "schedulable": False, "sessions": 3, "drain_by": "2090-01-01T18:00:00+00:00"}
+    logged_in.answers["GET /agents"] = {"agents": [drained]}
+    assert re.search(r"Ready, draining: 3 sessions left, by 20(89|90)-\d\d-\d\d \d\d:00", bai("agent", "list").lines[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("18:00", "2026-03-05T18:00"),
+        ("9:30", "2026-03-06T09:30"),
+        ("12:00", "2026-03-06T12:00"),
+        ("2026-12-24T18:00", "2026-12-24T18:00"),
+        ("+90s", "2026-03-05T12:01:30"),
+        ("+2h", "2026-03-05T14:00"),
+    ],
+)
+def test_moments_are_of_this_place(text, moment) -> None:
+    now = datetime.fromisoformat("2026-03-05T12:00").astimezone()
+    assert parse_moment(text, now) == datetime.fromisoformat(moment).astimezone()
+    assert parse_moment("2026-12-24T18:00+09:00", now) == datetime(2026, 12, 24, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "25:00", "2h", "+tea", "tomorrow", "+1e300h"])
+def test_what_is_no_moment(text) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not a moment; write 18:00"):
+        parse_moment(text)
 
 
 def test_other_accelerators_go_by_name_and_what_is_not_handed_out_is_said(bai, logged_in) -> None:

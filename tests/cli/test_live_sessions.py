@@ -110,12 +110,14 @@ def test_extend_and_what_would_stop_it(bai, logged_in) -> None:
     busy = {**CHECK, "extra": {**CHECK["extra"], "running": True}}
     lifetime = {**CHECK, "extra": {"limit": 43200, "policy": "project vision"}}
     suspension = {**CHECK, "extra": {"limit": 1200, "policy": "user alice", "running": False}}
-    checks = {"network_timeout": busy, "session_lifetime": lifetime, "suspension": suspension}
+    drained = {"remaining": 1200, "extra": {"agent": "lab-1"}}
+    checks = {"network_timeout": busy, "session_lifetime": lifetime, "suspension": suspension, "drain": drained}
     logged_in.answers["GET /session/demo"] = view(idleChecks=checks)
     lines = [line.removeprefix("Stops if").strip() for line in bai("session", "info", "demo").lines if "Stops" in line]
     assert lines == [
         "it is idle: not while something runs in it",
         "its time is over: in 45 min (12 h of project vision)",
+        "its agent is emptied: in 20 min (maintenance of lab-1)",
     ]
     suspends = next(line for line in bai("session", "info", "demo").lines if line.startswith("Suspends if"))
     assert suspends.endswith("it is idle: in 45 min (20 min of user alice)")

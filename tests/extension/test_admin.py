@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -62,14 +62,17 @@ async def test_a_list_is_searched_and_turned(bai: Callable[..., Any], cluster: R
 
 
 async def test_an_agent_runs_empty_and_takes_sessions_again(bai: Callable[..., Any]) -> None:
-    async def schedulable() -> bool:
+    async def shown() -> tuple[bool, str | None]:
         _, page = await bai("GET", "admin/agents")
-        return page["items"][0]["schedulable"]  # type: ignore[no-any-return]
+        return page["items"][0]["schedulable"], page["items"][0]["drain_by"]
 
+    by = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert await bai("PATCH", "admin/agents/lab-1", {"schedulable": False}) == (204, None)
-    assert not await schedulable()
+    assert await shown() == (False, None)
+    assert await bai("PATCH", "admin/agents/lab-1", {"schedulable": False, "drain_by": by}) == (204, None)
+    assert await shown() == (False, by)
     assert await bai("PATCH", "admin/agents/lab-1", {"schedulable": True}) == (204, None)
-    assert await schedulable()
+    assert await shown() == (True, None)
 
 
 async def test_what_runs_on_an_agent_is_told_of_everybody(bai: Callable[..., Any], cluster: RealManager) -> None:
@@ -80,12 +83,12 @@ async def test_what_runs_on_an_agent_is_told_of_everybody(bai: Callable[..., Any
     (agent,) = (await bai("GET", "admin/agents"))[1]["items"]
     _, answer = await bai("GET", f"admin/agents/{agent['name']}/sessions")
     found = [one for one in answer["sessions"] if one["session_id"] == session]
-    shown = {"session_id": session, "name": "tied", "user_email": "tom@localhost", "access_key": tom.access_key}
-    assert found == [shown]
+    whose = {"user_email": "tom@localhost", "access_key": tom.access_key}
+    assert found == [{"session_id": session, "name": "tied", "ending_since": None, **whose}]
     assert await bai("GET", "admin/agents/elsewhere/sessions") == (200, {"sessions": []})
     assert await bai("DELETE", f"sessions/{session}?owner={tom.access_key}") == (204, None)
     _, answer = await bai("GET", f"admin/agents/{agent['name']}/sessions")
-    assert session not in [one["session_id"] for one in answer["sessions"]]
+    assert all(one["ending_since"] for one in answer["sessions"] if one["session_id"] == session)
 
 
 async def test_a_join_token_is_made_for_a_group_and_logged_nowhere(
@@ -418,6 +421,8 @@ async def test_an_image_gets_other_names_is_forgotten_and_looked_at_again(bai: C
         ("POST", "admin/join-tokens", {"expires_s": "1 h"}, 400, "expires_s"),
         ("POST", "admin/join-tokens", {"expires_s": 10**9}, 400, "expires_s"),
         ("PATCH", "admin/agents/lab-1", {"schedulable": "yes"}, 400, "schedulable"),
+        ("PATCH", "admin/agents/lab-1", {"schedulable": False, "drain_by": 5}, 400, "drain_by"),
+        ("PATCH", "admin/agents/lab-1", {"schedulable": False, "drain_by": "2020-01-01T18:00Z"}, 400, "the next year"),
         ("PATCH", "admin/agents/nothing", {"schedulable": True}, 404, "nothing"),
         ("PATCH", "admin/keypairs/NOTHING", {"is_active": True}, 400, "NOTHING"),
     ],

@@ -4,6 +4,7 @@ they have in their sessions: `dotfile`, `bootstrap`, `ssh-key`."""
 import asyncio
 import io
 import json
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -207,6 +208,10 @@ async def test_agents_run_empty(bai, agent):
     assert "Ready, draining" in (await bai("agent", "list")).out
     assert (await bai("agent", "resume", "lab-1", "-q")).out == "lab-1\n"
     assert "draining" not in (await bai("agent", "list")).out
+    drained = (await bai("agent", "drain", "lab-1", "--by", "+2h", "--json")).json
+    assert (await bai("agent", "list", "--json")).json["agents"][0]["drain_by"] == drained["drain_by"]
+    assert re.search(r"Ready, draining, by \S*\s?\d\d:\d\d", (await bai("agent", "list")).out)
+    assert (await bai("agent", "drain", "lab-1", "--by", "2020-01-01T18:00")).code == Exit.USAGE
     assert (await bai("agent", "drain", "nosuch")).code == Exit.NOT_FOUND
 
 

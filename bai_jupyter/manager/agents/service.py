@@ -15,7 +15,7 @@ from bai_jupyter.manager.agents.registry import Figures, Registry
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
 from bai_jupyter.manager.auth.vault import hash_token, new_token
-from bai_jupyter.manager.db import agents, catalog, groups
+from bai_jupyter.manager.db import agents, catalog, groups, sessions
 from bai_jupyter.manager.db.records import AgentRecord, ImageRecord
 from bai_jupyter.manager.db.store import Store
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 INSPECT_TIMEOUT_S = 600.0  # the agent may have to pull it first
 REMOVE_TIMEOUT_S = 60.0
+FARTHEST_DRAIN = timedelta(days=366)
 MAX_USES, MAX_EXPIRES_S = 10_000, 30 * 86400
 
 
@@ -76,12 +77,26 @@ class AgentService:
         expires_at = now + timedelta(seconds=expires_s)
         return await self._store.write(agents.add_join_token, hash_token(token), group, uses, expires_at, user_id, now)
 
-    async def set_schedulable(self, refs: object, *, is_schedulable: bool) -> None:
-        """Let agents, by name or id, take new sessions, or empty themselves: what runs there goes on."""
-        if not isinstance(refs, list) or not all(isinstance(one, str) for one in refs):
-            raise BadRequest(Reason.of("bad-value", field="args", given=repr(refs), expected="a list of agents"))
-        await self._store.write(agents.set_schedulable, refs, is_schedulable=is_schedulable)
+    async def resume(self, refs: object) -> None:
+        """Let agents, by name or id, take new sessions, and end none any more."""
+        await self._store.write(agents.set_schedulable, _refs(refs), is_schedulable=True)
         self._nudge_group(None)
+
+    async def drain(self, refs: object, by: datetime | timedelta | None) -> None:
+        """Let agents, by name or id, run empty. What runs there goes on, until ``by``, or as long as from now; the
+        newest word counts."""
+        now = self._now()
+        moment = now + by if isinstance(by, timedelta) else by
+        if moment is not None and not now < moment <= now + FARTHEST_DRAIN:
+            raise BadRequest(
+                Reason.of("bad-value", field="by", given=moment.isoformat(), expected="a moment within the next year")
+            )
+        await self._store.write(agents.set_schedulable, _refs(refs), is_schedulable=False, drain_by=moment)
+        self._nudge_group(None)
+
+    async def count_sessions(self) -> dict[AgentId, int]:
+        """How many hold something on each agent that has any."""
+        return await self._store.read(sessions.count_on_agents)
 
     async def list_images(self, caller: Caller) -> list[ImageRecord]:
         """What the caller can use; to who manages images, all."""
@@ -140,6 +155,12 @@ class AgentService:
 def _add_image(conn: Any, link: AgentLink, image: ImageFacts, now: datetime) -> None:
     agents.put_image(conn, image, now)
     agents.add_agent_image(conn, link.agent_id, image)
+
+
+def _refs(given: object) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise BadRequest(Reason.of("bad-value", field="args", given=repr(given), expected="a list of agents"))
+    return given
 
 
 def _number(field: str, given: object, largest: int) -> int:

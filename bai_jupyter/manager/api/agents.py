@@ -30,10 +30,14 @@ class DeviceView(TypedDict):
 
 
 class AgentView(TypedDict):
+    """``drain_by``: when the ``sessions`` that then are left there are ended."""
+
     id: str
     name: str
     status: AgentStatus
     schedulable: bool
+    drain_by: str | None
+    sessions: int
     resource_group: str
     runtime: str
     isolated: bool
@@ -65,9 +69,10 @@ class AgentsHandler(ApiHandler):
     async def get(self) -> Answer:
         groups = {one.name for one in await self.services.store.read(visible_groups, self.caller)}
         found = [one for one in await self.services.agents.list_agents() if one.resource_group in groups]
-        if not policy.may(self.caller.role, "metrics:read"):
-            return 200, {"agents": [_agent_view(one, {}) for one in found]}
-        return 200, {"agents": [_agent_view(one, self.services.agents.device_figures(one.id)) for one in found]}
+        counts = await self.services.agents.count_sessions()
+        sees_figures = policy.may(self.caller.role, "metrics:read")
+        figures = {one.id: self.services.agents.device_figures(one.id) for one in found if sees_figures}
+        return 200, {"agents": [_agent_view(one, counts.get(one.id, 0), figures.get(one.id, {})) for one in found]}
 
 
 class JoinTokensHandler(ApiHandler):
@@ -100,13 +105,15 @@ class ImageHandler(ApiHandler):
         return 204, None
 
 
-def _agent_view(agent: AgentRecord, figures: Figures) -> AgentView:
+def _agent_view(agent: AgentRecord, sessions: int, figures: Figures) -> AgentView:
     """``figures`` of its devices: what they do tells of the sessions that hold them, so not everybody gets them."""
     return {
         "id": agent.id,
         "name": agent.name,
         "status": agent.status,
         "schedulable": agent.is_schedulable,
+        "drain_by": agent.drain_by.isoformat() if agent.drain_by else None,
+        "sessions": sessions,
         "resource_group": agent.resource_group,
         "runtime": agent.runtime,
         "isolated": agent.isolated,

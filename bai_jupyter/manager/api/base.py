@@ -19,6 +19,7 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import read_number
 from bai_jupyter.manager.agents.idle_connections import IdleConnections
 from bai_jupyter.manager.agents.service import AgentService
+from bai_jupyter.manager.api.configuration import SettingView
 from bai_jupyter.manager.api.graphql.execution import Executor
 from bai_jupyter.manager.api.problems import PROBLEM, BodyTooLarge, MethodNotAllowed, problem_of
 from bai_jupyter.manager.api.recent_errors import RecentErrors
@@ -127,6 +128,7 @@ class Services:
     transfers: Transfers
     views: Views
     errors: RecentErrors
+    options: Callable[[], list[SettingView]]
     hub: Hub
     store: Store
     public_url: str

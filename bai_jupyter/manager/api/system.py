@@ -4,11 +4,12 @@ from typing import Literal
 
 from bai_jupyter import __version__
 from bai_jupyter.manager.api.base import API_VERSION, Answer, ApiHandler, gives, needs, takes
+from bai_jupyter.manager.api.configuration import SettingView, kept
 from bai_jupyter.manager.api.recent_errors import KEPT, ErrorView
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.db import sessions, settings
 from bai_jupyter.manager.db.listings import AUDIT, MAX_PAGE, Reach, Window, fetch
-from bai_jupyter.manager.sessions.requests import bad_value
+from bai_jupyter.manager.sessions.requests import bad_value, read_moment
 
 NODE = {
     **dict.fromkeys(("id", "status", "version", "api_version", "service_addr"), str),
@@ -93,17 +94,35 @@ class AnnouncementHandler(ApiHandler):
         return 204, None
 
 
+class SettingsHandler(ApiHandler):
+    @gives({"settings": [SettingView]})
+    @needs("manager:settings")
+    async def get(self) -> Answer:
+        """How this manager is set up: first the options of its start, then what the API changes."""
+        message = await self.services.store.read(settings.load, settings.ANNOUNCEMENT)
+        pause = await self.services.store.read(settings.frozen)
+        changed = [
+            kept(settings.ANNOUNCEMENT, message, "What everybody is told."),
+            kept(settings.FROZEN, pause.text if pause else None, "Why no new sessions are taken."),
+        ]
+        return 200, {"settings": [*self.services.options(), *changed]}
+
+
 class SchedulerHandler(ApiHandler):
-    @takes(op=str, args=list)
+    @takes(op=str, args=list, by=str)
     @gives(None)
     @needs("agent:schedule")
     async def post(self) -> Answer:
-        """``{"op": "include-agents" or "exclude-agents", "args": [name or id]}``: whether they take new sessions."""
-        operation = self.params.get("op")
-        if operation not in ("include-agents", "exclude-agents"):
-            raise bad_value("op", operation, "include-agents or exclude-agents")
-        include = operation == "include-agents"
-        await self.services.agents.set_schedulable(self.params.get("args"), is_schedulable=include)
+        """``{"op": "include-agents" or "exclude-agents", "args": [name or id], "by"?}``: let them take new sessions,
+        or none; what runs there goes on then, until ``by`` if there is one."""
+        refs = self.params.get("args")
+        match self.params.get("op"):
+            case "include-agents":
+                await self.services.agents.resume(refs)
+            case "exclude-agents":
+                await self.services.agents.drain(refs, read_moment("by", self.params.get("by")))
+            case other:
+                raise bad_value("op", other, "include-agents or exclude-agents")
         return 204, None
 
 
@@ -139,6 +158,7 @@ ROUTES = [
     (r"/health", HealthHandler),
     (r"/manager/status", ManagerStatusHandler),
     (r"/manager/announcement", AnnouncementHandler),
+    (r"/manager/settings", SettingsHandler),
     (r"/manager/scheduler/operation", SchedulerHandler),
     (r"/audit", AuditHandler),
     (r"/logs/error", ErrorLogHandler),

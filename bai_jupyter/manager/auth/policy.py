@@ -59,6 +59,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "manager:control": Permission(_SUPERADMIN, is_audited=True),
     "metrics:read": Permission(_SUPERADMIN | {SCRAPER}, is_audited=False),
     "manager:errors": Permission(_SUPERADMIN, is_audited=False),
+    "manager:settings": Permission(_SUPERADMIN, is_audited=False),
     "audit:read": Permission(_PEOPLE, is_audited=False),
     "agent:schedule": Permission(_SUPERADMIN, is_audited=True),
     "agent:join": Permission(_SUPERADMIN, is_audited=True),

@@ -119,12 +119,15 @@ def set_statuses(conn: Connection, agent_ids: Iterable[AgentId], status: AgentSt
     conn.execute(t.agents.update().where(t.agents.c.id.in_(list(agent_ids))).values(status=status))
 
 
-def set_schedulable(conn: Connection, refs: Collection[str], *, is_schedulable: bool) -> None:
-    """Let agents, by name or id, take new sessions or none. Raises ``NotFound``, for all, if one is unknown."""
+def set_schedulable(
+    conn: Connection, refs: Collection[str], *, is_schedulable: bool, drain_by: datetime | None = None
+) -> None:
+    """Let agents, by name or id, take new sessions, or none and be empty by then. Raises ``NotFound``, for all, if one
+    is unknown."""
     agents = t.agents.c
     for ref in refs:
         change = t.agents.update().where((agents.name == ref) | (agents.id == ref))
-        if conn.execute(change.values(is_schedulable=is_schedulable)).rowcount == 0:
+        if conn.execute(change.values(is_schedulable=is_schedulable, drain_by=drain_by)).rowcount == 0:
             raise NotFound(Reason.of("not-found", kind="agent", name=ref), title="No such agent.")
 
 
@@ -202,4 +205,5 @@ def _agent(row: sa.Row, used: Mapping[str, int], images: Iterable[str]) -> Agent
         heard_at=row.heard_at,
         version=row.version,
         created_at=row.created_at,
+        drain_by=row.drain_by,
     )

@@ -15,7 +15,7 @@ from bai_jupyter.manager.db import tables as t
 from bai_jupyter.manager.db.admission import owner_of
 from bai_jupyter.manager.db.budgets import load_spending
 from bai_jupyter.manager.sessions.budgets import Spending
-from bai_jupyter.manager.sessions.idle import Bound, Budget, History, Limits, Utilization, Warned
+from bai_jupyter.manager.sessions.idle import Bound, Budget, Drain, History, Limits, Utilization, Warned
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Watched:
 
 
 def list_watched(conn: Connection, now: datetime, session_id: SessionId | None = None) -> list[Watched]:
-    """Sessions that run and that something limits; of all, or that one."""
+    """Sessions that run and that something limits, or did when their owners were warned; of all, or that one."""
     query = _WATCHED if session_id is None else _WATCHED.where(t.sessions.c.id == session_id)
     rows = list(conn.execute(query))
     subs = _subs(conn, [row.kernel_id for row in rows if row.cluster_size > 1])
     bounds = {row.id: _budget_bounds(row) for row in rows}
     spending = load_spending(conn, {scope for found in bounds.values() for scope in found}, now)
     found = [_watched(row, subs.get(row.kernel_id, ()), _budgets(bounds[row.id], spending)) for row in rows]
-    return [one for one in found if one.limits]
+    return [one for one in found if one.limits or (one.history is not None and one.history.warned)]
 
 
 def _subs(conn: Connection, main_ids: Collection[str]) -> dict[str, list[KernelId]]:
@@ -115,6 +115,8 @@ def _watched_statement() -> sa.Select[Any]:
             t.kernels.c.agent_id,
             t.kernels.c.suspended,
             t.agents.c.isolated,
+            t.agents.c.name.label("agent_name"),
+            t.agents.c.drain_by,
             *(column for column in t.session_idle.c if column.name != "session_id"),
             *columns,
         )
@@ -161,7 +163,10 @@ def _limits(row: sa.Row) -> Limits:  # type: ignore[type-arg]
         if found[f"{level}_utilization"]
     ]
     suspension = shortest("suspend_after_s") if row.isolated else None
-    return Limits(shortest("idle_timeout_s"), shortest("max_session_lifetime_s"), tuple(low_use), suspension)
+    drain = Drain(row.agent_name, row.drain_by) if row.drain_by else None
+    return Limits(
+        shortest("idle_timeout_s"), shortest("max_session_lifetime_s"), tuple(low_use), suspension, drain=drain
+    )
 
 
 def _budget_bounds(row: sa.Row) -> dict[str, Bound]:  # type: ignore[type-arg]

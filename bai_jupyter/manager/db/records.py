@@ -70,6 +70,7 @@ class AgentRecord:
     heard_at: datetime | None
     version: str
     created_at: datetime
+    drain_by: datetime | None = None  # when what runs there is ended
 
     @property
     def free(self) -> ResourceSlots:

@@ -200,6 +200,13 @@ def count_placed(conn: Connection) -> int:
     return int(conn.execute(query).scalar_one())
 
 
+def count_on_agents(conn: Connection) -> dict[AgentId, int]:
+    """How many sessions hold slots of each agent that has any."""
+    k = t.kernels.c
+    query = sa.select(k.agent_id, sa.func.count(sa.distinct(k.session_id))).where(k.holds_agent.is_(True))
+    return {AgentId(row[0]): row[1] for row in conn.execute(query.group_by(k.agent_id))}
+
+
 def count_live(conn: Connection) -> list[tuple[str, str, int]]:
     """Resource group, status and how many, of those that are not final."""
     s = t.sessions.c

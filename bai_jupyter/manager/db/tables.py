@@ -211,6 +211,7 @@ agents = sa.Table(
     sa.Column("resource_group", sa.ForeignKey("resource_groups.name"), nullable=False, index=True),
     sa.Column("status", sa.String, nullable=False),
     sa.Column("is_schedulable", sa.Boolean, nullable=False),  # False: an admin lets it run empty
+    sa.Column("drain_by", UtcDateTime),  # when what then still runs there is ended; None: never
     sa.Column("runtime", sa.String, nullable=False),
     sa.Column("isolated", sa.Boolean, nullable=False),
     sa.Column("architecture", sa.String, nullable=False),

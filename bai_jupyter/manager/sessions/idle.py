@@ -1,7 +1,7 @@
-"""Whether a session is idle, and what follows from that. Pure: the clock and what was seen are passed in.
+"""What stops a session by itself, and when. Pure: the clock and what was seen are passed in.
 
 Each check has a moment from which it counts and a limit; where they meet, the session stops. A check is bound by a
-resource policy of the session's keypair, user, project or domain:
+resource policy of the session's keypair, user, project or domain, the last one by an admin who empties its agent:
 
 ``network_timeout``   counts from the last activity: a running cell, command or terminal job, what somebody typed in a
                       terminal, an app's traffic. While one of these runs it does not count at all.
@@ -9,9 +9,10 @@ resource policy of the session's keypair, user, project or domain:
 ``session_lifetime``  counts from the session's start, whatever it does.
 ``gpu_hours``         of a session with accelerators: counts what all that share its budget hold of them, and stops it
                       when that is used up, unless the next week begins before (``budgets``).
+``drain``             ends it when its agent shall be empty, whatever it does.
 
-The names are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing is stopped
-that was not warned ``NOTICE`` before, unless its limit is shorter than the shortest lead.
+The names but ``drain`` are those that Backend.AI's clients show. A warning goes ahead of each stop (``LEADS``); nothing
+is stopped that was not warned ``NOTICE`` before, unless a policy's limit is shorter than the shortest lead.
 
 A policy may also have idle sessions suspended (``suspension``), some time before they would be stopped. That counts
 from the last activity, the last measured work (``WORKING_CORES``) and the last waking, and needs no warning: using the
@@ -27,7 +28,8 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.common.slots import describe_hours
 
 ACTIVITY, UTILIZATION, LIFETIME = "network_timeout", "utilization", "session_lifetime"
-GPU_HOURS = "gpu_hours"
+GPU_HOURS, DRAIN = "gpu_hours", "drain"
+FIXED = (LIFETIME, GPU_HOURS, DRAIN)  # nothing that is done in the session, or asked for, puts these off
 SUSPENSION = "suspension"
 LEADS = (timedelta(minutes=10), timedelta(minutes=2))
 NOTICE = timedelta(minutes=1)
@@ -78,7 +80,7 @@ def use_of_devices(figures: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Bound:
-    """A limit, and the policy of which level it comes from: ``user``, ``alice``."""
+    """A limit, and the policy of which level it comes from: ``user``, ``alice``; or ``agent``, ``lab-1``."""
 
     limit: timedelta
     level: str
@@ -123,6 +125,14 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """By when an agent shall be empty."""
+
+    agent: str
+    by: datetime
+
+
+@dataclass(frozen=True)
 class Limits:
     """What binds one session. None and empty: nothing does."""
 
@@ -131,14 +141,16 @@ class Limits:
     utilization: tuple[Utilization, ...] = ()
     suspension: Bound | None = None
     budgets: tuple[Budget, ...] = ()
+    drain: Drain | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.activity or self.lifetime or self.utilization or self.suspension or self.budgets)
+        policy = self.activity or self.lifetime or self.utilization or self.suspension or self.budgets
+        return bool(policy or self.drain)
 
     @property
-    def whatever_runs(self) -> "Limits":
-        """Those of them for which it does not matter what the session does."""
-        return Limits(lifetime=self.lifetime, budgets=self.budgets)
+    def fixed(self) -> "Limits":
+        """Those that hold whatever a session does."""
+        return Limits(lifetime=self.lifetime, budgets=self.budgets, drain=self.drain)
 
 
 # What was seen, and what is remembered of it
@@ -203,7 +215,12 @@ class Check:
 
     @property
     def can_be_extended(self) -> bool:
-        return self.name in (ACTIVITY, UTILIZATION)
+        return self.name not in FIXED
+
+    @property
+    def leads(self) -> list[timedelta]:
+        """How long before a stop its owner is told. Who set a policy may want it shorter than any warning."""
+        return [lead for lead in LEADS if self.name == DRAIN or lead < self.bound.limit]
 
 
 @dataclass(frozen=True)
@@ -273,6 +290,9 @@ def checks(history: History, limits: Limits) -> tuple[Check, ...]:
         for one in limits.budgets
         if one.runs_out_at is not None
     ]
+    if limits.drain is not None:
+        since, by = history.started_at, limits.drain.by
+        found.append(Check(DRAIN, Bound(by - since, "agent", limits.drain.agent), since, by))
     return tuple(sorted(found, key=lambda check: check.stops_at))
 
 
@@ -292,7 +312,7 @@ def _decide_stop(history: History, limits: Limits, now: datetime) -> Decision:
     if not found:
         return Decision(replace(history, warned=None), found)
     first = found[0]
-    leads = [lead for lead in LEADS if lead < first.bound.limit]
+    leads = first.leads
     passed = [lead for lead in leads if first.stops_at - now <= lead]
     warned = history.warned if history.warned and history.warned.check == first.name else None
     if now >= first.stops_at and (not leads or (warned is not None and now - warned.since >= NOTICE)):
@@ -326,6 +346,8 @@ def warning(check: Check) -> Reason:
             return Reason.of("lifetime-soon", **common)
         case "gpu_hours":
             return Reason.of("budget-soon", **(common | _of_budget(check)))
+        case "drain":
+            return Reason.of("drain-soon", stop=_clock(check.stops_at), agent=check.bound.name)
         case "utilization":
             assert check.utilization is not None
             return Reason.of("low-use-soon", use=_low(check.utilization), since=_clock(check.since), **common)
@@ -350,6 +372,8 @@ def _end_reason(check: Check, history: History) -> Reason:
             return Reason.of("idle-session-lifetime", **_whose(check))
         case "gpu_hours":
             return Reason.of("budget-used", **(_whose(check) | _of_budget(check)))
+        case "drain":
+            return Reason.of("drained", agent=check.bound.name, time=_clock(check.stops_at))
         case "utilization":
             assert check.utilization is not None
             return Reason.of("idle-utilization", use=_low(check.utilization), **_whose(check))
@@ -365,8 +389,7 @@ def view(decision: Decision, seen: Seen, now: datetime) -> dict[str, Any]:
         extra: dict[str, Any] = {
             "since": check.since.isoformat(),
             "suspends_at" if check.name == SUSPENSION else "stops_at": check.stops_at.isoformat(),
-            "limit": int(check.bound.limit.total_seconds()),
-            "policy": f"{check.bound.level} {check.bound.name}",
+            **({"agent": check.bound.name} if check.name == DRAIN else _policy(check)),
         }
         if check.name == ACTIVITY:
             extra["last"] = decision.history.what
@@ -386,6 +409,10 @@ def view(decision: Decision, seen: Seen, now: datetime) -> dict[str, Any]:
 
 def _has_slot(slots: Collection[str], wanted: str) -> bool:
     return any(slot.startswith(wanted) if wanted.endswith(".") else slot == wanted for slot in slots)
+
+
+def _policy(check: Check) -> dict[str, Any]:
+    return {"limit": int(check.bound.limit.total_seconds()), "policy": f"{check.bound.level} {check.bound.name}"}
 
 
 def _whose(check: Check) -> dict[str, str]:

@@ -91,7 +91,7 @@ class IdleWatch:
             return {}
         shown = idle.view(standing.decision, standing.seen, self._now())
         left = max(0, self._max_extensions - standing.decision.history.extensions)
-        for name in shown.keys() & {idle.ACTIVITY, idle.UTILIZATION}:
+        for name in shown.keys() - {*idle.FIXED, idle.SUSPENSION}:
             shown[name]["extra"]["extensions_left"] = left
         return shown
 
@@ -158,8 +158,8 @@ class IdleWatch:
         return self._judge(one, one.history or self._first(one), seen, figures)
 
     def _judge(self, one: Watched, history: History, seen: Seen, figures: Figures) -> Standing:
-        # An agent that does not tell what runs leaves nothing to go by but the session's age and what it holds.
-        limits = one.limits if "executing" in figures else one.limits.whatever_runs
+        # An agent that does not tell what runs leaves nothing to go by but the time, and what it holds.
+        limits = one.limits if "executing" in figures else one.limits.fixed
         now = self._now()
         return Standing(idle.decide(idle.note(history, seen, limits, now), limits, now), seen)
 
@@ -209,7 +209,7 @@ class IdleWatch:
         if decision.stop is None and one.id in self._saves and self._saves[one.id].done():
             del self._saves[one.id]  # it was used meanwhile: what it holds then is saved anew
         if decision.stop is not None:
-            await self._stop(one, standing)
+            await self._stop(one)
         elif decision.is_news and decision.pressing is not None:
             reason = idle.warning(decision.pressing)
             log.info("session %s: %s", one.id, reason.text)
@@ -235,15 +235,15 @@ class IdleWatch:
         # At once, so that a waking is not missed that comes before the next look.
         await self._store.write(db.set_quiet, one.id, quiet_since)
 
-    async def _stop(self, one: Watched, standing: Standing) -> None:
-        """End it, unless what its agent says right now is another thing than what it said a moment ago."""
+    async def _stop(self, one: Watched) -> None:
+        """End it, unless its agent says another thing right now than a moment ago, or it was kept meanwhile."""
         if not await self._has_saved(one.id):
             return  # it is looked at again
-        history = standing.decision.history
         fresh = await self._ask(one)
-        if fresh is None:
+        found = await self._store.read(db.list_watched, self._now(), one.id)
+        if fresh is None or not found or found[0].history is None:
             return  # it is looked at again
-        again = self._judge(one, history, self._seen(one, fresh, None), fresh)
+        again = self._judge(found[0], found[0].history, self._seen(one, fresh, None), fresh)
         check = again.decision.stop
         if check is None:
             self.standing[one.id] = again

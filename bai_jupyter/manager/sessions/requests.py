@@ -151,7 +151,7 @@ def read_request(body: Mapping[str, Any]) -> SessionRequest:
         command=_command(kind, _first(body, "startupCommand", "startup_command")),
         bootstrap=optional_text("bootstrap_script", _first(body, "bootstrap_script", "bootstrapScript") or None),
         tag=_short_text("tag", body.get("tag")),
-        starts_at=_moment("starts_at", _first(body, "starts_at", "startsAt")),
+        starts_at=read_moment("starts_at", _first(body, "starts_at", "startsAt")),
         dependencies=_dependencies(_get(body, "dependencies", list, [])),
         callback_url=_callback(_first(body, "callback_url", "callbackUrl", "callbackURL")),
         preopen_ports=_ports(_first(config, "preopen_ports", "preopenPorts")),
@@ -557,7 +557,7 @@ def _cluster_size(body: Mapping[str, Any], config: Mapping[str, Any]) -> int:
     return size
 
 
-def _moment(field: str, value: object) -> datetime | timedelta | None:
+def read_moment(field: str, value: object) -> datetime | timedelta | None:
     """``2026-01-01T12:00:00+09:00`` (no zone: UTC), or from now: ``20s``, ``5m``, ``1h``, ``2d``."""
     if value is None or value == "":
         return None

@@ -88,6 +88,8 @@ export interface IHealthOfAgent {
   name: string;
   status: string;
   schedulable: boolean;
+  /** ISO 8601; when what then still runs there is ended. */
+  drain_by: string | null;
   isolated: boolean;
   /** ISO 8601. */
   heard_at: string | null;

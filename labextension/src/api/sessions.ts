@@ -74,9 +74,11 @@ export interface IIdleCheck {
     stops_at?: string;
     suspends_at?: string;
     /** Seconds. */
-    limit: number;
+    limit?: number;
     /** Whose limit: `user kim`. */
-    policy: string;
+    policy?: string;
+    /** Which one is emptied. */
+    agent?: string;
     /** What it did last. */
     last?: string;
     /** Whether something runs in it. */

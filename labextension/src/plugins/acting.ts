@@ -28,7 +28,10 @@ export async function act(
   try {
     if ('ask' in action) {
       const way = await choose(await action.ask(settings, rows));
-      await (way && model.change(way.run));
+      if (way?.edit) {
+        return await fillIn(model, label, way.edit, trans);
+      }
+      await (way?.run && model.change(way.run));
     } else if (!confirm || (await isSure(trans.__('%1?', label), confirm, action.verb))) {
       await model.change(() => inTurn(rows, one => action.run(settings, one), trans));
     }

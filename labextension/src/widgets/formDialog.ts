@@ -198,7 +198,7 @@ function valueOf(control: Control): string {
   return control.value;
 }
 
-function controlOf({ value, options, placeholder, isMany, isOptional, isSecret, isLong }: IEditField): Control {
+function controlOf({ value, options, placeholder, isMany, isOptional, isSecret, isLong, isMoment }: IEditField): Control {
   if (options && isMany) {
     const chosen = new Set((value ?? '').split('\n'));
     const boxes = document.createElement('fieldset');
@@ -221,7 +221,7 @@ function controlOf({ value, options, placeholder, isMany, isOptional, isSecret, 
     return area;
   }
   const input = document.createElement('input');
-  input.type = isSecret ? 'password' : 'text';
+  input.type = isSecret ? 'password' : isMoment ? 'datetime-local' : 'text';
   input.value = value ?? '';
   input.placeholder = placeholder ?? '';
   input.setAttribute('aria-required', `${!isOptional}`);

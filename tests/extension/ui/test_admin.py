@@ -408,6 +408,23 @@ def test_a_domain_is_made_and_volumes_folders_and_errors_are_looked_at(
     look_at(page, "admin-errors", ".jp-bai-Admin", whole=True)
 
 
+def test_how_the_manager_is_set_up_and_where(page: Page, cluster: RealManager, look_at: Any) -> None:
+    admin = open_list(page, "Settings")
+    row = admin.get_by_role("row", name="ManagerApp.data_dir")
+    expect(row).to_contain_text("the program that started it")
+    expect(admin.get_by_role("row", name="ManagerApp.join_token")).to_contain_text("not shown")
+    expect(admin.get_by_role("row", name="ManagerApp.max_extensions")).to_contain_text("How often that may be")
+    look_at(page, "admin-settings", ".jp-bai-Admin", whole=True)
+    admin.get_by_role("button", name="Change the announcement").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill("Back at nine.")
+    dialog.get_by_role("button", name="Announce").click()
+    announced = admin.get_by_role("row", name="announcement")
+    expect(announced).to_contain_text("the database")
+    assert cluster.ask("GET", "/manager/announcement")["message"] == "Back at nine."
+    cluster.ask("POST", "/manager/announcement", {"enabled": False})
+
+
 def test_what_is_announced_is_read_above_the_sessions_until_it_is_dismissed(page: Page, look_at: Any) -> None:
     def announce(text: str) -> None:
         page.evaluate("window.jupyterapp.commands.execute('bai:show-admin')")

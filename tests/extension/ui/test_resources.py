@@ -1,7 +1,9 @@
 """What a notebook's kernel runs on, chosen in a real Lab in front of a real manager, light and dark."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -185,6 +187,29 @@ def test_a_superadmin_sees_the_cluster_and_drains_an_agent(
     agent.get_by_role("button", name="Resume lab-1").click()
     expect(agent).to_contain_text("Ready")
     assert cluster.ask("GET", f"/session/{session}")["status"] == "RUNNING"
+
+    agent.get_by_role("button", name="Drain lab-1").click()
+    dialog.get_by_role("button", name="End later…").click()
+    expect(dialog).to_contain_text("warned 10 and 2 minutes before")
+    by = dialog.get_by_label("End what is left at")
+    expect(by).to_have_value(re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d$"))
+    at = datetime.fromisoformat(by.input_value())
+    look_at(page, "admin-drain-at", ".jp-Dialog-content", whole=True)
+    by.fill("2020-01-01T18:00")
+    dialog.get_by_role("button", name="Drain", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("is not a moment within the next year")
+    by.fill(at.isoformat(timespec="minutes"))
+    dialog.get_by_role("button", name="Drain", exact=True).click()
+    expect(agent).to_contain_text("Draining · one session left, by ")
+    look_at(page, "admin-draining", ".jp-bai-Admin", whole=True)
+    (told,) = cluster.ask("GET", "/agents")["agents"]
+    assert datetime.fromisoformat(told["drain_by"]) == at.astimezone()
+    agent.get_by_role("button", name="What is left on lab-1").click()
+    expect(dialog).to_contain_text("long (admin@localhost)")
+    dialog.get_by_role("button", name="End none").click()
+    expect(agent).not_to_contain_text("left, by")
+    agent.get_by_role("button", name="Resume lab-1").click()
+    expect(agent).to_contain_text("Ready")
 
     agent.get_by_role("button", name="Drain lab-1").click()
     dialog.get_by_role("button", name="End sessions now…").click()

@@ -10,10 +10,12 @@ from bai_jupyter.common.reasons import Reason
 from bai_jupyter.manager.sessions import idle
 from bai_jupyter.manager.sessions.idle import (
     ACTIVITY,
+    DRAIN,
     LIFETIME,
     UTILIZATION,
     Bound,
     Budget,
+    Drain,
     History,
     Limits,
     Seen,
@@ -24,7 +26,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(seconds=15)
 MINUTE = timedelta(minutes=1)
 SLOTS = ("cpu", "mem", "cuda.shares")
-CODES = {ACTIVITY: "idle-timeout", UTILIZATION: "idle-utilization", LIFETIME: "idle-session-lifetime"}
+CODES = {
+    ACTIVITY: "idle-timeout",
+    UTILIZATION: "idle-utilization",
+    LIFETIME: "idle-session-lifetime",
+    DRAIN: "drained",
+}
 
 
 def bound(limit):
@@ -78,6 +85,7 @@ def random_limits(rng):
         lifetime=bound(timedelta(hours=rng.randint(5, 9))) if rng.random() < 0.3 else None,
         utilization=(low_use,) if rng.random() < 0.5 else (),
         suspension=bound(rng.randint(1, 30) * MINUTE) if rng.random() < 0.7 else None,
+        drain=Drain("lab-1", START + timedelta(hours=rng.randint(4, 9))) if rng.random() < 0.3 else None,
     )
 
 
@@ -111,8 +119,8 @@ def test_random_lives(seed):
         return
     assert life.stop is not None, "what is idle stops"
     assert idle.end_reason(life.stop, life.history).code == CODES[life.stop.name]
-    since = {ACTIVITY: last, UTILIZATION: last, LIFETIME: START}[life.stop.name]
-    if life.stop.name != LIFETIME:
+    since = {ACTIVITY: last, UTILIZATION: last}.get(life.stop.name, START)
+    if life.stop.name not in idle.FIXED:
         assert life.stopped_at > last, "what is used is not stopped"
     # Use is known as of the last look, which may be one interval before its end.
     earliest = since + life.stop.bound.limit - (TICK if life.stop.name == UTILIZATION else timedelta(0))
@@ -265,6 +273,45 @@ def test_a_budget_that_lasts_stops_nothing():
 def test_what_comes_first_stops():
     limits = replace(budget(START + 60 * MINUTE), lifetime=bound(30 * MINUTE))
     assert Life(limits, quiet).run(START + 60 * MINUTE).stop.name == LIFETIME
+
+
+DRAINS = Limits(drain=Drain("lab-1", START + 60 * MINUTE))
+
+
+def test_a_drain_ends_what_runs_at_its_time_and_warns_before():
+    life = Life(DRAINS, lambda _now: Seen("a cell")).run(START + 5 * 60 * MINUTE)
+    assert [at - START for at, _ in life.warnings] == [50 * MINUTE, 58 * MINUTE]
+    assert idle.warning(life.warnings[0][1]).text.startswith("Ends at 2026-01-01 01:00 UTC: lab-1 is emptied for")
+    assert life.stopped_at == START + 60 * MINUTE
+    assert idle.end_reason(life.stop, life.history).text.startswith("Ended: lab-1 is emptied for maintenance, by 2026")
+    assert idle.extend(life.history, DRAINS, START, timedelta(hours=1), 3).code == "nothing-to-extend"
+
+
+@pytest.mark.parametrize("by", [-30, -1, 0, 1])
+def test_a_drain_whose_time_has_come_warns_all_the_same(by):
+    """The manager was away, or the session began when it was over: on its way to the agent before that was drained."""
+    late = History(START, START)
+    limits = Limits(drain=Drain("lab-1", START + by * MINUTE))
+    decision = idle.decide(late, limits, START + MINUTE)
+    assert (decision.is_news, decision.stop) == (True, None)
+    assert idle.decide(decision.history, limits, START + MINUTE + idle.NOTICE - TICK).stop is None
+    assert idle.decide(decision.history, limits, START + MINUTE + idle.NOTICE).stop is not None
+
+
+def test_a_drain_that_is_put_off_is_warned_of_anew():
+    life = Life(DRAINS, lambda _now: Seen("a cell")).run(START + 55 * MINUTE)
+    life.limits = Limits(drain=Drain("lab-1", START + 120 * MINUTE))
+    life.run(START + 180 * MINUTE)
+    assert [at - START for at, _ in life.warnings] == [50 * MINUTE, 110 * MINUTE, 118 * MINUTE]
+    assert life.stopped_at == START + 120 * MINUTE
+
+
+def test_when_a_drain_ends_it_is_shown():
+    history = History(START, START)
+    shown = idle.view(idle.decide(history, DRAINS, START), Seen(), START)
+    stops_at = (START + 60 * MINUTE).isoformat()
+    extra = {"since": START.isoformat(), "stops_at": stops_at, "agent": "lab-1"}
+    assert shown == {DRAIN: {"remaining": 3600, "remaining_time_type": "expire_after", "extra": extra}}
 
 
 def low_use(**options):

@@ -394,6 +394,95 @@ async def test_use_of_several_containers_is_that_of_all(manager, agent, admin, c
     assert (seen.is_working, seen.running) == (True, idle_watch.EXECUTION)
 
 
+async def drain(signed, by=None, op="exclude-agents"):
+    body = {"op": op, "args": ["lab-1"], **({"by": by} if by else {})}
+    assert (await signed.call("POST", "/manager/scheduler/operation", body)).status == 204
+
+
+@pytest.mark.parametrize("figures", [BUSY, {}])  # whatever runs there, and if nobody knows
+async def test_a_drained_agent_is_empty_in_time(manager, admin, agent, make_user, clock, helpers, figures):
+    alice = await make_user("alice")
+    session_id = await started(alice, agent, manager, helpers, figures)
+    await drain(admin, "2h")
+    (shown,) = (await alice.get("/agents"))["agents"]
+    by = datetime.fromisoformat(shown["drain_by"])
+    assert (shown["schedulable"], shown["sessions"]) == (False, 1)
+    assert timedelta(hours=2) <= by - clock.begin < timedelta(hours=2, minutes=1)
+    await clock.pass_(minutes=109)
+    view = await alice.session("work")
+    assert view["reason"]["code"] == "running"
+    assert view["idleChecks"]["drain"]["extra"]["agent"] == "lab-1"
+    assert "extensions_left" not in view["idleChecks"]["drain"]["extra"]
+    await clock.pass_(minutes=3)
+    view = await alice.session("work")
+    assert view["reason"]["code"] == "drain-soon"
+    assert "lab-1 is emptied for maintenance" in view["reason"]["text"]
+    refused = await alice.post("/session/work/extend", status=400)
+    assert refused["data"]["reason"]["code"] == "nothing-to-extend"
+    await clock.pass_(minutes=7)
+    assert (await alice.session("work"))["status"] == "RUNNING"
+    await clock.pass_(minutes=2)
+    ended = await alice.until_status("work", "TERMINATED")
+    assert (ended["statusInfo"], ended["reason"]["code"]) == ("agent-termination", "drained")
+    assert (await alice.get("/agents"))["agents"][0]["sessions"] == 0
+    request = alice.request("GET", f"/events/session?sessionId={session_id}", content_type=None)
+    request.headers["Last-Event-ID"] = "0"
+    assert (await alice.http.fetch(request)).body.decode().count("event: session_idle_warning") == 2
+
+
+async def test_resuming_an_agent_lets_its_sessions_be(manager, admin, agent, make_user, clock, helpers):
+    """And what was warned of is not coming any more: the next drain is warned of anew."""
+    alice = await make_user("alice")
+    session_id = await started(alice, agent, manager, helpers, BUSY)
+    await drain(admin, "1h")
+    await clock.pass_(minutes=59)
+    assert (await alice.session("work"))["reason"]["code"] == "drain-soon"
+    await drain(admin, op="include-agents")
+    assert (await alice.get("/agents"))["agents"][0]["drain_by"] is None
+    await clock.pass_(minutes=1)
+    view = await alice.session("work")
+    assert (view["reason"]["code"], view["idleChecks"]) == ("running", {})
+    await clock.pass_(minutes=10)
+    assert (await alice.session("work"))["status"] == "RUNNING"
+    assert session_id not in clock.watch.standing
+    clock.ahead = timedelta()
+    await drain(admin, "1m")
+    await clock.pass_(minutes=1)
+    assert (await alice.session("work"))["reason"]["code"] == "drain-soon"
+    await clock.pass_(minutes=1)
+    await alice.until_status("work", "TERMINATED")
+
+
+async def test_an_agent_that_is_resumed_at_the_last_moment_keeps_its_sessions(
+    manager, admin, agent, make_user, clock, helpers
+):
+    alice = await make_user("alice")
+    await started(alice, agent, manager, helpers, BUSY)
+    await drain(admin, "10m")
+    answer = agent._answer
+
+    async def resumed_by_now(call):
+        if call.method == "figures":
+            await drain(admin, op="include-agents")
+        await answer(call)
+
+    agent._answer = resumed_by_now
+    await clock.pass_(minutes=12)
+    assert agent.calls[-1].method == "figures"
+    assert (await alice.session("work"))["status"] == "RUNNING"
+
+
+async def test_a_drain_without_a_time_ends_nothing_any_more(manager, admin, agent, make_user, clock, helpers):
+    alice = await make_user("alice")
+    await started(alice, agent, manager, helpers, BUSY)
+    await drain(admin, "1h")
+    await drain(admin)
+    await clock.pass_(hours=2)
+    (shown,) = (await alice.get("/agents"))["agents"]
+    assert (shown["schedulable"], shown["drain_by"]) == (False, None)
+    assert (await alice.session("work"))["status"] == "RUNNING"
+
+
 async def test_a_killed_manager_goes_on_counting(manager_process, make_agent, data_dir, helpers):
     await manager_process.start()
     credentials = helpers.credentials(data_dir)
@@ -427,4 +516,28 @@ async def test_a_killed_manager_goes_on_counting(manager_process, make_agent, da
     assert await helpers.wait_until(stops_at, "the first look after the restart") == extended
     checks = (await admin.session("work"))["idleChecks"]
     assert checks["network_timeout"]["extra"]["extensions_left"] == 2
+    admin.close()
+
+
+async def test_a_killed_manager_keeps_the_time_of_a_drain(manager_process, make_agent, data_dir, helpers):
+    await manager_process.start()
+    credentials = helpers.credentials(data_dir)
+    admin = helpers.client(manager_process.endpoint, credentials["access_key"], credentials["secret_key"])
+    agent = make_agent(manager_process.endpoint)
+    agent.figures = {"cpu_used_s": 1.0, **BUSY}
+    await agent.stay_connected()
+    await admin.post("/images", {"name": helpers.image.name})
+    await admin.create("work")
+    await admin.until_status("work", "RUNNING")
+    await drain(admin, "1h")
+
+    async def stops_at():
+        check = (await admin.session("work"))["idleChecks"].get("drain")
+        return check and check["extra"]["stops_at"]
+
+    before = await helpers.wait_until(stops_at, "the first look")
+    manager_process.kill()
+    await manager_process.start()
+    assert await helpers.wait_until(stops_at, "the first look after the restart") == before
+    assert (await admin.session("work"))["status"] == "RUNNING"
     admin.close()
