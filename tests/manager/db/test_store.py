@@ -111,6 +111,20 @@ async def test_a_unit_that_raises_leaves_nothing(store):
 
 
 @pytest.mark.asyncio
+async def test_what_is_foreseen_is_seen_by_its_unit_alone(store):
+    def try_out(conn, name):
+        add_domain(conn, name)
+        return names(conn)
+
+    await store.write(add_domain, "first")
+    assert await store.recall(names) == ["first"]
+    assert await store.foresee(try_out, "second") == ["first", "second"]
+    assert await store.read(names) == await store.recall(names) == ["first"]
+    await store.write(add_domain, "second")
+    assert await store.read(names) == ["first", "second"]
+
+
+@pytest.mark.asyncio
 async def test_reads_see_what_was_written_and_cannot_write(store):
     await store.write(add_domain, "a")
     assert await store.read(names) == ["a"]
