@@ -20,6 +20,11 @@ _COLUMNS = {
     "user": t.sessions.c.user_id,
     "keypair": t.sessions.c.access_key,
 }
+HELD_UNTIL = sa.case(
+    (t.sessions.c.terminated_at < t.kernels.c.terminated_at, t.sessions.c.terminated_at),
+    else_=sa.func.coalesce(t.kernels.c.terminated_at, t.sessions.c.terminated_at),
+)
+"""To its end, or to its session's where that was ended without waiting for an agent: nobody can use it from then on."""
 _SLOTS = sa.cast(t.sessions.c.slots, sa.Text).label("slots")  # read once for each of the few texts there are
 
 
@@ -33,7 +38,12 @@ def load_spending(conn: Connection, scopes: Collection[str], now: datetime) -> d
         keys.setdefault(level, []).append(key)
     kernels = t.kernels.c
     query = (
-        sa.select(kernels.created_at, kernels.terminated_at, _SLOTS, *(_COLUMNS[level].label(level) for level in keys))
+        sa.select(
+            kernels.created_at,
+            HELD_UNTIL.label("ended_at"),
+            _SLOTS,
+            *(_COLUMNS[level].label(level) for level in keys),
+        )
         .select_from(t.kernels.join(t.sessions, t.sessions.c.id == kernels.session_id))
         .where(kernels.terminated_at.is_(None) | (kernels.terminated_at > week_of(now)))
         .where(kernels.created_at < now, sa.or_(*(_COLUMNS[level].in_(names) for level, names in keys.items())))
@@ -42,7 +52,7 @@ def load_spending(conn: Connection, scopes: Collection[str], now: datetime) -> d
         amount = _accelerators(row.slots)
         for scope in [f"{level}:{row._mapping[level]}" for level in keys] if amount else ():
             if scope in found:
-                found[scope] = found[scope].with_use(amount, row.created_at, row.terminated_at)
+                found[scope] = found[scope].with_use(amount, row.created_at, row.ended_at)
     return found
 
 

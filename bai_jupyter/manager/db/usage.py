@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from bai_jupyter.common.slots import ResourceSlots
 from bai_jupyter.manager.db import tables as t
+from bai_jupyter.manager.db.budgets import HELD_UNTIL
 from bai_jupyter.manager.db.listings import Reach
 
 
@@ -37,14 +38,14 @@ def list_uses(
     project_ids: Collection[str] | None = None,
 ) -> list[Use]:
     """Containers that held slots at some time from ``since`` to ``until``, oldest first."""
-    kernels, sessions = t.kernels.c, t.sessions.c
+    kernels, sessions, ended_at = t.kernels.c, t.sessions.c, HELD_UNTIL.label("ended_at")
     query = (
         sa.select(
             kernels.id,
             kernels.session_id,
             kernels.status,
             kernels.created_at,
-            kernels.terminated_at,
+            ended_at,
             sessions.name,
             sessions.project_id,
             sessions.access_key,
@@ -58,6 +59,7 @@ def list_uses(
             )
         )
         .where(kernels.created_at < until, kernels.terminated_at.is_(None) | (kernels.terminated_at > since))
+        .where(ended_at.is_(None) | (ended_at > since))
         .order_by(kernels.created_at, kernels.id)
     )
     if reach.domain is not None:
@@ -78,7 +80,7 @@ def list_uses(
             agent=row.agent,
             slots=ResourceSlots.parse(row.slots),
             began_at=row.created_at,
-            ended_at=row.terminated_at,
+            ended_at=row.ended_at,
         )
         for row in conn.execute(query)
     ]

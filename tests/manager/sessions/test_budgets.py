@@ -242,6 +242,35 @@ async def test_budget_says_what_reports_of_usage_say(manager, gpus, make_user, c
 
 
 @pytest.mark.asyncio
+async def test_what_was_ended_without_its_agent_does_not_count_on(manager, gpus, make_user, clock, helpers):
+    """Also not once that is back, and tells that its container has ended only then."""
+    alice = await make_user("alice")
+    manager.services.people._now = manager.services.sessions._now = clock
+    await started(alice, helpers, manager, gpus, "train")
+    scope = f"keypair:{alice.access_key}"
+
+    async def gpu_hours():
+        spending = (await manager.store.read(budgets.load_spending, {scope}, clock.now))[scope]
+        days = (await alice.get("/resource/usage/days?start_date=20260112&end_date=20260118"))["days"]
+        return spending.used / HOUR, sum(day["gpu_hours"] for day in days), spending.held
+
+    clock.now += HOUR
+    gpus.drop_link()
+    await helpers.wait_until(lambda: manager.registry.link(gpus.agent_id) is None, "the end of the link")
+    assert (await alice.call("DELETE", "/session/train?forced=true")).status == 200
+    clock.now += 2 * HOUR
+    assert await gpu_hours() == (1, 1, 0)
+    await gpus.connect()
+
+    async def is_over():
+        rows = await manager.store.read(lambda conn: conn.execute(t.kernels.select()).all())
+        return all(row.terminated_at is not None for row in rows)
+
+    await helpers.wait_until(is_over, "the container's end")
+    assert await gpu_hours() == (1, 1, 0)
+
+
+@pytest.mark.asyncio
 async def test_an_admin_is_told_who_has_used_up_what_a_change_would_allow(
     manager, admin, gpus, make_user, clock, helpers, gql
 ):
