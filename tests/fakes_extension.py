@@ -15,7 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from bai_jupyter.common.errors import NotFound
+from bai_jupyter.common.errors import Forbidden, NotFound
 from bai_jupyter.common.reasons import Reason
 
 ACCESS_KEY, SECRET_KEY = "AKIAEXTENSION", "very-s3cret"
@@ -26,7 +26,8 @@ class StubManager:
     """Start with ``with``; ``endpoint`` is known from then on."""
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
-    ended: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[dict[str, Any]] | None = field(default_factory=list)
+    """``None``: whoever asks may not know."""
     images: list[dict[str, Any]] = field(default_factory=list)
     presets: list[dict[str, Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -119,8 +120,10 @@ class _Everything(SignedHandler):
             self.set_status(201)
             self.finish({"bgtask_id": "t-1", "image": f"user/kim:{name}"})
         elif path == "admin/gql" and b"compute_session_list" in self.request.body:
-            page = {"items": self.stub.ended, "total_count": len(self.stub.ended)}
-            self.finish({"data": {"compute_session_list": page}})
+            if (ended := self.stub.ended) is None:
+                self.refuse(Forbidden(Reason.of("forbidden", role="users")))
+            else:
+                self.finish({"data": {"compute_session_list": {"items": ended, "total_count": len(ended)}}})
         elif path == "resource/dry-run" or path.endswith("/resize/dry-run"):
             self.stub.trials.append(json.loads(self.request.body))
             verdict = "refused" if self.stub.refusal else "now"

@@ -41,6 +41,7 @@ export namespace CommandIDs {
   export const openTerminal = 'bai:open-terminal';
   export const suspendSession = 'bai:suspend-session';
   export const resumeSession = 'bai:resume-session';
+  export const attachFolder = 'bai:attach-folder';
   export const saveVariables = 'bai:save-variables';
   export const wakeKernel = 'bai:wake-kernel';
   export const keepLonger = 'bai:keep-longer';

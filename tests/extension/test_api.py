@@ -57,6 +57,12 @@ async def test_sessions_and_the_end_of_one(
     assert [view["name"] for view in connected.sessions] == ["other"]
 
 
+async def test_where_only_ones_own_session_is_seen_none_has_ended(connected: Any, jp_fetch: Callable[..., Any]) -> None:
+    connected.ended = None
+    answer = await jp_fetch("bai", "api", "ended-sessions", params={"since": "2026-11-30T00:00:00Z"})
+    assert json.loads(answer.body) == {"sessions": [], "total": 0}
+
+
 async def test_a_session_is_restarted_made_an_image_of_and_read(
     connected: Any, jp_fetch: Callable[..., Any], make_session: Callable[..., Any]
 ) -> None:

@@ -35,6 +35,7 @@ export const statusItem: JupyterFrontEndPlugin<void> = {
       void app.commands.execute(command, session && { id: session.id, name: session.name });
     const item = new StatusItem(statuses, new Use(sessions), trans, {
       resources: () => run(CommandIDs.resources),
+      attach: () => run(CommandIDs.attachFolder),
       keep: session => run(CommandIDs.extendSession, session),
       details: session => run(CommandIDs.showSession, session),
       log: session => run(CommandIDs.showLog, session),

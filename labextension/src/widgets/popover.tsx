@@ -19,6 +19,8 @@ import { StateIcon } from './state';
 
 export interface IKernelActions {
   resources: () => void;
+  /** One more folder for the session as it runs. */
+  attach: () => void;
   /** For a while, though it is idle. */
   keep: (session: ISession) => void;
   details: (session: ISession) => void;
@@ -110,6 +112,9 @@ function View({ look, reason, use, changed, close, actions, trans }: IOptions): 
         </button>
         {session && (
           <>
+            <button className="jp-bai-Button" onClick={act(actions.attach)}>
+              {trans.__('Attach folder…')}
+            </button>
             {isKeepable(session) && (
               <button className="jp-bai-Button" onClick={act(() => actions.keep(session))}>
                 {trans.__('Keep')}

@@ -107,7 +107,8 @@ function SessionsView({ model, ended, server, announcement, trans, run, has, end
         </div>
       )}
       {list !== null && list.length > 0 && <Filtered {...{ list, trans, run, has, endAll }} />}
-      {model.error === null && <EndedToday {...{ ended, trans, run, has }} />}
+      {model.error === null && <Trouble model={ended} trans={trans} />}
+      <EndedToday {...{ ended, trans, run, has }} />
       <Announcer list={list} trans={trans} />
     </>
   );
@@ -288,7 +289,7 @@ function SessionRow(props: ISessionRowProps): JSX.Element {
 }
 
 /** Those that ended today, to look at and to use again; of many the newest. */
-function EndedToday({ ended, trans, run, has }: Pick<IViewProps, 'ended' | 'trans' | 'run' | 'has'>): JSX.Element {
+function EndedToday({ ended, trans, run, has }: Pick<IViewProps, 'ended' | 'trans' | 'run' | 'has'>): JSX.Element | null {
   const [current, setCurrent] = React.useState<string | null>(null);
   const toggle = (id: string) => setCurrent(id === current ? null : id);
   const { sessions, total } = ended.value ?? { sessions: [], total: 0 };
@@ -297,27 +298,22 @@ function EndedToday({ ended, trans, run, has }: Pick<IViewProps, 'ended' | 'tran
     sessions.map(session => session.id),
     { Enter: show }
   );
-  return (
-    <>
-      <Trouble model={ended} trans={trans} />
-      {total > 0 && (
-        <details className="jp-bai-Group">
-          <summary>{trans.__('Ended today (%1)', total)}</summary>
-          <ul className="jp-bai-List" aria-label={trans.__('Ended today')} onKeyDown={onKeyDown}>
-            {sessions.map(session => (
-              <EndedRow
-                key={session.id}
-                {...{ session, trans, run, has }}
-                place={row(session.id)}
-                isCurrent={session.id === current}
-                toggle={() => toggle(session.id)}
-              />
-            ))}
-          </ul>
-          {total > sessions.length && <p className="jp-bai-Hint">{trans.__('These are the newest %1.', sessions.length)}</p>}
-        </details>
-      )}
-    </>
+  return total === 0 ? null : (
+    <details className="jp-bai-Group">
+      <summary>{trans.__('Ended today (%1)', total)}</summary>
+      <ul className="jp-bai-List" aria-label={trans.__('Ended today')} onKeyDown={onKeyDown}>
+        {sessions.map(session => (
+          <EndedRow
+            key={session.id}
+            {...{ session, trans, run, has }}
+            place={row(session.id)}
+            isCurrent={session.id === current}
+            toggle={() => toggle(session.id)}
+          />
+        ))}
+      </ul>
+      {total > sessions.length && <p className="jp-bai-Hint">{trans.__('These are the newest %1.', sessions.length)}</p>}
+    </details>
   );
 }
 

@@ -224,7 +224,7 @@ def test_a_folder_is_shared_both_ways_and_comes_back_from_the_trash(lab: Lab, up
     assert "one.txt" in up.bai("vfolder", "ls", "plans", credentials=kim)
 
 
-def test_sessions_are_restarted_and_ended_where_they_are_listed(lab: Lab, up: Up, python_image: str) -> None:
+def test_sessions_are_restarted_ended_and_used_again_where_they_are_listed(lab: Lab, up: Up, python_image: str) -> None:
     page = lab.page
     up.bai("session", "start", python_image, "--name", "beside", "--cpu", "1", "--mem", "256m")
     inside = ("session", "exec", "beside", "--", "sh", "-c")
@@ -251,6 +251,21 @@ def test_sessions_are_restarted_and_ended_where_they_are_listed(lab: Lab, up: Up
     expect(running).to_have_count(0)
     show(page, "jp-bai-panel")
     assert "beside" not in up.bai("session", "list", "-q")
+
+    sessions = section(page, "Sessions")
+    sessions.get_by_text("Ended today").click()
+    ended = sessions.get_by_role("list", name="Ended today").get_by_role("listitem").filter(has_text="beside")
+    with_actions(ended, "beside").get_by_role("button", name="Use again…").click()
+    dialog = page.get_by_role("dialog", name="Resources for beside")
+    expect(dialog.get_by_role("status")).to_contain_text("Starts now")
+    dialog.get_by_role("button", name="Start").click()
+    expect(dialog).to_have_count(0)
+    item = page.locator(".jp-bai-StatusItem button")
+    expect(item).to_contain_text("of 1 CPU")
+    expect(item).to_contain_text("of 256 MiB")
+    [again] = re.findall(r"Untitled1-\S+", up.bai("session", "list"))
+    up.bai("session", "rm", "--yes", again)
+    sessions.get_by_text("Ended today").click()
 
 
 def test_a_notebook_runs_on_the_cluster_and_its_result_is_beside_it(lab: Lab, up: Up) -> None:
