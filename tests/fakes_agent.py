@@ -81,6 +81,7 @@ class FakeAgent:
         self.call_errors: dict[str, Reason] = {}
         self.held: Volumes | None = None
         self.figures: dict[str, float] = {"cpu_used_s": 1.0}  # of every kernel
+        self.engine_trouble = ""
         self.resize_refused: Reason | None = None
         self.keep_size = False  # does not deal with changes of slots
         self.refused_mounts: dict[str, Reason] = {}  # by target
@@ -205,7 +206,8 @@ class FakeAgent:
     async def _beat(self, pause_s: float) -> None:
         while self.linked.is_set():
             with suppress(WebSocketClosedError):
-                await self.send(Heartbeat(dict.fromkeys(self.kernels, self.figures)))
+                figures = dict.fromkeys(self.kernels, self.figures)
+                await self.send(Heartbeat(figures, engine_trouble=self.engine_trouble))
             await asyncio.sleep(pause_s)
 
     # What the manager says

@@ -37,6 +37,7 @@ from bai_agent.devices.mock import MockPlugin
 from bai_agent.doors import Address, Doors
 from bai_agent.firewall import PRIVATE_NETWORKS, Policy
 from bai_agent.hold import Patience
+from bai_agent.image_watch import ImageWatch
 from bai_agent.jupyter_kernels import JupyterKernels
 from bai_agent.link import ManagerLink, websocket_url
 from bai_agent.manager_access import DOOR, ManagerAccess, address_of
@@ -59,13 +60,12 @@ from bai_agent.volumes import Volumes
 from bai_agent.warm_pool import WarmPool
 from bai_jupyter._version import __version__
 from bai_jupyter.common.join_tokens import BadJoinToken, JoinToken
-from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImageFacts, ImagesFound, is_door_name
+from bai_jupyter.common.messages import PROTOCOL_VERSION, Heartbeat, Hello, ImagesFound, is_door_name
 from bai_jupyter.common.parts import EVENLY
 from bai_jupyter.common.slots import parse_size
 from bai_jupyter.common.trust import Trust
 
 _FIRST_IMAGES_S = 10.0
-_IMAGES_EVERY_S = 60.0
 _ENGINE_RETRY_S = 5.0
 
 
@@ -321,7 +321,6 @@ class AgentApp(Application):
         )
 
     def start(self) -> None:
-        self._images_known = asyncio.Event()
         try:
             self._accelerators = self._load_accelerators()
             asyncio.run(self._main())
@@ -376,7 +375,7 @@ class AgentApp(Application):
         streams = Streams(manager.url, tls)
         named = {name: _address(given) for name, given in self.doors.items()}
         doors = Doors({**named, DOOR: address_of(manager, tls)})
-        images: list[ImageFacts] = []
+        images = ImageWatch(runtime, lambda found: link.send(ImagesFound(found)))
 
         def hello(credential: str | None, join_token: str | None) -> Hello:
             return Hello(
@@ -390,7 +389,7 @@ class AgentApp(Application):
                 architecture=platform.machine(),
                 slots=inventory.slots,
                 devices=inventory.devices,
-                images=list(images),
+                images=list(images.images),
                 kernels=reconciler.reports(),
                 volumes=sorted(volumes),
             )
@@ -412,7 +411,7 @@ class AgentApp(Application):
         meter = Meter(inventory, reconciler.book.energy_before)
 
         async def heartbeat() -> Heartbeat:
-            return meter.heartbeat(await service.figures(), reconciler.held())
+            return replace(meter.heartbeat(await service.figures(), reconciler.held()), engine_trouble=images.trouble)
 
         jupyter = JupyterKernels(runtime, store.path, reconciler.jupyter_changed)
         reconciler.jupyter = jupyter
@@ -444,7 +443,7 @@ class AgentApp(Application):
         await attachments.end_leftovers()
         self.log.info("%s offers %s", self.agent_name, inventory.slots.describe())
         meter.shared.append(reconciler.share_figures)
-        watches = [self._watch_images(runtime, images, link), meter.run()]
+        watches = [images.run(), meter.run()]
         if pool is not None:
             pool.is_busy = reconciler.is_starting_something
             watches.append(pool.run())
@@ -464,22 +463,8 @@ class AgentApp(Application):
             stack.push_async_callback(_cancelled, asyncio.create_task(watch))
         with suppress(TimeoutError):  # many images take long to look into; then they are told later
             async with asyncio.timeout(_FIRST_IMAGES_S):
-                await self._images_known.wait()
+                await images.known.wait()
         await link.run()
-
-    async def _watch_images(self, runtime: Runtime, images: list[ImageFacts], link: ManagerLink) -> None:
-        """Keep ``images`` what the runtime has, and tell the manager of each change."""
-        while True:
-            try:
-                found = await runtime.images()
-            except RuntimeFault as fault:
-                self.log.warning("%s", fault)
-            else:
-                self._images_known.set()
-                if found != images:
-                    images[:] = found
-                    link.send(ImagesFound(list(found)))
-            await asyncio.sleep(_IMAGES_EVERY_S)
 
     # Choosing
 

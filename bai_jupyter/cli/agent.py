@@ -120,9 +120,10 @@ def _with_others(gpu: str, used: ResourceSlots, slots: ResourceSlots) -> str:
 
 
 def _unusable(agent: Json) -> list[str]:
-    """A sentence for each device that is there and is not handed out."""
+    """A sentence for an engine that does not answer, and for each device that is there and is not handed out."""
+    trouble = [agent["engine_trouble"]] if agent.get("engine_trouble") else []
     amiss = [device for device in agent.get("devices") or [] if device.get("health", "ok") != "ok"]
-    return [
+    return trouble + [
         f"{agent['name']} does not hand out {device['device_id']} ({device['model']}): {device['health'].rstrip('.')}."
         for device in amiss
     ]

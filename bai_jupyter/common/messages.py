@@ -352,10 +352,12 @@ class Heartbeat:
     """``stats``: ``{kernel_id: {"cpu_used_s": …, "mem_used_bytes": …, "mem_limit_bytes": …, "executing": 0 or 1,
     "executed_ago_s": …}}``, and of its whole accelerators ``rocm_util_pct``, ``rocm_mem_used_bytes``,
     ``rocm_mem_total_bytes``, ``rocm_power_w``: the names that ``devices`` has, after what their kind is called.
-    ``devices``: ``{device_id: {"util_pct": …, …}}``."""
+    ``devices``: ``{device_id: {"util_pct": …, …}}``. ``engine_trouble``: why the container engine did not answer when
+    it was last asked, in a sentence; empty if it did."""
 
     stats: dict[str, dict[str, float]]
     devices: dict[str, dict[str, float]] = field(default_factory=dict)
+    engine_trouble: str = ""
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ _OF_AGENT = (
     "runtime",
     "isolated",
     "heard_at",
+    "engine_trouble",
     "version",
 )
 

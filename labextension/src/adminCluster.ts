@@ -202,9 +202,9 @@ export function settingTable(trans: TranslationBundle): ITable {
     keyOf: row => shown(row.name),
     columns: [
       field(trans.__('Name'), 'name'),
-      { label: trans.__('Value'), text: row => (row.is_hidden ? trans.__('not shown') : valueOf(row.value)) },
-      { label: trans.__('Default'), text: row => (row.is_hidden ? '' : valueOf(row.default)) },
-      { label: trans.__('Set in'), text: row => sourceOf(row, trans) },
+      { label: trans.__('Value'), text: row => (row.is_hidden ? trans.__('not shown') : valueOf(row.value)), isLong: true },
+      { label: trans.__('Default'), text: row => (row.is_hidden ? '' : valueOf(row.default)), isLong: true },
+      { label: trans.__('Set in'), text: row => sourceOf(row, trans), isLong: true },
       field(trans.__('What it is'), 'help')
     ],
     actions: [

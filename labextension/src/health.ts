@@ -37,6 +37,7 @@ export function checksOf(health: IHealth, trans: TranslationBundle): ICheck[] {
   return [
     sessionsOf(health, trans),
     agentsOf(health, trans),
+    enginesOf(health, trans),
     isolationOf(health, trans),
     devicesOf(health, trans),
     volumesOf(health, trans),
@@ -75,6 +76,19 @@ function agentsOf({ agents }: IHealth, trans: TranslationBundle): ICheck {
     name: trans.__('Agents'),
     state: ready.length === 0 ? 'failed' : lost.length + drained.length > 0 ? 'attention' : 'well',
     said: none || said.join(' ')
+  };
+}
+
+/** Of agents that answer: what the others' engines do is not known. */
+function enginesOf({ agents }: IHealth, trans: TranslationBundle): ICheck {
+  const silent = agents.filter(one => one.status === 'ALIVE' && one.engine_trouble);
+  return {
+    name: trans.__('Container engines'),
+    state: silent.length > 0 ? 'failed' : 'well',
+    said:
+      silent.length > 0
+        ? trans.__('%1 What runs there may go on; nothing new can start.', silent.map(one => one.engine_trouble).join(' '))
+        : trans.__('Each agent that answers reaches its own.')
   };
 }
 

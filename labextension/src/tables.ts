@@ -11,6 +11,8 @@ import { slotsOf } from './typed';
 export interface IColumn {
   label: string;
   text: (row: AdminRow) => string;
+  /** It may be of any length, and without spaces. */
+  isLong?: boolean;
   /** Shown as bars instead of the text. */
   uses?: (row: AdminRow) => IUse[];
   /** Shown as a small chart, before the figures that say the same in the columns beside it. */

@@ -11,7 +11,7 @@ const trans = { __: (text, ...args) => fill(text, args), _n: (one, many, n, ...a
 const GIB = 1024 ** 3;
 
 function agent(name, more = {}) {
-  return { name, status: 'ALIVE', schedulable: true, isolated: true, heard_at: null, version: VERSION, sick: [], ...more };
+  return { name, status: 'ALIVE', schedulable: true, isolated: true, heard_at: null, version: VERSION, engine_trouble: null, sick: [], ...more };
 }
 
 function health(more = {}) {
@@ -31,7 +31,7 @@ const told = more => Object.fromEntries(checksOf(health(more), trans).map(({ nam
 
 test('where all is well, each check says so', () => {
   const checks = told();
-  assert.deepStrictEqual(Object.keys(checks), ['New sessions', 'Agents', 'Isolation', 'Devices', 'Storage', 'Versions', 'Errors']);
+  assert.deepStrictEqual(Object.keys(checks), ['New sessions', 'Agents', 'Container engines', 'Isolation', 'Devices', 'Storage', 'Versions', 'Errors']);
   assert.ok(Object.values(checks).every(([state]) => state === 'well'));
   assert.strictEqual(checks.Agents[1], 'One is ready.');
   assert.strictEqual(checks.Storage[1], 'There is room in the one volume.');
@@ -63,6 +63,15 @@ test('what is not well is named, with what to do', () => {
   ]);
   assert.match(checks.Versions[1], new RegExp(`The manager has ${VERSION}; others are: lab-1 9.9.9`));
   assert.match(checks.Errors[1], /3 since the manager started, the last at .*: It broke\./);
+});
+
+test('an engine that does not answer is a failure, of an agent that does', () => {
+  const trouble = { engine_trouble: 'The container engine on lab-2 does not answer: gone. Tell your admin.' };
+  assert.deepStrictEqual(told({ agents: [agent('lab-1'), agent('lab-2', trouble)] })['Container engines'], [
+    'failed',
+    'The container engine on lab-2 does not answer: gone. Tell your admin. What runs there may go on; nothing new can start.'
+  ]);
+  assert.strictEqual(told({ agents: [agent('lab-2', { ...trouble, status: 'LOST' })] })['Container engines'][0], 'well');
 });
 
 test('no agent, or none that is ready, is a failure', () => {

@@ -203,6 +203,7 @@ async def test_it_joins_keeps_its_credential_and_says_what_it_has(agent: Agent, 
     assert hello.volumes == ["local:home"]
     assert agent.bench.image in {image.name for image in hello.images}
     await manager.until(lambda: bool(manager.beats))
+    assert manager.beats[0].engine_trouble == ""
     await agent.restart()
     assert (manager.hellos[-1].credential, manager.hellos[-1].join_token) == (manager.credential, None)
     kept = agent.bench.state_dir / "credential"

@@ -97,6 +97,10 @@ def test_agents(bai, logged_in) -> None:
     }
     logged_in.answers["GET /agents"] = {"agents": [agent, {**agent, "name": "lab-2", "status": "LOST"}]}
     ran = bai("agent", "list")
+    trouble = "The container engine on lab-1 does not answer: gone. Tell your admin."
+    logged_in.answers["GET /agents"] = {"agents": [{**agent, "engine_trouble": trouble}]}
+    assert bai("agent", "list").lines[2] == trouble
+    logged_in.answers["GET /agents"] = {"agents": [agent]}
     assert "24/32  0 B/256 GiB  0.5/4 (held by shim)  process (not isolated)" in ran.lines[1]
     assert ran.lines[1].endswith(" ago")
     assert "Unreachable" in ran.lines[2]

@@ -81,6 +81,7 @@ def test_unknown_fields_are_ignored(raw):
         ("Wanted", ("kernels", 0, "jupyter_kernels"), []),
         ("Hello", ("devices", 0, "health"), "ok"),
         ("Heartbeat", ("devices",), {}),
+        ("Heartbeat", ("engine_trouble",), ""),
         ("Hello", ("images", 0, "builtin"), False),
     ],
 )

@@ -197,7 +197,7 @@ async def test_how_the_cluster_is_and_that_new_sessions_are_paused(bai: Callable
     _, health = await bai("GET", "admin/health")
     assert health["versions"] == {"extension": __version__, "manager": __version__}
     (agent,) = health["agents"]
-    assert (agent["name"], agent["status"], agent["sick"]) == ("lab-1", "ALIVE", [])
+    assert (agent["name"], agent["status"], agent["sick"], agent["engine_trouble"]) == ("lab-1", "ALIVE", [], None)
     assert {one["name"] for one in health["volumes"]} >= {"local:home"}
     assert health["is_frozen"] is False
     assert await bai("PATCH", "admin/health", {"is_frozen": True}) == (204, None)

@@ -31,6 +31,7 @@ class Registry:
         self._unflushed: dict[AgentId, datetime] = {}
         self._stats: dict[AgentId, Mapping[KernelId, Mapping[str, float]]] = {}
         self._devices: dict[AgentId, Figures] = {}
+        self._engine_troubles: dict[AgentId, str] = {}
 
     def attach(self, link: AgentLink) -> AgentLink | None:
         """Make ``link`` the agent's only one. Returns the one it replaces."""
@@ -48,7 +49,11 @@ class Registry:
         return self._links.get(link.agent_id) is link
 
     def hear(
-        self, agent_id: AgentId, stats: Mapping[str, Mapping[str, float]] | None = None, devices: Figures | None = None
+        self,
+        agent_id: AgentId,
+        stats: Mapping[str, Mapping[str, float]] | None = None,
+        devices: Figures | None = None,
+        engine_trouble: str | None = None,
     ) -> None:
         self._heard[agent_id] = self._clock()
         self._unflushed[agent_id] = datetime.now(UTC)
@@ -56,6 +61,8 @@ class Registry:
             self._stats[agent_id] = {KernelId(kernel_id): figures for kernel_id, figures in stats.items()}
         if devices is not None:
             self._devices[agent_id] = devices
+        if engine_trouble is not None:
+            self._engine_troubles[agent_id] = engine_trouble
 
     def link(self, agent_id: AgentId) -> AgentLink | None:
         """The agent's link if it is ready to be spoken to."""
@@ -85,6 +92,10 @@ class Registry:
     def device_figures(self, agent_id: AgentId) -> Figures:
         """What the agent measured last of its devices; nothing if it does not answer."""
         return self._devices.get(agent_id, {}) if self.is_reachable(agent_id) else {}
+
+    def engine_trouble(self, agent_id: AgentId) -> str | None:
+        """Why the agent's container engine does not answer, as last told; None if it does, or the agent does not."""
+        return (self._engine_troubles.get(agent_id) or None) if self.is_reachable(agent_id) else None
 
     def mem_used_bytes(self, agent_id: AgentId) -> float:
         """Memory that the agent's kernels use, as last measured."""

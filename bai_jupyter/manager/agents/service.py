@@ -53,6 +53,10 @@ class AgentService:
     def device_figures(self, agent_id: AgentId) -> Figures:
         return self._registry.device_figures(agent_id)
 
+    def engine_trouble(self, agent_id: AgentId) -> str | None:
+        """Why its container engine does not answer."""
+        return self._registry.engine_trouble(agent_id)
+
     def mem_used_bytes(self, agent_id: AgentId) -> float:
         """Of its sessions' containers."""
         return self._registry.mem_used_bytes(agent_id)

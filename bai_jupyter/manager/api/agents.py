@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import TypedDict
 from urllib.parse import unquote
 
+from bai_jupyter.common.ids import AgentId
 from bai_jupyter.common.messages import DeviceFacts, KernelSpecFacts, to_json
 from bai_jupyter.common.statuses import AgentStatus
-from bai_jupyter.manager.agents.registry import Figures
 from bai_jupyter.manager.api.base import Answer, ApiHandler, gives, needs, takes
 from bai_jupyter.manager.auth import policy
 from bai_jupyter.manager.auth.keypairs import Caller
@@ -30,7 +30,8 @@ class DeviceView(TypedDict):
 
 
 class AgentView(TypedDict):
-    """``drain_by``: when the ``sessions`` that then are left there are ended."""
+    """``drain_by``: when the ``sessions`` that then are left there are ended. ``engine_trouble``: for superadmins, why
+    the container engine does not answer; null for others, and while it does."""
 
     id: str
     name: str
@@ -47,6 +48,7 @@ class AgentView(TypedDict):
     devices: list[DeviceView]
     heard_at: str | None
     version: str
+    engine_trouble: str | None
 
 
 class ImageView(TypedDict):
@@ -70,9 +72,16 @@ class AgentsHandler(ApiHandler):
         groups = {one.name for one in await self.services.store.read(visible_groups, self.caller)}
         found = [one for one in await self.services.agents.list_agents() if one.resource_group in groups]
         counts = await self.services.agents.count_sessions()
-        sees_figures = policy.may(self.caller.role, "metrics:read")
-        figures = {one.id: self.services.agents.device_figures(one.id) for one in found if sees_figures}
-        return 200, {"agents": [_agent_view(one, counts.get(one.id, 0), figures.get(one.id, {})) for one in found]}
+        views = [_agent_view(one, counts.get(one.id, 0)) for one in found]
+        if policy.may(self.caller.role, "metrics:read"):
+            views = [self._with_insight(view, one.id) for view, one in zip(views, found, strict=True)]
+        return 200, {"agents": views}
+
+    def _with_insight(self, view: AgentView, agent_id: AgentId) -> AgentView:
+        """What devices do tells of the sessions that hold them, and so not everybody gets it."""
+        figures = self.services.agents.device_figures(agent_id)
+        devices: list[DeviceView] = [{**one, "figures": figures.get(one["device_id"])} for one in view["devices"]]
+        return {**view, "devices": devices, "engine_trouble": self.services.agents.engine_trouble(agent_id)}
 
 
 class JoinTokensHandler(ApiHandler):
@@ -105,8 +114,7 @@ class ImageHandler(ApiHandler):
         return 204, None
 
 
-def _agent_view(agent: AgentRecord, sessions: int, figures: Figures) -> AgentView:
-    """``figures`` of its devices: what they do tells of the sessions that hold them, so not everybody gets them."""
+def _agent_view(agent: AgentRecord, sessions: int) -> AgentView:
     return {
         "id": agent.id,
         "name": agent.name,
@@ -120,15 +128,16 @@ def _agent_view(agent: AgentRecord, sessions: int, figures: Figures) -> AgentVie
         "architecture": agent.architecture,
         "slots": agent.slots.to_json(),
         "used": agent.used.to_json(),
-        "devices": [_device_view(one, figures) for one in agent.devices],
+        "devices": [_device_view(one) for one in agent.devices],
         "heard_at": agent.heard_at.isoformat() if agent.heard_at else None,
         "version": agent.version,
+        "engine_trouble": None,
     }
 
 
-def _device_view(device: DeviceFacts, figures: Figures) -> DeviceView:
+def _device_view(device: DeviceFacts) -> DeviceView:
     facts: DeviceView = to_json(device)
-    return {**facts, "figures": figures.get(device.device_id)}
+    return {**facts, "figures": None}
 
 
 def _image_view(image: ImageRecord, caller: Caller) -> ImageView:

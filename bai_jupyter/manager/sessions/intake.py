@@ -82,8 +82,8 @@ class Intake:
         match message:
             case Reply():
                 link.resolve(message)
-            case Heartbeat(stats, devices):
-                self._registry.hear(link.agent_id, stats, devices)
+            case Heartbeat(stats, devices, engine_trouble):
+                self._registry.hear(link.agent_id, stats, devices, engine_trouble)
             case KernelReport():
                 self._registry.hear(link.agent_id)
                 observed = await self._observe(link, message)

@@ -94,6 +94,8 @@ export interface IHealthOfAgent {
   /** ISO 8601. */
   heard_at: string | null;
   version: string;
+  /** Why its container engine does not answer. */
+  engine_trouble: string | null;
   /** Devices with which something is wrong. */
   sick: string[];
 }

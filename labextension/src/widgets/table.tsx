@@ -218,7 +218,7 @@ function Cell({ column, row, name, trans }: ICellProps): JSX.Element {
   }
   const text = keepUnits(column.text(row));
   if (!column.status) {
-    return <bdi>{text}</bdi>;
+    return <bdi className={column.isLong ? 'jp-bai-Table-long' : undefined}>{text}</bdi>;
   }
   const look = lookOf({ status: column.status(row), queue: null, progress: null, reason: reasonOf(row) }, trans);
   return (

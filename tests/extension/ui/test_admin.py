@@ -364,7 +364,8 @@ def test_users_are_made_of_a_file_after_a_look_at_each_line(page: Page, cluster:
 def test_how_the_cluster_is_and_new_sessions_are_paused_and_taken_again(page: Page, look_at: Any) -> None:
     admin = open_list(page, "Health")
     checks = admin.get_by_role("list", name="Health").get_by_role("listitem")
-    expect(checks.filter(has_text="Agents")).to_contain_text("One is ready.")
+    expect(checks.filter(has_text="AgentsOK")).to_contain_text("One is ready.")
+    expect(checks.filter(has_text="Container engines")).to_contain_text("Each agent that answers reaches its own.")
     expect(checks.filter(has_text="New sessions")).to_contain_text("Are taken.")
     expect(checks.filter(has_text="Storage")).to_be_visible()
     admin.get_by_role("button", name="Pause new sessions…").press("Enter")

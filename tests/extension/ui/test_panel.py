@@ -347,6 +347,21 @@ def test_a_session_that_stops_soon_is_kept_with_one_click(
         reason.unlink()
 
 
+def test_that_its_agent_is_emptied_is_said_and_cannot_be_put_off(page: Page, stub_lab: Any, look_at: Any) -> None:
+    reason, said = stub_lab.home / "reason", "Ends at 18:00: lab-1 is emptied for maintenance."
+    reason.write_text(f"drain-soon {said}")
+    try:
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'survivor'})")
+        notice = page.locator(".jp-NotebookPanel:visible .jp-bai-Notice")
+        expect(notice.get_by_role("status")).to_have_text(said, timeout=15_000)
+        expect(notice.get_by_role("button", name="Keep")).to_have_count(0)
+        look_at(page, "drained", ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-bai-Notice", whole=True)
+        notice.get_by_role("button", name="Dismiss").click()
+        expect(notice).to_be_hidden(timeout=10_000)
+    finally:
+        reason.unlink()
+
+
 def test_cancel_in_the_notice(page: Page, stub_lab: Any, sessions: Any) -> None:
     gate = stub_lab.home / "gate"
     gate.touch()

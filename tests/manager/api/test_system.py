@@ -67,6 +67,20 @@ async def test_excluded_agents_get_nothing_new(manager, agent, admin, make_agent
     assert all(one["schedulable"] for one in (await admin.get("/agents"))["agents"])
 
 
+async def test_superadmins_are_told_of_an_engine_that_does_not_answer(manager, agent, admin, make_user, helpers):
+    async def told(signed):
+        return (await signed.get("/agents"))["agents"][0]["engine_trouble"]
+
+    alice = await make_user("alice")
+    assert await told(admin) is None
+    agent.engine_trouble = "The container engine on lab-1 does not answer: gone. Tell your admin."
+    await helpers.wait_until(lambda: manager.registry.engine_trouble(agent.agent_id), "a heartbeat")
+    assert (await told(admin), await told(alice)) == (agent.engine_trouble, None)
+    await agent.close()
+    await helpers.wait_until(lambda: not manager.registry.is_reachable(agent.agent_id), "the agent's silence")
+    assert await told(admin) is None  # what it told is not known to be so still
+
+
 def operation(what, *agents):
     return {"op": f"{what}-agents", "args": list(agents)}
 
