@@ -111,5 +111,7 @@ class Readiness:
             return False
         if code in (0, UNKNOWN_EXIT):
             return True
+        if (program, code) == (PACKAGES, packages.NO_TAR):
+            raise Unfit(Reason.of("packages-no-tar"))
         line = self._programs.last_line(kernel_id, program)
         raise Unfit(Reason.of(f"{program}-failed", code=describe_exit(code), line=line))

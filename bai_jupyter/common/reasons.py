@@ -259,6 +259,8 @@ _FAILED = {
     "kernel-died-start": 'The kernel ended while starting (code {code}). Last line: "{line}".',
     "packages-failed": "The packages of its environment could not be put into its ~/.local (code {code}). "
     'Last line: "{line}". Save the environment again, or start another one.',
+    "packages-no-tar": "Its environment has no tar, with which the packages that were saved with it are put into its "
+    "~/.local. Make one from an environment that has tar, or start another one.",
     "bootstrap-failed": 'The bootstrap script failed with code {code}. Last line: "{line}".',
     "owner-bootstrap-failed": 'Your own bootstrap script failed with code {code}. Last line: "{line}". '
     "Change it, or take it away: bai bootstrap clear.",
@@ -331,6 +333,7 @@ SLUGS: Mapping[str, str] = {
     "assigned": "scheduled",
     "start-timeout": "failed-to-start",
     "packages-failed": "failed-to-start",
+    "packages-no-tar": "failed-to-start",
     "bootstrap-failed": "failed-to-start",
     "owner-bootstrap-failed": "failed-to-start",
     "pull-failed": "failed-to-start",

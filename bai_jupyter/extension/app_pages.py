@@ -1,8 +1,9 @@
 """The pages of apps on their way to a browser: what is changed in them, a piece at a time.
 
-A page without an origin has no storage, and only addresses that hold its ticket reach its app (``app_proxy.py``). So
-each page is given a storage in memory (``app_storage.js``), and one of a port the ticket where it names the place at
-which jupyter-server-proxy would have that port: apps such as Dash are told that place, and write it into their pages.
+A page without an origin has no storage, may make no workers of scripts at any address, and only addresses that hold its
+ticket reach its app (``app_proxy.py``). So each page is given both (``app_storage.js``), and one of a port the ticket
+where it names the place at which jupyter-server-proxy would have that port: apps such as Dash are told that place, and
+write it into their pages.
 """
 
 import re
@@ -18,6 +19,9 @@ SLASHES = ("/", r"\/", r"\u002f", r"\u002F")
 
 _BEFORE_ALL = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?>\s|<!--.*?-->)*+<!doctype[^>]*>)?", re.IGNORECASE | re.DOTALL)
 """A page's byte order mark and its document type: behind anything else both would say nothing."""
+
+
+_BINDS_WORKERS = ("worker-src", "child-src", "script-src", "default-src")
 
 
 class Page:
@@ -76,6 +80,16 @@ def is_plain_html(headers: HTTPHeaders) -> bool:
     """Whether an answer can be changed in its place."""
     is_plain = headers.get("Content-Encoding", "identity") == "identity"
     return is_plain and headers.get("Content-Type", "").startswith("text/html")
+
+
+def with_workers(policy: str) -> str:
+    """A content security policy under which a page has what ``app_storage.js`` makes of its own workers."""
+    directives = {words[0].lower(): words[1:] for one in policy.split(";") if (words := one.split())}
+    bound = next((name for name in _BINDS_WORKERS if name in directives), None)
+    if bound is None or "'self'" not in directives[bound] or "," in policy:  # several, of which any may forbid it
+        return policy
+    directives["worker-src"] = [*directives[bound], "blob:"]
+    return "; ".join(" ".join([name, *sources]) for name, sources in directives.items())
 
 
 def with_storage(page: bytes, script: str) -> bytes:

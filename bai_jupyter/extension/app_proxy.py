@@ -32,7 +32,15 @@ from tornado.web import Finish, HTTPError, RequestHandler, authenticated, stream
 from bai_jupyter.client import ManagerClient, app_path, link_of
 from bai_jupyter.common.errors import PublicError
 from bai_jupyter.common.statuses import SessionStatus
-from bai_jupyter.extension.app_pages import STORAGE, STORAGE_FILE, Page, asks_for_page, is_plain_html, places_of
+from bai_jupyter.extension.app_pages import (
+    STORAGE,
+    STORAGE_FILE,
+    Page,
+    asks_for_page,
+    is_plain_html,
+    places_of,
+    with_workers,
+)
 from bai_jupyter.extension.status import kernel_status
 from bai_jupyter.reverse_proxy import (
     HOP_BY_HOP,
@@ -261,6 +269,8 @@ class AppHandler(RequestHandler):
         for name, value in headers.get_all():
             if name.lower() == "location":
                 value = moved(value, [app_path(session, app), *places], self._address)
+            elif name.lower() == "content-security-policy":
+                value = with_workers(value)
             is_wrong = self._page is not None and name.lower() == "content-length"
             if name.lower() not in _NOT_FOR_BROWSERS and not self._is_ours(name) and not is_wrong:
                 kept.add(name, value)

@@ -1,5 +1,6 @@
 /* Runs first in each page of an app that has no origin (see app_proxy.py). There reading `localStorage` throws, and many
-   apps end with that. So they get one that lasts as long as the page. */
+   apps end with that. So they get one that lasts as long as the page. Nor is there any address of a page's own origin, of
+   which a worker's script must be. So one that is made by the page itself loads it. */
 (() => {
   try {
     void window.localStorage;
@@ -38,4 +39,13 @@
     },
     configurable: true
   });
+  const OfOwnOrigin = window.Worker;
+  window.Worker = class Worker extends OfOwnOrigin {
+    constructor(address, options) {
+      const whole = new URL(address, document.baseURI).href;
+      const loaded = new Blob([`importScripts(${JSON.stringify(whole)})`], { type: 'text/javascript' });
+      const isMade = options?.type === 'module' || !/^https?:/.test(whole);
+      super(isMade ? whole : URL.createObjectURL(loaded), options);
+    }
+  };
 })();

@@ -261,10 +261,25 @@ async def test_what_its_image_brings_along_is_in_the_home_before_its_script_runs
 @pytest.mark.asyncio
 async def test_a_session_that_cannot_have_them_says_so(world: World, docker_client: Any, test_run: Any) -> None:
     """Its image says that it has some, and has none."""
-    change = f"LABEL {packages.LABEL}=lib"
-    container = docker_client.api.create_container(world.image_digest, ["/"], labels=test_run)["Id"]
+    await says_so(
+        world, docker_client, test_run, world.image_digest, "packages-failed", "tar: can't open '/opt/bai/pack"
+    )
+
+
+@pytest.mark.docker
+@pytest.mark.asyncio
+async def test_a_session_without_tar_says_so(
+    world: World, docker_client: Any, test_run: Any, python_image: str
+) -> None:
+    """One whose shell has none of its own."""
+    await says_so(world, docker_client, test_run, python_image, "packages-no-tar", "has no tar", "ENV PATH=/nowhere")
+
+
+async def says_so(world: World, docker_client: Any, test_run: Any, base: str, code: str, said: str, *more: str) -> None:
+    changes = [f"LABEL {packages.LABEL}=lib", *more]
+    container = docker_client.api.create_container(base, ["/"], labels=test_run)["Id"]
     try:
-        liar = docker_client.api.commit(container, changes=[change])["Id"]
+        liar = docker_client.api.commit(container, changes=changes)["Id"]
     finally:
         docker_client.api.remove_container(container)
     try:
@@ -272,8 +287,7 @@ async def test_a_session_that_cannot_have_them_says_so(world: World, docker_clie
         world.reconciler.wanted(Wanted([want], complete=False))
         ended = await world.status(want.kernel_id, KernelStatus.ERROR)
         assert ended.reason is not None
-        assert ended.reason.code == "packages-failed"
-        assert "tar: can't open '/opt/bai/packages.tar': No such file or directory" in ended.reason.text
+        assert (ended.reason.code, said in ended.reason.text) == (code, True), ended.reason.text
         world.reconciler.forget([want.kernel_id])
     finally:
         docker_client.api.remove_image(liar)

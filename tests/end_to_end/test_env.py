@@ -77,9 +77,19 @@ async def test_what_pip_installed_is_in_the_next_and_the_one_after(cluster, dock
     try:
         await started(python_image, "first")
         await says("first", installing("1.0") + " && echo mine > ~/secret.txt && ln -s /etc ~/.local/lib/etc")
+        await says("first", "python -m ipykernel install --user --name mine --display-name 'My Python'")
         image = await saved("first")
 
         await started(image, "second")
+        async with ManagerClient(cluster.config) as client:
+            (facts,) = [one for one in await client.list_images() if one["name"] == image]
+            assert [one["name"] for one in facts["kernelspecs"]] == ["python3", "mine"]
+            kernel = await client.create_jupyter_kernel("second", "mine", "key")
+
+            async def kernel_runs() -> bool:
+                return (await client.get_jupyter_kernel("second", kernel["id"]))["status"] == "running"
+
+            await cluster.until(kernel_runs)
         seen = "bai-demo; python -c 'import bai_demo; bai_demo.main()'; pip list 2>/dev/null | grep -o ^bai.demo"
         assert (await says("second", seen)).split() == ["data", "of", "1.0", "data", "of", "1.0", "bai-demo"]
         assert "secret" not in await says("second", "tar -tf /opt/bai/packages.tar; ls -a ~")

@@ -284,6 +284,21 @@ async def test_its_own_pages_are_no_strangers_to_it(app: Any, ask: Any, enter: A
     assert json.loads(got.body)["headers"]["origin"] != "null"
 
 
+@pytest.mark.parametrize(
+    ("policy", "seen"),
+    [
+        ("script-src 'self' 'unsafe-eval'; object-src 'none'", "; worker-src 'self' 'unsafe-eval' blob:"),
+        ("Worker-Src 'self'", None),
+        ("worker-src 'none'; script-src 'self'", ""),
+        ("script-src https:", ""),
+        ("sandbox allow-scripts", ""),
+        ("default-src 'self', default-src 'none'", ""),
+    ],
+)
+def test_a_policy_that_allows_an_apps_own_workers_allows_what_they_become(policy: str, seen: str | None) -> None:
+    assert app_pages.with_workers(policy) == ("worker-src 'self' blob:" if seen is None else policy + seen)
+
+
 async def test_a_page_has_storage_before_its_own_scripts_run(app: Any, ask: Any, enter: Any) -> None:
     there = await enter(*app.path)
     script = f"{there}~storage.js"

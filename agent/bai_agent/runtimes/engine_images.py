@@ -103,7 +103,8 @@ class EngineImages:
         config = image.get("Config") or {}
         specs = self._specs.get(image["Id"])
         if specs is None:
-            specs = self._read_kernelspecs(image["Id"], _environ_of(config))
+            parts = packages.parts_of(labels_of(config))
+            specs = self._read_kernelspecs(image["Id"], _environ_of(config), has_packages=bool(parts))
             self._specs.put(image["Id"], specs)
         return ImageFacts(
             name=name,
@@ -114,17 +115,29 @@ class EngineImages:
             kernelspecs=specs,
         )
 
-    def _read_kernelspecs(self, digest: str, environ: dict[str, str]) -> list[KernelSpecFacts]:
-        """From a container that is created, never started, and removed: nothing of the image runs."""
+    def _read_kernelspecs(self, digest: str, environ: dict[str, str], *, has_packages: bool) -> list[KernelSpecFacts]:
+        """From a container that is created, never started, and removed: nothing of the image runs.
+
+        Behind its own those that its user had installed; where both have a name, it is its own.
+        """
         created = self._engine.api.create_container(digest, ["/"], labels=self._labels, network_disabled=True)
         try:
             found: dict[str, KernelSpecFacts] = {}
             for folder in folders_to_search(environ):
                 for spec in self._specs_in(created["Id"], folder):
                     found.setdefault(spec.name, uncompiled(spec) if self._lacks_pyc(created["Id"], spec) else spec)
-            return [found[name] for name in sorted(found)]
+            own = [found[name] for name in sorted(found)]
+            installed = self._installed_specs(created["Id"]) if has_packages else []
+            return own + [spec for spec in installed if spec.name not in found]
         finally:
             self._engine.api.remove_container(created["Id"], force=True, v=True)
+
+    def _installed_specs(self, container: str) -> list[KernelSpecFacts]:
+        try:
+            stream, _ = self._engine.api.get_archive(container, packages.ARCHIVE)
+        except NotFound:
+            return []
+        return packages.kernelspecs(stream)
 
     def _specs_in(self, container: str, folder: str) -> Iterator[KernelSpecFacts]:
         try:

@@ -8,26 +8,30 @@ The tree is the user's, who may change it meanwhile: no link in it is followed, 
 a link is left out. What was packed is unpacked only inside, by the session's own user.
 """
 
+import io
 import os
 import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from bai_agent import folders
 from bai_agent.runtimes.base import INSIDE_HOME, INSIDE_RUN
+from bai_agent.runtimes.kernelspecs import spec_from_json
+from bai_jupyter.common.messages import KernelSpecFacts
 from bai_jupyter.common.slots import format_size
 
 PLACE = f"{INSIDE_HOME}/.local"
+_KERNELS = "share/jupyter/kernels"
 PARTS = (
+    _KERNELS,  # first: an agent looks for kernelspecs and need not read on
     "bin",
     "etc/jupyter",
     "lib",
-    "share/jupyter/kernels",
     "share/jupyter/labextensions",
     "share/jupyter/nbconvert",
     "share/jupyter/nbextensions",
@@ -37,11 +41,15 @@ PARTS = (
 LABEL = "bai.packages"
 """On an image, which of ``PARTS`` it has, separated by spaces."""
 
-_ARCHIVE = "opt/bai/packages.tar"
+ARCHIVE = "/opt/bai/packages.tar"
+NO_TAR = 3
+"""What ``unpacking`` ends with where there is no ``tar``."""
+
 _UNPACKED = f"{INSIDE_RUN}/packages-unpacked"
 _THERE = f"{INSIDE_RUN}/packages-there.tar"
 _PART_OF_DISK = 4  # an engine writes it twice more before the first can go, and others need the disk too
 _MOST_ENTRIES = 1_000_000
+_MOST_READ_BYTES = 32 * 1024 * 1024
 _DEEPEST = 64  # each folder on the way is open meanwhile
 
 
@@ -82,7 +90,7 @@ def _fill(packed: IO[bytes], home: Path, free_bytes: int) -> list[str]:
 
 def _headers(size: int) -> bytes:
     """What stands before the one file, which holds so many bytes."""
-    folder, file = tarfile.TarInfo(str(PurePosixPath(_ARCHIVE).parent)), tarfile.TarInfo(_ARCHIVE)
+    folder, file = tarfile.TarInfo(str(PurePosixPath(ARCHIVE[1:]).parent)), tarfile.TarInfo(ARCHIVE[1:])
     folder.type, folder.mode = tarfile.DIRTYPE, 0o755
     file.size, file.mode = size, 0o644
     return b"".join(one.tobuf(tarfile.GNU_FORMAT) for one in (folder, file))
@@ -170,17 +178,68 @@ def _info(path: str, facts: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     return info
 
 
+def kernelspecs(pieces: Iterator[bytes]) -> list[KernelSpecFacts]:
+    """Those that a session of an image will have in its ``PLACE``, by name: of a tar file with the image's ``ARCHIVE``.
+
+    One whose program is in the home and not among what is kept cannot be started, and is left out.
+    """
+    found = []
+    with suppress(tarfile.ReadError), tarfile.open(fileobj=_Reader(pieces), mode="r|") as outer:
+        for member in outer:
+            with tarfile.open(fileobj=outer.extractfile(member), mode="r|") as packed:
+                found = [spec for spec in _specs_in(packed) if _can_start(spec.argv[0])]
+            break  # it is the only one, and need not be read to its end
+    return sorted(found, key=lambda spec: spec.name)
+
+
+def _specs_in(packed: tarfile.TarFile) -> Iterator[KernelSpecFacts]:
+    for member in packed:
+        path = PurePosixPath(member.name)
+        if not path.is_relative_to(_KERNELS):
+            return
+        if member.isfile() and path.name == "kernel.json" and len(path.parts) == len(_KERNELS.split("/")) + 2:
+            file = packed.extractfile(member)
+            spec = spec_from_json(path.parent.name, f"{PLACE}/{path.parent}", file.read()) if file else None
+            if spec is not None:
+                yield spec
+
+
+def _can_start(program: str) -> bool:
+    path = PurePosixPath(program)
+    kept = any(path.is_relative_to(f"{PLACE}/{part}") for part in PARTS)
+    return kept or not path.is_relative_to(INSIDE_HOME)
+
+
+class _Reader(io.RawIOBase):
+    """What comes in pieces, for ``tarfile``; no more of it than is worth waiting for."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._rest, self._left = pieces, memoryview(b""), _MOST_READ_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        size = min(len(buffer), len(self._rest), self._left)
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        self._left -= size
+        return size
+
+
 # In a session
 
 
 _SCRIPT = f"""
 test -e {_UNPACKED} && exit 0
+command -v tar >/dev/null || exit {NO_TAR}
 unpack() {{
   mkdir -p {PLACE} && cd {PLACE} || return
   there=
   for part in PARTS; do if test -e $part; then there="$there $part"; fi; done
   test -z "$there" || tar -c -f {_THERE} $there || return
-  tar -x -o -f /{_ARCHIVE} PARTS || return
+  tar -x -o -f {ARCHIVE} PARTS || return
   test -z "$there" || tar -x -o -f {_THERE} || return
   rm -f {_THERE}
 }}

@@ -488,14 +488,20 @@ async def test_an_image_of_a_container_brings_along_what_was_installed_in_its_ho
 ) -> None:
     """Only that, without a trace of how it came there, and as it is at the last save."""
     want, ref = await docker_bench.launch()
-    install = "mkdir -p .local/lib/one .local/bin; echo one >.local/lib/one/data; echo 'echo hello' >.local/bin/one"
+    kernel = ".local/share/jupyter/kernels/mine"
+    install = (
+        f"mkdir -p .local/lib/one .local/bin {kernel}; "
+        "echo one >.local/lib/one/data; echo 'echo hello' >.local/bin/one; "
+        f"""echo '{{"argv": ["/bin/cat"], "display_name": "Mine"}}' >{kernel}/kernel.json"""
+    )
     await docker_bench.run(want, ref, f"{install}; echo secret >secret.txt; echo kept >/tmp/kept")
     names = [f"bai-user/test-{want.kernel_id[:8]}/my-work:{number}" for number in (1, 2, 3)]
     try:
         facts = await docker_bench.runtime.commit(ref, names[0])
-        assert packages.parts_of(facts.labels) == ["bin", "lib"]
+        assert packages.parts_of(facts.labels) == ["share/jupyter/kernels", "bin", "lib"]
+        assert [spec.name for spec in facts.kernelspecs][-1:] == ["mine"]
         made, base = (docker_client.api.inspect_image(one)["Config"] for one in (names[0], minimal_image))
-        assert (made["Labels"][packages.LABEL], made["Labels"][INSPECTS]) == ("bin lib", "")
+        assert (made["Labels"][packages.LABEL], made["Labels"][INSPECTS]) == ("share/jupyter/kernels bin lib", "")
         assert (made["WorkingDir"], made["User"]) == (base["WorkingDir"] or "/", "0")
         names_in_it = "\n".join(_files_of(docker_client, names[0]))
         assert ("tmp/kept" in names_in_it, "opt/bai/packages.tar" in names_in_it) == (True, True)

@@ -1,15 +1,19 @@
 """What is installed in a home folder, packed into an image's file and unpacked again; and trees that mean harm."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bai_agent.runtimes import packages
+
+from bai_jupyter.common.messages import KernelSpecFacts
 
 SITE = "lib/python3.11/site-packages"
 
@@ -65,7 +69,7 @@ def test_packages_and_nothing_else_are_packed(home: Path, place: Path) -> None:
         path.write_text("content")
     (local / "bin/one").chmod(0o755)
     members, parts = packed_members(home, place)
-    assert parts == ["bin", "lib", "share/jupyter/kernels"]
+    assert parts == ["share/jupyter/kernels", "bin", "lib"]
     files = {name for name, one in members.items() if one.isfile()}
     assert files == {"bin/one", f"{SITE}/one.py", "share/jupyter/kernels/mine/kernel.json"}
     assert (members["bin/one"].mode, members["bin/one"].uid, members["bin/one"].uname) == (0o755, 0, "")
@@ -146,6 +150,65 @@ def test_only_parts_that_are_known_are_believed() -> None:
 def test_nothing_is_unpacked_into_a_mounted_folder(mounted: tuple[str, ...], names: str | None) -> None:
     script = packages.unpacking(["bin", "lib"], mounted)
     assert (script is None) if names is None else f"packages.tar {names} ||" in str(script)
+
+
+def test_kernelspecs_are_found_among_them(home: Path, place: Path) -> None:
+    """But for those whose program is not there in a session, and what is none; more is not read than is needed."""
+    programs = {
+        "Mine": "/opt/venv/bin/python",
+        "own": f"{packages.PLACE}/bin/calc",
+        "venv": "/home/work/venv/bin/python",
+    }
+    for name, program in programs.items():
+        spec = home / ".local/share/jupyter/kernels" / name / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(json.dumps({"argv": [program, "{resource_dir}/run"], "display_name": f"{name} of mine"}))
+    (home / ".local/share/jupyter/kernels/broken").mkdir()
+    (home / ".local/share/jupyter/kernels/broken/kernel.json").write_text("{")
+    (home / ".local" / SITE / "large").write_bytes(bytes(1 << 20))
+    assert [spec.name for spec in specs_of(home, place)] == ["mine", "own"]
+    (found, _) = specs_of(home, place)
+    assert (found.display_name, found.metadata) == (
+        "Mine of mine",
+        {"resource_dir": f"{packages.PLACE}/share/jupyter/kernels/Mine"},
+    )
+    shutil.rmtree(home / ".local/share")
+    assert specs_of(home, place) == []
+    assert packages.kernelspecs(iter([])) == packages.kernelspecs(iter([b"no tar file at all" * 1000])) == []
+
+
+def specs_of(home: Path, place: Path) -> list[KernelSpecFacts]:
+    """Of an image that has them, as an engine hands out its file."""
+    found = packages.pack(home, place)
+    assert found is not None
+    with found[0] as packed, tarfile.open(fileobj=packed) as outer:
+        held = outer.extractfile(packages.ARCHIVE[1:])
+        assert held is not None
+        handed = io.BytesIO()
+        with tarfile.open(fileobj=handed, mode="w") as tar:
+            info = tarfile.TarInfo("packages.tar")
+            content = held.read()
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    read = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal read
+        handed.seek(0)
+        while piece := handed.read(5000):
+            read += len(piece)
+            yield piece
+
+    specs = packages.kernelspecs(pieces())
+    assert read < 200_000
+    return specs
+
+
+def test_without_tar_it_says_so(tmp_path: Path) -> None:
+    script = packages.unpacking(["bin"], ())
+    assert script is not None
+    environ = {"PATH": str(tmp_path)}
+    assert subprocess.run(["/bin/sh", "-c", script], env=environ, check=False).returncode == packages.NO_TAR
 
 
 @pytest.mark.parametrize("program", ["tar", "busybox"])

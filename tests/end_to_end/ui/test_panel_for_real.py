@@ -32,6 +32,11 @@ class Seen(tornado.web.RequestHandler):
         names = {name.lower() for name in self.request.headers}
         self.write({"headers": sorted(names), "query": self.request.query})
 
+class Script(tornado.web.RequestHandler):
+    def get(self):
+        self.set_header("Content-Type", "text/javascript")
+        self.write("postMessage(6 * 7)")
+
 class Echo(tornado.websocket.WebSocketHandler):
     def on_message(self, message):
         names = {name.lower() for name in self.request.headers}
@@ -39,7 +44,7 @@ class Echo(tornado.websocket.WebSocketHandler):
         self.write_message(f"{message} {told}")
 
 async def main():
-    tornado.web.Application([("/", Page), ("/seen", Seen), ("/echo", Echo)]).listen(8765)
+    tornado.web.Application([("/", Page), ("/seen", Seen), ("/echo", Echo), ("/worker.js", Script)]).listen(8765)
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -55,6 +60,11 @@ ECHO = """() => new Promise((resolve, reject) => {
   socket.onopen = () => socket.send('hello');
   socket.onmessage = event => resolve(event.data);
   socket.onerror = () => reject(new Error('no socket'));
+})"""
+WORK = """() => new Promise((resolve, reject) => {
+  const worker = new Worker('worker.js');
+  worker.onmessage = event => resolve(event.data);
+  worker.onerror = () => reject(new Error('no worker'));
 })"""
 SHOWN = """() => {
   const tab = [...window.jupyterapp.shell.widgets('main')].find(one => one.id.startsWith('jp-bai-terminal-'));
@@ -124,6 +134,7 @@ def test_what_a_cell_serves_is_an_app_that_learns_nothing_of_its_user(lab: Lab, 
     expect(page.frame_locator("iframe[title^='Port 8765 of Untitled-']").locator("body")).to_have_text("It is served.")
     inside = next(one for one in page.frames if "/bai/apps/" in one.url)
     assert inside.evaluate(ECHO) == "hello []"
+    assert inside.evaluate(WORK) == 42
     with page.context.expect_page() as opened:
         port.get_by_role("button", name="Open Port 8765 in a tab of the browser").click()
     expect(opened.value.locator("body")).to_have_text("It is served.")
