@@ -92,7 +92,7 @@ async def test_a_notebook_is_saved_as_it_is_by_a_free_name_and_not_trusted(
     model = await ensure_async(jp_serverapp.contents_manager.get("sub/moved.ipynb", type="notebook"))
     assert model["content"]["cells"][0]["metadata"]["trusted"] is False
     status, asked = await bai("GET", "notebooks/sub/moved.ipynb/choice")
-    assert (status, asked) == (200, {"choice": {"preset": "gpu"}, "is_heard": False})
+    assert (status, asked) == (200, {"choice": {"preset": "gpu"}, "is_heard": False, "kernelspec": None})
 
 
 async def test_a_folder_of_the_drive_is_not_one_of_the_servers_own(
