@@ -110,7 +110,10 @@ async def next_status(events: WebSocketClientConnection, is_it: Callable[[dict[s
 async def test_a_dead_kernel_refuses_at_once(server: Any, wait_until: Callable[..., Any]) -> None:
     await asyncio.to_thread(server.start)
     kernel_id = await start_kernel(server, "survivor")
-    (await channels(server, kernel_id)).close()
+    connection = await channels(server, kernel_id)
+    connection.close()
+    while await connection.read_message() is not None:  # until it is closed: a server that is killed answers no more
+        pass
     await asyncio.to_thread(server.stop, 9)
     server.kill_kernels()
     await asyncio.to_thread(server.start)

@@ -274,6 +274,7 @@ def test_sessions_are_restarted_ended_and_used_again_where_they_are_listed(lab: 
     item = page.locator(".jp-bai-StatusItem button")
     expect(item).to_contain_text("of 1 CPU")
     expect(item).to_contain_text("of 256 MiB")
+    until(lambda: "Untitled1-" in up.bai("session", "list"))  # the item may be of the notebook before
     [again] = re.findall(r"Untitled1-\S+", up.bai("session", "list"))
     up.bai("session", "rm", "--yes", again)
     sessions.get_by_text("Ended today").click()

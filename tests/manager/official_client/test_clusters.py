@@ -51,7 +51,7 @@ async def test_two_containers_find_one_another_and_nobody_else_finds_them(
     ours = {"label": [f"{name}={value}" for name, value in test_run.items()]}
 
     async def has_begun() -> bool:
-        return bool(await asyncio.to_thread(docker_client.containers.list, all=True, filters=ours))
+        return bool(await asyncio.to_thread(docker_client.containers.list, all=True, filters=ours, sparse=True))
 
     await cluster.until(has_begun)
     for process in ("agent", "manager"):
