@@ -281,6 +281,7 @@ def test_sessions_are_restarted_ended_and_used_again_where_they_are_listed(lab: 
     expect(item).to_contain_text("of 256 MiB")
     until(lambda: names() > before)  # the item may be of the notebook before
     up.bai("session", "rm", "--yes", *(names() - before))
+    page.evaluate("window.jupyterapp.shell.currentWidget.dispose()")
     sessions.get_by_text("Ended today").click()
 
 
