@@ -51,6 +51,11 @@ class PublicError(BaiError):
     def code(self) -> str:  # type: ignore[override]
         return self.reason.code if self.reason else self.slug
 
+    @property
+    def why(self) -> Reason:
+        """Its reason, which is its message where it was given none."""
+        return self.reason or Reason.of("other", text=self.message)
+
     def to_problem(self) -> dict[str, object]:
         """The RFC 7807 body as Backend.AI spells it."""
         problem: dict[str, object] = {

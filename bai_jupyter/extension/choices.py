@@ -44,8 +44,7 @@ async def _resize_of(client: ManagerClient, session: str, slots: dict[str, str] 
 
 
 def _refused(error: PublicError) -> dict[str, Any]:
-    reason = error.reason or Reason.of("other", text=error.message)
-    return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None}
+    return {"verdict": "refused", "reason": error.why.to_json(), "estimate_s": None}
 
 
 def read_with_image(raw: object, where: str) -> dict[str, Any]:

@@ -25,5 +25,4 @@ def wait(reason: Reason, estimate_s: float | None, slots: ResourceSlots) -> Verd
 
 
 def refused(error: PublicError) -> Verdict:
-    reason = error.reason or Reason.of("other", text=error.message)
-    return {"verdict": "refused", "reason": reason.to_json(), "estimate_s": None, "slots": None}
+    return {"verdict": "refused", "reason": error.why.to_json(), "estimate_s": None, "slots": None}
