@@ -261,9 +261,8 @@ async def test_what_its_image_brings_along_is_in_the_home_before_its_script_runs
 @pytest.mark.asyncio
 async def test_a_session_that_cannot_have_them_says_so(world: World, docker_client: Any, test_run: Any) -> None:
     """Its image says that it has some, and has none."""
-    await says_so(
-        world, docker_client, test_run, world.image_digest, "packages-failed", "tar: can't open '/opt/bai/pack"
-    )
+    said = "tar: can't open '/opt/bai/packages.tar': No such file or directory"
+    await says_so(world, docker_client, test_run, world.image_digest, "packages-failed", said)
 
 
 @pytest.mark.docker
